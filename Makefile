@@ -1,0 +1,41 @@
+# What each command does is in tests/workspace; everything it makes lies outside of this tree, under
+# NORDIC_CACHE (default: ~/.cache/nordic.gitops). A machine with Python 3.11 or later, git and make is enough.
+
+PYTHON ?= python3
+# More arguments for pytest, for example: make test ARGS='-k prune'
+ARGS ?=
+
+workspace = $(PYTHON) -B tests/workspace
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench cluster cluster-down build changelog clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
+
+demo: ## 50 microservices from a Git repository onto a real cluster: reconciled, healed, pruned (DEMO_KEEP=1 leaves the cluster)
+	@$(workspace) run ansible-playbook playbooks/demo.yml
+
+test: ## every test: sanity, linters, unit, property, integration on a real cluster, molecule
+	@$(workspace) test $(ARGS)
+
+lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, types, house rules
+	@$(workspace) dev python -m pytest tests/checks $(ARGS)
+
+bench: ## measure against kubernetes.core and kubectl (BENCH_CASES=401,5001 BENCH_ROUNDS=5), write docs/benchmarks
+	@$(workspace) dev python -m bench
+
+cluster: ## start the embedded Kubernetes and print the path of its kubeconfig
+	@$(workspace) run python -m lab up
+
+cluster-down: ## end it
+	@$(workspace) run python -m lab down
+
+build: ## the artefact for Ansible Galaxy, in this folder
+	@$(workspace) build .
+
+changelog: ## rewrite CHANGELOG.rst from changelogs/
+	@$(workspace) changelog
+
+clean: ## remove what this checkout left in the state folder
+	@$(workspace) clean
