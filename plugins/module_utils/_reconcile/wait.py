@@ -1,0 +1,429 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits until objects are healthy, or gone: one LIST and one watch per kind, whatever the number of objects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
+    CURRENT,
+    FAILED,
+    IN_PROGRESS,
+    NOT_FOUND,
+    UNKNOWN,
+    Health,
+    health,
+    pods_reason,
+)
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
+
+# How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before shows its old
+# ProgressDeadlineExceeded for a moment after it was corrected, and a crashed Pod is Failed only until its next start.
+SETTLE = 2.0
+
+Clock = Callable[[], float]
+Progress = Callable[[str], None]
+
+
+class Target(NamedTuple):
+    """What was applied, so that an older state of the same object is not taken for its result."""
+
+    resource: Any
+    generation: int = 0  # as the apply returned it; 0: any
+    uid: str = ""  # as the apply returned it; "": any
+    vanishes: bool = False  # a Job with ttlSecondsAfterFinished: its absence means that it finished
+
+    @classmethod
+    def of(cls, resource: Any, obj: Body) -> Target:
+        """The target for an object as the server returned it."""
+        metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
+        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", _has_ttl(obj.get("kind"), spec))
+
+
+def wait(
+    cluster: Any,
+    targets: Mapping[Ref, Target],
+    timeout: float,
+    progress: Optional[Progress] = None,
+    clock: Clock = time.monotonic,
+    selector: str = "",
+    settle: float = SETTLE,
+) -> Dict[Ref, Health]:
+    """Return the health of every target once all are Current, once no more change is to be expected, or after `timeout` seconds.
+
+    It ends early when every object is Current, Failed or deleted and at least one is not Current: no later event could mend it by
+    itself. Until then a Failed object may still recover. What is not Current at the end is told with its Pods' own reason.
+    selector: a label selector that all targets match, to keep everything else off the wire.
+    """
+    board = _Board(targets, _judge_health, clock, settle)
+    _follow(cluster, board, timeout, progress, selector)
+    return _with_pod_reasons(cluster, board)
+
+
+def wait_established(
+    cluster: Any,
+    targets: Mapping[Ref, Target],
+    timeout: float,
+    progress: Optional[Progress] = None,
+    clock: Clock = time.monotonic,
+    selector: str = "",
+) -> Dict[Ref, Health]:
+    """Wait for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active."""
+    # Nothing here is ever Failed and then well again by itself, except for names that another definition is about to free.
+    return wait(cluster, targets, timeout, progress, clock, selector, settle=0.5)
+
+
+def wait_gone(
+    cluster: Any,
+    targets: Mapping[Ref, Target],
+    timeout: float,
+    progress: Optional[Progress] = None,
+    clock: Clock = time.monotonic,
+    selector: str = "",
+) -> Dict[Ref, Health]:
+    """Wait until deleted objects have disappeared: NotFound, or Terminating with the finalizers that hold it."""
+    board = _Board(targets, _judge_gone, clock, settle=0.0, goal=NOT_FOUND)
+    _follow(cluster, board, timeout, progress, selector)
+    return dict(board.health)
+
+
+def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float) -> Optional[Failure]:
+    """The failure that tells a person what a wait ended with, or None when everything is Current."""
+    bad = {ref: found for ref, found in result.items() if found.status != CURRENT}
+    if not bad:
+        return None
+    lines = [f"{ref} is {found.status}{': ' + found.message if found.message else ''}" for ref, found in sorted(bad.items())]
+    late = any(found.status not in (FAILED, NOT_FOUND) for found in bad.values())
+    ended = f"after {seconds:.0f} s (wait_timeout is {timeout:.0f} s)" if late else f"and will not change by themselves (seen after {seconds:.0f} s)"
+    shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")
+    return Failure(
+        f"{len(bad)} of {len(result)} objects are not healthy {ended}: {shown}",
+        hint="Everything was applied; correct the cause in Git and run again" + (", or raise wait_timeout." if late else "."),
+        unhealthy=lines,
+    )
+
+
+# One board holds what is known; a follower per kind writes on it; the caller's own thread reads it.
+
+Judge = Callable[[Target, Body], Optional[Health]]
+
+
+def _judge_health(target: Target, obj: Body) -> Optional[Health]:
+    """The target's health by this object; None when it shows a state from before the apply."""
+    metadata = obj.get("metadata") or {}
+    if target.uid and metadata.get("uid") != target.uid:
+        return Health(NOT_FOUND, "deleted and created again by somebody else during the wait")
+    if (metadata.get("generation") or 0) < target.generation:
+        return None
+    return _outcome_of_ended_job(obj) or health(obj)
+
+
+def _judge_gone(target: Target, obj: Body) -> Optional[Health]:
+    metadata = obj.get("metadata") or {}
+    if target.uid and metadata.get("uid") != target.uid:
+        return Health(NOT_FOUND, "gone, another object has its name now")
+    if not metadata.get("deletionTimestamp"):
+        return Health(IN_PROGRESS, "still there, its deletion has not begun")
+    return health(obj)
+
+
+def _has_ttl(kind: Any, spec: Any) -> bool:
+    return kind == "Job" and isinstance(spec, dict) and spec.get("ttlSecondsAfterFinished") is not None
+
+
+def _outcome_of_ended_job(obj: Body) -> Optional[Health]:
+    """How a Job with ttlSecondsAfterFinished ended, which its clean-up (it is Terminating for a while) does not change."""
+    if not _has_ttl(obj.get("kind"), obj.get("spec")):
+        return None
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "deletionTimestamp"}
+    found = health({**obj, "metadata": metadata})
+    ended = any(
+        isinstance(condition, dict) and condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+        for condition in (obj.get("status") or {}).get("conditions") or ()
+    )
+    return found if ended else None
+
+
+class _Board:
+    """The health of every target, kept countable so that an event costs the same with ten targets or with ten thousand."""
+
+    def __init__(self, targets: Mapping[Ref, Target], judge: Judge, clock: Clock, settle: float, goal: str = CURRENT) -> None:
+        self.targets = dict(targets)
+        self.judge, self.clock, self.settle, self.goal = judge, clock, settle, goal
+        self.changed = threading.Condition()
+        self.health: Dict[Ref, Health] = {ref: Health(UNKNOWN, "not looked at yet") for ref in targets}
+        self.counts: Dict[str, int] = {UNKNOWN: len(targets)}
+        self.seen: Dict[Ref, Body] = {}
+        self.ended_since: Optional[float] = None
+        self.error: Optional[BaseException] = None
+        self.trouble = ""  # the last connection error, for the message if time runs out over it
+        self.over = False
+
+    def saw(self, ref: Ref, obj: Body) -> None:
+        target = self.targets.get(ref)
+        if target is None:
+            return
+        found = self.judge(target, obj)
+        with self.changed:
+            self.seen[ref] = obj
+            self._set(ref, found or Health(IN_PROGRESS, "the server does not show this version yet"))
+
+    def missed(self, ref: Ref, last: Optional[Body] = None) -> None:
+        """The object is not there (any more); `last` is its last state where a watch told it."""
+        target = self.targets.get(ref)
+        if target is None:
+            return
+        uid = ((last or {}).get("metadata") or {}).get("uid")
+        if self.goal == CURRENT and target.uid and uid and uid != target.uid:
+            return  # the end of a predecessor, replaced by the one we wait for
+        with self.changed:
+            known = _outcome_of_ended_job(last or self.seen.get(ref) or {})
+            if self.goal == NOT_FOUND:
+                self._set(ref, Health(NOT_FOUND, "gone"))
+            elif known:
+                self._set(ref, known)
+            elif target.vanishes and last is None:
+                self._set(ref, Health(CURRENT, "finished and cleaned up (ttlSecondsAfterFinished)"))
+            else:
+                self._set(ref, Health(NOT_FOUND, "deleted during the wait" if ref in self.seen else "not in the cluster any more"))
+
+    def _set(self, ref: Ref, found: Health) -> None:
+        before = self.health[ref]
+        if before == found:
+            return
+        self.health[ref] = found
+        self.counts[before.status] -= 1
+        self.counts[found.status] = self.counts.get(found.status, 0) + 1
+        if not self._nothing_more_to_expect():
+            self.ended_since = None
+        elif self.ended_since is None:
+            self.ended_since = self.clock()
+        self.changed.notify_all()
+
+    def reached(self) -> bool:
+        return self.counts.get(self.goal, 0) == len(self.targets)
+
+    def _nothing_more_to_expect(self) -> bool:
+        if self.goal != CURRENT:
+            return False
+        return sum(self.counts.get(status, 0) for status in (CURRENT, FAILED, NOT_FOUND)) == len(self.targets)
+
+    def fail(self, error: BaseException) -> None:
+        with self.changed:
+            self.error = self.error or error
+            self.changed.notify_all()
+
+    def line(self) -> str:
+        done = self.counts.get(self.goal, 0)
+        text = f"{done} of {len(self.targets)} {'healthy' if self.goal == CURRENT else 'gone'}"
+        late = next((ref for ref in sorted(self.health) if self.health[ref].status != self.goal), None)
+        return f"{text}, waiting for {late} ({self.health[late].message})" if late else text
+
+
+def _follow(cluster: Any, board: _Board, timeout: float, progress: Optional[Progress], selector: str) -> None:
+    """Keep the board up to date until its goal is reached, nothing more is to be expected, or the time is over."""
+    if not board.targets:
+        return
+    deadline = board.clock() + timeout
+    followers = _Followers(cluster, board, selector, deadline)
+    try:
+        followers.start(_scopes(board.targets))
+        with board.changed:
+            told_at, told = board.clock(), ""
+            while not board.reached() and board.error is None:
+                now = board.clock()
+                ends = deadline if board.ended_since is None else min(deadline, board.ended_since + board.settle)
+                if now >= ends:
+                    break
+                if progress and now - told_at >= 1.0:
+                    line = board.line()
+                    told_at = now
+                    if line != told:
+                        progress(line)
+                        told = line
+                board.changed.wait(min(ends - now, 1.0) if progress else ends - now)
+    finally:
+        followers.stop()
+    if board.error is not None:
+        raise board.error
+    if board.trouble and not board.reached():
+        for ref, found in board.health.items():
+            if found.status not in (CURRENT, NOT_FOUND):
+                board.health[ref] = Health(found.status, f"{found.message}; last connection error: {board.trouble}")
+
+
+Scope = Tuple[Any, str, Tuple[Ref, ...]]  # resource, namespace ("" for all), the targets in it
+
+
+def _scopes(targets: Mapping[Ref, Target]) -> List[Scope]:
+    """One scope per kind: its only namespace, or the whole cluster."""
+    kinds: Dict[Any, List[Ref]] = {}
+    for ref, target in targets.items():
+        kinds.setdefault(target.resource, []).append(ref)
+    return [(resource, namespaces.pop() if len(namespaces) == 1 else "", tuple(refs))
+            for resource, refs in kinds.items() for namespaces in [{ref.namespace for ref in refs}]]  # fmt: skip
+
+
+def _by_namespace(scope: Scope) -> List[Scope]:
+    resource, _, refs = scope
+    return [(resource, namespace, tuple(ref for ref in refs if ref.namespace == namespace)) for namespace in sorted({ref.namespace for ref in refs})]
+
+
+class _Followers:
+    """The threads of one wait. They end with it: each open watch is closed, which wakes the thread that reads it."""
+
+    def __init__(self, cluster: Any, board: _Board, selector: str, deadline: float) -> None:
+        self.cluster, self.board, self.selector, self.deadline = cluster, board, selector, deadline
+        self.over = threading.Event()
+        self.lock = threading.Lock()
+        self.threads: List[threading.Thread] = []
+        self.streams: List[Any] = []
+
+    def start(self, scopes: Iterable[Scope]) -> None:
+        for scope in scopes:
+            thread = threading.Thread(target=self._run, args=(scope,), name=f"wait-{scope[0].plural}", daemon=True)
+            with self.lock:
+                if self.over.is_set():
+                    return
+                self.threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        self.over.set()
+        with self.lock:
+            streams, threads = list(self.streams), list(self.threads)
+        for stream in streams:
+            stream.close()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(2.0)
+
+    def _run(self, scope: Scope) -> None:
+        try:
+            self._follow(scope)
+        except BaseException as error:  # a thread has no caller: the board hands it to the one who waits
+            if not self.over.is_set():
+                self.board.fail(error)
+
+    def _follow(self, scope: Scope) -> None:
+        resource, namespace, refs = scope
+        version, pause = "", 0.0
+        while not self.over.wait(pause):
+            try:
+                if not version:
+                    version = self._list(resource, namespace, refs)
+                version = self._watch(resource, namespace, version)
+                pause = 0.0 if version else 0.1
+            except Failure as error:
+                status = getattr(error, "status", 0)
+                if status == 410:  # the version is older than what the server still knows: look again from the start
+                    version, pause = "", 0.0
+                elif status == 403 and not namespace and resource.namespaced:
+                    # Rights in the namespaces of the targets are enough, though they cost a watch for each.
+                    self.start(_by_namespace(scope))
+                    return
+                elif status == 404 and not version:  # the kind itself is gone, its definition was deleted
+                    for ref in refs:
+                        self.board.missed(ref)
+                    pause = 1.0
+                elif getattr(error, "retryable", False):
+                    self.board.trouble = str(error)
+                    pause = min(5.0, pause * 2 or 0.2)
+                else:
+                    raise
+
+    def _list(self, resource: Any, namespace: str, refs: Iterable[Ref]) -> str:
+        items, version = self.cluster.list(resource, namespace, self.selector)
+        found = {_ref(resource, item): item for item in items}
+        for ref in refs:
+            if ref in found:
+                self.board.saw(ref, found[ref])
+            else:
+                self.board.missed(ref)
+        self.board.trouble = ""
+        return version
+
+    def _watch(self, resource: Any, namespace: str, version: str) -> str:
+        """Read one watch to its end; returns the version to go on from, or "" to start again with a LIST."""
+        stream = self.cluster.watch(resource, namespace, self.selector, version, max(1, int(self.deadline - self.board.clock()) + 1))
+        with self.lock:
+            self.streams.append(stream)
+        try:
+            for kind, obj in stream:
+                if self.over.is_set():
+                    break
+                if kind == "ERROR":
+                    if obj.get("code") == 410:
+                        return ""
+                    raise Failure(str(obj.get("message") or "the server ended the watch"), where=f"watch of {resource.plural}")
+                version = (obj.get("metadata") or {}).get("resourceVersion") or version
+                if kind == "DELETED":
+                    self.board.missed(_ref(resource, obj), obj)
+                elif kind in ("ADDED", "MODIFIED"):
+                    self.board.saw(_ref(resource, obj), {"apiVersion": resource.api_version, "kind": resource.kind, **obj})
+                self.board.trouble = ""
+        finally:
+            with self.lock:
+                self.streams.remove(stream)
+            stream.close()
+        return version
+
+
+def _ref(resource: Any, obj: Body) -> Ref:
+    metadata = obj.get("metadata") or {}
+    return Ref(resource.group, resource.kind, metadata.get("namespace") or "", metadata.get("name") or "")
+
+
+# Why a workload does not get ready is known by its Pods alone.
+
+WORKLOADS = (("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"))
+ONE_LIST_FROM = 4  # so many namespaces with trouble: one LIST of all Pods is cheaper than one for each
+
+
+def _with_pod_reasons(cluster: Any, board: _Board) -> Dict[Ref, Health]:
+    result = dict(board.health)
+    stuck = [ref for ref, found in result.items() if found.status in (IN_PROGRESS, FAILED) and (ref.group, ref.kind) in WORKLOADS and ref in board.seen]
+    if not stuck:
+        return result
+    try:
+        pods = _pods(cluster, sorted({ref.namespace for ref in stuck}))
+    except Failure as error:
+        for ref in stuck:
+            result[ref] = Health(result[ref].status, f"{result[ref].message}; its Pods could not be read: {error.what}")
+        return result
+    for ref in stuck:
+        selector = (board.seen[ref].get("spec") or {}).get("selector")
+        own = [pod for pod in pods if pod["metadata"].get("namespace") == ref.namespace and _selects(selector, pod["metadata"].get("labels"))]
+        reason = pods_reason(own) or ("" if own else "it has no Pods")
+        if reason:
+            result[ref] = Health(result[ref].status, f"{result[ref].message}; {reason}")
+    return result
+
+
+def _pods(cluster: Any, namespaces: List[str]) -> List[Body]:
+    resource = cluster.discover().find("v1", "Pod")
+    if len(namespaces) >= ONE_LIST_FROM:
+        return cluster.list(resource)[0]
+    return [pod for namespace in namespaces for pod in cluster.list(resource, namespace)[0]]
+
+
+def _selects(selector: Any, labels: Any) -> bool:
+    """Whether a workload's spec.selector matches the labels. An empty selector here matches nothing, as workloads refuse one."""
+    selector, labels = selector or {}, labels or {}
+    equal, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
+    if not equal and not expressions:
+        return False
+    return all(labels.get(key) == value for key, value in equal.items()) and all(
+        {
+            "In": labels.get(one.get("key")) in (one.get("values") or ()),
+            "NotIn": labels.get(one.get("key")) not in (one.get("values") or ()),
+            "Exists": one.get("key") in labels,
+            "DoesNotExist": one.get("key") not in labels,
+        }.get(one.get("operator"), False)
+        for one in expressions
+    )
