@@ -1,0 +1,35 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one exception that reaches a person: what failed, where, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Failure(Exception):
+    """Something a person can act on; modules and lookups show it as it is, never as a traceback.
+
+    what: one sentence in the server's or tool's own words where it has some.
+    where: the place it happened: "apps/web.yaml:12", "Deployment.apps shop/web", a URL without credentials.
+    hint: what to do about it.
+    details: further values for the module's result (JSON types only).
+    """
+
+    def __init__(self, what: str, where: str = "", hint: str = "", **details: Any) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.details = details
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        if not self.hint:
+            return text
+        return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
+
+
+class Refused(Failure):
+    """A safety rule said no before anything was written; the message is the rule's own sentence."""

@@ -1,0 +1,111 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From rendered documents to intents: which kind each is, in which namespace it lives, and that none is there twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Document, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD
+
+SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
+
+
+class Scope(NamedTuple):
+    """What must be known of a kind to place its objects: from discovery, or from a CRD in the same repository."""
+
+    namespaced: bool
+    planned: bool
+
+
+def intents_of(documents: Sequence[Document], resources: Any, namespace: str, labels: Dict[str, str]) -> List[Intent]:
+    """Settle every document's kind and namespace, add our labels, and refuse what cannot be applied; all errors at once."""
+    planned = _planned_kinds(documents)
+    errors: List[str] = []
+    intents: List[Intent] = []
+    seen: Dict[Ref, str] = {}
+    autoscaled = _autoscaled(documents, namespace)
+    for document in documents:
+        body = document.body
+        api_version, kind = body["apiVersion"], body["kind"]
+        name = body["metadata"]["name"]
+        where = f"{document.where}: {kind} {name}"
+        resource = resources.find(api_version, kind)
+        if resource is not None:
+            scope = Scope(resource.namespaced, False)
+        elif (api_version, kind) in planned:
+            scope = planned[(api_version, kind)]
+        else:
+            errors.append(f"{where}: the cluster does not know {kind} in {api_version}.{_suggestion(resources, api_version, kind)}")
+            continue
+        stated = body["metadata"].get("namespace")
+        if scope.namespaced and not (stated or namespace):
+            errors.append(f"{where}: has no namespace. Write metadata.namespace, or set the option namespace.")
+            continue
+        if stated and not scope.namespaced:
+            errors.append(f"{where}: is cluster-scoped, yet has metadata.namespace {json.dumps(stated)}. Remove it.")
+            continue
+        group = api_version.rpartition("/")[0]
+        ref = Ref(group, kind, (stated or namespace) if scope.namespaced else "", name)
+        if ref in seen:
+            errors.append(f"{document.where}: {ref} is there twice, first at {seen[ref]}. Remove one of them.")
+            continue
+        seen[ref] = document.where
+        intents.append(Intent(ref, api_version, _labelled(body, ref, labels, ref in autoscaled), document.where))
+    if errors:
+        more = f"\n(+{len(errors) - SHOWN} more)" if len(errors) > SHOWN else ""
+        raise Failure("\n".join(errors[:SHOWN]) + more, errors=errors)
+    return intents
+
+
+def _labelled(body: Body, ref: Ref, labels: Dict[str, str], autoscaled: bool) -> Body:
+    metadata = dict(body["metadata"])
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    if ref.namespace:
+        metadata["namespace"] = ref.namespace
+    result = {**body, "metadata": metadata}
+    if autoscaled and "replicas" in (body.get("spec") or {}):
+        # The autoscaler and we would take the field from each other for ever (argo-cd #5105).
+        result["spec"] = {key: value for key, value in body["spec"].items() if key != "replicas"}
+    return result
+
+
+def _autoscaled(documents: Sequence[Document], namespace: str) -> set:
+    """The workloads whose number of replicas an autoscaler in the same repository decides."""
+    targets = set()
+    for document in documents:
+        body = document.body
+        kind = (body["apiVersion"].rpartition("/")[0], body["kind"])
+        if kind not in (("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")):
+            continue
+        target = (body.get("spec") or {}).get("scaleTargetRef")
+        if isinstance(target, dict):
+            group = str(target.get("apiVersion", "apps/v1")).rpartition("/")[0]
+            targets.add(Ref(group, str(target.get("kind", "Deployment")), body["metadata"].get("namespace") or namespace,
+                            str(target.get("name"))))
+    return targets
+
+
+def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope]:
+    planned = {}
+    for document in documents:
+        body = document.body
+        if (body["apiVersion"].rpartition("/")[0], body["kind"]) != CRD:
+            continue
+        spec = body.get("spec") or {}
+        kind = (spec.get("names") or {}).get("kind")
+        for version in spec.get("versions") or ():
+            if isinstance(version, dict) and version.get("served", True):
+                planned[(f"{spec.get('group')}/{version.get('name')}", kind)] = Scope(spec.get("scope") == "Namespaced", True)
+    return planned
+
+
+def _suggestion(resources: Any, api_version: str, kind: str) -> str:
+    found = sorted({f"{item.kind} in {item.api_version}" for item in resources.kinds_like(kind)})
+    if found:
+        return f" It knows {', '.join(found[:5])}."
+    return " Install its CRD, or add the CRD to the repository."

@@ -1,0 +1,256 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which objects belong to one reconcile: an ApplySet (KEP-3659), whose parent object is also the lock of its writers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from typing import Any, Callable, Dict, Iterable, Optional, Set, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
+
+VERSION = "1.0.0"
+PART_OF = "applyset.kubernetes.io/part-of"
+ID = "applyset.kubernetes.io/id"
+TOOLING = "applyset.kubernetes.io/tooling"
+GROUP_KINDS = "applyset.kubernetes.io/contains-group-kinds"
+NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
+COMMIT = "nordic.gitops/commit"
+SOURCE = "nordic.gitops/source"
+HOLDER = "nordic.gitops/holder"
+BEAT = "nordic.gitops/heartbeat"
+
+PREFIX = "nordic-gitops-"
+RENEW_SECONDS = 5.0
+# A holder on another machine whose heartbeat stands still for so long is dead; measured on our own clock, so skew is no matter.
+EXPIRE_SECONDS = 15.0
+POLL_SECONDS = 0.5
+
+
+class Moved(Exception):
+    """Another reconcile of the same name wrote since the plan was made: plan again."""
+
+
+class Inventory:
+    """The parent object of one reconcile, as last read. Not shared between threads but for the heartbeat."""
+
+    def __init__(self, cluster: Any, resource: Any, name: str, namespace: str) -> None:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?", name):
+            raise Failure(f"name is {name!r}", hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: "
+                                                     "it becomes part of a ConfigMap's name.")
+        self.cluster, self.resource = cluster, resource
+        self.name, self.namespace = PREFIX + name, namespace
+        digest = hashlib.sha256(f"{self.name}.{namespace}.ConfigMap.".encode()).digest()
+        self.id = f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
+        self.ref = Ref("", "ConfigMap", namespace, self.name)
+        self.live: Optional[Body] = None
+        self.held = False
+        self._me = f"{socket.gethostname()}/{_boot()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
+        self._stop = threading.Event()
+        self._beat: Optional[threading.Thread] = None
+        self._lost = ""
+        self._guard = threading.Lock()
+
+    # ---- reading
+
+    def read(self) -> Inventory:
+        """Read the parent object; refuses a parent that another tool made."""
+        self.live = self.cluster.get(self.resource, self.namespace, self.name)
+        if self.live is not None:
+            tooling = self._annotation(TOOLING)
+            if tooling and not tooling.startswith("nordic.gitops/"):
+                raise Failure(f"is the parent of an ApplySet of {tooling}", str(self.ref), "Choose another name.")
+            stated = (self.live["metadata"].get("labels") or {}).get(ID)
+            if stated and stated != self.id:
+                raise Failure(f"its label {ID} is {stated}, not {self.id}", str(self.ref), "Somebody changed it: set it back.")
+        return self
+
+    @property
+    def selector(self) -> str:
+        return f"{PART_OF}={self.id}"
+
+    @property
+    def labels(self) -> Dict[str, str]:
+        return {PART_OF: self.id}
+
+    @property
+    def kinds(self) -> Set[Tuple[str, str]]:
+        """(group, kind) of what may be in the set."""
+        result = set()
+        for text in filter(None, self._annotation(GROUP_KINDS).split(",")):
+            kind, _dot, group = text.partition(".")
+            result.add((group, kind))
+        return result
+
+    @property
+    def namespaces(self) -> Set[str]:
+        """The namespaces that may hold objects of the set."""
+        return set(filter(None, self._annotation(NAMESPACES).split(",")))
+
+    @property
+    def commit(self) -> str:
+        return self._annotation(COMMIT)
+
+    def settled(self, commit: str, source: str) -> bool:
+        """Whether the last complete run enforced exactly this, and nobody is at work now."""
+        return (self.live is not None and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
+                and not self._annotation(HOLDER))
+
+    def _annotation(self, key: str) -> str:
+        return ((self.live or {}).get("metadata", {}).get("annotations") or {}).get(key, "")
+
+    # ---- writing
+
+    def hold(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float,
+             clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
+             progress: Callable[[str], None] = lambda text: None) -> None:
+        """Become the one writer, with the union of the old and the new kinds on record before anything is applied.
+
+        So a run that dies leaves nothing that the next one cannot find. Raises Moved when the plan must be made again,
+        Failure when another run stays at work for longer than timeout (seconds).
+        """
+        if self._annotation(HOLDER):
+            self._await_holder(timeout, clock, sleep, progress)
+            raise Moved()
+        body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
+                            self._annotation(COMMIT), self._annotation(SOURCE), self._me)
+        try:
+            if self.live is None:
+                self.live = self.cluster.create(self.resource, body)
+            else:
+                self.live = self._write(body, self.live["metadata"]["resourceVersion"])
+        except Failure as error:
+            if getattr(error, "status", None) == 409:
+                self.read()
+                raise Moved() from None
+            raise
+        self.held = True
+        self._beat = threading.Thread(target=self._renew, daemon=True)
+        self._beat.start()
+
+    def still_ours(self) -> None:
+        """Stop at once when another run took the lock over (it found this one dead for too long)."""
+        if self._lost:
+            raise Failure(self._lost, str(self.ref), "Run it again: the next run finishes what this one began.")
+
+    def settle(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
+        """Record what is now enforced and let go."""
+        self._let_go(lambda: self._parent(set(kinds), set(namespaces), commit, source, ""))
+
+    def release(self) -> None:
+        """Let go after a failure: what was on record stays, so that the next run finds everything."""
+        self._let_go(lambda: self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), ""))
+
+    def unmoved(self) -> bool:
+        """Whether the parent is as it was read: nobody took it up since."""
+        seen = self.live
+        current = self.cluster.get(self.resource, self.namespace, self.name)
+        return (current or {}).get("metadata", {}).get("resourceVersion") == (seen or {}).get("metadata", {}).get("resourceVersion")
+
+    def _let_go(self, body: Callable[[], Body]) -> None:
+        if not self.held:
+            return
+        self._stop.set()
+        if self._beat is not None:
+            self._beat.join()
+        self.still_ours()
+        with self._guard:
+            self.live = self._write(body(), self.live["metadata"]["resourceVersion"])
+            self.held = False
+
+    def _write(self, body: Body, resource_version: str) -> Body:
+        body["metadata"]["resourceVersion"] = resource_version
+        return self.cluster.apply(self.resource, body, force=True)[0]
+
+    def _renew(self) -> None:
+        beat = 0
+        while not self._stop.wait(RENEW_SECONDS):
+            beat += 1
+            with self._guard:
+                body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me, beat)
+                try:
+                    self.live = self._write(body, self.live["metadata"]["resourceVersion"])
+                except Failure as error:
+                    if getattr(error, "status", None) in (404, 409):
+                        self._lost = "another reconcile of the same name took over, since this one did not answer for too long"
+                        return
+                    # Anything else may pass: the next beat tries again, well before the lock expires.
+
+    def _parent(self, kinds: Set[Tuple[str, str]], namespaces: Set[str], commit: str, source: str, holder: str,
+                beat: int = 0) -> Body:
+        annotations = {
+            TOOLING: f"nordic.gitops/v{VERSION}",
+            GROUP_KINDS: ",".join(sorted(f"{kind}.{group}" if group else kind for group, kind in kinds)),
+            # The specification implies the parent's own namespace; saying it too tells an empty set from one that lives there.
+            NAMESPACES: ",".join(sorted(namespaces)),
+            COMMIT: commit, SOURCE: source, HOLDER: holder, BEAT: str(beat) if holder else "",
+        }
+        return {"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": self.name, "namespace": self.namespace, "labels": {ID: self.id},
+                             "annotations": {key: value for key, value in annotations.items()
+                                             if value or key == GROUP_KINDS}}}
+
+    def _await_holder(self, timeout: float, clock: Callable[[], float], sleep: Callable[[float], None],
+                      progress: Callable[[str], None]) -> None:
+        """Return when the holder let go or is dead (its mark is then taken off); raise after timeout."""
+        begin = seen = clock()
+        version = self.live["metadata"]["resourceVersion"] if self.live else ""
+        progress(f"waiting for another reconcile of {self.name[len(PREFIX):]} ({self._annotation(HOLDER)})")
+        while self.live is not None and self._annotation(HOLDER):
+            now = clock()
+            current = self.live["metadata"]["resourceVersion"]
+            if current != version:
+                version, seen = current, now
+            if _is_dead(self._annotation(HOLDER)) or now - seen > EXPIRE_SECONDS:
+                body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), "")
+                try:
+                    self.live = self._write(body, current)
+                except Failure as error:
+                    if getattr(error, "status", None) != 409:
+                        raise
+            elif now - begin > timeout:
+                raise Failure(f"another reconcile of this name is at work: {self._annotation(HOLDER)}", str(self.ref),
+                              "Wait for it to end, or raise wait_timeout.")
+            else:
+                sleep(POLL_SECONDS)
+                self.read()
+
+
+def source_digest(*parts: Any) -> str:
+    """A short fingerprint of everything beside the commit that decides the intent."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _boot() -> str:
+    """What tells one boot (and one process namespace) of a machine from another: a pid means nothing elsewhere."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()[:8]}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return "-"
+
+
+def _born(pid: int) -> str:
+    """The start time of a process in clock ticks, "" when it does not run (pids are used again)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    except OSError:
+        return ""
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a holder on this very machine is known to have ended."""
+    host, boot, pid, born = (holder.split("/") + [""] * 4)[:4]
+    return host == socket.gethostname() and boot == _boot() != "-" and pid.isdigit() and _born(int(pid)) != born

@@ -1,0 +1,63 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a caller may choose; read once, then handed down as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+
+# Below this many objects a percentage says little: deleting the one service of a small repository is no accident.
+ALWAYS_PRUNABLE = 10
+
+
+@dataclass(frozen=True)
+class PruneLimit:
+    """How much one run may prune: a number of objects, or a share of those that the reconcile owns."""
+
+    text: str
+    count: int
+    percent: bool
+
+    @classmethod
+    def of(cls, text: str) -> PruneLimit:
+        number, percent = (text[:-1], True) if text.endswith("%") else (text, False)
+        if not number.isdigit() or percent and int(number) > 100:
+            raise Failure(f"prune_limit is {text!r}", hint='Write a number of objects ("20") or a percentage ("50%").')
+        return cls(text, int(number), percent)
+
+    def allows(self, pruned: int, owned: int) -> bool:
+        """Whether so many of the owned objects may be pruned."""
+        if self.percent:
+            return pruned <= ALWAYS_PRUNABLE and self.count > 0 or pruned * 100 <= self.count * owned
+        return pruned <= self.count
+
+
+@dataclass(frozen=True)
+class Options:
+    """The reconcile's policies, as the module's options of the same names."""
+
+    name: str
+    namespace: str
+    inventory_namespace: str
+    adopt: str
+    prune: bool
+    prune_limit: PruneLimit
+    prune_protected: bool
+    allow_empty: bool
+    on_conflict: str
+    replace_immutable: bool
+    verify: str
+    wait: bool
+    wait_timeout: float
+    check_mode: bool
+    diff: bool
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:
+        known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
+        return cls(**{**known, "namespace": params["namespace"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
+                      "check_mode": check_mode, "diff": diff})

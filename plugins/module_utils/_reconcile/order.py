@@ -1,0 +1,170 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which order objects are written and deleted. The order is data; this file only sorts by it."""
+
+from __future__ import annotations
+
+import json
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Intent, Ref
+
+WAVE = "argocd.argoproj.io/sync-wave"
+DEPENDS_ON = "config.kubernetes.io/depends-on"
+
+CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
+NAMESPACE = ("", "Namespace")
+RBAC = "rbac.authorization.k8s.io"
+ADMISSION = "admissionregistration.k8s.io"
+
+# Each rank is finished before the next begins; inside a rank the kinds start in the order of KINDS and overlap.
+DEFINITIONS, CLASSES, CONFIGURATION, WORKLOADS, WEBHOOKS = range(5)
+
+KINDS: Dict[Tuple[str, str], int] = {
+    CRD: DEFINITIONS,
+    NAMESPACE: DEFINITIONS,
+    (RBAC, "ClusterRole"): DEFINITIONS,
+    # What a Pod needs to be admitted and to start, before anything that makes Pods.
+    (RBAC, "ClusterRoleBinding"): CONFIGURATION,
+    ("", "ResourceQuota"): CONFIGURATION,
+    ("", "LimitRange"): CONFIGURATION,
+    ("", "ServiceAccount"): CONFIGURATION,
+    (RBAC, "Role"): CONFIGURATION,
+    (RBAC, "RoleBinding"): CONFIGURATION,
+    ("", "ConfigMap"): CONFIGURATION,
+    ("", "Secret"): CONFIGURATION,
+    ("", "PersistentVolume"): CONFIGURATION,
+    ("", "PersistentVolumeClaim"): CONFIGURATION,
+    ("networking.k8s.io", "NetworkPolicy"): CONFIGURATION,
+    ("", "Service"): CONFIGURATION,
+    ("apps", "Deployment"): WORKLOADS,
+    ("apps", "StatefulSet"): WORKLOADS,
+    ("apps", "DaemonSet"): WORKLOADS,
+    ("batch", "CronJob"): WORKLOADS,
+    ("batch", "Job"): WORKLOADS,
+    ("policy", "PodDisruptionBudget"): WORKLOADS,
+    # Last, so that a webhook whose Pod is not up yet cannot refuse the rest.
+    (ADMISSION, "MutatingWebhookConfiguration"): WEBHOOKS,
+    (ADMISSION, "ValidatingWebhookConfiguration"): WEBHOOKS,
+}
+_POSITION = {kind: position for position, kind in enumerate(KINDS)}
+
+
+def rank(ref: Ref) -> int:
+    """The rank of an object's kind: definitions, classes, configuration, workloads, webhooks."""
+    known = KINDS.get((ref.group, ref.kind))
+    if known is not None:
+        return known
+    return CLASSES if ref.kind.endswith("Class") else WORKLOADS
+
+
+def sort_key(ref: Ref) -> Tuple[int, int, str, str, str, str]:
+    """Rank, then the position in KINDS (unknown kinds after the known), then a stable alphabetical order."""
+    return (rank(ref), _POSITION.get((ref.group, ref.kind), len(_POSITION)), ref.group, ref.kind, ref.namespace, ref.name)
+
+
+class Step(NamedTuple):
+    """What may be written at once. health: whether the step before must be healthy first (a wave or a dependency)."""
+
+    refs: Tuple[Ref, ...]
+    health: bool
+
+
+def steps(intents: Sequence[Intent]) -> List[Step]:
+    """The intents' refs in the order of writing: by wave, then by dependency, then by rank."""
+    waves = _waves(intents)
+    levels = _levels(intents)
+    groups: Dict[Tuple[int, int, int], List[Ref]] = {}
+    for intent in intents:
+        groups.setdefault((waves[intent.ref], levels[intent.ref], rank(intent.ref)), []).append(intent.ref)
+    result: List[Step] = []
+    previous = None
+    for key in sorted(groups):
+        health = previous is not None and previous != key[:2]
+        previous = key[:2]
+        result.append(Step(tuple(sorted(groups[key], key=sort_key)), health))
+    return result
+
+
+def deletion_steps(refs: Iterable[Ref]) -> List[Tuple[Ref, ...]]:
+    """The exact reverse of writing: what depends on others goes first."""
+    groups: Dict[int, List[Ref]] = {}
+    for ref in refs:
+        groups.setdefault(rank(ref), []).append(ref)
+    return [tuple(sorted(groups[key], key=sort_key, reverse=True)) for key in sorted(groups, reverse=True)]
+
+
+def annotations(body: Body) -> Dict[str, str]:
+    """metadata.annotations, {} where there are none."""
+    return (body.get("metadata") or {}).get("annotations") or {}
+
+
+def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
+    waves: Dict[Ref, int] = {}
+    for intent in intents:
+        text = annotations(intent.body).get(WAVE, "0")
+        try:
+            waves[intent.ref] = int(text)
+        except ValueError:
+            raise Failure(f"annotation {WAVE} is {json.dumps(text)}, not a whole number",
+                          f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".') from None
+    # An object cannot exist before its Namespace or its CRD: these move to the wave of the first object that needs them.
+    if any(waves.values()):
+        needs: Dict[Ref, int] = {}
+        for intent in intents:
+            home = Ref("", "Namespace", "", intent.ref.namespace)
+            needs[home] = min(needs.get(home, waves[intent.ref]), waves[intent.ref])
+        kinds: Dict[Tuple[str, str], int] = {}
+        for intent in intents:
+            kind = (intent.ref.group, intent.ref.kind)
+            kinds[kind] = min(kinds.get(kind, waves[intent.ref]), waves[intent.ref])
+        for intent in intents:
+            ref = intent.ref
+            if (ref.group, ref.kind) == CRD:
+                spec = intent.body.get("spec") or {}
+                kind = (str(spec.get("group")), str((spec.get("names") or {}).get("kind")))
+                waves[ref] = min(waves[ref], kinds.get(kind, waves[ref]))
+            elif ref in needs:
+                waves[ref] = min(waves[ref], needs[ref])
+    return waves
+
+
+def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
+    """0 for an object that depends on nothing, else one more than the deepest of its dependencies."""
+    edges: Dict[Ref, List[Ref]] = {}
+    where = {intent.ref: intent.where for intent in intents}
+    for intent in intents:
+        text = annotations(intent.body).get(DEPENDS_ON)
+        if text:
+            edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
+    levels: Dict[Ref, int] = {intent.ref: 0 for intent in intents if intent.ref not in edges}
+
+    def level(ref: Ref, path: Tuple[Ref, ...]) -> int:
+        if ref in path:
+            circle = " -> ".join(str(item) for item in path[path.index(ref):] + (ref,))
+            raise Failure(f"the {DEPENDS_ON} annotations form a circle: {circle}", where[ref], "Remove one of them.")
+        if ref not in levels:
+            levels[ref] = 1 + max(level(dependency, path + (ref,)) for dependency in edges[ref])
+        return levels[ref]
+
+    for ref in edges:
+        level(ref, ())
+    return levels
+
+
+def _dependency(text: str, intent: Intent, known: Dict[Ref, str]) -> Ref:
+    """"group/namespaces/NAMESPACE/kind/name" or "group/kind/name", an empty group for the core kinds."""
+    parts = text.split("/")
+    if len(parts) == 5 and parts[1] == "namespaces":
+        ref = Ref(parts[0], parts[3], parts[2], parts[4])
+    elif len(parts) == 3:
+        ref = Ref(parts[0], parts[1], "", parts[2])
+    else:
+        raise Failure(f"annotation {DEPENDS_ON} has {json.dumps(text)}", f"{intent.where}: {intent.ref}",
+                      "Write GROUP/namespaces/NAMESPACE/KIND/NAME, or GROUP/KIND/NAME for a cluster-scoped object.")
+    if ref not in known:
+        raise Failure(f"annotation {DEPENDS_ON} names {ref}, which is not rendered here", f"{intent.where}: {intent.ref}",
+                      "Both objects must be in the same reconcile.")
+    return ref

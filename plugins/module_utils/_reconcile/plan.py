@@ -1,0 +1,374 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare the intents with the cluster: one LIST per kind, ownership proof, and the server's dry run as the referee.
+
+The result is a Plan, a value. Check mode shows it, the other stages carry it out.
+"""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Conflict, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import annotations, sort_key
+
+REPLICAS = ("f:spec", "f:replicas")
+READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and more would only queue in this process
+
+# How other tools mark what is theirs: (kind of mark, key, tool).
+MARKS = (
+    ("labels", "kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("labels", "helm.toolkit.fluxcd.io/name", "Flux"),
+    ("annotations", "argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("annotations", "meta.helm.sh/release-name", "Helm"),
+    ("labels", "kapp.k14s.io/app", "kapp"),
+    ("labels", "cli-utils.sigs.k8s.io/inventory-id", "cli-utils"),
+    ("annotations", "config.k8s.io/owning-inventory", "cli-utils"),
+)
+
+
+@dataclass
+class Plan:
+    """Every object of the run with what is to be done; health of what stays as it is."""
+
+    changes: List[Change] = field(default_factory=list)
+    health: Dict[Ref, Health] = field(default_factory=dict)
+    dry_runs: int = 0  # how often the referee was asked
+    owned: int = 0  # objects of the set in the cluster
+
+    def of(self, *operations: str) -> List[Change]:
+        """The changes with one of the operations, in order."""
+        return [change for change in self.changes if change.operation in operations]
+
+    @property
+    def in_sync(self) -> bool:
+        """Nothing to write, nothing to prune, nothing left to another manager."""
+        return not self.of("created", "configured", "pruned") and not any(change.conflicts for change in self.changes)
+
+
+def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options) -> Plan:
+    """The plan for these intents; nothing is written. Any failed LIST fails the whole plan, so nothing is pruned on half a view."""
+    return _Planner(cluster, resources, intents, inventory, options).plan()
+
+
+class _Planner:
+    def __init__(self, cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options) -> None:
+        self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
+        self.intents = intents
+        self.result = Plan()
+        self.pruned: Dict[str, Change] = {}  # by uid: one object may be listed in two versions
+        self.kept_uids: Set[str] = set()
+        self.replicas = _autoscaler_bounds(intents)
+
+    def plan(self) -> Plan:
+        wanted: Dict[Any, Dict[Tuple[str, str], Intent]] = {}
+        for intent in self.intents:
+            resource = self.resources.find(intent.api_version, intent.ref.kind)
+            if resource is None:
+                self.result.changes.append(Change("created", intent.ref, "new", intent, None, intent.body, writes=True,
+                                                  unverified="its CRD is created by the same run"))
+            else:
+                wanted.setdefault(resource, {})[(intent.ref.namespace, intent.ref.name)] = intent
+        listed = dict.fromkeys(wanted)
+        for group, kind in sorted(self.inventory.kinds):
+            resource = self.resources.preferred(group, kind)
+            # A kind that the cluster no longer serves took its objects with it (kustomize-controller #90).
+            if resource is not None and not any((item.group, item.kind) == (group, kind) for item in wanted):
+                listed[resource] = None
+        namespaces = self.inventory.namespaces | {intent.ref.namespace for intent in self.intents if intent.ref.namespace}
+
+        with ThreadPoolExecutor(READERS) as pool:
+            if self.inventory.live is not None:
+                missing = list(pool.map(lambda resource: self._read(resource, wanted.get(resource, {}), namespaces,
+                                                                    self.inventory.selector), list(listed)))
+            else:
+                missing = list(wanted.values())
+            # What the set does not hold may be there all the same: one more LIST of just the kinds and namespaces concerned.
+            rest = [(resource, items) for resource, items in zip(listed, missing) if items]
+            absent = list(pool.map(lambda pair: self._read(pair[0], pair[1], {key[0] for key in pair[1]} - {""}, ""), rest))
+            for (resource, _items), items in zip(rest, absent):
+                for intent in items.values():
+                    self.result.changes.append(Change("created", intent.ref, "new", intent, resource, intent.body, writes=True))
+            self._ask(pool)
+        self.result.changes.extend(change for uid, change in self.pruned.items() if uid not in self.kept_uids)
+        self.result.changes.sort(key=lambda change: (change.operation == "pruned", sort_key(change.ref)))
+        return self.result
+
+    # ---- reading
+
+    def _read(self, resource: Any, wanted: Dict[Tuple[str, str], Intent], namespaces: Iterable[str], selector: str,
+              ) -> Dict[Tuple[str, str], Intent]:
+        """LIST one kind, judge each object that is wanted, note the rest of the set; returns what was not found."""
+        missing = dict(wanted)
+        for live in self._list(resource, sorted(namespaces), selector):
+            metadata = live["metadata"]
+            key = (metadata.get("namespace", ""), metadata["name"])
+            intent = missing.pop(key, None)
+            if intent is not None:
+                self.kept_uids.add(metadata["uid"])
+                self._judge(resource, intent, live)
+            elif selector:
+                ref = Ref(resource.group, resource.kind, *key)
+                if key not in wanted:
+                    self.pruned.setdefault(metadata["uid"], Change("pruned", ref, "no longer in Git", None, resource, None, live))
+            self.result.owned += bool(selector)
+        return missing
+
+    def _list(self, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
+        if not resource.namespaced:
+            return self.cluster.list(resource, selector=selector)[0]
+        # In one namespace a LIST of it alone reads less, and needs no rights beyond it.
+        if len(namespaces) != 1:
+            try:
+                return self.cluster.list(resource, selector=selector)[0]
+            except Failure as error:
+                if getattr(error, "status", None) != 403 or not namespaces:
+                    raise
+        return [item for namespace in namespaces for item in self.cluster.list(resource, namespace, selector)[0]]
+
+    # ---- judging
+
+    def _judge(self, resource: Any, intent: Intent, live: Body) -> None:
+        change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
+        metadata = live["metadata"]
+        if metadata.get("deletionTimestamp"):
+            change.operation, change.reason, change.writes = "created", "is being deleted: created again once it is gone", True
+            change.unverified = "it must be gone first"
+        else:
+            stranger = self._stranger(live)
+            if stranger:
+                change.operation, change.reason = "skipped", stranger
+            else:
+                self._compare(change, live)
+        if change.operation == "unchanged":
+            self.result.health[intent.ref] = health(live)
+            # Held no longer than needed: at 5,000 objects the bodies are most of the memory.
+            change.before = None
+        self.result.changes.append(change)
+
+    def _stranger(self, live: Body) -> str:
+        """Why an object must not be adopted, "" when it may."""
+        metadata = live["metadata"]
+        labels = metadata.get("labels") or {}
+        owner = labels.get(PART_OF)
+        if owner == self.inventory.id or self.options.adopt == "always":
+            return ""
+        if owner:
+            return f"belongs to another ApplySet ({owner}); adopt: always takes it over"
+        for place, key, tool in MARKS:
+            if key in (metadata.get(place) or {}):
+                return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
+        if self.options.adopt == "never":
+            return "was not made by this reconcile; adopt: unowned takes it over"
+        return ""
+
+    def _compare(self, change: Change, live: Body) -> None:
+        body = change.body
+        findings = seal.examine(body, live)
+        conflicts = []
+        for finding in findings:
+            # A field of another manager with the same value is shared without a conflict.
+            if finding.why.startswith("is ") and "Git says" in finding.why:
+                for manager in seal.holders(live, finding.path):
+                    if not seal.is_person(manager) and manager != seal.FIELD_MANAGER:
+                        conflicts.append((finding.path, manager))
+        if conflicts and self.options.on_conflict == "keep":
+            body = copy.deepcopy(body)
+            for path, _manager in conflicts:
+                _drop(body, path)
+            change.body = body
+            findings = seal.examine(body, live)
+        change.conflicts = [Conflict(change.ref, seal.dotted(path), manager) for path, manager in conflicts]
+        leftovers = seal.leftovers(live, body)
+        reasons = [f"{seal.dotted(finding.path)} {finding.why}" for finding in findings]
+        reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
+        replicas, hand_over = None, False
+        if change.ref in self.replicas:
+            replicas = self._outside(change.ref, live)
+            hand_over = any(finding.path == REPLICAS for finding in findings)
+            findings = [finding for finding in findings if finding.path != REPLICAS]
+            if replicas is not None:
+                reasons.append(f".spec.replicas is {live['spec']['replicas']}, its autoscaler allows "
+                               "{} to {}".format(*self.replicas[change.ref]))
+        change.patch = take_back(live, leftovers, replicas, hand_over)
+        if not findings and not change.patch and self.options.verify != "full":
+            if change.conflicts:
+                change.operation, change.reason = "unchanged", _left(change.conflicts)
+            return
+        more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
+        change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
+        change.writes = any(finding.certain for finding in findings)
+        if not change.writes and (findings or self.options.verify == "full"):
+            change.operation = "referee"
+
+    def _outside(self, ref: Ref, live: Body) -> Optional[int]:
+        """The number of replicas to go back to when somebody left what the autoscaler allows (0 switches it off)."""
+        low, high = self.replicas[ref]
+        count = (live.get("spec") or {}).get("replicas")
+        return None if not isinstance(count, int) or low <= count <= high else max(low, min(count, high))
+
+    # ---- asking the server
+
+    def _ask(self, pool: ThreadPoolExecutor) -> None:
+        """Dry runs: of what could not be proved, and in check mode of everything that would be written."""
+        undecided = [change for change in self.result.changes if change.operation == "referee"
+                     or self.options.check_mode and change.writes and not change.unverified]
+        made = {change.ref.name for change in self.result.changes
+                if change.ref.kind == "Namespace" and not change.ref.group and change.operation == "created"}
+        for change in undecided:
+            if change.operation == "created" and change.ref.namespace in made:
+                change.unverified = f"its namespace {change.ref.namespace} is created by the same run"
+        undecided = [change for change in undecided if not change.unverified]
+        self.result.dry_runs = len(undecided)
+        errors = [error for error in pool.map(self._dry_run, undecided) if error is not None]
+        if errors:
+            raise together(errors, "the server refuses what Git says")
+
+    def _dry_run(self, change: Change) -> Optional[Failure]:
+        before = change.before
+        try:
+            after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
+        except Failure as error:
+            if getattr(error, "immutable", False) and may_replace(change, self.options):
+                change.replaces = True
+                change.operation, change.writes = "configured", True
+                change.reason += "; an immutable field: deleted and created again"
+                change.unverified = "it must be deleted first"
+                return None
+            return in_repository(error, change)
+        if change.operation != "referee":
+            change.after = after
+            return None
+        if before is not None and unchanged(before, after):
+            change.writes = False
+            if change.patch:
+                change.operation = "configured"
+                return None
+            change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
+            change.before = None
+            self.result.health[change.ref] = health(after)
+        else:
+            change.operation, change.writes, change.after = "configured", True, after
+            change.reason = change.reason or "the server's dry run says that it would change"
+        return None
+
+
+def unchanged(before: Body, after: Body) -> bool:
+    """Whether an apply wrote nothing: the same content and the same owners (a no-op keeps their times)."""
+    return _content(before) == _content(after)
+
+
+def _content(body: Body) -> Tuple[Any, ...]:
+    metadata = dict(body["metadata"])
+    owners = sorted(((entry.get("manager"), entry.get("operation"), entry.get("subresource", ""), entry.get("apiVersion"),
+                      repr(_sorted(entry.get("fieldsV1")))) for entry in metadata.pop("managedFields", None) or ()), key=repr)
+    for key in ("resourceVersion", "generation"):
+        metadata.pop(key, None)
+    rest = {key: value for key, value in body.items() if key not in ("metadata", "apiVersion", "kind")}
+    return metadata, rest, owners
+
+
+def _sorted(value: Any) -> Any:
+    return [(key, _sorted(value[key])) for key in sorted(value)] if isinstance(value, dict) else value
+
+
+def may_replace(change: Change, options: Options) -> bool:
+    """Whether an object may be deleted and created again for an immutable field; never what takes others with it."""
+    options_text = annotations(change.body or {}).get("argocd.argoproj.io/sync-options", "")
+    asked = {part.strip() for part in options_text.split(",")}
+    return (options.replace_immutable or {"Replace=true", "Force=true"} & asked != set()) and (
+        (change.ref.group, change.ref.kind) not in (("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")))
+
+
+def in_repository(error: Failure, change: Change) -> Failure:
+    """The server's error, told with the place in the repository and, where that helps, with what to do."""
+    where = f"{change.intent.where}: {change.ref}" if change.intent else str(change.ref)
+    hint = error.hint
+    if getattr(error, "immutable", False):
+        hint = ("Set replace_immutable: true, or the annotation argocd.argoproj.io/sync-options: Replace=true on the object, "
+                "to have it deleted and created again.")
+    error.where, error.hint = where, hint
+    return error
+
+
+def together(errors: Sequence[Failure], headline: str) -> Failure:
+    """Several errors as one, each on its own line."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = "\n".join(str(error) for error in errors[:20])
+    more = f"\n(+{len(errors) - 20} more)" if len(errors) > 20 else ""
+    kind = Refused if all(isinstance(error, Refused) for error in errors) else Failure
+    return kind(f"{headline} ({len(errors)} objects):\n{lines}{more}", errors=[str(error) for error in errors])
+
+
+def _left(conflicts: Sequence[Conflict]) -> str:
+    return "left to others: " + ", ".join(f"{item.field} ({item.manager})" for item in conflicts)
+
+
+def _drop(body: Any, path: Tuple[str, ...]) -> None:
+    """Remove the field at a fieldsV1 path from a body."""
+    for position, key in enumerate(path):
+        last = position == len(path) - 1
+        if key.startswith("f:"):
+            if not isinstance(body, dict) or key[2:] not in body:
+                return
+            if last:
+                del body[key[2:]]
+                return
+            body = body[key[2:]]
+        else:
+            found = seal.positions(key, body) if isinstance(body, list) else []
+            if not found:
+                return
+            if last:
+                del body[found[0]]
+                return
+            body = body[found[0]]
+
+
+def take_back(live: Body, leftovers: Sequence[seal.Leftover], replicas: Optional[int], hand_over: bool) -> List[Body]:
+    """The JSON patch for what an apply cannot do; it holds only for the version that was seen, [] when there is nothing."""
+    ops: List[Body] = [{"op": "remove", "path": "".join("/" + str(step).replace("~", "~0").replace("/", "~1")
+                                                        for step in item.pointer)} for item in leftovers]
+    if replicas is not None:
+        ops.append({"op": "replace", "path": "/spec/replicas", "value": replicas})
+    # A claim on a field that has a default would outlive the removal: the default comes back under the same owner.
+    managers = seal.without_people(live) if leftovers else live["metadata"].get("managedFields") or []
+    if hand_over:
+        # Leaving replicas out of an apply that owned them would set them to the default, 1, before the autoscaler looks.
+        managers = [_without_replicas(entry) for entry in managers]
+    if leftovers or hand_over:
+        ops.append({"op": "replace", "path": "/metadata/managedFields", "value": managers})
+    test = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+    return [test] + ops if ops else []
+
+
+def _without_replicas(entry: Body) -> Body:
+    if entry.get("manager") != seal.FIELD_MANAGER or entry.get("operation") != "Apply":
+        return entry
+    fields = entry.get("fieldsV1") or {}
+    spec = {key: child for key, child in fields.get(REPLICAS[0], {}).items() if key != REPLICAS[1]}
+    return {**entry, "fieldsV1": {**fields, REPLICAS[0]: spec}}
+
+
+def _autoscaler_bounds(intents: Sequence[Intent]) -> Dict[Ref, Tuple[int, int]]:
+    """Between which numbers of replicas each autoscaled workload may stand."""
+    bounds: Dict[Ref, Tuple[int, int]] = {}
+    for intent in intents:
+        spec = intent.body.get("spec") or {}
+        target = spec.get("scaleTargetRef")
+        if (intent.ref.group, intent.ref.kind) == ("autoscaling", "HorizontalPodAutoscaler") and isinstance(target, dict):
+            low, high = spec.get("minReplicas", 1), spec.get("maxReplicas")
+            if isinstance(low, int) and isinstance(high, int):
+                group = str(target.get("apiVersion", "")).rpartition("/")[0]
+                bounds[Ref(group, str(target.get("kind")), intent.ref.namespace, str(target.get("name")))] = (low, high)
+    return bounds

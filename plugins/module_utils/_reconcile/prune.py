@@ -1,0 +1,73 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Delete what Git no longer has: last of all, never after an error, each object only as it was seen."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, List, Optional
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import guard
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import TRIES, WRITERS
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import deletion_steps
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, together
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait_gone
+
+
+def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, progress: Callable[[str], None]) -> None:
+    """Delete the plan's pruned objects in the reverse order of writing; with wait, until they are really gone."""
+    changes = {change.ref: change for change in plan.of("pruned")}
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for refs in deletion_steps(changes):
+            inventory.still_ours()
+            deleted = [changes[ref] for ref in refs]
+            errors = [error for error in pool.map(lambda change: _delete(cluster, change, plan, inventory, options), deleted)
+                      if error is not None]
+            if errors:
+                raise together(errors, "the server refuses to delete")
+            if options.wait:
+                _until_gone(cluster, [change for change in deleted if change.operation == "pruned"], options, progress)
+
+
+def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, options: Options) -> Optional[Failure]:
+    ref, live = change.ref, change.before or {}
+    try:
+        for _attempt in range(TRIES):
+            metadata = live["metadata"]
+            try:
+                cluster.delete(change.resource, ref.namespace, ref.name, metadata["uid"], metadata["resourceVersion"])
+                return None
+            except Failure as error:
+                if not getattr(error, "stale", False):
+                    raise
+            # It changed since it was listed: every rule must hold for what it is now.
+            current = cluster.get(change.resource, ref.namespace, ref.name)
+            if current is None or current["metadata"]["uid"] != metadata["uid"]:
+                return None
+            labels = current["metadata"].get("labels") or {}
+            change.before = live = current
+            reason = "" if labels.get(PART_OF) == inventory.id else "left the set meanwhile"
+            for rule in guard.KEEPING:
+                reason = reason or rule(change, plan, options)
+            if reason:
+                change.operation, change.reason = "skipped", reason
+                return None
+        raise Failure("somebody else keeps changing it")
+    except Failure as error:
+        error.where = str(ref)
+        return error
+
+
+def _until_gone(cluster: Any, changes: List[Change], options: Options, progress: Callable[[str], None]) -> None:
+    targets = {change.ref: Target(change.resource, 0, (change.before or {})["metadata"]["uid"]) for change in changes}
+    result = wait_gone(cluster, targets, options.wait_timeout, progress)
+    stuck = [f"{ref}: {health.message}" for ref, health in sorted(result.items()) if health.status != NOT_FOUND]
+    if stuck:
+        raise Failure(f"{len(stuck)} pruned objects are still there after {options.wait_timeout:g} s: " + "; ".join(stuck[:10]),
+                      hint="Their finalizers' controllers must finish, or somebody must remove the finalizers.")

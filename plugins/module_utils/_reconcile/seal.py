@@ -1,0 +1,357 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ownership proof: what managedFields and the values of a LIST alone can say about an object and its intent.
+
+A field manager's Apply entry is a tamper-evident seal: whenever another manager changes or removes a field, the server
+takes that field out of the entry's path set (structured-merge-diff, merge/update.go). An entry whose path set is the
+intent's, beside values that are the intent's to the letter and in its order, proves that a forced server-side apply
+would change nothing. Whatever cannot be proved is left to the server's own dry run: this file never guesses "in sync".
+
+fieldsV1 is walked without a schema, since it says itself how a list merges: "f:NAME" is a field, "k:{KEYS}" an item of
+a list by its keys, "v:VALUE" an item of a set, "." the item itself, and an empty node a leaf (a scalar, an empty or an
+atomic value).
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body
+
+FIELD_MANAGER = "nordic-gitops"
+
+# What a person at a terminal or a dashboard writes with: their fields are drift, whether we set them or not.
+PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens", "node-fetch", "before-first-apply")
+
+# `kubectl rollout restart` writes a time and means an action, not a state: taking it back would restart everything again.
+ACTIONS = frozenset({"f:kubectl.kubernetes.io/restartedAt"})
+
+# Fields of built-in kinds that hold quantities: the server keeps "1" for "1000m", so equal amounts are the same value.
+QUANTITY_MAPS = frozenset({"limits", "requests", "hard", "capacity", "max", "min", "default", "defaultRequest",
+                           "maxLimitRequestRatio", "overhead", "podFixed"})
+QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor", "averageValue", "value"})
+QUANTITY_OWNERS = frozenset({"emptyDir", "resourceFieldRef", "target"})
+
+Fields = Dict[str, Any]
+Path = Tuple[str, ...]
+
+
+class Finding(NamedTuple):
+    """One place where live is not what Git says.
+
+    certain: an apply is sure to write; otherwise only the server's dry run knows (a value that it may have normalised).
+    """
+
+    path: Path  # fieldsV1 keys from the root
+    why: str
+    certain: bool
+
+
+def is_person(manager: str) -> bool:
+    """Whether a field manager's name is that of a person's tool ("kubectl-edit", "k9s")."""
+    return manager.startswith(PEOPLE)
+
+
+def own_entry(live: Body, manager: str = FIELD_MANAGER) -> Optional[Body]:
+    """Our Apply entry in metadata.managedFields, None where the server has none."""
+    for entry in live["metadata"].get("managedFields") or ():
+        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            return entry
+    return None
+
+
+def examine(body: Body, live: Body) -> List[Finding]:
+    """Everything that keeps live from being proved in sync with an intent's body; empty: proved."""
+    entry = own_entry(live)
+    if entry is None:
+        return [Finding((), f"no field of it was applied by {FIELD_MANAGER}", True)]
+    if entry.get("apiVersion") != body["apiVersion"]:
+        return [Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)]
+    findings: List[Finding] = []
+    builtin = _is_builtin(body["apiVersion"])
+    want = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "metadata")}
+    metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "namespace")}
+    if metadata:
+        want["metadata"] = metadata
+    _walk(entry.get("fieldsV1") or {}, want, live, (), "", builtin, findings)
+    return findings
+
+
+def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, builtin: bool, findings: List[Finding]) -> None:
+    if not fields or (len(fields) == 1 and "." in fields):
+        _leaf(want, have, path, parent, builtin, findings)
+    elif isinstance(want, dict):
+        if not isinstance(have, dict):
+            findings.append(Finding(path, "is missing", True))
+            return
+        matched = 0
+        name = path[-1][2:] if path and path[-1].startswith("f:") else parent
+        for key, value in want.items():
+            child = fields.get("f:" + key)
+            if child is None:
+                if value is None and key not in have:
+                    continue
+                findings.append(Finding(path + ("f:" + key,), *_unowned(value, have.get(key))))
+            else:
+                matched += 1
+                if key in have:
+                    if child or not _identical(value, have[key]):  # the common case, a scalar, costs no call
+                        _walk(child, value, have[key], path + ("f:" + key,), name, builtin, findings)
+                else:
+                    findings.append(Finding(path + ("f:" + key,), "is missing", value not in (None, {}, [])))
+        if matched != len(fields) - ("." in fields):
+            for key in fields:
+                if key != "." and not (key.startswith("f:") and key[2:] in want):
+                    findings.append(Finding(path + (key,), "is no longer in Git", False))
+    elif isinstance(want, list):
+        _walk_list(fields, want, have, path, parent, builtin, findings)
+    else:
+        findings.append(Finding(path, "has another shape", False))
+
+
+def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: str, builtin: bool,
+               findings: List[Finding]) -> None:
+    if not isinstance(have, list):
+        findings.append(Finding(path, "is missing", True))
+        return
+    taken: Dict[int, int] = {}  # position in want -> position in have
+    for key, child in fields.items():
+        if key == ".":
+            continue
+        mine, theirs = positions(key, want), positions(key, have)
+        if not mine:
+            findings.append(Finding(path + (key,), "is no longer in Git", False))
+        elif len(mine) > 1 or len(theirs) > 1:
+            findings.append(Finding(path + (key,), "is there more than once", False))
+        elif not theirs:
+            findings.append(Finding(path + (key,), "is missing", True))
+        else:
+            taken[mine[0]] = theirs[0]
+            if key.startswith("k:"):
+                _walk(child, want[mine[0]], have[theirs[0]], path + (key,), parent, builtin, findings)
+    if len(taken) != len(want) and not any(finding.path[:len(path)] == path for finding in findings):
+        findings.append(Finding(path, "has items that are not ours yet", False))
+    # The path set knows no order (k8s#104641), yet a forced apply restores it.
+    order = [taken[position] for position in sorted(taken)]
+    if order != sorted(order):
+        findings.append(Finding(path, "is in another order", False))
+
+
+def _leaf(want: Any, have: Any, path: Path, parent: str, builtin: bool, findings: List[Finding]) -> None:
+    if _identical(want, have):
+        return
+    name = path[-1][2:] if path else ""
+    if builtin and _is_quantity(name, parent) and same_quantity(want, have):
+        return
+    # Text and whole numbers outside of quantities are kept as they are; everything else the server may have rewritten.
+    certain = type(want) is type(have) and type(want) in (bool, int) or (
+        isinstance(want, str) and isinstance(have, str) and _amount(want) is None)
+    findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", certain))
+
+
+def _unowned(want: Any, have: Any) -> Tuple[str, bool]:
+    if have is None:
+        return "is missing", want not in (None, {}, [])
+    if isinstance(want, (dict, list)):
+        return "is not ours yet", False
+    if type(want) is type(have) and want != have:
+        return f"is {_short(have)}, Git says {_short(want)}", isinstance(want, (bool, int)) or _amount(want) is None
+    return "is not ours yet", False
+
+
+def _identical(want: Any, have: Any) -> bool:
+    """Equal as JSON: True is not 1, and 1 is not 1.0."""
+    if type(want) is not type(have):
+        return False
+    if isinstance(want, dict):
+        return want.keys() == have.keys() and all(_identical(value, have[key]) for key, value in want.items())
+    if isinstance(want, list):
+        return len(want) == len(have) and all(_identical(left, right) for left, right in zip(want, have))
+    return want == have
+
+
+_KEYS: Dict[str, Any] = {}  # decoded "k:" and "v:" keys: a few dozen different ones in any cluster
+
+
+def _decoded(key: str) -> Any:
+    if key not in _KEYS:
+        _KEYS[key] = json.loads(key[2:])
+    return _KEYS[key]
+
+
+def positions(key: str, items: List[Any]) -> List[int]:
+    """Where in a list the item that a "k:" , "v:" or "i:" key names stands."""
+    value = _decoded(key)
+    if key.startswith("k:"):
+        return [position for position, item in enumerate(items) if isinstance(item, dict)
+                and all(name in item and _identical(item[name], part) for name, part in value.items())]
+    if key.startswith("v:"):
+        return [position for position, item in enumerate(items) if _identical(item, value)]
+    return [value] if 0 <= value < len(items) else []
+
+
+def _is_builtin(api_version: str) -> bool:
+    group = api_version.rpartition("/")[0]
+    return "." not in group or group.endswith(".k8s.io")
+
+
+def _is_quantity(name: str, parent: str) -> bool:
+    return parent in QUANTITY_MAPS or name in QUANTITY_FIELDS and parent in QUANTITY_OWNERS or (
+        name == "storage" and parent == "requests")
+
+
+_SUFFIXES = {"": 1, "n": Decimal(10) ** -9, "u": Decimal(10) ** -6, "m": Decimal(10) ** -3, "k": 10**3, "M": 10**6, "G": 10**9,
+             "T": 10**12, "P": 10**15, "E": 10**18, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
+
+
+def _amount(value: Any) -> Optional[Decimal]:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    text = str(value)
+    number = text.rstrip("numkMGTPEi")
+    suffix = text[len(number):]
+    if suffix not in _SUFFIXES:
+        return None
+    try:
+        return Decimal(number) * _SUFFIXES[suffix]
+    except InvalidOperation:
+        return None
+
+
+def same_quantity(want: Any, have: Any) -> bool:
+    """Whether two Kubernetes quantities ("1000m", "1", 1) are the same amount."""
+    left, right = _amount(want), _amount(have)
+    # Amounts below a nano unit are rounded by the server: not ours to judge.
+    return left is not None and left == right and left.is_finite() and (left % _SUFFIXES["n"] == 0)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ---- what other managers hold -------------------------------------------------------------------------------------
+
+
+def holders(live: Body, path: Path) -> List[str]:
+    """The other managers that own the field at a path, in the order of managedFields."""
+    names = []
+    for entry in live["metadata"].get("managedFields") or ():
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            continue
+        node: Any = entry.get("fieldsV1")
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None and path and entry["manager"] not in names:
+            names.append(entry["manager"])
+    return names
+
+
+class Leftover(NamedTuple):
+    """A field that a person's tool added beside the intent and nobody else claims."""
+
+    pointer: Tuple[Any, ...]  # JSON pointer, unescaped
+    path: Path
+    manager: str
+
+
+def leftovers(live: Body, body: Body) -> List[Leftover]:
+    """What people added to an object, a list's last items first, so that removing one leaves the others' places."""
+    people, others = [], []
+    for entry in live["metadata"].get("managedFields") or ():
+        if entry.get("subresource"):
+            continue
+        fields = entry.get("fieldsV1") or {}
+        (people if is_person(entry.get("manager", "")) else others).append((entry.get("manager", ""), fields))
+    found: Dict[Path, Leftover] = {}
+    for manager, fields in people:
+        for leftover in _added(fields, [node for _name, node in others], body, live, (), (), manager):
+            found.setdefault(leftover.path, leftover)
+    whole = [item for item in found.values() if not any(item.path[:size] in found for size in range(1, len(item.path)))]
+    return sorted(whole, key=lambda item: [(0, -step, "") if isinstance(step, int) else (1, 0, step) for step in item.pointer])
+
+
+def _added(fields: Fields, others: List[Fields], want: Any, have: Any, pointer: Tuple[Any, ...], path: Path,
+           manager: str) -> Iterator[Leftover]:
+    for key, child in fields.items():
+        if key == "." or key in ACTIONS:
+            continue
+        if key.startswith("f:"):
+            steps: List[Any] = [key[2:]] if isinstance(have, dict) and key[2:] in have else []
+            inner = want.get(key[2:], _ABSENT) if isinstance(want, dict) else _ABSENT
+        else:
+            steps = list(positions(key, have)) if isinstance(have, list) else []
+            found = positions(key, want) if isinstance(want, list) else []
+            inner = want[found[0]] if found else _ABSENT
+        claims = [node[key] for node in others if key in node]
+        for step in steps:
+            if inner is _ABSENT and not claims and not _acts(child):
+                yield Leftover(pointer + (step,), path + (key,), manager)
+            elif child:
+                yield from _added(child, claims, inner, have[step], pointer + (step,), path + (key,), manager)
+
+
+def _acts(fields: Fields) -> bool:
+    return any(key in ACTIONS or _acts(child) for key, child in fields.items())
+
+
+def without_people(live: Body) -> List[Body]:
+    """metadata.managedFields after a person's claims are given up (scale and status entries stay)."""
+    return [entry for entry in live["metadata"].get("managedFields") or ()
+            if entry.get("subresource") or not is_person(entry.get("manager", ""))]
+
+
+def tree(paths: Iterable[Path]) -> Fields:
+    """The fieldsV1 tree of some paths, each a leaf."""
+    root: Fields = {}
+    for path in paths:
+        node = root
+        for key in path:
+            node = node.setdefault(key, {})
+    return root
+
+
+_ABSENT = object()
+
+
+def merge(left: Fields, right: Fields) -> Fields:
+    """The union of two fieldsV1 trees."""
+    result = dict(left)
+    for key, child in right.items():
+        result[key] = merge(result[key], child) if key in result else child
+    return result
+
+
+def select(value: Any, fields: Fields) -> Any:
+    """The part of an object that a fieldsV1 tree names (what a diff shows)."""
+    if not fields or (len(fields) == 1 and "." in fields):
+        return value
+    if isinstance(value, dict):
+        return {key[2:]: select(value[key[2:]], child) for key, child in fields.items()
+                if key.startswith("f:") and key[2:] in value}
+    if isinstance(value, list):
+        chosen: Dict[int, Any] = {}
+        for key, child in fields.items():
+            for position in positions(key, value) if key != "." else ():
+                chosen[position] = select(value[position], child) if key.startswith("k:") else value[position]
+                if key.startswith("k:") and isinstance(chosen[position], dict):
+                    chosen[position] = {**_decoded(key), **chosen[position]}
+        return [chosen[position] for position in sorted(chosen)]
+    return value
+
+
+def dotted(path: Path) -> str:
+    """A fieldsV1 path as the server writes it: .spec.template.spec.containers[name="web"].image"""
+    text = ""
+    for key in path:
+        if key.startswith("f:"):
+            name = key[2:]
+            text += f".{name}" if "." not in name and "/" not in name else f"[{json.dumps(name)}]"
+        elif key.startswith("k:"):
+            text += "[" + ",".join(f"{name}={json.dumps(part)}" for name, part in _decoded(key).items()) + "]"
+        else:
+            text += f"[{key[2:]}]"
+    return text or "."

@@ -1,0 +1,348 @@
+#!/usr/bin/python
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reconcile
+short_description: Make a Kubernetes cluster what a Git repository says
+version_added: 1.0.0
+author:
+  - nordic.gitops contributors (@nordic-gitops)
+description:
+  - Renders a folder of a Git repository at one commit, compares the result with the cluster, and writes only what differs.
+    What somebody changed, scaled, deleted or added by hand goes back to what Git says, and what Git no longer has is pruned.
+  - Every write is a server-side apply by the field manager C(nordic-gitops), several at once, in an order that lets each object
+    find what it needs (CustomResourceDefinitions and Namespaces first). An unchanged cluster is recognised from one LIST per kind.
+  - The objects of one reconcile form an ApplySet (KEP-3659). Its parent is the ConfigMap C(nordic-gitops-NAME) in
+    O(inventory_namespace), which also keeps two runs of the same name from writing at the same time.
+options:
+  name:
+    description:
+      - The name of this reconcile. It decides which objects belong together, and so what is pruned.
+      - Never give two repositories or paths the same name in one cluster.
+    type: str
+    required: true
+  path:
+    description: The folder of the repository to render, relative to its root.
+    type: str
+    default: .
+  renderer:
+    description:
+      - How the folder becomes objects.
+      - V(auto) chooses as Argo CD does, V(helm) where there is a C(Chart.yaml), V(kustomize) where there is a C(kustomization.yaml),
+        C(kustomization.yml) or C(Kustomization), and V(directory) otherwise.
+      - V(directory) reads plain YAML and JSON files.
+    type: str
+    choices: [auto, directory, kustomize, helm]
+    default: auto
+  recurse:
+    description: Whether V(directory) reads the folders below O(path) too.
+    type: bool
+    default: true
+  include:
+    description: Only files that match one of these patterns, relative to O(path), are read by V(directory). All when empty.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description: Files that match one of these patterns, relative to O(path), are not read by V(directory).
+    type: list
+    elements: str
+    default: []
+  values_files:
+    description: Values files for V(helm), relative to O(path), later ones win.
+    type: list
+    elements: str
+    default: []
+  values:
+    description: Values for V(helm), stronger than O(values_files).
+    type: dict
+    default: {}
+  release_name:
+    description: The release's name for V(helm). O(name) when left out.
+    type: str
+  helm_binary:
+    description: The helm program. Found on E(PATH) when left out.
+    type: path
+  kustomize_binary:
+    description: The kustomize or kubectl program. Found on E(PATH) when left out, kustomize first.
+    type: path
+  namespace:
+    description: The namespace for namespaced objects that state none. Without it such an object is an error.
+    type: str
+  inventory_namespace:
+    description: The namespace of the ConfigMap that keeps the inventory. It must exist.
+    type: str
+    default: default
+  adopt:
+    description:
+      - What to do about an object that Git has, and that exists without belonging to this reconcile.
+      - V(unowned) takes it over unless it belongs to another reconcile, or to Argo CD, Flux, Helm, kapp or cli-utils.
+      - V(never) refuses the run and names the object.
+      - V(always) takes over even what belongs to others.
+    type: str
+    choices: [never, unowned, always]
+    default: unowned
+  prune:
+    description:
+      - Whether to delete objects of this reconcile that Git no longer has.
+      - Nothing is pruned after any error, while an object is not healthy (with O(wait)), when it was copied rather than applied,
+        or when an annotation says to keep it (C(nordic.gitops/prune) or C(kustomize.toolkit.fluxcd.io/prune) V(disabled),
+        C(argocd.argoproj.io/sync-options) V(Prune=false), C(helm.sh/resource-policy) V(keep)).
+    type: bool
+    default: true
+  prune_limit:
+    description:
+      - How much one run may prune, as a number of objects or as a percentage of those in the cluster. The run is refused beyond it.
+      - Up to 10 objects are always within a percentage other than V(0%).
+    type: str
+    default: 50%
+  prune_protected:
+    description: Whether CustomResourceDefinitions and Namespaces are pruned too. Each takes everything that depends on it along.
+    type: bool
+    default: false
+  allow_empty:
+    description: Whether a folder without any object is what Git means to say, so that everything may be pruned.
+    type: bool
+    default: false
+  on_conflict:
+    description:
+      - What to do about a field that Git sets and another controller holds with another value.
+        The fields of a person's tool (C(kubectl), C(k9s), Lens) are no conflict, they are drift.
+      - V(force) takes the field.
+      - V(fail) refuses the run before anything is written and lists object, field and manager.
+      - V(keep) leaves the field to the other manager.
+    type: str
+    choices: [force, fail, keep]
+    default: force
+  replace_immutable:
+    description:
+      - Whether an object is deleted and created again when Git changes an immutable field of it.
+      - The annotation C(argocd.argoproj.io/sync-options) V(Replace=true) on an object allows it for that object alone.
+        Namespaces and CustomResourceDefinitions are never replaced.
+    type: bool
+    default: false
+  verify:
+    description:
+      - V(auto) proves from the LISTs that an object is in sync, and asks the server's dry run only where that is not possible.
+      - V(full) asks the server's dry run about every object. It finds what no list shows, such as an admission webhook that was
+        changed since.
+    type: str
+    choices: [auto, full]
+    default: auto
+  wait:
+    description: Whether to wait until every object is healthy, and until pruned objects are gone.
+    type: bool
+    default: false
+  wait_timeout:
+    description: How long to wait, in seconds, for health, for a pruned object to go, and for another run of the same name.
+    type: int
+    default: 300
+extends_documentation_fragment:
+  - nordic.gitops.git
+  - nordic.gitops.connection
+attributes:
+  check_mode:
+    support: full
+    description: Says what a run would do, checked by the server's dry run. What cannot be checked before other objects exist says so.
+  diff_mode:
+    support: full
+    description: The fields that Git sets, before and after, one diff for each object. Values of Secrets are masked.
+  idempotent:
+    support: full
+    description: A second run of the same commit writes nothing.
+notes:
+  - The user needs the verbs list, get, patch, create, and delete for the kinds in the repository, and the same for ConfigMaps in
+    O(inventory_namespace).
+requirements:
+  - python >= 3.9
+  - git >= 2.30
+  - GitPython >= 3.1
+  - kubernetes >= 24.2.0
+seealso:
+  - plugin: nordic.gitops.git
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Bring the cluster to what the branch main says, and wait until it is healthy
+  nordic.gitops.reconcile:
+    name: shop
+    repository: https://git.example.no/platform/manifests.git
+    revision: main
+    path: clusters/production/shop
+    wait: true
+
+- name: See what a tag would change, object by object
+  nordic.gitops.reconcile:
+    name: shop
+    repository: https://git.example.no/platform/manifests.git
+    revision: v2.4.0
+    path: clusters/production/shop
+  check_mode: true
+  diff: true
+
+- name: A Helm chart in the repository, in a namespace of its own, never more than 20 objects pruned
+  nordic.gitops.reconcile:
+    name: web
+    repository: https://git.example.no/platform/manifests.git
+    path: charts/web
+    namespace: web
+    values_files:
+      - values-production.yaml
+    values:
+      replicas: 3
+    prune_limit: "20"
+
+- name: Only commits signed by the release team, and never take a field from another controller
+  nordic.gitops.reconcile:
+    name: shop
+    repository: ssh://git@git.example.no/platform/manifests.git
+    git_ssh_key: /etc/nordic/deploy_key
+    git_ssh_known_hosts: /etc/nordic/known_hosts
+    verify_signatures: true
+    trusted_keys: /etc/nordic/allowed_signers
+    path: clusters/production/shop
+    on_conflict: fail
+"""
+
+RETURN = r"""
+commit:
+  description: The full id of the commit that was enforced.
+  returned: success
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b
+signer:
+  description: Who signed the commit, when O(verify_signatures) is set.
+  returned: success
+  type: str
+  sample: release@example.no
+renderer:
+  description: The renderer that was used.
+  returned: success
+  type: str
+  sample: kustomize
+render_cached:
+  description: Whether the folder was unchanged since an earlier run, and so not rendered again.
+  returned: success
+  type: bool
+counts:
+  description: Objects by operation.
+  returned: success
+  type: dict
+  sample: {"created": 0, "configured": 2, "unchanged": 398, "pruned": 8, "skipped": 0}
+changes:
+  description: Every object that is not simply unchanged, in the order of writing.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    operation:
+      description: V(created), V(configured), V(pruned), or V(skipped) for an object that would be pruned and is kept.
+      type: str
+    object:
+      description: The object's C(group), C(kind), C(namespace) and C(name).
+      type: dict
+    reason:
+      description: Why, with the field and both values where a field differs.
+      type: str
+      sample: .spec.replicas is 9, Git says 2
+    source:
+      description: File and line in the repository.
+      type: str
+      sample: cart/deployment.yaml:1
+    unverified:
+      description: In check mode, why the server could not be asked about this object.
+      type: str
+conflicts:
+  description: Fields that Git sets and another controller holds with another value.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    object:
+      description: The object's C(group), C(kind), C(namespace) and C(name).
+      type: dict
+    field:
+      description: The field's path, as the server writes it.
+      type: str
+    manager:
+      description: The other field manager.
+      type: str
+dry_runs:
+  description: How many objects the server's dry run had to be asked about.
+  returned: success
+  type: int
+in_sync:
+  description:
+    - Whether the cluster is what Git says. A forced server-side apply would change nothing, and nothing is left to prune.
+    - In check mode, whether it is so already.
+  returned: success
+  type: bool
+healthy:
+  description: Whether every object is healthy. Null when objects were written without O(wait).
+  returned: success
+  type: bool
+unhealthy:
+  description: The objects that are not healthy, with C(object), C(status) and C(message).
+  returned: success
+  type: list
+  elements: dict
+seconds:
+  description: Seconds by stage, C(fetch), C(render), C(plan), C(apply), C(wait) and C(prune).
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
+
+SPEC = dict(
+    name=dict(type="str", required=True),
+    path=dict(type="str", default="."),
+    renderer=dict(type="str", choices=["auto", "directory", "kustomize", "helm"], default="auto"),
+    recurse=dict(type="bool", default=True),
+    include=dict(type="list", elements="str", default=[]),
+    exclude=dict(type="list", elements="str", default=[]),
+    values_files=dict(type="list", elements="str", default=[]),
+    values=dict(type="dict", default={}),
+    release_name=dict(type="str"),
+    helm_binary=dict(type="path"),
+    kustomize_binary=dict(type="path"),
+    namespace=dict(type="str"),
+    inventory_namespace=dict(type="str", default="default"),
+    adopt=dict(type="str", choices=["never", "unowned", "always"], default="unowned"),
+    prune=dict(type="bool", default=True),
+    prune_limit=dict(type="str", default="50%"),
+    prune_protected=dict(type="bool", default=False),
+    allow_empty=dict(type="bool", default=False),
+    on_conflict=dict(type="str", choices=["force", "fail", "keep"], default="force"),
+    replace_immutable=dict(type="bool", default=False),
+    verify=dict(type="str", choices=["auto", "full"], default="auto"),
+    wait=dict(type="bool", default=False),
+    wait_timeout=dict(type="int", default=300),
+)
+
+
+def main():
+    module = AnsibleModule(argument_spec=dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC), supports_check_mode=True)
+    diff = module._diff
+    try:
+        options = Options.of(module.params, module.check_mode, diff)
+        report = reconcile(Source.of(module.params), Cluster.of(module.params), options, module.debug)
+    except Failure as failure:
+        module.fail_json(msg=str(failure), **failure.details)
+    module.exit_json(**report.result(diff))
+
+
+if __name__ == "__main__":
+    main()
