@@ -46,7 +46,8 @@ def test(arguments: List[str]) -> int:
     # Two workers: tests on the cluster share one and stay together (tests/integration/conftest.py); checkers and unit tests run beside them.
     workers = [] if "-n" in arguments else ["-n", "2", "--dist", "loadgroup"]
     with _building_the_lab(variables):
-        return subprocess.run([str(environment / "bin" / "python"), "-m", "pytest", *workers, *arguments], env=variables, cwd=str(CHECKOUT), check=False).returncode
+        command = [str(environment / "bin" / "python"), "-m", "pytest", *workers, *arguments]
+        return subprocess.run(command, env=variables, cwd=str(CHECKOUT), check=False).returncode
 
 
 def build(arguments: List[str]) -> int:
@@ -61,8 +62,8 @@ def changelog(arguments: List[str]) -> int:
     variables = environ.variables(_dev_environment(), collection.copied())
     copy = collection.copied() / collection.NAME
     released = (copy / "changelogs" / "changelog.yaml").exists() and not any((copy / "changelogs" / "fragments").glob("*.y*ml"))
-    command = ["antsibull-changelog", "generate", "--reload-plugins"] if released else ["antsibull-changelog", "release", "--reload-plugins", "--update-existing"]
-    outcome = subprocess.run([*command, *arguments], env=variables, cwd=str(copy), check=False).returncode
+    command = ["generate", "--reload-plugins"] if released else ["release", "--reload-plugins", "--update-existing"]
+    outcome = subprocess.run(["antsibull-changelog", *command, *arguments], env=variables, cwd=str(copy), check=False).returncode
     if outcome == 0:
         for name in ("CHANGELOG.rst", "changelogs/changelog.yaml"):
             shutil.copyfile(str(copy / name), str(CHECKOUT / name))
@@ -106,7 +107,8 @@ def _become(arguments: List[str], variables: Dict[str, str]) -> int:
 @contextlib.contextmanager
 def _building_the_lab(variables: Dict[str, str]) -> Iterator[None]:
     """Have the cluster built beside the tests that need none; the first test that needs it waits for this build to end."""
-    build = subprocess.Popen([sys.executable, "-m", "lab", "build"], env=variables, cwd=str(CHECKOUT), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    command = [str(Path(variables["VIRTUAL_ENV"]) / "bin" / "python"), "-m", "lab", "build"]
+    build = subprocess.Popen(command, env=variables, cwd=str(CHECKOUT), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     try:
         yield
     finally:

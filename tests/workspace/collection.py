@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 from typing import Set
@@ -36,35 +35,41 @@ def linked() -> Path:
     return root
 
 
-def copied() -> Path:
-    """The collection root whose nordic/gitops is a copy of every file that Git knows or would take, brought up to date."""
-    root = of_this_checkout() / "copied"
-    with locked(of_this_checkout() / "copied.lock"):
-        _mirror(root / NAME, _files())
+def copied(purpose: str = "copied") -> Path:
+    """The collection root whose nordic/gitops is a copy of every file that Git knows or would take, brought up to date.
+
+    purpose: a name of one's own for a copy that nobody else brings up to date meanwhile.
+    """
+    root = of_this_checkout() / purpose
+    with locked(of_this_checkout() / (purpose + ".lock")):
+        mirror(CHECKOUT, root / NAME, known_files(CHECKOUT))
     return root
 
 
-def _files() -> Set[str]:
-    listing = subprocess.run(["git", "-C", str(CHECKOUT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"], capture_output=True, check=False)
+def known_files(checkout: Path) -> Set[str]:
+    """What Git tracks or would take, as it lies there now: a file deleted but not yet committed is none."""
+    listing = subprocess.run(["git", "-C", str(checkout), "ls-files", "--cached", "--others", "--exclude-standard", "-z"], capture_output=True, check=False)
     if listing.returncode:
-        raise Problem("the checks need %s to be a Git checkout: %s" % (CHECKOUT, listing.stderr.decode(errors="replace").strip()))
+        raise Problem("the checks need %s to be a Git checkout: %s" % (checkout, listing.stderr.decode(errors="replace").strip()))
     names = {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
-    return {name for name in names if os.path.lexists(str(CHECKOUT / name)) and not (CHECKOUT / name).is_dir()}
+    return {name for name in names if os.path.lexists(str(checkout / name)) and not (checkout / name).is_dir()}
 
 
-def _mirror(target: Path, names: Set[str]) -> None:
+def mirror(checkout: Path, target: Path, names: Set[str]) -> None:
     """Copy what differs in size, time or mode and remove what is no more, so that caches keyed by time stay warm."""
     target.mkdir(parents=True, exist_ok=True)
     folders = {str(parent) for name in names for parent in Path(name).parents}
     for path in sorted(target.rglob("*"), reverse=True):
         name = str(path.relative_to(target))
+        if _is_a_cache(name):
+            continue
         if path.is_dir() and not path.is_symlink():
             if name not in folders:
                 shutil.rmtree(str(path))
         elif name not in names:
             path.unlink()
     for name in sorted(names):
-        source, copy = CHECKOUT / name, target / name
+        source, copy = checkout / name, target / name
         if _same(source, copy):
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +78,13 @@ def _mirror(target: Path, names: Set[str]) -> None:
         shutil.copy2(str(source), str(copy), follow_symlinks=False)
 
 
+def _is_a_cache(name: str) -> bool:
+    """What the checkers leave in the copy for their next run."""
+    return name.split("/")[0] in (".ansible", ".mypy_cache") or name.startswith("tests/output") or name == "tests"
+
+
 def _same(source: Path, copy: Path) -> bool:
     if not os.path.lexists(str(copy)):
         return False
     ours, theirs = source.lstat(), copy.lstat()
-    return (stat.S_IFMT(ours.st_mode), ours.st_mode, ours.st_size, ours.st_mtime_ns) == (stat.S_IFMT(theirs.st_mode), theirs.st_mode, theirs.st_size, theirs.st_mtime_ns)
+    return (ours.st_mode, ours.st_size, ours.st_mtime_ns) == (theirs.st_mode, theirs.st_size, theirs.st_mtime_ns)

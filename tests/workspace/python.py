@@ -79,7 +79,8 @@ def environment(name: str) -> Path:
     """The virtual environment `name`, made when it is not there. One that was interrupted is made anew, out of pip's own cache."""
     python = interpreter()
     version = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256("\0".join([python, version] + [(CHECKOUT / part).read_text(encoding="utf-8") for part in (CONSTRAINTS, *REQUIREMENTS[name])]).encode())
+    wanted = [(CHECKOUT / part).read_text(encoding="utf-8") for part in (CONSTRAINTS, *REQUIREMENTS[name])]
+    digest = hashlib.sha256("\0".join([python, version, *wanted]).encode())
     folder = state() / "venvs" / ("%s-%s" % (name, digest.hexdigest()[:12]))
     complete = folder / "complete"
     if complete.exists():
