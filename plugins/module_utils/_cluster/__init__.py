@@ -1,0 +1,324 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cluster as the stages see it: discover, list, get, apply, patch, delete, watch."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import discovery
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport, bare_url
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+
+__all__ = ["CONNECTION_SPEC", "FIELD_MANAGER", "ApiError", "Cluster", "Expired", "Resource", "Resources", "Watch"]
+
+FIELD_MANAGER = "nordic-gitops"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
+Body = Dict[str, Any]
+
+
+class Cluster:
+    """One API server. Threads may share it; as many requests are in flight as threads call it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._resources: Optional[Resources] = None
+        self._discovering = threading.Lock()
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], **tuning: Any) -> Cluster:
+        """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock)."""
+        return cls(Transport(params, **tuning))
+
+    @property
+    def url(self) -> str:
+        return bare_url(self._transport.url)
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests were sent, by verb, repeated ones included."""
+        return self._transport.requests
+
+    @property
+    def retried(self) -> Counter[str]:
+        """Why requests were repeated: {"apply: 503": 2}."""
+        return self._transport.retried
+
+    def discover(self, refresh: bool = False) -> Resources:
+        """What the server serves; asked once, and again after CustomResourceDefinitions changed (refresh)."""
+        with self._discovering:
+            if self._resources is None or refresh:
+                self._resources = self._discover()
+            return self._resources
+
+    def resource(self, api_version: str, kind: str, where: str = "") -> Resource:
+        """The resource, or a Failure that says what may have been meant."""
+        found = self.discover().find(api_version, kind)
+        if found is None:
+            raise Failure(
+                f"the cluster serves no {kind} in {api_version}", where, self.discover().suggestion(api_version, kind)
+            )
+        return found
+
+    def list(
+        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False
+    ) -> Tuple[List[Body], str]:
+        """All objects, and the resourceVersion to watch from. Items carry apiVersion and kind.
+
+        The LIST is asked whole: with limit= a server may go to etcd instead of its cache (kubernetes#132088).
+        """
+        query = {"labelSelector": selector} if selector else {}
+        for last_chance in (False, True):
+            try:
+                return self._pages(resource, namespace, dict(query), metadata_only)
+            except ApiError as error:
+                if error.status != 410 or last_chance:  # a server that paginates compacted what it was paging through
+                    raise
+        raise AssertionError("unreachable")
+
+    def list_each(
+        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False
+    ) -> Iterator[Body]:
+        """Like list, but each object can be freed when the caller is done with it."""
+        items, _version = self.list(resource, namespace, selector, metadata_only)
+        items.reverse()
+        while items:
+            yield items.pop()
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Optional[Body]:
+        """The object, or None where there is none."""
+        try:
+            return self._send("get", "GET", resource, namespace, name)[1]
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def create(self, resource: Resource, body: Body) -> Body:
+        """The object as stored; ApiError 409 when there is one already, unlike apply, which would take it over."""
+        namespace = body["metadata"].get("namespace", "")
+        answer = self._transport.send("create", "POST", resource.path(namespace), resource.where(namespace, body["metadata"]["name"]),
+                                      {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}, body)
+        return answer.body
+
+    def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
+        """Server-side apply: (the object as stored, whether it was created).
+
+        Repeating it does no harm: the same fields by the same manager are the same object. When the first answer was
+        lost, a created object is reported as not created. Unknown fields are refused (fieldValidation=Strict).
+        """
+        metadata = body["metadata"]
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        status, stored = self._send(
+            "apply",
+            "PATCH",
+            resource,
+            metadata.get("namespace", ""),
+            metadata["name"],
+            query,
+            body,
+            "application/apply-patch+yaml",  # JSON is YAML, and cheaper on both sides
+        )
+        return stored, status == 201
+
+    def patch(
+        self, resource: Resource, namespace: str, name: str, ops: List[Dict[str, Any]], dry_run: bool = False
+    ) -> Body:
+        """JSON patch (RFC 6902). With a `test` first it is repeated when the answer is lost: a change that did happen
+        makes the test fail then, so nothing can happen twice."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        repeatable = bool(ops) and ops[0].get("op") == "test"
+        return self._send(
+            "patch", "PATCH", resource, namespace, name, query, ops, "application/json-patch+json", repeatable
+        )[1]
+
+    def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        uid: str,
+        resource_version: str = "",
+        propagation: str = "Background",
+        dry_run: bool = False,
+    ) -> bool:
+        """Delete the object that was seen with this uid (and resourceVersion). False: it was gone already.
+
+        Another object of the same name is left alone: ApiError with .stale.
+        """
+        preconditions = {"uid": uid}
+        if resource_version:
+            preconditions["resourceVersion"] = resource_version
+        options: Body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": preconditions,
+            "propagationPolicy": propagation,
+        }
+        if dry_run:
+            options["dryRun"] = ["All"]
+        path, where = resource.path(namespace, name), resource.where(namespace, name)
+        try:
+            self._transport.send("delete", "DELETE", path, where, body=options)
+        except ApiError as error:
+            if error.status == 404:
+                return error.lost  # our own first attempt, whose answer was lost, is why it's gone
+            raise
+        return True
+
+    def watch(
+        self, resource: Resource, namespace: str, selector: str, resource_version: str, timeout: float
+    ) -> Watch:
+        """(type, object) of every event after resource_version, BOOKMARKs included, for `timeout` seconds at most.
+
+        It ends early when the connection breaks: watch again from the last object's resourceVersion.
+        Raises Expired when the server no longer knows that version: list again.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(timeout))),
+        }
+        if selector:
+            query["labelSelector"] = selector
+        where = resource.where(namespace)
+        try:
+            response = self._transport.stream("watch", resource.path(namespace), where, query, timeout + 5)
+        except ApiError as error:
+            if error.status == 410:
+                raise _expired(error.what, where) from None
+            raise
+        return Watch(response, where)
+
+    def _send(
+        self,
+        verb: str,
+        method: str,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        query: Optional[Dict[str, str]] = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        repeatable: bool = True,
+    ) -> Tuple[int, Body]:
+        answer = self._transport.send(
+            verb,
+            method,
+            resource.path(namespace, name),
+            resource.where(namespace, name),
+            query,
+            body,
+            content_type,
+            repeatable=repeatable,
+        )
+        return answer.status, answer.body
+
+    def _pages(
+        self, resource: Resource, namespace: str, query: Dict[str, str], metadata_only: bool
+    ) -> Tuple[List[Body], str]:
+        items: List[Body] = []
+        accept = METADATA_ONLY if metadata_only else "application/json"
+        while True:
+            page = self._transport.send(
+                "list", "GET", resource.path(namespace), resource.where(namespace), query, accept=accept
+            ).body
+            for item in page.get("items") or []:
+                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+                items.append(item)
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, metadata.get("resourceVersion", "")
+            query["continue"] = metadata["continue"]
+
+    def _discover(self) -> Resources:
+        def ask(path: str, accept: str = "application/json") -> Body:
+            return self._transport.send("discover", "GET", path, "", accept=accept).body
+
+        with ThreadPoolExecutor(8) as pool:
+            core, groups = pool.map(lambda path: ask(path, discovery.AGGREGATED), ("/api", "/apis"))
+            if core.get("kind") == groups.get("kind") == "APIGroupDiscoveryList":
+                return discovery.from_aggregated(core, groups)
+            stale: Dict[str, str] = {}
+
+            def ask_group(version: str) -> Body:
+                try:
+                    return ask(f"/apis/{version}" if "/" in version else f"/api/{version}")
+                except ApiError as error:
+                    if "/" not in version:
+                        raise
+                    stale[version.rpartition("/")[0]] = error.what
+                    return {"groupVersion": version}
+
+            return discovery.from_plain(list(pool.map(ask_group, discovery.group_versions(core, groups))), stale)
+
+
+class Watch:
+    """An open watch: iterate over it for (type, object); close() ends that from any thread, at once."""
+
+    def __init__(self, response: Any, where: str) -> None:
+        self._response, self._where = response, where
+
+    def __iter__(self) -> Iterator[Tuple[str, Body]]:
+        try:
+            for line in _lines(self._response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    if status.get("code") == 410:
+                        raise _expired(status.get("message", ""), self._where)
+                    raise ApiError(
+                        status.get("message", "the watch failed"),
+                        self._where,
+                        status=status.get("code", 0),
+                        reason=status.get("reason", ""),
+                        retryable=True,
+                    )
+                yield event["type"], event["object"]
+        finally:
+            self._response.close()  # in the middle of a stream, so the connection can't go back to the pool
+
+    def close(self) -> None:
+        # Closing a response does not wake the thread that waits for its next byte; shutting its socket down does.
+        try:
+            if hasattr(self._response, "shutdown"):
+                self._response.shutdown()
+            else:  # urllib3 before 2.3
+                self._response._connection.sock.shutdown(socket.SHUT_RD)
+        except (AttributeError, OSError, RuntimeError, ValueError):
+            pass  # it has ended already
+
+
+def _expired(message: str, where: str) -> Expired:
+    return Expired(message or "the watch is too old", where, status=410, reason="Expired", retryable=True)
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    """Whole lines as they arrive; a broken connection or a silent one ends them, as the server's own time-out does."""
+    from urllib3.exceptions import HTTPError
+
+    rest = b""
+    chunks = response.stream(65536, decode_content=True)
+    while True:
+        try:
+            chunk = next(chunks)
+        except (StopIteration, HTTPError, OSError):
+            return  # what is left in rest is no whole event
+        rest += chunk
+        *lines, rest = rest.split(b"\n")
+        yield from (line for line in lines if line)

@@ -1,0 +1,148 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which kinds the API server serves, and what a person may have meant by one that it doesn't."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from urllib.parse import quote
+
+# KEP-3352: all groups in two answers; v2 since 1.30, v2beta1 since 1.26; an older server sends the plain one.
+AGGREGATED = ",".join(
+    [
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        "application/json",
+    ]
+)
+
+
+class Resource(NamedTuple):
+    """A kind that the API server serves, and where."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    verbs: Tuple[str, ...]
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
+        if namespace and self.namespaced:
+            parts.append(f"namespaces/{quote(namespace, safe='')}")
+        parts.append(self.plural)
+        if name:
+            parts.append(quote(name, safe=""))  # an RBAC name may hold ":" and more
+        return "/".join(parts)
+
+    def where(self, namespace: str = "", name: str = "") -> str:
+        """How a person calls it: "Deployment.apps shop/web"."""
+        kind = f"{self.kind}.{self.group}" if self.group else self.kind
+        return f"{kind} {'/'.join(part for part in (namespace, name) if part)}".strip()
+
+
+class Resources:
+    """Every resource of the server, the versions of a group in the server's order of preference."""
+
+    def __init__(self, served: Iterable[Resource], stale: Optional[Dict[str, str]] = None) -> None:
+        self.stale = stale or {}  # group: why it could not be read (its aggregated API server is down)
+        self._by_version: Dict[Tuple[str, str], Resource] = {}
+        self._by_group: Dict[Tuple[str, str], Resource] = {}
+        for resource in served:
+            self._by_version.setdefault((resource.api_version, resource.kind), resource)
+            self._by_group.setdefault((resource.group, resource.kind), resource)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_version.values())
+
+    def __len__(self) -> int:
+        return len(self._by_version)
+
+    def find(self, api_version: str, kind: str) -> Optional[Resource]:
+        return self._by_version.get((api_version, kind))
+
+    def preferred(self, group: str, kind: str) -> Optional[Resource]:
+        return self._by_group.get((group, kind))
+
+    def kinds_like(self, kind: str) -> List[Resource]:
+        """Resources of this kind in any version, else of the kinds that are spelt most alike; best first."""
+        same = [resource for resource in self._by_group.values() if resource.kind.lower() == kind.lower()]
+        if same:
+            return same
+        plural = [resource for resource in self._by_group.values() if resource.plural == kind.lower()]
+        if plural:
+            return plural
+        known = {resource.kind.lower(): resource.kind for resource in self}
+        close = [known[name] for name in difflib.get_close_matches(kind.lower(), known, n=3, cutoff=0.75)]
+        return [resource for name in close for resource in self._by_group.values() if resource.kind == name]
+
+    def suggestion(self, api_version: str, kind: str) -> str:
+        """A hint for an apiVersion and kind that find() doesn't know."""
+        group = api_version.rpartition("/")[0]
+        if group in self.stale:
+            return f"The API group {group} does not answer ({self.stale[group]}): see its APIService."
+        likely = self.kinds_like(kind)
+        if not likely:
+            return "No such kind is served: is its CustomResourceDefinition missing from the repository and the cluster?"
+        named = " or ".join(f"{resource.api_version} {resource.kind}" for resource in likely)
+        return f"Did you mean {named}?"
+
+
+def from_aggregated(*lists: Dict[str, Any]) -> Resources:
+    served: List[Resource] = []
+    stale: Dict[str, str] = {}
+    for group in (item for each in lists for item in each.get("items") or []):
+        name = group.get("metadata", {}).get("name", "")
+        for version in group.get("versions") or []:
+            if version.get("freshness") == "Stale":
+                stale.setdefault(name, f"{version.get('version')} is stale")
+            for resource in version.get("resources") or []:
+                kind = (resource.get("responseKind") or {}).get("kind")
+                if kind:
+                    served.append(
+                        Resource(
+                            name,
+                            version["version"],
+                            kind,
+                            resource["resource"],
+                            resource.get("scope") == "Namespaced",
+                            tuple(resource.get("verbs") or ()),
+                        )
+                    )
+    return Resources(served, stale)
+
+
+def group_versions(core: Dict[str, Any], groups: Dict[str, Any]) -> List[str]:
+    """The group versions of a server without aggregated discovery, the preferred one of each group first."""
+    found = list(core.get("versions") or [])
+    for group in groups.get("groups") or []:
+        preferred = (group.get("preferredVersion") or {}).get("groupVersion")
+        versions = [version["groupVersion"] for version in group.get("versions") or []]
+        found += sorted(versions, key=lambda version: version != preferred)
+    return found
+
+
+def from_plain(lists: Iterable[Dict[str, Any]], stale: Dict[str, str]) -> Resources:
+    served = []
+    for each in lists:
+        group, _slash, version = each["groupVersion"].rpartition("/")
+        for resource in each.get("resources") or []:
+            if "/" not in resource["name"]:
+                served.append(
+                    Resource(
+                        group,
+                        version,
+                        resource["kind"],
+                        resource["name"],
+                        bool(resource.get("namespaced")),
+                        tuple(resource.get("verbs") or ()),
+                    )
+                )
+    return Resources(served, stale)

@@ -1,0 +1,379 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request to the API server: credentials, time-outs, retries. Knows HTTP and Status objects, no kinds."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import urlencode, urlsplit
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import errors
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import loader
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import (
+    bare_url,
+    configuration,
+    impersonation,
+)
+
+USER_AGENT = "nordic.gitops"
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts: doubled each time, with jitter
+UNREACHED = 3.0  # seconds to go on trying a server that never answered: a wrong address should fail soon
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any  # the parsed JSON
+
+
+class Transport:
+    """The pool of connections to one API server. Threads may share it."""
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        patience: float = 60.0,
+        read_timeout: float = 60.0,
+        connect_timeout: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """patience: seconds in which one request is tried again before its error is final."""
+        self._params = params
+        self._patience = patience
+        self._timeouts = (connect_timeout, read_timeout)
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
+        self._lock = threading.Lock()
+        self._impersonation = impersonation(params)
+        self._reached = False  # a server that answered once is worth more patience
+        self._generation = 0
+        self.requests: Counter[str] = Counter()  # attempts by verb
+        self.retried: Counter[str] = Counter()  # of these, the second and later ones, by what went wrong
+        self._connect()
+
+    def _connect(self) -> None:
+        self._config = configuration(self._params)
+        self.url = self._config.host
+        self._manager = _pool(self._config)
+        self._common = [("User-Agent", USER_AGENT)] + self._impersonation
+        if not _near(self.url):
+            # Level 1 gzip of a LIST costs the server's CPU time, which a near server feels more than the saved bytes.
+            self._common.append(("Accept-Encoding", "gzip"))
+
+    def send(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        where: str,
+        query: Optional[Dict[str, str]] = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        repeatable: bool = True,
+    ) -> Answer:
+        """Send until answered. A request that is not repeatable is sent again only when it certainly had no effect."""
+        payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        target = f"{self.url}{path}?{urlencode(query)}" if query else f"{self.url}{path}"
+        began = self._clock()
+        attempts, lost, renewed = 0, False, False
+        while True:
+            attempts += 1
+            generation = self._generation
+            try:
+                status, parsed = self._once(verb, method, target, where, payload, content_type, accept)
+                return Answer(status, parsed)
+            except ApiError as error:
+                if error.status == 401 and not renewed:
+                    # An exec plugin's token or a rotated token file: load the configuration anew, once.
+                    renewed = True
+                    self._renew(generation)
+                    self._count(verb, "credentials")
+                    continue
+                pause = self._pause(error, attempts, began, repeatable)
+                if pause is None:
+                    error.lost = lost
+                    raise
+                lost = lost or error.status == 0 or error.status >= 500
+                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
+                self._sleep(pause)
+
+    def stream(
+        self, verb: str, path: str, where: str, query: Dict[str, str], read_timeout: float
+    ) -> Any:
+        """An open response to read events from; the caller closes it."""
+        began = self._clock()
+        attempts, renewed = 0, False
+        while True:
+            attempts += 1
+            generation = self._generation
+            target = f"{self.url}{path}?{urlencode(query)}"
+            try:
+                response = self._open(verb, "GET", target, where, None, "", "application/json", False, read_timeout)
+                if response.status == 200:
+                    return response
+                raise self._refusal(response, where, verb)
+            except ApiError as error:
+                if error.status == 401 and not renewed:
+                    renewed = True
+                    self._renew(generation)
+                    continue
+                pause = self._pause(error, attempts, began, True)
+                if pause is None:
+                    raise
+                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
+                self._sleep(pause)
+
+    def _once(
+        self, verb: str, method: str, target: str, where: str, payload: Optional[bytes], content_type: str, accept: str
+    ) -> Tuple[int, Any]:
+        response = self._open(verb, method, target, where, payload, content_type, accept, True, self._timeouts[1])
+        if not 200 <= response.status < 300:
+            raise self._refusal(response, where, verb)
+        self._reached = True
+        try:
+            return response.status, json.loads(response.data)
+        except ValueError:
+            kind = response.headers.get("Content-Type", "")
+            if "json" in kind:
+                raise ApiError(
+                    "the answer was cut short", where or self.url, reason="truncated", retryable=True
+                ) from None
+            raise ApiError(
+                f"answered with {kind or 'something'} instead of JSON",
+                bare_url(self.url),
+                "This is no Kubernetes API server: check host, and proxy.",
+                status=response.status,
+            ) from None
+
+    def _open(
+        self,
+        verb: str,
+        method: str,
+        target: str,
+        where: str,
+        payload: Optional[bytes],
+        content_type: str,
+        accept: str,
+        whole: bool,
+        read_timeout: float,
+    ) -> Any:
+        from urllib3 import Timeout
+        from urllib3.exceptions import HTTPError
+
+        headers = self._headers(accept, content_type if payload is not None else "")
+        with self._lock:
+            self.requests[verb] += 1
+        try:
+            return self._manager.urlopen(
+                method,
+                target,
+                body=payload,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=whole,
+                timeout=Timeout(connect=self._timeouts[0], read=read_timeout),
+            )
+        except (HTTPError, OSError) as error:
+            raise self._no_answer(error, where) from None
+
+    def _headers(self, accept: str, content_type: str) -> Any:
+        with self._lock:  # the refresh hook of an expiring token runs the plugin: once, not once in each thread
+            settings = self._config.auth_settings()
+        pairs = self._common + [("Accept", accept)]
+        if content_type:
+            pairs.append(("Content-Type", content_type))
+        for setting in settings.values():
+            if setting.get("in") == "header" and setting.get("value"):
+                pairs.append((setting["key"], setting["value"]))
+        if len(self._impersonation) < 3:
+            return dict(pairs)
+        from urllib3 import HTTPHeaderDict  # several Impersonate-Group headers
+
+        headers = HTTPHeaderDict()
+        for name, value in pairs:
+            headers.add(name, value)
+        return headers
+
+    def _refusal(self, response: Any, where: str, verb: str) -> ApiError:
+        self._reached = True
+        from urllib3.exceptions import HTTPError
+
+        try:
+            body = response.data
+        except HTTPError:  # of a stream, which is read here only
+            body = b""
+        if 300 <= response.status < 400:
+            return ApiError(
+                f"answered with a redirect to {bare_url(response.headers.get('Location', 'nowhere'))}",
+                bare_url(self.url),
+                "This is no Kubernetes API server: check host, and proxy.",
+                status=response.status,
+            )
+        return errors.from_response(response.status, response.headers, body, where, verb, bare_url(self.url))
+
+    def _no_answer(self, error: BaseException, where: str) -> ApiError:
+        what, hint, reason, retryable = _diagnosis(error, self._config)
+        return ApiError(
+            f"{what} (while asking for {where})" if where and self._reached else what,
+            bare_url(self.url),
+            hint,
+            reason=reason,
+            retryable=retryable,
+        )
+
+    def _renew(self, generation: int) -> None:
+        with self._lock:
+            if generation == self._generation:  # else another thread has just done it
+                self._connect()
+                self._generation += 1
+
+    def _pause(self, error: ApiError, attempts: int, began: float, repeatable: bool) -> Optional[float]:
+        """Seconds to wait before the next attempt; None when the error is final."""
+        if not error.retryable or not (repeatable or error.status == 429):
+            return None
+        patience = self._patience if self._reached else min(self._patience, UNREACHED)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1)) * (0.5 + self._jitter() / 2)
+        if error.retry_after is not None:
+            pause = max(pause, error.retry_after)
+        return pause if self._clock() - began + pause <= patience else None
+
+    def _count(self, verb: str, why: str) -> None:
+        with self._lock:
+            self.retried[f"{verb}: {why}"] += 1
+
+
+def _pool(config: Any) -> Any:
+    """The package's own pool (proxies, SNI, sizes), with one TLS context for all its connections.
+
+    urllib3 would make a context for each connection and read the CA file each time: 1 ms with a cluster's own CA,
+    20 ms with the system's store.
+    """
+    manager = loader().RESTClientObject(config).pool_manager
+    if config.host.startswith("https://"):
+        settings = manager.connection_pool_kw
+        settings["ssl_context"] = _tls(config)
+        for name in ("ca_certs", "cert_file", "key_file", "ca_cert_data"):
+            settings.pop(name, None)
+        if not config.verify_ssl:
+            # validate_certs=false is the person's own decision; a warning for each request helps nobody
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return manager
+
+
+def _tls(config: Any) -> Any:
+    import ssl
+
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if config.verify_ssl else ssl.CERT_NONE)
+    try:
+        if config.ssl_ca_cert or getattr(config, "ca_cert_data", None):
+            context.load_verify_locations(config.ssl_ca_cert, cadata=getattr(config, "ca_cert_data", None))
+        elif config.verify_ssl:
+            context.load_default_certs()
+    except OSError as error:  # ssl.SSLError is one
+        raise ApiError(f"the CA certificate cannot be used: {error.strerror or error}", config.ssl_ca_cert) from None
+    if config.cert_file:
+        try:
+            context.load_cert_chain(config.cert_file, config.key_file)
+        except OSError as error:
+            raise ApiError(
+                f"the client certificate cannot be used: {_ssl_words(error)}",
+                config.cert_file,
+                "The certificate and its key must be PEM files that belong together.",
+            ) from None
+    return context
+
+
+def _near(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False
+
+
+def _diagnosis(error: BaseException, config: Any) -> Tuple[str, str, str, bool]:
+    """(what, hint, reason, retryable) for an attempt that got no answer."""
+    import ssl
+
+    from urllib3 import exceptions
+
+    causes = _chain(error)
+    text = " ".join(str(cause) for cause in causes)
+    if isinstance(error, exceptions.ProxyError):
+        return (
+            f"the proxy {bare_url(str(config.proxy))} does not lead there: {_words(causes[-1])}",
+            "Check proxy, no_proxy and proxy_headers (or the variables HTTPS_PROXY and NO_PROXY).",
+            "proxy",
+            False,
+        )
+    certificate = [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]
+    if certificate:
+        return (
+            f"the API server's certificate is not trusted: {certificate[0].verify_message}",
+            "Give the cluster's own CA as ca_cert (or in the kubeconfig); an expired certificate must be renewed.",
+            "certificate",
+            False,
+        )
+    if re.search(r"alert (certificate expired|bad certificate|unknown ca|certificate required)", text, re.IGNORECASE):
+        return (
+            f"the API server refused the client certificate: {_ssl_words(error)}",
+            "It has expired or another CA signed it: renew the certificate of this user.",
+            "certificate",
+            False,
+        )
+    if re.search(r"WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST", text):
+        return ("does not speak TLS on this port", "Check the URL's scheme and port.", "tls", False)
+    if isinstance(error, exceptions.NewConnectionError):
+        return (f"cannot be reached: {_words(causes[-1])}", _UNREACHABLE, "unreachable", True)
+    if isinstance(error, exceptions.ConnectTimeoutError):
+        return ("does not answer: connecting timed out", _UNREACHABLE, "connect timeout", True)
+    if isinstance(error, exceptions.ReadTimeoutError) or any(isinstance(cause, TimeoutError) for cause in causes):
+        return ("did not answer in time", "The server or the way to it is overloaded.", "read timeout", True)
+    return (f"the connection broke: {_words(causes[-1])}", "", "connection broken", True)
+
+
+_UNREACHABLE = "Check that the cluster runs, and host, kubeconfig and context, and that no firewall is between."
+
+
+def _chain(error: BaseException) -> List[BaseException]:
+    """The error and what it was made from; urllib3 wraps by attribute, by argument and by cause."""
+    found: List[BaseException] = []
+    todo: List[Any] = [error]
+    while todo:
+        each = todo.pop(0)
+        if not isinstance(each, BaseException) or each in found:
+            continue
+        found.append(each)
+        todo += [getattr(each, "reason", None), getattr(each, "original_error", None), *each.args]
+        todo += [each.__cause__, each.__context__]
+    return found
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return re.sub(r"<[^>]* object at 0x[0-9a-f]+>:?\s*", "", str(error)) or type(error).__name__
+
+
+def _ssl_words(error: BaseException) -> str:
+    """The readable middle of '[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2580)'."""
+    text = " ".join(str(cause) for cause in _chain(error))
+    found = re.search(r"\[SSL(?::[^\]]*)?\]\s*([^(\[]+)", text)
+    return found.group(1).strip() if found else _words(_chain(error)[-1])
