@@ -299,9 +299,10 @@ class _Followers:
             streams, threads = list(self.streams), list(self.threads)
         for stream in streams:
             stream.close()
+        # They are daemons: one that is still connecting to a dead server must not hold the answer back.
+        patience = time.monotonic() + 2.0
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(2.0)
+            thread.join(max(0.0, patience - time.monotonic()))
 
     def _run(self, scope: Scope) -> None:
         try:
@@ -317,8 +318,11 @@ class _Followers:
             try:
                 if not version:
                     version = self._list(resource, namespace, refs)
+                    self.board.trouble = ""
+                began = self.board.clock()
                 version = self._watch(resource, namespace, version)
-                pause = 0.0 if version else 0.1
+                # A server or proxy that ends each watch at once must not be asked without a pause.
+                pause = 0.0 if self.board.clock() - began > 1.0 else min(2.0, pause * 2 or 0.1)
             except Failure as error:
                 status = getattr(error, "status", 0)
                 if status == 410:  # the version is older than what the server still knows: look again from the start
@@ -327,10 +331,10 @@ class _Followers:
                     # Rights in the namespaces of the targets are enough, though they cost a watch for each.
                     self.start(_by_namespace(scope))
                     return
-                elif status == 404 and not version:  # the kind itself is gone, its definition was deleted
+                elif status == 404:  # the kind itself is gone, its definition was deleted
                     for ref in refs:
                         self.board.missed(ref)
-                    pause = 1.0
+                    version, pause = "", 1.0
                 elif getattr(error, "retryable", False):
                     self.board.trouble = str(error)
                     pause = min(5.0, pause * 2 or 0.2)
@@ -345,11 +349,10 @@ class _Followers:
                 self.board.saw(ref, found[ref])
             else:
                 self.board.missed(ref)
-        self.board.trouble = ""
         return version
 
     def _watch(self, resource: Any, namespace: str, version: str) -> str:
-        """Read one watch to its end; returns the version to go on from, or "" to start again with a LIST."""
+        """Read one watch to its end; returns the version to go on from."""
         stream = self.cluster.watch(resource, namespace, self.selector, version, max(1, int(self.deadline - self.board.clock()) + 1))
         with self.lock:
             self.streams.append(stream)
@@ -357,10 +360,6 @@ class _Followers:
             for kind, obj in stream:
                 if self.over.is_set():
                     break
-                if kind == "ERROR":
-                    if obj.get("code") == 410:
-                        return ""
-                    raise Failure(str(obj.get("message") or "the server ended the watch"), where=f"watch of {resource.plural}")
                 version = (obj.get("metadata") or {}).get("resourceVersion") or version
                 if kind == "DELETED":
                     self.board.missed(_ref(resource, obj), obj)
