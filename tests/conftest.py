@@ -1,0 +1,93 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real parts as fixtures. Nothing of the lab is imported, or started, before a test asks for it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_configure(config):
+    # The workers of one pytest session share one cluster; they all inherit this name of it.
+    os.environ.setdefault("NORDIC_TEST_SESSION", f"{os.getpid()}")
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The embedded Kubernetes of this pytest session; NORDIC_CLUSTER=<state folder> uses a running one."""
+    from lab import shared
+
+    with shared.cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def binaries():
+    """The folder of kubectl, helm and the others, for tests that need no cluster."""
+    from lab import build, components
+
+    return build.bin_folder(tuple(components.BINARIES))
+
+
+@pytest.fixture
+def namespace(cluster):
+    """The name of a new namespace."""
+    name = cluster.namespace()
+    yield name
+    cluster.remove_namespace(name)
+
+
+@pytest.fixture
+def git_repo(tmp_path):
+    """A Git repository with a work tree, empty, on branch main."""
+    from lab.repository import Repository
+
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def git_daemon(git_repo):
+    """git_repo by git://"""
+    from lab.gitservers import GitDaemon
+
+    with GitDaemon(git_repo.path) as server:
+        yield server
+
+
+@pytest.fixture
+def git_ssh(git_repo):
+    """git_repo by ssh://, with .key and .known_hosts."""
+    from lab.gitservers import GitSsh
+
+    with GitSsh(git_repo.path) as server:
+        yield server
+
+
+@pytest.fixture
+def git_http(git_repo):
+    """git_repo by http://, with .username and .password."""
+    from lab.gitservers import GitHttp
+
+    with GitHttp(git_repo.path) as server:
+        yield server
+
+
+@pytest.fixture
+def git_https(git_repo):
+    """git_repo by https://, with .username, .password and .ca_file."""
+    from lab.gitservers import GitHttp
+
+    with GitHttp(git_repo.path, tls=True) as server:
+        yield server
+
+
+@pytest.fixture
+def fault_proxy(cluster):
+    """A proxy in front of the cluster that answers truly until a test gives it faults."""
+    from lab.proxy import FaultProxy
+
+    with FaultProxy(cluster) as proxy:
+        yield proxy

@@ -1,0 +1,173 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the components into a cache that all checkouts share.
+
+A finished binary is renamed into place, so it is there whole or not at all; an interrupted build goes on from
+the finished binaries and from Go's own build cache. Two builds at once take turns, binary by binary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional
+
+from lab import golang, places, processes
+from lab.components import BINARIES, CLUSTER_BINARIES, Module
+from lab.errors import LabError
+
+HEARTBEAT = 15.0
+Say = Callable[[str], None]
+
+
+def print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+def silent(_line: str) -> None:
+    """For callers that show no progress."""
+
+
+def folder_of(module: Module) -> Path:
+    """Where the module's binaries are, or will be."""
+    return places.cache() / "kubernetes" / f"{module.name}-{module.version}-{module.key}" / "bin"
+
+
+def provided(binary: str) -> Optional[Path]:
+    """The binary from KUBEBUILDER_ASSETS, the ecosystem's name for a folder of ready ones."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        return None
+    path = Path(assets).expanduser().absolute() / binary
+    return path if os.access(path, os.X_OK) and path.is_file() else None
+
+
+def build(binaries: Iterable[str] = tuple(BINARIES), say: Say = print_line,
+          table: Optional[Mapping[str, Module]] = None) -> Dict[str, Path]:
+    """Binary -> path; builds what is neither provided nor cached."""
+    table = BINARIES if table is None else table
+    wanted = list(binaries)
+    unknown = [binary for binary in wanted if binary not in table]
+    if unknown:
+        raise LabError(f"unknown component {', '.join(unknown)}; there are {', '.join(table)}")
+    paths: Dict[str, Path] = {}
+    for binary in (name for name in table if name in wanted):
+        ready = provided(binary)
+        paths[binary] = ready if ready else _cached(table[binary], binary, say)
+    return paths
+
+
+def bin_folder(binaries: Iterable[str] = CLUSTER_BINARIES, say: Say = print_line) -> Path:
+    """One folder with a link to each binary, to be put on a PATH."""
+    paths = build(binaries, say)
+    key = hashlib.sha256("\0".join(f"{name}={path}" for name, path in sorted(paths.items())).encode()).hexdigest()[:16]
+    folder = places.cache() / "kubernetes" / f"bin-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        if not (folder / name).exists():
+            # Made aside and renamed: another process may look at this folder now.
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.symlink_to(path)
+            temporary.replace(folder / name)
+    return folder
+
+
+def _cached(module: Module, binary: str, say: Say) -> Path:
+    folder = folder_of(module)
+    path = folder / binary
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / f".{binary}.lock", f"{binary} {module.version}", say):
+        if path.exists():
+            return path
+        _go_build(module, binary, path, say)
+    return path
+
+
+@contextlib.contextmanager
+def locked(file: Path, what: str, say: Say, heartbeat: float = HEARTBEAT) -> Iterator[None]:
+    """Hold the lock of this file; the kernel lets it go when the process ends, however it ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as handle:
+        begin = time.monotonic()
+        told = -heartbeat
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - begin
+                if waited - told >= heartbeat:
+                    say(f"  {what}: another process makes it, waiting ({waited:.0f} s)")
+                    told = waited
+                time.sleep(0.1)
+        yield
+
+
+def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
+    go = golang.toolchain(module.go, say)
+    package = dict(module.packages)[binary]
+    begin = time.monotonic()
+    say(f"  {binary} {module.version}: building with Go {go.version}")
+    with tempfile.TemporaryDirectory(prefix=f".{binary}-", dir=target.parent) as scratch:
+        output = Path(scratch) / binary
+        # -v names each package when its compilation starts: the sign of life of a build of minutes.
+        command = [str(go.path), "build", "-v", *module.flags, "-o", str(output), package]
+        words = _run(command, module.folder, go.env(), binary, say)
+        if not output.exists():
+            raise LabError(f"{binary} {module.version} could not be built by `{' '.join(command)}` in {module.folder}:\n"
+                           + "\n".join(words[-20:]))
+        output.replace(target)
+    say(f"  {binary} {module.version}: built in {time.monotonic() - begin:.0f} s")
+
+
+def _run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say: Say) -> List[str]:
+    """Run a compiler, with a line every now and then; its own last lines come back."""
+    begin = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+                               preexec_fn=processes.die_with_parent)
+    lines: "queue.Queue[Optional[str]]" = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line.rstrip())
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    seen: List[str] = []
+    told = begin
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=0.5)
+                if line is None:
+                    break
+                seen.append(line)
+            except queue.Empty:
+                pass
+            now = time.monotonic()
+            if now - told >= HEARTBEAT:
+                told = now
+                doing = seen[-1] if seen else "starting"
+                say(f"  {name}: {now - begin:.0f} s, {len(seen)} packages so far, now {doing}")
+    finally:
+        processes.end(process)
+    return [line for line in seen if not line.startswith("go: downloading ")] if process.returncode == 0 else seen
+
+
+def forget(module: Module) -> None:
+    """Remove the module's binaries from the cache."""
+    shutil.rmtree(folder_of(module).parent, ignore_errors=True)
