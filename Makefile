@@ -26,10 +26,10 @@ bench: ## measure against kubernetes.core and kubectl (BENCH_CASES=401,5001 BENC
 	@$(workspace) dev python -m bench
 
 cluster: ## start the embedded Kubernetes and print the path of its kubeconfig
-	@$(workspace) run python -m lab up
+	@$(workspace) run python -m lab cluster start
 
 cluster-down: ## end it
-	@$(workspace) run python -m lab down
+	@$(workspace) run python -m lab cluster stop
 
 build: ## the artefact for Ansible Galaxy, in this folder
 	@$(workspace) build .
