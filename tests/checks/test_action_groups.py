@@ -1,0 +1,53 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every module is in the action group, so that `module_defaults: group/nordic.gitops.gitops` reaches all of them."""
+
+from __future__ import annotations
+
+import yaml
+
+GROUP = "gitops"
+
+
+def members(runtime: str) -> set[str]:
+    return {entry for entry in yaml.safe_load(runtime)["action_groups"][GROUP] if isinstance(entry, str)}
+
+
+def modules(folder) -> set[str]:
+    return {path.stem for path in (folder / "plugins" / "modules").glob("*.py") if path.stem != "__init__"}
+
+
+def faults(folder) -> list[str]:
+    """Where the group and the modules differ, and modules whose documentation does not name the group."""
+    grouped = members((folder / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    found = [f"{name}: not in the action group {GROUP} of meta/runtime.yml" for name in sorted(modules(folder) - grouped)]
+    return found + [f"{name}: in the action group {GROUP}, but there is no such module" for name in sorted(grouped - modules(folder))]
+
+
+def test_no_module_is_missing_from_the_action_group(copy):
+    assert not faults(copy)
+
+
+def test_a_missing_and_a_surplus_member_are_found(planted):
+    folder = planted({"plugins/modules/forgotten.py": "", "plugins/modules/there.py": "",
+                      "meta/runtime.yml": "---\naction_groups:\n  gitops:\n    - there\n    - gone\n"})
+    assert [fault.split(":")[0] for fault in faults(folder)] == ["forgotten", "gone"]
+
+
+def test_the_group_sets_the_connection_of_every_module_once(bench, copy, tmp_path):
+    """Each module, called without any connection, complains about the kubeconfig that module_defaults named."""
+    nowhere = tmp_path / "no-such-kubeconfig"
+    for name in sorted(modules(copy)):
+        play = [{"hosts": "localhost", "gather_facts": False, "module_defaults": {f"group/nordic.gitops.{GROUP}": {"kubeconfig": str(nowhere)}},
+                 "tasks": [{f"nordic.gitops.{name}": REQUIRED.get(name, {})}]}]
+        playbook = tmp_path / f"{name}.yml"
+        playbook.write_text(yaml.safe_dump(play), encoding="utf-8")
+        outcome = bench.run("ansible-playbook", str(playbook), cwd=tmp_path, root=copy.parents[2])
+        assert outcome.code == 2 and str(nowhere) in outcome.output, outcome.output
+
+
+# What a module cannot do without, beside the connection.
+REQUIRED = {
+    "reconcile": {"name": "sample", "repository": "file:///nowhere", "path": "."},
+}

@@ -1,0 +1,81 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The artefact for Galaxy: it builds, installs into an empty folder, documents itself from there, and holds what it should and no more."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.xdist_group("artefact")
+
+HOLDS = {"plugins", "roles", "playbooks", "docs", "meta", "changelogs", "extensions"}
+FILES = {"README.md", "LICENSE", "CHANGELOG.rst", "requirements.txt", "MANIFEST.json", "FILES.json"}
+LIMIT = 2 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def artefact(bench, copy, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("artefact")
+    outcome = bench.run("ansible-galaxy", "collection", "build", "--output-path", str(folder), cwd=copy)
+    assert outcome.code == 0, outcome.output
+    (built,) = folder.glob("nordic-gitops-*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(bench, artefact, tmp_path_factory) -> Path:
+    """A collection root with nothing in it but the installed artefact."""
+    root = tmp_path_factory.mktemp("installed")
+    outcome = bench.run("ansible-galaxy", "collection", "install", "--offline", str(artefact), "-p", str(root), cwd=root, root=root)
+    assert outcome.code == 0, outcome.output
+    return root
+
+
+def members(artefact: Path) -> set[str]:
+    with tarfile.open(artefact) as archive:
+        return {member.name for member in archive.getmembers() if member.isfile()}
+
+
+def test_the_artefact_is_small_and_holds_what_a_user_needs_only(artefact):
+    names = members(artefact)
+    assert artefact.stat().st_size < LIMIT
+    assert {name for name in names if "/" not in name} - FILES == set()
+    assert {name.split("/")[0] for name in names if "/" in name} - HOLDS == set()
+    assert not [name for name in names if "__pycache__" in name or name.startswith("extensions/molecule")]
+    assert {"README.md", "LICENSE", "CHANGELOG.rst", "changelogs/changelog.yaml", "meta/runtime.yml"} <= names
+
+
+def test_what_the_execution_environment_names_is_in_the_artefact(copy, artefact):
+    named = yaml.safe_load((copy / "meta" / "execution-environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    assert set(named.values()) <= members(artefact)
+
+
+def test_every_plugin_documents_itself_from_the_installed_artefact(bench, installed):
+    here = installed / "ansible_collections" / "nordic" / "gitops"
+    counted = 0
+    for kind in ("module", "lookup", "filter", "inventory"):
+        for path in sorted((here / "plugins" / ("modules" if kind == "module" else kind)).glob("[!_]*.py")):
+            outcome = bench.run("ansible-doc", "--json", "-t", kind, f"nordic.gitops.{path.stem}", cwd=installed, root=installed)
+            assert outcome.code == 0, outcome.output
+            doc = json.loads(outcome.output[outcome.output.index("{"):])[f"nordic.gitops.{path.stem}"]
+            assert doc["doc"]["short_description"] and doc["examples"].strip(), path.stem
+            counted += 1
+    assert counted
+
+
+def test_every_playbook_of_the_artefact_is_found_by_its_name_and_parses(bench, installed):
+    here = installed / "ansible_collections" / "nordic" / "gitops"
+    for path in sorted((here / "playbooks").glob("*.yml")):
+        outcome = bench.run("ansible-playbook", "--syntax-check", f"nordic.gitops.{path.stem}", cwd=installed, root=installed)
+        assert outcome.code == 0, outcome.output
+
+
+def test_a_collection_without_a_version_is_not_built(bench, planted, tmp_path):
+    folder = planted({"galaxy.yml": "---\nnamespace: nordic\nname: gitops\n"})
+    assert bench.run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), cwd=folder).code != 0
