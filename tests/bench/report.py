@@ -1,0 +1,169 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""results.json, the Markdown table, and what the machine was."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from lab import components
+
+from . import checks
+from .case import Case
+from .peers import CALL, DIFF, FIRST, FLOOR, HEAL, MODULE, NOOP, REPLAY
+from .race import Figure, raw
+from .stats import Spread
+
+PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
+OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
+
+HOW = {
+    "start": "every turn starts from an API server without the Namespace and from empty caches (Git mirror, rendered documents, discovery, schemas); "
+             "a no-op and a heal follow the same peer's own first sync, caches warm",
+    "order": "peers interleaved, each round begins with another one",
+    "module": "the file that ansible-playbook made of the module (AnsiballZ), kept once and executed as it executes it, from start to exit",
+    "replay": "the PATCH requests of our first sync, recorded between module and API server, the same bytes over as many connections; "
+              "apply stage and replay by their own clocks",
+    "controllers": "paused while somebody is measured; between first sync and no-op of the small cases they roll everything out",
+    "requests": "from the API server's audit log",
+    "peak": "ru_maxrss of the process by wait4",
+}
+
+
+def results(figures: Sequence[Figure], settings: Dict[str, Any], case: Case, server_version: str, own_peak_mb: float) -> Dict[str, Any]:
+    return {
+        "settings": settings,
+        "machine": machine(),
+        "versions": versions(case, server_version),
+        "how": HOW,
+        "bench_peak_mb": round(own_peak_mb, 1),
+        "checks": checks.evaluate(figures),
+        "summary": summary(figures),
+        "figures": raw(figures),
+    }
+
+
+def machine() -> Dict[str, Any]:
+    cpu = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal:"))
+    return {
+        "processor": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mb": memory // 1024,
+        "kernel": "%s %s" % (platform.system(), platform.release()),
+    }
+
+
+def _lines(path: str) -> List[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def versions(case: Case, server_version: str) -> Dict[str, str]:
+    found = {"python": platform.python_version(), "kube-apiserver": server_version}
+    found.update({name: importlib.metadata.version(name) for name in PACKAGES})
+    kubectl = json.loads(subprocess.run(case.kubectl("version", "--client", "--output=json"), env=case.env(), check=True, capture_output=True).stdout)
+    found["kubectl"] = kubectl["clientVersion"]["gitVersion"]
+    found["etcd"] = dict(components.versions())["etcd"]
+    found["git"] = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
+    for name in ("kubernetes.core", "nordic.gitops"):
+        found[name] = _collection(name, case)
+    return found
+
+
+def _collection(name: str, case: Case) -> str:
+    command = [str(Path(sys.executable).parent / "ansible-galaxy"), "collection", "list", "--format", "json", name]
+    listing = json.loads(subprocess.run(command, env=case.env(), check=True, capture_output=True, text=True).stdout)
+    return next(iter(listing.values()))[name]["version"]
+
+
+def rows(figures: Sequence[Figure]) -> Iterator[Tuple[int, str, str, List[Figure]]]:
+    """Figures by case, operation and peer; quickest first."""
+    groups: Dict[Tuple[int, str, str], List[Figure]] = {}
+    for figure in figures:
+        groups.setdefault((figure.case, figure.operation, figure.peer), []).append(figure)
+    order = sorted(groups, key=lambda key: (key[0], OPERATIONS.index(key[1]), Spread.of([each.seconds for each in groups[key]]).median))
+    for key in order:
+        # The replay's process is Python's start and the reading of the record; what it measures has a row of its own.
+        if key[2] != REPLAY:
+            yield key[0], key[1], key[2], groups[key]
+
+
+def summary(figures: Sequence[Figure]) -> List[Dict[str, Any]]:
+    entries = []
+    for case, operation, peer, group in rows(figures):
+        spread = Spread.of([figure.seconds for figure in group])
+        entries.append({
+            "case": case, "operation": operation, "peer": peer, "rounds": spread.count,
+            "median": round(spread.median, 4), "low": round(spread.low, 4), "high": round(spread.high, 4),
+            "cpu_median": round(Spread.of([figure.cpu_seconds for figure in group]).median, 4),
+            "peak_mb": round(max(figure.peak_mb for figure in group), 1),
+            "requests": group[-1].requests,
+        })
+    return entries
+
+
+def markdown(outcome: Dict[str, Any]) -> str:
+    machine_, versions_, settings = outcome["machine"], outcome["versions"], outcome["settings"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "One run of `make bench` on %d cores (%s), %.0f GB of memory, %s: %d rounds, medians, in brackets the lowest and the highest. Compare ratios, not seconds."
+        % (machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], settings["rounds"]),
+        "Every raw figure is in results.json.",
+        "",
+        "![Medians and spreads](%s)" % settings["plot"],
+        "",
+        "## Figures to reach",
+        "",
+        "| figure | measured | limit | holds |",
+        "|---|---|---|---|",
+    ]
+    lines += ["| %s | %s | %s | %s |" % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**") for check in outcome["checks"]]
+    if not outcome["checks"]:
+        lines += ["| none: this run had neither 401 nor 5,001 objects | | | |"]
+    for title, case, operation in _sections(outcome["summary"]):
+        lines += ["", "## " + title, "", "| | seconds | processor seconds | peak memory | requests |", "|---|---|---|---|---|"]
+        lines += [_row(entry) for entry in outcome["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
+    lines += ["", "## How it is measured", ""]
+    lines += ["- %s: %s." % item for item in sorted(outcome["how"].items())]
+    lines += ["", "Versions: %s." % ", ".join("%s %s" % item for item in sorted(versions_.items())), ""]
+    return "\n".join(lines)
+
+
+def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:
+    found: List[Tuple[str, int, str]] = []
+    for entry in entries:
+        section = ("{:,} objects, {}".format(entry["case"], entry["operation"]), entry["case"], entry["operation"])
+        if entry["operation"] == FLOOR:
+            section = ("Floor", entry["case"], FLOOR)
+        if section not in found:
+            found.append(section)
+    return found
+
+
+def _row(entry: Dict[str, Any]) -> str:
+    name = "**%s**" % entry["peer"] if entry["peer"] in (CALL, MODULE) else entry["peer"]
+    seconds = str(Spread(entry["median"], entry["low"], entry["high"], entry["rounds"]))
+    cpu = "%.2f s" % entry["cpu_median"] if entry["cpu_median"] else ""
+    peak = "%.0f MB" % entry["peak_mb"] if entry["peak_mb"] else ""
+    requests = ", ".join("%s %d" % (kind, count) for kind, count in entry["requests"].items() if ": " not in kind)
+    return "| %s | %s | %s | %s | %s |" % (name, seconds, cpu, peak, requests)
+
+
+def _value(check: Dict[str, Any], key: str) -> str:
+    unit = check.get("unit")
+    if not unit:
+        return "%.2f" % check[key]
+    return "%.0f%s" % (check[key], " MB" if unit == "MB" else "")
+
+
+def _limit(check: Dict[str, Any]) -> str:
+    return ("%s" if check.get("unit") == "writes" else "≤ %s") % _value(check, "limit")
