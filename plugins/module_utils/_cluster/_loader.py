@@ -100,7 +100,7 @@ def plain_way() -> Loader:
         raise Failure(
             f"the Python package kubernetes cannot be imported: {error}",
             sys.executable,
-            "Install it for this interpreter: pip install 'kubernetes>=24.2'.",
+            "Install it for this interpreter: pip install 'kubernetes>=28.1'.",
         ) from error
     return Loader(
         client.Configuration,

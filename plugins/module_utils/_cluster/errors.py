@@ -25,12 +25,14 @@ class ApiError(Failure):
         causes: Optional[List[Dict[str, str]]] = None,
         retryable: bool = False,
         retry_after: Optional[float] = None,
+        tries: int = 0,
     ) -> None:
         self.status = status
         self.reason = reason
         self.causes = causes or []
         self.retryable = retryable  # by a later run or attempt, with nothing else changed
         self.retry_after = retry_after
+        self.tries = tries  # so many attempts are enough to see that it stays; 0: as many as there is time for
         self.lost = False  # an earlier attempt, whose answer did not arrive, may have been carried out
         super().__init__(what, where, hint, status=status, reason=reason, causes=self.causes)
 
@@ -75,9 +77,9 @@ _IMMUTABLE = re.compile(
     re.IGNORECASE,
 )
 
-# A server's 500 or 409 that says nothing about the request: the next attempt may well pass.
+# A server's 500 that says nothing about the request: the next attempt may well pass.
 _PASSING = re.compile(
-    r"failed calling webhook|conversion webhook .* failed|etcdserver: (?:request timed out|leader changed|not leader"
+    r"failed calling webhook(?!.*x509)|conversion webhook .* failed(?!.*x509)|etcdserver: (?:request timed out|leader changed|not leader"
     r"|too many requests)|leader changed|connection refused|connection reset|i/o timeout|context deadline exceeded"
     r"|no endpoints available|resource quota evaluation timed out|apiserver is shutting down"
     r"|storage is \(re\)initializing|apiserver not ready|EOF$",
@@ -108,6 +110,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, where: s
     ] or _fields_of(message)
     if status == 401 and message == "Unauthorized":
         message = f"the API server at {url} does not accept the credentials (401 Unauthorized)"
+    unexplained = status == 500 and reason == "InternalError" and not _PASSING.search(message)
     return ApiError(
         _one_line(message),
         where,
@@ -115,8 +118,9 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, where: s
         status,
         reason,
         causes,
-        _passing(status, reason, message, details, known=bool(answer), conflict=bool(causes)),
+        unexplained or _passing(status, reason, message, details, known=bool(answer), conflict=bool(causes)),
         _retry_after(headers, details),
+        tries=3 if unexplained else 0,
     )
 
 

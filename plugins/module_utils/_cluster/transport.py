@@ -27,6 +27,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options imp
 USER_AGENT = "nordic.gitops"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts: doubled each time, with jitter
 UNREACHED = 3.0  # seconds to go on trying a server that never answered: a wrong address should fail soon
+CREDENTIALS_KEPT = 10.0  # seconds until the loader is asked again; it renews a token 60 s or more before it must
 
 
 class Answer(NamedTuple):
@@ -61,9 +62,18 @@ class Transport:
         self._connect()
 
     def _connect(self) -> None:
-        self._config = configuration(self._params)
-        self.url = self._config.host
-        self._manager = _pool(self._config)
+        self._config = config = configuration(self._params)
+        # The loader's refresh hook writes the kubeconfig's own values over the options': read host and proxy now.
+        self.url, self._proxy = config.host, bare_url(config.proxy or "")
+        manager = _pool(config)
+        if manager.proxy is not None and not self.url.startswith("https://"):
+            self._urlopen, self._prefix = manager.urlopen, self.url  # a proxy wants the whole URL of plain HTTP
+        else:
+            # The one pool straight away: PoolManager would parse the URL again for each request.
+            self._urlopen = manager.connection_from_url(self.url).urlopen
+            self._prefix = urlsplit(self.url).path.rstrip("/")
+        self._credentials: List[Tuple[str, str]] = []
+        self._credentials_until = float("-inf")
         self._common = [("User-Agent", USER_AGENT)] + self._impersonation
         if not _near(self.url):
             # Level 1 gzip of a LIST costs the server's CPU time, which a near server feels more than the saved bytes.
@@ -83,7 +93,7 @@ class Transport:
     ) -> Answer:
         """Send until answered. A request that is not repeatable is sent again only when it certainly had no effect."""
         payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        target = f"{self.url}{path}?{urlencode(query)}" if query else f"{self.url}{path}"
+        target = f"{path}?{urlencode(query)}" if query else path
         began = self._clock()
         attempts, lost, renewed = 0, False, False
         while True:
@@ -116,7 +126,7 @@ class Transport:
         while True:
             attempts += 1
             generation = self._generation
-            target = f"{self.url}{path}?{urlencode(query)}"
+            target = f"{path}?{urlencode(query)}"
             try:
                 response = self._open(verb, "GET", target, where, None, "", "application/json", False, read_timeout)
                 if response.status == 200:
@@ -174,9 +184,9 @@ class Transport:
         with self._lock:
             self.requests[verb] += 1
         try:
-            return self._manager.urlopen(
+            return self._urlopen(
                 method,
-                target,
+                self._prefix + target,
                 body=payload,
                 headers=headers,
                 retries=False,
@@ -188,14 +198,9 @@ class Transport:
             raise self._no_answer(error, where) from None
 
     def _headers(self, accept: str, content_type: str) -> Any:
-        with self._lock:  # the refresh hook of an expiring token runs the plugin: once, not once in each thread
-            settings = self._config.auth_settings()
-        pairs = self._common + [("Accept", accept)]
+        pairs = self._common + self._authorization() + [("Accept", accept)]
         if content_type:
             pairs.append(("Content-Type", content_type))
-        for setting in settings.values():
-            if setting.get("in") == "header" and setting.get("value"):
-                pairs.append((setting["key"], setting["value"]))
         if len(self._impersonation) < 3:
             return dict(pairs)
         from urllib3 import HTTPHeaderDict  # several Impersonate-Group headers
@@ -204,6 +209,18 @@ class Transport:
         for name, value in pairs:
             headers.add(name, value)
         return headers
+
+    def _authorization(self) -> List[Tuple[str, str]]:
+        with self._lock:  # an expiring token's refresh hook runs the plugin: once, not once in each thread
+            if self._clock() >= self._credentials_until:
+                settings = self._config.auth_settings().values()
+                self._credentials = [
+                    (setting["key"], setting["value"])
+                    for setting in settings
+                    if setting.get("in") == "header" and setting.get("value")
+                ]
+                self._credentials_until = self._clock() + CREDENTIALS_KEPT
+            return self._credentials
 
     def _refusal(self, response: Any, where: str, verb: str) -> ApiError:
         self._reached = True
@@ -223,7 +240,7 @@ class Transport:
         return errors.from_response(response.status, response.headers, body, where, verb, bare_url(self.url))
 
     def _no_answer(self, error: BaseException, where: str) -> ApiError:
-        what, hint, reason, retryable = _diagnosis(error, self._config)
+        what, hint, reason, retryable = _diagnosis(error, self._proxy)
         return ApiError(
             f"{what} (while asking for {where})" if where and self._reached else what,
             bare_url(self.url),
@@ -240,7 +257,7 @@ class Transport:
 
     def _pause(self, error: ApiError, attempts: int, began: float, repeatable: bool) -> Optional[float]:
         """Seconds to wait before the next attempt; None when the error is final."""
-        if not error.retryable or not (repeatable or error.status == 429):
+        if not error.retryable or not (repeatable or error.status == 429) or attempts == error.tries:
             return None
         patience = self._patience if self._reached else min(self._patience, UNREACHED)
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1)) * (0.5 + self._jitter() / 2)
@@ -308,7 +325,7 @@ def _near(url: str) -> bool:
         return False
 
 
-def _diagnosis(error: BaseException, config: Any) -> Tuple[str, str, str, bool]:
+def _diagnosis(error: BaseException, proxy: str) -> Tuple[str, str, str, bool]:
     """(what, hint, reason, retryable) for an attempt that got no answer."""
     import ssl
 
@@ -318,7 +335,7 @@ def _diagnosis(error: BaseException, config: Any) -> Tuple[str, str, str, bool]:
     text = " ".join(str(cause) for cause in causes)
     if isinstance(error, exceptions.ProxyError):
         return (
-            f"the proxy {bare_url(str(config.proxy))} does not lead there: {_words(causes[-1])}",
+            f"the proxy {proxy} does not lead there: {_words(causes[-1])}",
             "Check proxy, no_proxy and proxy_headers (or the variables HTTPS_PROXY and NO_PROXY).",
             "proxy",
             False,
