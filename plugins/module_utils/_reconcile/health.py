@@ -153,7 +153,7 @@ def _why_it_stays(obj: Dict[str, Any]) -> str:
     message = "being deleted"
     if names:
         message += f", held by the {'finalizer' if len(names) == 1 else 'finalizers'} {', '.join(names)}"
-    # A Namespace says itself what is left inside: https://kubernetes.io/docs/reference/kubernetes-api/ (NamespaceStatus).
+    # A Namespace says itself what is left inside (NamespaceStatus in the API reference).
     conditions = [_condition(obj, kind) for kind in NAMESPACE_LEFT]
     return "; ".join([message, *(_words(condition) for condition in conditions if _is(condition, "True"))])
 
@@ -240,7 +240,9 @@ def _replica_set(obj: Dict[str, Any]) -> Health:
     if ready < wanted:
         return _waiting(f"{ready} of {wanted} replicas ready")
     if _count(obj, "status", "availableReplicas") < wanted:
-        return _waiting(f"{_count(obj, 'status', 'availableReplicas')} of {wanted} replicas available (ready for minReadySeconds)")
+        return _waiting(
+            f"{_count(obj, 'status', 'availableReplicas')} of {wanted} replicas available (ready for minReadySeconds)"
+        )
     return _current()
 
 
@@ -259,14 +261,20 @@ def _stateful_set(obj: Dict[str, Any]) -> Health:
     now, later = _text(obj, "status", "currentRevision"), _text(obj, "status", "updateRevision")
     if _text(obj, "spec", "updateStrategy", "type") == "OnDelete":
         # Only a person deletes the old Pods, so there is nothing that waiting could bring.
-        return _current("" if now == later else "the old Pods stay until somebody deletes them (updateStrategy OnDelete)")
+        return _current(
+            "" if now == later else "the old Pods stay until somebody deletes them (updateStrategy OnDelete)"
+        )
     partition = _count(obj, "spec", "updateStrategy", "rollingUpdate", "partition")
     due, updated = max(wanted - partition, 0), _count(obj, "status", "updatedReplicas")
     if now != later and updated < due:
         return _waiting(f"{updated} of {due} replicas updated")
     if now != later and not partition:
         return _waiting("the last old replica is still to be replaced")
-    return _current(f"{_plural(wanted - updated, 'replica')} kept at the old revision by its partition" if now != later and updated < wanted else "")
+    return _current(
+        f"{_plural(wanted - updated, 'replica')} kept at the old revision by its partition"
+        if now != later and updated < wanted
+        else ""
+    )
 
 
 def _daemon_set(obj: Dict[str, Any]) -> Health:
@@ -308,8 +316,8 @@ def _cron_job(obj: Dict[str, Any]) -> Health:
     return _current("suspended by its own spec" if _map(obj, "spec").get("suspend") is True else "")
 
 
-# Reasons of a waiting container which say that it will not start by itself as it is.
-# Kubelet's own: pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime/kuberuntime_container.go; the pattern is Argo CD's.
+# Reasons of a waiting container which say that it will not start by itself as it is. The kubelet has some twenty
+# (pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime/kuberuntime_container.go); Argo CD knows them by this pattern.
 def _is_trouble(reason: str) -> bool:
     return reason.startswith("Err") or reason.endswith(("Error", "BackOff")) or reason == "InvalidImageName"
 
@@ -366,8 +374,7 @@ def _pod_reason(pod: Dict[str, Any]) -> str:
         told = ": ".join(part for part in (reason, end or message) if part)
         return f"container {container}: {told}"
     for container, status in statuses.items():
-        end = _map(status, "state", "terminated")
-        if end and _number(end, "exitCode") not in (0, None):
+        if _number(status, "state", "terminated", "exitCode") not in (0, None):
             return f"container {container}: {_last_end(status)}"
     if _text(pod, "status", "phase") == "Failed":
         return _words(_map(pod, "status"), "failed")
@@ -375,8 +382,16 @@ def _pod_reason(pod: Dict[str, Any]) -> str:
         if reason not in ("ContainerCreating", "PodInitializing"):
             return f"container {container}: " + ": ".join(part for part in (reason, message) if part)
     if _text(pod, "status", "phase") == "Running" and not _is(_condition(pod, "Ready"), "True"):
-        late = [name for name, status in statuses.items() if status.get("ready") is False and "running" in _map(status, "state")]
-        return f"container {late[0]}: running, its readiness probe has not passed" if late else _words(_condition(pod, "Ready"))
+        late = [
+            name
+            for name, status in statuses.items()
+            if status.get("ready") is False and "running" in _map(status, "state")
+        ]
+        return (
+            f"container {late[0]}: running, its readiness probe has not passed"
+            if late
+            else _words(_condition(pod, "Ready"))
+        )
     return ""
 
 
@@ -387,7 +402,11 @@ def pods_reason(pods: Iterable[Any]) -> str:
     """
     reasons: Dict[str, List[str]] = {}
     for pod in pods:
-        if not isinstance(pod, dict) or _text(pod, "metadata", "deletionTimestamp") or _text(pod, "status", "phase") == "Succeeded":
+        if (
+            not isinstance(pod, dict)
+            or _text(pod, "metadata", "deletionTimestamp")
+            or _text(pod, "status", "phase") == "Succeeded"
+        ):
             continue
         reason = _pod_reason(pod)
         if reason:
@@ -441,10 +460,10 @@ def _disruption_budget(obj: Dict[str, Any]) -> Health:
 def _autoscaler(obj: Dict[str, Any]) -> Health:
     """An autoscaler is Current unless its own spec is at fault.
 
-    Missing metrics are not a failure: every fresh one reports FailedGet…Metric until its Pods have run for a while, and on a cluster
-    without a metrics server it stays so, though the workload runs as it should. Neither is a target that it cannot read yet (it may
-    come later in the same run, and is waited for itself). Its controller takes 15 s for a first look, so an empty status is no reason
-    to wait. All of it is kept in the message.
+    Missing metrics are not a failure: every fresh one reports FailedGet…Metric until its Pods have run for a while, and
+    on a cluster without a metrics server it stays so, though the workload runs as it should. A target that it cannot
+    read may still come in the same run. Its controller takes 15 s for a first look (one resync period), so an empty
+    status is no reason to wait. What it says is kept in the message.
     """
     told = []
     for kind in ("AbleToScale", "ScalingActive"):
@@ -482,7 +501,11 @@ def _argo_application(obj: Dict[str, Any]) -> Health:
     operation = _map(obj, "status", "operationState")
     wanted, compared = _map(obj, "spec", "source"), _map(obj, "status", "sync", "comparedTo", "source")
     # An Application has no observedGeneration: its status may speak of the source it had before.
-    if any(wanted.get(key) != compared.get(key) for key in ("repoURL", "path", "targetRevision", "chart") if wanted and compared):
+    if any(
+        wanted.get(key) != compared.get(key)
+        for key in ("repoURL", "path", "targetRevision", "chart")
+        if wanted and compared
+    ):
         return _unseen()
     if not sync and not state:
         return _unseen()
@@ -490,7 +513,9 @@ def _argo_application(obj: Dict[str, Any]) -> Health:
     if state == "Degraded":
         return _failed(words)
     if operation.get("phase") in ("Failed", "Error"):
-        return _failed(": ".join(part for part in (f"sync {operation.get('phase')}", _text(operation, "message")) if part))
+        return _failed(
+            ": ".join(part for part in (f"sync {operation.get('phase')}", _text(operation, "message")) if part)
+        )
     if sync == "Synced" and state in ("Healthy", "Suspended"):
         return _current("" if state == "Healthy" else words)
     return _waiting(words)

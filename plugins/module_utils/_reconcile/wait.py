@@ -22,8 +22,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
 
-# How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before shows its old
-# ProgressDeadlineExceeded for a moment after it was corrected, and a crashed Pod is Failed only until its next start.
+# How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
+# shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.
 SETTLE = 2.0
 
 Clock = Callable[[], float]
@@ -42,7 +42,9 @@ class Target(NamedTuple):
     def of(cls, resource: Any, obj: Body) -> Target:
         """The target for an object as the server returned it."""
         metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
-        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", _has_ttl(obj.get("kind"), spec))
+        return cls(
+            resource, metadata.get("generation") or 0, metadata.get("uid") or "", _has_ttl(obj.get("kind"), spec)
+        )
 
 
 def wait(
@@ -54,10 +56,11 @@ def wait(
     selector: str = "",
     settle: float = SETTLE,
 ) -> Dict[Ref, Health]:
-    """Return the health of every target once all are Current, once no more change is to be expected, or after `timeout` seconds.
+    """The health of every target, once all are Current, once no more change is to be expected, or after `timeout` s.
 
-    It ends early when every object is Current, Failed or deleted and at least one is not Current: no later event could mend it by
-    itself. Until then a Failed object may still recover. What is not Current at the end is told with its Pods' own reason.
+    It ends early when every object is Current, Failed or deleted and at least one is not Current: no later event could
+    mend it by itself. Until then a Failed object may still recover. What is not Current at the end is told with its
+    Pods' own reason.
     selector: a label selector that all targets match, to keep everything else off the wire.
     """
     board = _Board(targets, _judge_health, clock, settle)
@@ -74,7 +77,7 @@ def wait_established(
     selector: str = "",
 ) -> Dict[Ref, Health]:
     """Wait for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active."""
-    # Nothing here is ever Failed and then well again by itself, except for names that another definition is about to free.
+    # Nothing here is Failed and then well again by itself, except for names that another definition is about to free.
     return wait(cluster, targets, timeout, progress, clock, selector, settle=0.5)
 
 
@@ -97,13 +100,20 @@ def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float) -> O
     bad = {ref: found for ref, found in result.items() if found.status != CURRENT}
     if not bad:
         return None
-    lines = [f"{ref} is {found.status}{': ' + found.message if found.message else ''}" for ref, found in sorted(bad.items())]
+    lines = [
+        f"{ref} is {found.status}{': ' + found.message if found.message else ''}" for ref, found in sorted(bad.items())
+    ]
     late = any(found.status not in (FAILED, NOT_FOUND) for found in bad.values())
-    ended = f"after {seconds:.0f} s (wait_timeout is {timeout:.0f} s)" if late else f"and will not change by themselves (seen after {seconds:.0f} s)"
+    ended = (
+        f"after {seconds:.0f} s (wait_timeout is {timeout:.0f} s)"
+        if late
+        else f"and will not change by themselves (seen after {seconds:.0f} s)"
+    )
     shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")
     return Failure(
         f"{len(bad)} of {len(result)} objects are not healthy {ended}: {shown}",
-        hint="Everything was applied; correct the cause in Git and run again" + (", or raise wait_timeout." if late else "."),
+        hint="Everything was applied; correct the cause in Git and run again"
+        + (", or raise wait_timeout." if late else "."),
         unhealthy=lines,
     )
 
@@ -137,22 +147,26 @@ def _has_ttl(kind: Any, spec: Any) -> bool:
 
 
 def _outcome_of_ended_job(obj: Body) -> Optional[Health]:
-    """How a Job with ttlSecondsAfterFinished ended, which its clean-up (it is Terminating for a while) does not change."""
+    """How a Job with ttlSecondsAfterFinished ended, which its clean-up (it is Terminating then) does not change."""
     if not _has_ttl(obj.get("kind"), obj.get("spec")):
         return None
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "deletionTimestamp"}
     found = health({**obj, "metadata": metadata})
     ended = any(
-        isinstance(condition, dict) and condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+        isinstance(condition, dict)
+        and condition.get("type") in ("Complete", "Failed")
+        and condition.get("status") == "True"
         for condition in (obj.get("status") or {}).get("conditions") or ()
     )
     return found if ended else None
 
 
 class _Board:
-    """The health of every target, kept countable so that an event costs the same with ten targets or with ten thousand."""
+    """The health of every target, kept countable: an event costs the same with ten targets or with ten thousand."""
 
-    def __init__(self, targets: Mapping[Ref, Target], judge: Judge, clock: Clock, settle: float, goal: str = CURRENT) -> None:
+    def __init__(
+        self, targets: Mapping[Ref, Target], judge: Judge, clock: Clock, settle: float, goal: str = CURRENT
+    ) -> None:
         self.targets = dict(targets)
         self.judge, self.clock, self.settle, self.goal = judge, clock, settle, goal
         self.changed = threading.Condition()
@@ -162,7 +176,6 @@ class _Board:
         self.ended_since: Optional[float] = None
         self.error: Optional[BaseException] = None
         self.trouble = ""  # the last connection error, for the message if time runs out over it
-        self.over = False
 
     def saw(self, ref: Ref, obj: Body) -> None:
         target = self.targets.get(ref)
@@ -190,7 +203,10 @@ class _Board:
             elif target.vanishes and last is None:
                 self._set(ref, Health(CURRENT, "finished and cleaned up (ttlSecondsAfterFinished)"))
             else:
-                self._set(ref, Health(NOT_FOUND, "deleted during the wait" if ref in self.seen else "not in the cluster any more"))
+                self._set(
+                    ref,
+                    Health(NOT_FOUND, "deleted during the wait" if ref in self.seen else "not in the cluster any more"),
+                )
 
     def _set(self, ref: Ref, found: Health) -> None:
         before = self.health[ref]
@@ -265,13 +281,19 @@ def _scopes(targets: Mapping[Ref, Target]) -> List[Scope]:
     kinds: Dict[Any, List[Ref]] = {}
     for ref, target in targets.items():
         kinds.setdefault(target.resource, []).append(ref)
-    return [(resource, namespaces.pop() if len(namespaces) == 1 else "", tuple(refs))
-            for resource, refs in kinds.items() for namespaces in [{ref.namespace for ref in refs}]]  # fmt: skip
+    scopes = []
+    for resource, refs in kinds.items():
+        namespaces = {ref.namespace for ref in refs}
+        scopes.append((resource, namespaces.pop() if len(namespaces) == 1 else "", tuple(refs)))
+    return scopes
 
 
 def _by_namespace(scope: Scope) -> List[Scope]:
     resource, _, refs = scope
-    return [(resource, namespace, tuple(ref for ref in refs if ref.namespace == namespace)) for namespace in sorted({ref.namespace for ref in refs})]
+    return [
+        (resource, namespace, tuple(ref for ref in refs if ref.namespace == namespace))
+        for namespace in sorted({ref.namespace for ref in refs})
+    ]
 
 
 class _Followers:
@@ -290,8 +312,8 @@ class _Followers:
             with self.lock:
                 if self.over.is_set():
                     return
+                thread.start()
                 self.threads.append(thread)
-            thread.start()
 
     def stop(self) -> None:
         self.over.set()
@@ -319,6 +341,8 @@ class _Followers:
                 if not version:
                     version = self._list(resource, namespace, refs)
                     self.board.trouble = ""
+                if self.over.is_set():
+                    return
                 began = self.board.clock()
                 version = self._watch(resource, namespace, version)
                 # A server or proxy that ends each watch at once must not be asked without a pause.
@@ -353,9 +377,13 @@ class _Followers:
 
     def _watch(self, resource: Any, namespace: str, version: str) -> str:
         """Read one watch to its end; returns the version to go on from."""
-        stream = self.cluster.watch(resource, namespace, self.selector, version, max(1, int(self.deadline - self.board.clock()) + 1))
+        stream = self.cluster.watch(
+            resource, namespace, self.selector, version, max(1, int(self.deadline - self.board.clock()) + 1)
+        )
         with self.lock:
             self.streams.append(stream)
+            if self.over.is_set():  # it was opened while stop() closed the others
+                stream.close()
         try:
             for kind, obj in stream:
                 if self.over.is_set():
@@ -364,7 +392,9 @@ class _Followers:
                 if kind == "DELETED":
                     self.board.missed(_ref(resource, obj), obj)
                 elif kind in ("ADDED", "MODIFIED"):
-                    self.board.saw(_ref(resource, obj), {"apiVersion": resource.api_version, "kind": resource.kind, **obj})
+                    self.board.saw(
+                        _ref(resource, obj), {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
+                    )
                 self.board.trouble = ""
         finally:
             with self.lock:
@@ -380,13 +410,23 @@ def _ref(resource: Any, obj: Body) -> Ref:
 
 # Why a workload does not get ready is known by its Pods alone.
 
-WORKLOADS = (("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"))
+WORKLOADS = (
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("apps", "ReplicaSet"),
+    ("batch", "Job"),
+)
 ONE_LIST_FROM = 4  # so many namespaces with trouble: one LIST of all Pods is cheaper than one for each
 
 
 def _with_pod_reasons(cluster: Any, board: _Board) -> Dict[Ref, Health]:
     result = dict(board.health)
-    stuck = [ref for ref, found in result.items() if found.status in (IN_PROGRESS, FAILED) and (ref.group, ref.kind) in WORKLOADS and ref in board.seen]
+    stuck = [
+        ref
+        for ref, found in result.items()
+        if found.status in (IN_PROGRESS, FAILED) and (ref.group, ref.kind) in WORKLOADS and ref in board.seen
+    ]
     if not stuck:
         return result
     try:
@@ -397,7 +437,11 @@ def _with_pod_reasons(cluster: Any, board: _Board) -> Dict[Ref, Health]:
         return result
     for ref in stuck:
         selector = (board.seen[ref].get("spec") or {}).get("selector")
-        own = [pod for pod in pods if pod["metadata"].get("namespace") == ref.namespace and _selects(selector, pod["metadata"].get("labels"))]
+        own = [
+            pod
+            for pod in pods
+            if pod["metadata"].get("namespace") == ref.namespace and _selects(selector, pod["metadata"].get("labels"))
+        ]
         reason = pods_reason(own) or ("" if own else "it has no Pods")
         if reason:
             result[ref] = Health(result[ref].status, f"{result[ref].message}; {reason}")
@@ -412,7 +456,7 @@ def _pods(cluster: Any, namespaces: List[str]) -> List[Body]:
 
 
 def _selects(selector: Any, labels: Any) -> bool:
-    """Whether a workload's spec.selector matches the labels. An empty selector here matches nothing, as workloads refuse one."""
+    """Whether a workload's spec.selector matches the labels. An empty one matches nothing, as workloads refuse it."""
     selector, labels = selector or {}, labels or {}
     equal, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
     if not equal and not expressions:
