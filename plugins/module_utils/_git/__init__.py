@@ -1,0 +1,27 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Git repository as the source of truth: revision to commit, commit to files, without a work tree and without trust.
+
+    Source    where the repository is and how to get in, checked         (source.py, asked.py)
+    Mirror    its copy in the cache: resolve(revision) -> Commit, tree(commit, path) -> Tree         (mirror.py, cache.py)
+    Tree      one folder at one commit: files(), read(), export()         (tree.py, objects.py)
+
+A repository is untrusted input. Nothing of it is ever executed or checked out by Git: no hook, no submodule, no filter,
+no transport but the five in TRANSPORTS, no path or symbolic link that leads out of the folder asked for.
+
+Who talks to Git: GitPython reads the objects (objects.py). The few commands that resolve and fetch go through command.py instead:
+GitPython adds its variables to a copy of the caller's whole environment, so a GIT_DIR or GIT_CONFIG_PARAMETERS of the caller
+(a playbook run from a Git hook has them) would reach a command that carries credentials; its time-out may leave the helpers
+that Git started (ssh, git-remote-https) alone; and importing it takes longer than everything an unchanged repository needs.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
+from ansible_collections.nordic.gitops.plugins.module_utils._git.mirror import Mirror
+from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Entry
+from ansible_collections.nordic.gitops.plugins.module_utils._git.source import GIT_SPEC, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tree
+
+__all__ = ["GIT_SPEC", "Commit", "Entry", "Mirror", "Source", "Tree"]

@@ -1,0 +1,116 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One Git command: sealed from the caller's environment, bounded in time and output, ended with all that it started."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from typing import Mapping, NamedTuple, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_OUTPUT_BYTES, MAX_PACK_BYTES
+from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
+
+
+class Answer(NamedTuple):
+    status: int
+    out: bytes
+    err: str
+
+
+class Command:
+    """Git commands in a sealed environment, each in a session of its own so that a time-out ends its helpers too."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.environment = source.environment()
+
+    def __call__(self, folder: Optional[str], *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
+        # Without a mirror GIT_DIR names none: Git must not find a repository in whatever folder the caller stands in.
+        environment = {**self.environment, "GIT_DIR": folder or os.devnull, **(variables or {})}
+        try:
+            process = subprocess.Popen(
+                ["git", *arguments],
+                env=environment,
+                cwd=folder or "/",
+                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise Failure("the program git isn't installed", "git", "Install Git 2.32 or later where this runs.") from None
+        with process:
+            try:
+                _limit_file_size(process.pid)
+                if feed:
+                    assert process.stdin is not None
+                    try:
+                        process.stdin.write(feed)
+                        process.stdin.close()
+                    except BrokenPipeError:
+                        pass  # it ended before it read; its exit status says why
+                out, err = self._collect(process, time.monotonic() + self._source.timeout)
+                return Answer(process.wait(), out, err.decode("utf-8", "replace"))
+            except BaseException:
+                _end(process)
+                raise
+
+    def _collect(self, process: subprocess.Popen[bytes], deadline: float) -> Tuple[bytes, bytes]:
+        """Both outputs, neither of them endless: a server decides how much a command prints."""
+        assert process.stdout is not None and process.stderr is not None
+        out, err = bytearray(), bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ, out)
+            selector.register(process.stderr, selectors.EVENT_READ, err)
+            while selector.get_map():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise self._too_late()
+                for key, _events in selector.select(left):
+                    chunk = os.read(key.fd, 1 << 16)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                    elif key.data is err and len(err) > (1 << 16):
+                        del err[: 1 << 15]
+                        err += chunk
+                    else:
+                        key.data.extend(chunk)
+                if len(out) > MAX_OUTPUT_BYTES:
+                    raise Refused(f"Git's answer is longer than {MAX_OUTPUT_BYTES >> 20} MiB", self._source.url)
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            raise self._too_late() from None
+        return bytes(out), bytes(err)
+
+    def _too_late(self) -> Failure:
+        return Failure(f"no answer within {self._source.timeout} seconds", self._source.url, "Check the network, or raise git_timeout.")
+
+
+def _limit_file_size(pid: int) -> None:
+    """No fetch fills the disk: the limit is inherited by whatever the command starts. Linux only, as prlimit is."""
+    try:
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (MAX_PACK_BYTES, MAX_PACK_BYTES))
+    except (ImportError, AttributeError, OSError, ValueError):
+        pass  # another system, a lower hard limit that already holds, or a command that has ended
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """First politely, so that Git removes its temporary files; the whole group, so that no helper stays."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except (ProcessLookupError, PermissionError):
+            return
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            continue

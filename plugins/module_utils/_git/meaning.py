@@ -1,0 +1,60 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Git and its helpers write when they fail, and what that means to a person: a table."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACK_BYTES
+
+
+class Meaning(NamedTuple):
+    pattern: str  # in what Git wrote
+    what: str
+    hint: str
+    transient: bool = False
+    refused: bool = False
+
+
+NO_REPOSITORY = "there is no such repository, or it may not be seen with these credentials"
+
+# The first row that matches is the answer, so what is more telling comes first.
+MEANINGS: Tuple[Meaning, ...] = (
+    Meaning(r"dubious ownership|unsafe repository", "the repository belongs to another user, and Git refuses to read it", "Run as its owner, hand the folder over with chown, or read it over ssh or https."),
+    Meaning(r"transport '[^']*' not allowed|Protocol \S+ (not supported|disabled)|disabled in libcurl", "the server sent us on to a transport that isn't allowed", "Give the repository's final URL.", refused=True),
+    Meaning(r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed", "the server's ssh host key isn't the one that is known: this may be an attack", "Ask the server's owner for its new key; only then replace it in git_ssh_known_hosts (or ~/.ssh/known_hosts)."),
+    Meaning(r"Host key verification failed|No \S+ host key is known|key is not known by any other", "the server's ssh host key isn't known", "Get it with ssh-keyscan, compare its fingerprint with the server's owner, and give the file as git_ssh_known_hosts."),
+    Meaning(r"UNPROTECTED PRIVATE KEY FILE|bad permissions", "ssh refuses the private key since others can read it", "Make it readable for its owner alone: chmod 600."),
+    Meaning(r"Load key .*: (invalid format|error in libcrypto)|incorrect passphrase", "ssh can't read the private key", "Give an OpenSSH private key without a passphrase as git_ssh_key, or load it into an agent."),
+    Meaning(r"could not read (Username|Password)|terminal prompts disabled", "the server asks for a user name and password", "Give git_username and git_password (a token will do)."),
+    Meaning(r"Authentication failed|Invalid username or (token|password)|HTTP Basic: Access denied|Permission denied \(|Too many authentication failures|returned error: 401", "the server refuses the credentials", "Check git_username and git_password, or git_ssh_key, and that they may read this repository."),
+    Meaning(r"returned error: 403|[Ff]orbidden", "the server knows the user but forbids reading", "Give credentials that may read this repository."),
+    Meaning(r"SSL certificate|certificate verif|server verification failed|SSL_ERROR|unable to get local issuer", "the server's TLS certificate can't be verified", "Give its certificate authority as git_ca_cert."),
+    Meaning(r"error setting certificate (file|verify locations)|problem with the SSL CA", "the file of the certificate authority can't be used", "Give a PEM file as git_ca_cert."),
+    Meaning(r"Could not resolve (host|proxy)|Name or service not known|Temporary failure in name resolution|unable to look up|nodename nor servname", "the host's name can't be found", "Check the URL and this machine's name resolution.", transient=True),
+    Meaning(r"does not appear to be a git repository|[Rr]epository .*not found|access denied or repository not exported|returned error: 404|not valid: is this a git repository|Project not found|could not be found or you don't have permission|not a git repository: '", NO_REPOSITORY, "Check the URL, and the credentials."),
+    Meaning(r"'[^']*' is not a git command|git-upload-pack: (command )?not found", "the server has no Git on it", "Install Git there, or give another URL."),
+    Meaning(r"No space left on device|Disk quota exceeded", "there is no space left on the disk", "Make space in the folder git_cache, or give another."),
+    Meaning(r"File too large|file size limit|signal 25", f"the repository sent more than {MAX_PACK_BYTES >> 30} GiB", "Split it, or keep large files elsewhere.", refused=True),
+    Meaning(r"Connection refused|Failed to connect|Couldn't connect|Network is unreachable|No route to host|[Cc]onnection timed out|Operation timed out|unable to connect|Connection closed by|Connection reset|Could not connect", "the server can't be reached", "Check the URL, the network and its proxy.", transient=True),
+    Meaning(r"returned error: (429|5\d\d)|early EOF|hung up|RPC failed|unexpected disconnect|transfer closed|Empty reply|operation too slow|Operation too slow|Broken pipe|protocol error|bad line length|GnuTLS recv|SSL_read", "the connection broke or the server failed", "Try again later; the server's own log says more.", transient=True),
+)
+
+
+def meaning(said: str) -> Optional[Meaning]:
+    for row in MEANINGS:
+        if re.search(row.pattern, said):
+            return row
+    return None
+
+
+def words(said: str) -> str:
+    """The telling lines of Git's standard error, as one."""
+    lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
+    boring = ("Please make sure", "and the repository exists", "warning:", "hint:", "remote: Enumerating", "remote: Counting", "remote: Total")
+    telling = [line for line in lines if not line.startswith(boring)]
+    return one_line("; ".join(telling or lines))

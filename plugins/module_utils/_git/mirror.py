@@ -1,0 +1,388 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The copy of one repository in the cache: which commit a revision is, fetched only when it isn't there, and what it holds."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import replace
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT, SHORT_COMMIT, checked_path, checked_revision, did_you_mean, one_line, without_credentials
+from ansible_collections.nordic.gitops.plugins.module_utils._git.cache import Cache
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
+from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit, parse_commit
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACKS
+from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import NO_REPOSITORY, Meaning, meaning, words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Damaged, Entry, Found, Objects
+from ansible_collections.nordic.gitops.plugins.module_utils._git.source import OLDEST_GIT, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tree, check_size
+
+ATTEMPTS = 3  # of a command that the network broke; what the server refused is not asked again
+PAUSE = 0.5  # seconds before the second attempt, doubled before the third
+
+_HISTORY = ("+refs/heads/*:refs/history/heads/*", "+refs/tags/*:refs/history/tags/*")
+
+T = TypeVar("T")
+
+
+class Gone(Exception):
+    """The server has no such object, or (final=False) does not hand it out by its id."""
+
+    def __init__(self, final: bool) -> None:
+        super().__init__("not available")
+        self.final = final
+
+
+class NoShallow(Exception):
+    """The server can't send a commit without its history."""
+
+
+class Mirror:
+    """One repository as it was last seen. Its refs:
+
+    refs/commits/<id>    this commit and all its files are there
+    refs/history/...     the branches and tags whose whole history is there, fetched only where a short commit asks for it
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._git = Command(source)
+        self._cache = Cache(source.cache, source.url, source.timeout)
+        self._objects: Optional[Objects] = None
+
+    def close(self) -> None:
+        """Let go of the mirror, so that others may remove what is outdated; it is entered again when needed."""
+        self._objects = None
+        self._cache.leave()
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    # ---- resolving: revision to commit
+
+    def resolve(self, revision: Optional[str] = None) -> Commit:
+        """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here."""
+        asked = self.source.revision if revision is None else checked_revision(revision)
+        self._cache.enter()
+        if FULL_COMMIT.match(asked):
+            oid = asked
+            if not self._has(oid) or not self._raw(oid)[0]:
+                self._fetch_commit(oid)
+        else:
+            oid = self._oid_of(asked)
+        header, raw = self._raw(oid)
+        if not header:
+            raise Failure(f"{asked} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=asked)
+        commit = parse_commit(header, raw)
+        if not self.source.verify_signatures:
+            return commit
+        from ansible_collections.nordic.gitops.plugins.module_utils._git.signature import signer
+
+        return replace(commit, signer=signer(self._git, self._cache.folder, self.source, commit, raw))
+
+    def _oid_of(self, asked: str) -> str:
+        for _attempt in range(ATTEMPTS):
+            oid, refs = self._ask(asked)
+            if not oid:
+                return self._short_commit(asked, refs)
+            if self._has(oid) and self._raw(oid)[0]:
+                return oid
+            try:
+                self._fetch([f"+{oid}:refs/commits/{oid}"], oid)
+                return oid
+            except Gone:
+                continue  # a push came between the two questions
+        raise Failure(f"{asked} changes faster than it can be fetched", self.source.url, "Try again.")
+
+    def _ask(self, asked: str) -> Tuple[str, Dict[str, str]]:
+        """The object that a ref of this name points to; "" and all the refs for what can only be a short commit."""
+        maybe_short = bool(SHORT_COMMIT.match(asked))
+        whole_name = asked == "HEAD" or asked.startswith("refs/")
+        candidates = [asked] if whole_name else [f"refs/heads/{asked}", f"refs/tags/{asked}"]
+        refs = self._refs([] if maybe_short else candidates)
+        found = [name for name in candidates if name in refs]
+        if len(found) > 1:
+            choice = " or ".join(f"{name} ({refs[name][:12]})" for name in found)
+            raise Failure(f"{asked} is both a branch and a tag", self.source.url, f"Write {choice}.", revision=asked)
+        if found:
+            return refs[found[0]], refs
+        if maybe_short:
+            return "", refs
+        raise self._unknown(asked)
+
+    def _refs(self, patterns: Sequence[str]) -> Dict[str, str]:
+        """The server's refs by name, all of them without a pattern."""
+        try:
+            answer = self._network(None, "ls-remote", "--", self.source.url, *patterns)
+        except Damaged as error:  # no mirror had a part in it: Git's own words are all there is
+            raise Failure(f"git ls-remote failed: {error}", self.source.url) from None
+        refs = {}
+        for line in answer.out.decode("utf-8", "replace").splitlines():
+            oid, _tab, name = line.partition("\t")
+            if FULL_COMMIT.match(oid) and not name.endswith("^{}"):
+                refs[name] = oid
+        return refs
+
+    def _unknown(self, asked: str) -> Failure:
+        refs = self._refs([])
+        branches = [name[len("refs/heads/") :] for name in refs if name.startswith("refs/heads/")]
+        tags = [name[len("refs/tags/") :] for name in refs if name.startswith("refs/tags/")]
+        if not refs:
+            what, hint = "the repository is empty: it has no branch and no tag", "Push a commit to it."
+        elif asked == "HEAD":
+            what = "the repository's HEAD points to a branch that it does not have"
+            hint = did_you_mean("main", branches, "Name a revision; the branches are")
+        elif FULL_COMMIT.match(asked):
+            what, hint = f"there is no commit {asked}", "Was it pushed, and to this repository?"
+        else:
+            what = f"there is no branch, tag or commit {asked}"
+            hint = did_you_mean(asked, list(refs) if asked.startswith("refs/") else branches + tags, "There are")
+        return Failure(what, self.source.url, hint, revision=asked)
+
+    def _short_commit(self, prefix: str, refs: Mapping[str, str]) -> str:
+        """The one commit whose id begins so. Only the whole history can tell whether it is the only one, so it is fetched;
+        not again while the server's branches and tags are where they were."""
+        wanted = {name[len("refs/") :]: oid for name, oid in refs.items() if name.startswith(("refs/heads/", "refs/tags/"))}
+        if not wanted:
+            raise self._unknown(prefix)
+        if self._history() != wanted:
+            self._fetch(_HISTORY, "")
+        folder = self._cache.folder
+        ids = self._git(folder, "rev-parse", f"--disambiguate={prefix}").out
+        kinds = self._git(folder, "cat-file", "--batch-check=%(objecttype)", feed=ids).out.decode().split() if ids else []
+        commits = [oid for oid, kind in zip(ids.decode().split(), kinds) if kind == "commit"]
+        if not commits:
+            raise self._unknown(prefix)
+        if len(commits) > 1:
+            raise Failure(f"{prefix} is the beginning of {len(commits)} commits", self.source.url, f"Give more of it: {', '.join(commits[:5])}.")
+        self._note(commits[0])
+        return commits[0]
+
+    def _history(self) -> Dict[str, str]:
+        """The branches and tags whose whole history the mirror has."""
+        folder = self._cache.folder
+        if not folder or os.path.exists(os.path.join(folder, "shallow")):
+            return {}
+        answer = self._git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/history")
+        lines = (line.split(" ", 1) for line in answer.out.decode("utf-8", "replace").splitlines())
+        return {name[len("refs/history/") :]: oid for oid, name in lines}
+
+    def _has(self, oid: str) -> bool:
+        return bool(self._cache.folder) and os.path.exists(os.path.join(self._cache.folder, "refs", "commits", oid))
+
+    def _note(self, oid: str) -> None:
+        self._git(self._cache.folder, "update-ref", f"refs/commits/{oid}", oid)
+
+    def _raw(self, oid: str) -> Tuple[str, bytes]:
+        """A commit's own id and object (a tag is followed to its commit); "" where it is no commit, or not to be read."""
+        answer = self._git(self._cache.folder, "cat-file", "--batch", feed=oid.encode() + b"^{commit}\n") if self._cache.folder else None
+        header, _newline, rest = answer.out.partition(b"\n") if answer else (b"", b"", b"")
+        fields = header.split()
+        if len(fields) != 3 or fields[1] != b"commit":
+            return "", b""
+        return fields[0].decode(), rest[: int(fields[2])]
+
+    # ---- fetching: what isn't there
+
+    def _fetch_commit(self, oid: str) -> None:
+        """A commit by its id: most servers hand it out; from the others all branches and tags are fetched to look for it."""
+        try:
+            self._fetch([f"+{oid}:refs/commits/{oid}"], oid)
+        except Gone as gone:
+            if gone.final:
+                raise self._unknown(oid) from None
+            self._fetch(_HISTORY, "")
+            if not self._raw(oid)[0]:
+                raise self._unknown(oid) from None
+            self._note(oid)
+
+    def _fetch(self, refspecs: Sequence[str], oid: str) -> None:
+        """Fetch into the current generation, or into a new one where there is none, it is worn out, or it is damaged.
+        oid is the one commit that is wanted, "" for the whole history."""
+        with self._cache.alone():
+            self._cache.enter()
+            noted = bool(oid) and self._has(oid)
+            if noted and self._raw(oid)[0]:
+                return  # another process was quicker
+            if self._cache.folder and not noted and not self._worn():
+                try:
+                    return self._fetch_into(self._cache.folder, refspecs, oid)
+                except Damaged:
+                    pass
+            self._renew(refspecs, oid)
+
+    def _renew(self, refspecs: Sequence[str], oid: str) -> None:
+        folder = self._cache.new_generation()
+        try:
+            self._create(folder, oid)
+            self._fetch_into(folder, refspecs, oid)
+            self._cache.switch(folder)
+        except Damaged as damage:
+            raise Failure(f"git fetch failed: {damage}", self.source.url) from None
+        except OSError as error:
+            raise Failure(f"the cache can't be used: {error.strerror}", error.filename or folder, "Check the folder git_cache.") from None
+        finally:
+            self._cache.sweep()
+
+    def _create(self, folder: str, oid: str) -> None:
+        version = self._git(None, "version").out.decode("utf-8", "replace")
+        numbers = re.search(r"(\d+)\.(\d+)", version)
+        if not numbers or (int(numbers.group(1)), int(numbers.group(2))) < OLDEST_GIT:
+            raise Failure(f"{one_line(version)} is too old", "git", f"Install Git {'.'.join(map(str, OLDEST_GIT))} or later where this runs.")
+        # How the repository hashes can be told from the length of any of its ids.
+        example = oid or next(iter(self._refs([]).values()), "")
+        object_format = "sha256" if len(example) == 64 else "sha1"
+        os.mkdir(folder, 0o700)
+        answer = self._git(folder, "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", "--", folder)
+        if answer.status:
+            raise Failure(f"the mirror can't be made: {words(answer.err)}", folder, "Check the folder git_cache.")
+        with open(os.path.join(folder, "in-use"), "xb"):
+            pass
+
+    def _fetch_into(self, folder: str, refspecs: Sequence[str], oid: str) -> None:
+        # One commit without its history is all a reconcile reads. A mirror that has the history keeps it.
+        def there(name: str) -> bool:
+            return os.path.exists(os.path.join(folder, name))
+
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force"]
+        depth: List[str] = []
+        if not oid:
+            arguments.append("--prune")
+            if there("shallow"):
+                depth = ["--depth=2147483647"]  # Git's own number for all of it
+        elif there("shallow") or not (there("refs/commits") or there("refs/history")):
+            depth = ["--depth=1"]
+        try:
+            self._network(folder, *arguments, *depth, "--", self.source.url, *refspecs)
+        except NoShallow:  # a server that speaks the dumb http protocol
+            self._network(folder, *arguments, "--", self.source.url, *refspecs)
+
+    def _worn(self) -> bool:
+        try:
+            return sum(name.endswith(".pack") for name in os.listdir(os.path.join(self._cache.folder, "objects", "pack"))) >= MAX_PACKS
+        except OSError:
+            return True
+
+    def _network(self, folder: Optional[str], *arguments: str) -> Answer:
+        """A command that talks to the server; tried again when the network, not the server's answer, was the trouble."""
+        attempt = 1
+        while True:
+            answer = self._git(folder, *arguments)
+            if answer.status == 0:
+                return answer
+            row = meaning(answer.err)
+            if row is None or not row.transient or attempt == ATTEMPTS:
+                raise self._trouble(answer, row)
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+            attempt += 1
+
+    def _trouble(self, answer: Answer, row: Optional[Meaning]) -> Exception:
+        said = without_credentials(words(answer.err), *self.source.secrets)
+        if re.search(r"not our ref|unadvertised object|couldn't find remote ref|no such remote ref", answer.err):
+            return Gone(final="not our ref" in answer.err)
+        if "not support shallow" in answer.err:
+            return NoShallow()
+        if row is None:
+            return Damaged(said or f"git ended with status {answer.status}")
+        if row.what == NO_REPOSITORY and self.source.url.startswith("file://"):
+            row = row._replace(what="there is no Git repository at this path", hint="Check the path, and that this user may read it.")
+        return (Refused if row.refused else Failure)(row.what, self.source.url, row.hint, git=said)
+
+    # ---- reading: commit and path to content
+
+    def tree(self, commit: Commit, path: Optional[str] = ".") -> Tree:
+        """The folder at that path and commit."""
+        inside = checked_path(path)
+        if not inside:
+            return Tree(self, commit, "", commit.tree)
+        found = self.find(commit, inside)
+        if found.kind != "tree":
+            raise Failure("this is a file, not a folder", inside, commit=commit.id)
+        return Tree(self, commit, inside, found.oid)
+
+    def read(self, commit: Commit, path: str) -> bytes:
+        """One file at that commit, without listing the folder around it."""
+        inside = checked_path(path)
+        found = self.find(commit, inside)
+        if found.kind != "blob":
+            raise Failure("this is a folder, not a file", inside or ".", commit=commit.id)
+        check_size(found.size, inside)
+        return self.content(commit, found.oid, found.size, inside)
+
+    def find(self, commit: Commit, path: str) -> Found:
+        """The tree or blob at that path; links are followed inside the repository only."""
+        inside = checked_path(path)
+        (found,) = self.follow(commit, commit.tree, [inside])
+        if found.kind in ("tree", "blob"):
+            return found
+        if found.kind == "symlink":
+            raise Refused("this path leads out of the repository through a symbolic link", inside, "Put a copy of the file in its place.")
+        if found.kind == "loop":
+            raise Refused("this symbolic link leads back to itself", inside)
+        if found.kind in ("commit", "submodule"):
+            raise Refused("this is a submodule, and submodules are not followed", inside, "Copy its files into the repository.")
+        if found.kind == "dangling":
+            raise Failure("this symbolic link leads to nothing", inside, "Correct or remove it.")
+        raise Failure("there is no such file or folder", inside, self._nearby(commit, inside), commit=commit.id)
+
+    def _nearby(self, commit: Commit, path: str) -> str:
+        """What there is instead: names like it in the nearest folder that exists."""
+        parts = path.split("/")
+        for depth in range(len(parts) - 1, -1, -1):
+            folder = "/".join(parts[:depth])
+            (found,) = self.follow(commit, commit.tree, [folder])
+            if found.kind == "tree":
+                entries = self.listing(commit, found.oid, recurse=False)
+                names = [one_line(f"{folder}/{entry.path}" if folder else entry.path, 100) for entry in entries]
+                return did_you_mean("/".join(parts[: depth + 1]), names, f"{folder or 'The root'} has")
+        return ""
+
+    def follow(self, commit: Commit, tree: str, paths: Sequence[str]) -> List[Found]:
+        return self._read(commit, lambda objects: objects.follow(tree, paths))
+
+    def listing(self, commit: Commit, tree: str, recurse: bool = True) -> Iterator[Entry]:
+        """All the files of a tree, or with recurse=False its own entries, as they are stored: links and submodules too."""
+        return iter(self._read(commit, lambda objects: objects.listing(tree, recurse)))
+
+    def content(self, commit: Commit, oid: str, size: int, where: str) -> bytes:
+        return self._read(commit, lambda objects: objects.content(oid, size, where))
+
+    def _read(self, commit: Commit, work: Callable[[Objects], T]) -> T:
+        """The work's result; when the mirror turns out to be damaged, it is made anew and the work done once more."""
+        damaged = self._cache.folder
+        try:
+            return work(self._open())
+        except Damaged:
+            pass
+        with self._cache.alone():
+            self._cache.enter()
+            if self._cache.folder and self._cache.folder != damaged:  # another process has seen it too, and was quicker
+                try:
+                    return work(self._open())
+                except Damaged:
+                    pass
+            try:
+                self._renew([f"+{commit.id}:refs/commits/{commit.id}"], commit.id)
+            except Gone:
+                raise Failure(f"the mirror is damaged, and the server no longer has the commit {commit.id}", self.source.url, "Name a revision that it has.") from None
+        try:
+            return work(self._open())
+        except Damaged as damage:
+            raise Failure(f"the repository can't be read: {damage}", self.source.url, "Check it with git fsck.") from None
+
+    def _open(self) -> Objects:
+        if not self._cache.folder:
+            self._cache.enter()
+        if not self._cache.folder:
+            raise Damaged("there is no mirror")
+        if self._objects is None or self._objects.folder != self._cache.folder:
+            self._objects = Objects(self._git, self._cache.folder, self.source.url)
+        return self._objects
