@@ -1,0 +1,68 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every molecule scenario of the collection, by name, with all that `molecule test` does: converge, idempotence and verify included."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workspace import collection, environ, places
+
+SCENARIOS = sorted(path.parent.name for path in (places.CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml"))
+
+TASK = """---
+- name: Sample
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Sample
+      ansible.builtin.debug:
+        msg: Hello
+      changed_when: {changed}
+      failed_when: {failed}
+"""
+
+
+def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """folder: a real one named …/ansible_collections/nordic/gitops."""
+    variables = environ.variables(Path(sys.prefix), folder.parents[2], home)
+    # Molecule keeps its state by the scenario's name; two checkouts must not meet in it.
+    variables.update(MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario), MOLECULE_GLOB="extensions/molecule/*/molecule.yml", ANSIBLE_FORCE_COLOR="0",
+                     HOME=str(home))
+    done = subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
+    shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
+    return done
+
+
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_molecule(scenario, tmp_path):
+    done = run_molecule(collection.copied("molecule") / collection.NAME, scenario, tmp_path)
+    if done.returncode:
+        pytest.fail(done.stdout, pytrace=False)
+    assert "idempotence" in done.stdout.lower()
+
+
+def test_there_is_a_scenario():
+    assert SCENARIOS
+
+
+@pytest.mark.parametrize(("changed", "failed", "said"), [(True, False, "Idempotence test failed"), (False, True, "FAILED!")])
+def test_a_scenario_that_changes_twice_or_fails_fails_the_run(tmp_path, changed, failed, said):
+    folder = tmp_path / collection.NAME
+    scenario = folder / "extensions" / "molecule" / "sample"
+    scenario.mkdir(parents=True)
+    shutil.copy(places.CHECKOUT / "extensions" / "molecule" / "config.yml", scenario.parent)
+    (folder / "galaxy.yml").write_text("namespace: nordic\nname: gitops\nversion: 1.0.0\n", encoding="utf-8")
+    (scenario / "molecule.yml").write_text("---\n", encoding="utf-8")
+    for name in ("create", "verify", "destroy"):
+        (scenario / f"{name}.yml").write_text(TASK.format(changed=False, failed=False), encoding="utf-8")
+    (scenario / "converge.yml").write_text(TASK.format(changed=changed, failed=failed), encoding="utf-8")
+    done = run_molecule(folder, "sample", tmp_path / "home")
+    assert done.returncode != 0 and said.lower() in done.stdout.lower(), done.stdout
