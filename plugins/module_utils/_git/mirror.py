@@ -303,7 +303,7 @@ class Mirror:
         inside = checked_path(path)
         if not inside:
             return Tree(self, commit, "", commit.tree)
-        found = self.find(commit, inside)
+        found = self._find(commit, inside)
         if found.kind != "tree":
             raise Failure("this is a file, not a folder", inside, commit=commit.id)
         return Tree(self, commit, inside, found.oid)
@@ -311,7 +311,7 @@ class Mirror:
     def read(self, commit: Commit, path: str) -> bytes:
         """One file at that commit, without listing the folder around it."""
         inside = checked_path(path)
-        found = self.find(commit, inside)
+        found = self._find(commit, inside)
         if found.kind != "blob":
             raise Failure("this is a folder, not a file", inside or ".", commit=commit.id)
         check_size(found.size, inside)
@@ -319,7 +319,9 @@ class Mirror:
 
     def find(self, commit: Commit, path: str) -> Found:
         """The tree or blob at that path; links are followed inside the repository only."""
-        inside = checked_path(path)
+        return self._find(commit, checked_path(path))
+
+    def _find(self, commit: Commit, inside: str) -> Found:
         (found,) = self.follow(commit, commit.tree, [inside])
         if found.kind in ("tree", "blob"):
             return found
