@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery i
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport, bare_url
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 
 __all__ = ["CONNECTION_SPEC", "FIELD_MANAGER", "ApiError", "Cluster", "Expired", "Resource", "Resources", "Watch"]
@@ -111,6 +110,19 @@ class Cluster:
                                       {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}, body)
         return answer.body
 
+    def create(self, resource: Resource, body: Body, dry_run: bool = False) -> Body:
+        """Create by POST, so that of two who try only one succeeds; the other gets ApiError 409 AlreadyExists.
+
+        When the first answer was lost, that error may be about our own object: whoever asks must compare.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        metadata = body["metadata"]
+        namespace = metadata.get("namespace", "")
+        where = resource.where(namespace, metadata["name"])
+        return self._transport.send("create", "POST", resource.path(namespace), where, query, body).body
+
     def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
         """Server-side apply: (the object as stored, whether it was created).
 
@@ -183,10 +195,9 @@ class Cluster:
     def watch(
         self, resource: Resource, namespace: str, selector: str, resource_version: str, timeout: float
     ) -> Watch:
-        """(type, object) of every event after resource_version, BOOKMARKs included, for `timeout` seconds at most.
-
-        It ends early when the connection breaks: watch again from the last object's resourceVersion.
-        Raises Expired when the server no longer knows that version: list again.
+        """Iterator of (type, object): every event after resource_version, BOOKMARKs included, for `timeout` seconds
+        at most. It ends early when the connection breaks: watch again from the last object's resourceVersion.
+        Raises Expired when the server no longer knows that version: list again. Any thread may close() it.
         """
         query = {
             "watch": "true",
@@ -196,14 +207,8 @@ class Cluster:
         }
         if selector:
             query["labelSelector"] = selector
-        where = resource.where(namespace)
-        try:
-            response = self._transport.stream("watch", resource.path(namespace), where, query, timeout + 5)
-        except ApiError as error:
-            if error.status == 410:
-                raise _expired(error.what, where) from None
-            raise
-        return Watch(response, where)
+        path, where = resource.path(namespace), resource.where(namespace)
+        return Watch(lambda: self._transport.stream("watch", path, where, query, timeout + 5), where)
 
     def _send(
         self,
@@ -266,59 +271,3 @@ class Cluster:
                     return {"groupVersion": version}
 
             return discovery.from_plain(list(pool.map(ask_group, discovery.group_versions(core, groups))), stale)
-
-
-class Watch:
-    """An open watch: iterate over it for (type, object); close() ends that from any thread, at once."""
-
-    def __init__(self, response: Any, where: str) -> None:
-        self._response, self._where = response, where
-
-    def __iter__(self) -> Iterator[Tuple[str, Body]]:
-        try:
-            for line in _lines(self._response):
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    if status.get("code") == 410:
-                        raise _expired(status.get("message", ""), self._where)
-                    raise ApiError(
-                        status.get("message", "the watch failed"),
-                        self._where,
-                        status=status.get("code", 0),
-                        reason=status.get("reason", ""),
-                        retryable=True,
-                    )
-                yield event["type"], event["object"]
-        finally:
-            self._response.close()  # in the middle of a stream, so the connection can't go back to the pool
-
-    def close(self) -> None:
-        # Closing a response does not wake the thread that waits for its next byte; shutting its socket down does.
-        try:
-            if hasattr(self._response, "shutdown"):
-                self._response.shutdown()
-            else:  # urllib3 before 2.3
-                self._response._connection.sock.shutdown(socket.SHUT_RD)
-        except (AttributeError, OSError, RuntimeError, ValueError):
-            pass  # it has ended already
-
-
-def _expired(message: str, where: str) -> Expired:
-    return Expired(message or "the watch is too old", where, status=410, reason="Expired", retryable=True)
-
-
-def _lines(response: Any) -> Iterator[bytes]:
-    """Whole lines as they arrive; a broken connection or a silent one ends them, as the server's own time-out does."""
-    from urllib3.exceptions import HTTPError
-
-    rest = b""
-    chunks = response.stream(65536, decode_content=True)
-    while True:
-        try:
-            chunk = next(chunks)
-        except (StopIteration, HTTPError, OSError):
-            return  # what is left in rest is no whole event
-        rest += chunk
-        *lines, rest = rest.split(b"\n")
-        yield from (line for line in lines if line)

@@ -118,13 +118,15 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, where: s
         status,
         reason,
         causes,
-        unexplained or _passing(status, reason, message, details, known=bool(answer), conflict=bool(causes)),
+        unexplained or _passing(status, reason, message, details, verb, known=bool(answer), conflict=bool(causes)),
         _retry_after(headers, details),
         tries=3 if unexplained else 0,
     )
 
 
-def _passing(status: int, reason: str, message: str, details: Dict[str, Any], known: bool, conflict: bool) -> bool:
+def _passing(
+    status: int, reason: str, message: str, details: Dict[str, Any], verb: str, known: bool, conflict: bool
+) -> bool:
     if status in (429, 502, 503, 504):
         return True
     if status == 500:
@@ -132,7 +134,8 @@ def _passing(status: int, reason: str, message: str, details: Dict[str, Any], kn
         return not known or reason == "ServerTimeout" or bool(_PASSING.search(message))
     if status == 409 and not conflict:
         # ResourceQuota is updated with optimistic locking: two creations at once collide on it, not on our object.
-        return details.get("kind") == "resourcequotas" or reason == "AlreadyExists"
+        # And an apply that finds nothing creates: when somebody else was quicker, the next attempt changes theirs.
+        return details.get("kind") == "resourcequotas" or (reason == "AlreadyExists" and verb == "apply")
     return False
 
 
