@@ -61,9 +61,8 @@ def changelog(arguments: List[str]) -> int:
     """Made in the copy, since antsibull-changelog wants a collection's path, and brought back."""
     variables = environ.variables(_dev_environment(), collection.copied())
     copy = collection.copied() / collection.NAME
-    released = (copy / "changelogs" / "changelog.yaml").exists() and not any((copy / "changelogs" / "fragments").glob("*.y*ml"))
-    command = ["generate", "--reload-plugins"] if released else ["release", "--reload-plugins", "--update-existing"]
-    outcome = subprocess.run(["antsibull-changelog", *command, *arguments], env=variables, cwd=str(copy), check=False).returncode
+    command = ["antsibull-changelog", "release", "--reload-plugins", "--update-existing", *arguments]
+    outcome = subprocess.run(command, env=variables, cwd=str(copy), check=False).returncode
     if outcome == 0:
         for name in ("CHANGELOG.rst", "changelogs/changelog.yaml"):
             shutil.copyfile(str(copy / name), str(CHECKOUT / name))
