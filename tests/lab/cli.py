@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from lab import build, places
 from lab.components import BINARIES, MODULES
@@ -19,6 +20,8 @@ from lab.errors import LabError
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
+    # Asked to end, a build ends its compiler first; the default action would not give it the time.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return int(options.run(options) or 0)
     except LabError as error:
@@ -27,6 +30,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130
+
+
+def _interrupt(*_signal: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ It ends with the `with` block, and also when this process ends in any other way.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -31,7 +32,7 @@ from lab.api import Api
 from lab.certificates import Authority
 from lab.components import CLUSTER_BINARIES
 from lab.errors import LabError
-from lab.supervisor import _kubeconfig as write_kubeconfig
+from lab.supervisor import write_kubeconfig
 
 Rule = Mapping[str, Any]
 
@@ -273,16 +274,42 @@ def _report(process: "subprocess.Popen[str]", say: build.Say) -> Dict[str, Any]:
     raise LabError(f"the cluster's supervisor ended before the cluster was ready\n{words.strip()}")
 
 
-def _take(state: Path) -> None:
+def _take(state: Path, within: float = 30.0) -> None:
     """Make the folder ours; what a killed supervisor left there is removed, anything else is refused."""
-    if state.exists():
+    with contextlib.suppress(FileNotFoundError):
         contents = {entry.name for entry in state.iterdir()}
         if contents and not contents & {"pki", "users", "cluster.json"}:
             raise LabError(f"{state} holds other things; give a new or an empty folder as the cluster's state")
-        if is_running(state):
-            raise LabError(f"a cluster runs in {state} already; `cluster stop` ends it")
+        _wait_for_the_last_owner(state, within)
         shutil.rmtree(state)
     state.mkdir(parents=True, mode=0o700)
+
+
+def _wait_for_the_last_owner(state: Path, within: float) -> None:
+    """A supervisor that ends removes this folder; the next one must not begin in it before that."""
+    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if not _try_lock(folder) and (state / "cluster.json").exists() and is_running(state):
+            raise LabError(f"a cluster runs in {state} already; `cluster stop` ends it")
+        _wait_for_lock(folder, within, f"another cluster starts or ends in {state}")
+    finally:
+        os.close(folder)
+
+
+def _wait_for_lock(folder: int, within: float, problem: str) -> None:
+    end = time.monotonic() + within
+    while not _try_lock(folder):
+        if time.monotonic() > end:
+            raise LabError(f"{problem}; waited {within:.0f} s")
+        time.sleep(0.05)
+
+
+def _try_lock(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _connect(state: Path) -> socket.socket:
@@ -319,11 +346,12 @@ def stop_detached(state: Path, within: float = 20.0) -> bool:
         return False
     running = is_running(state)
     if running:
-        os.kill(int(info["supervisor"]), signal.SIGTERM)
-        end = time.monotonic() + within
-        while state.exists():
-            if time.monotonic() > end:
-                raise LabError(f"the cluster in {state} did not end within {within:.0f} s (process {info['supervisor']})")
-            time.sleep(0.05)
+        # Its lock on the folder is seen to go when the process does; the folder itself goes a little before that.
+        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.kill(int(info["supervisor"]), signal.SIGTERM)
+            _wait_for_lock(folder, within, f"the cluster in {state} did not end (process {info['supervisor']})")
+        finally:
+            os.close(folder)
     shutil.rmtree(state, ignore_errors=True)
     return running

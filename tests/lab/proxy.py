@@ -30,7 +30,7 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Deque, List, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 
 from lab.certificates import Authority
 
@@ -99,13 +99,13 @@ class FaultProxy:
 
     # What a test asks for
 
-    def script(self, *faults: Optional[Fault], match: Match = None) -> None:  # type: ignore[assignment]
+    def script(self, *faults: Optional[Fault], match: Optional[Match] = None) -> None:
         """The next requests (that match) meet these, in this order; GOES_WELL lets one pass."""
         with self._lock:
             self._script = collections.deque(faults)
             self._match = match or _everything
 
-    def randomly(self, rate: float, faults: Sequence[Fault], seed: int = 0, match: Match = None) -> None:  # type: ignore[assignment]
+    def randomly(self, rate: float, faults: Sequence[Fault], seed: int = 0, match: Optional[Match] = None) -> None:
         """Each request (that matches) meets one of the faults with this probability."""
         with self._lock:
             self._rate, self._faults, self._random = rate, tuple(faults), random.Random(seed)
@@ -152,7 +152,7 @@ class FaultProxy:
         self._server.server_close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def kubeconfig_with(self, user: dict) -> str:
+    def kubeconfig_with(self, user: Dict[str, str]) -> str:
         """A kubeconfig of another user of the proxy."""
         path: str = self.cluster.kubeconfig_with(user, self.url, self.ca_file)
         return path
@@ -314,8 +314,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         # With this option the close sends RST: the client sees "connection reset by peer", no tidy end.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raw = self.connection.detach() if not isinstance(self.connection, ssl.SSLSocket) else self.connection.detach()
-        socket.socket(fileno=raw).close()
+        socket.socket(fileno=self.connection.detach()).close()
 
 
 _REASONS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}

@@ -13,6 +13,7 @@ one JSON object a line: {"progress": …}, then {"ready": …} or {"failed": …
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -72,6 +73,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
+            self._own()
             users = self._listen()
             info = self._start()
             (self.state / "cluster.json").write_text(json.dumps(info))
@@ -88,6 +90,10 @@ class Supervisor:
             self._end()
 
     # Users
+
+    def _own(self) -> None:
+        """Lock the state folder as long as this process is there: whoever wants it next waits until it is removed."""
+        fcntl.flock(os.open(self.state, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
 
     def _listen(self) -> socket.socket:
         # A relative name: the path of a Unix socket may not be longer than 107 bytes, that of a folder may.
@@ -201,7 +207,7 @@ class Supervisor:
             # One file: a rotation would lose requests from a count.
             "--audit-log-maxsize=100000", "--audit-log-mode=blocking", "--profiling=false",
         ])
-        _kubeconfig(state / "kubeconfig", self.url, pki.certificate, {"token": self.token})
+        write_kubeconfig(state / "kubeconfig", self.url, pki.certificate, {"token": self.token})
         api = Api(self.url, pki.certificate, own_token)
         self._wait_for("kube-apiserver to be ready", lambda: api.send("GET", "/readyz", timeout=5)[0] == 200)
         return api
@@ -240,7 +246,7 @@ class Supervisor:
     def _client(self, pki: Authority, name: str, groups: Sequence[str]) -> Path:
         certificate, key = pki.client(name, groups)
         file = self.state / "pki" / f"{name.replace(':', '_')}.kubeconfig"
-        _kubeconfig(file, self.url, pki.certificate, {"client-certificate": str(certificate), "client-key": str(key)})
+        write_kubeconfig(file, self.url, pki.certificate, {"client-certificate": str(certificate), "client-key": str(key)})
         return file
 
     def _is_settled(self, api: Api) -> bool:
@@ -294,7 +300,7 @@ class Supervisor:
         shutil.rmtree(self.state, ignore_errors=True)
 
 
-def _kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], namespace: str = "default") -> None:
+def write_kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], namespace: str = "default") -> None:
     """JSON is YAML, so no YAML library is needed."""
     file.touch(mode=0o600)
     file.write_text(json.dumps({
