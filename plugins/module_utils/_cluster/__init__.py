@@ -104,24 +104,20 @@ class Cluster:
             raise
 
     def create(self, resource: Resource, body: Body) -> Body:
-        """The object as stored; ApiError 409 when there is one already, unlike apply, which would take it over."""
-        namespace = body["metadata"].get("namespace", "")
-        answer = self._transport.send("create", "POST", resource.path(namespace), resource.where(namespace, body["metadata"]["name"]),
-                                      {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}, body)
-        return answer.body
-
-    def create(self, resource: Resource, body: Body, dry_run: bool = False) -> Body:
-        """Create by POST, so that of two who try only one succeeds; the other gets ApiError 409 AlreadyExists.
+        """The object as stored; ApiError 409 when there is one already, unlike apply, which would take it over.
 
         When the first answer was lost, that error may be about our own object: whoever asks must compare.
         """
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        if dry_run:
-            query["dryRun"] = "All"
         metadata = body["metadata"]
         namespace = metadata.get("namespace", "")
-        where = resource.where(namespace, metadata["name"])
-        return self._transport.send("create", "POST", resource.path(namespace), where, query, body).body
+        return self._transport.send(
+            "create",
+            "POST",
+            resource.path(namespace),
+            resource.where(namespace, metadata["name"]),
+            {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            body,
+        ).body
 
     def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
         """Server-side apply: (the object as stored, whether it was created).
