@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -32,10 +33,14 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
     source: resolve() -> Commit, render(commit) -> Rendered. cluster: a _cluster.Cluster.
     """
     clock = _Stopwatch()
-    with clock.stage("fetch"):
-        commit = source.resolve()
-    with clock.stage("render"):
-        rendered = source.render(commit)
+    with ThreadPoolExecutor(1) as pool:
+        # Discovery needs nothing of Git: it is answered while Git is asked.
+        discovery = pool.submit(cluster.discover)
+        with clock.stage("fetch"):
+            commit = source.resolve()
+        with clock.stage("render"):
+            rendered = source.render(commit)
+        discovery.result()
     report = Report(commit.id, commit.signer, seconds=clock.seconds, check_mode=options.check_mode,
                     rendered=rendered.renderer, cached=rendered.cached)
     for _attempt in range(PLANS):

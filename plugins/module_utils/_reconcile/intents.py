@@ -40,7 +40,7 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
         elif (api_version, kind) in planned:
             scope = planned[(api_version, kind)]
         else:
-            errors.append(f"{where}: the cluster does not know {kind} in {api_version}.{_suggestion(resources, api_version, kind)}")
+            errors.append(f"{where}: the cluster does not know {kind} in {api_version}. {resources.suggestion(api_version, kind)}")
             continue
         stated = body["metadata"].get("namespace")
         if scope.namespaced and not (stated or namespace):
@@ -103,9 +103,3 @@ def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope
                 planned[(f"{spec.get('group')}/{version.get('name')}", kind)] = Scope(spec.get("scope") == "Namespaced", True)
     return planned
 
-
-def _suggestion(resources: Any, api_version: str, kind: str) -> str:
-    found = sorted({f"{item.kind} in {item.api_version}" for item in resources.kinds_like(kind)})
-    if found:
-        return f" It knows {', '.join(found[:5])}."
-    return " Install its CRD, or add the CRD to the repository."

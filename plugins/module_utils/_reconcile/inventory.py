@@ -119,7 +119,7 @@ class Inventory:
         So a run that dies leaves nothing that the next one cannot find. Raises Moved when the plan must be made again,
         Failure when another run stays at work for longer than timeout (seconds).
         """
-        if self._annotation(HOLDER):
+        if self._annotation(HOLDER) not in ("", self._me):  # our own: the answer to our first attempt was lost
             self._await_holder(timeout, clock, sleep, progress)
             raise Moved()
         body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
@@ -195,10 +195,10 @@ class Inventory:
             NAMESPACES: ",".join(sorted(namespaces)),
             COMMIT: commit, SOURCE: source, HOLDER: holder, BEAT: str(beat) if holder else "",
         }
+        # Every key is written each time, if only empty: what the creating POST set, an apply that left it out would not remove.
         return {"apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": self.name, "namespace": self.namespace, "labels": {ID: self.id},
-                             "annotations": {key: value for key, value in annotations.items()
-                                             if value or key == GROUP_KINDS}}}
+                             "annotations": annotations}}
 
     def _await_holder(self, timeout: float, clock: Callable[[], float], sleep: Callable[[float], None],
                       progress: Callable[[str], None]) -> None:

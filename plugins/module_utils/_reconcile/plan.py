@@ -67,7 +67,7 @@ class _Planner:
         self.result = Plan()
         self.pruned: Dict[str, Change] = {}  # by uid: one object may be listed in two versions
         self.kept_uids: Set[str] = set()
-        self.replicas = _autoscaler_bounds(intents)
+        self.minimum = _autoscaler_minimum(intents)
 
     def plan(self) -> Plan:
         wanted: Dict[Any, Dict[Tuple[str, str], Intent]] = {}
@@ -192,13 +192,12 @@ class _Planner:
         reasons = [f"{seal.dotted(finding.path)} {finding.why}" for finding in findings]
         reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
         replicas, hand_over = None, False
-        if change.ref in self.replicas:
-            replicas = self._outside(change.ref, live)
+        if change.ref in self.minimum:
+            if self._switched_off(change.ref, live):
+                replicas = self.minimum[change.ref]
+                reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {replicas}")
             hand_over = any(finding.path == REPLICAS for finding in findings)
             findings = [finding for finding in findings if finding.path != REPLICAS]
-            if replicas is not None:
-                reasons.append(f".spec.replicas is {live['spec']['replicas']}, its autoscaler allows "
-                               "{} to {}".format(*self.replicas[change.ref]))
         change.patch = take_back(live, leftovers, replicas, hand_over)
         if not findings and not change.patch and self.options.verify != "full":
             if change.conflicts:
@@ -210,11 +209,9 @@ class _Planner:
         if not change.writes and (findings or self.options.verify == "full"):
             change.operation = "referee"
 
-    def _outside(self, ref: Ref, live: Body) -> Optional[int]:
-        """The number of replicas to go back to when somebody left what the autoscaler allows (0 switches it off)."""
-        low, high = self.replicas[ref]
-        count = (live.get("spec") or {}).get("replicas")
-        return None if not isinstance(count, int) or low <= count <= high else max(low, min(count, high))
+    def _switched_off(self, ref: Ref, live: Body) -> bool:
+        """Whether somebody scaled to 0 what an autoscaler should run: it leaves 0 alone, and mends every other number."""
+        return self.minimum[ref] > 0 and (live.get("spec") or {}).get("replicas") == 0
 
     # ---- asking the server
 
@@ -360,15 +357,15 @@ def _without_replicas(entry: Body) -> Body:
     return {**entry, "fieldsV1": {**fields, REPLICAS[0]: spec}}
 
 
-def _autoscaler_bounds(intents: Sequence[Intent]) -> Dict[Ref, Tuple[int, int]]:
-    """Between which numbers of replicas each autoscaled workload may stand."""
-    bounds: Dict[Ref, Tuple[int, int]] = {}
+def _autoscaler_minimum(intents: Sequence[Intent]) -> Dict[Ref, int]:
+    """The least number of replicas of each workload that an autoscaler in Git decides about."""
+    minimum: Dict[Ref, int] = {}
     for intent in intents:
         spec = intent.body.get("spec") or {}
         target = spec.get("scaleTargetRef")
         if (intent.ref.group, intent.ref.kind) == ("autoscaling", "HorizontalPodAutoscaler") and isinstance(target, dict):
-            low, high = spec.get("minReplicas", 1), spec.get("maxReplicas")
-            if isinstance(low, int) and isinstance(high, int):
-                group = str(target.get("apiVersion", "")).rpartition("/")[0]
-                bounds[Ref(group, str(target.get("kind")), intent.ref.namespace, str(target.get("name")))] = (low, high)
-    return bounds
+            group = str(target.get("apiVersion", "")).rpartition("/")[0]
+            least = spec.get("minReplicas", 1)
+            minimum[Ref(group, str(target.get("kind")), intent.ref.namespace, str(target.get("name")))] = (
+                least if isinstance(least, int) else 1)
+    return minimum

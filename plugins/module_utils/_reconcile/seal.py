@@ -35,6 +35,24 @@ QUANTITY_MAPS = frozenset({"limits", "requests", "hard", "capacity", "max", "min
 QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor", "averageValue", "value"})
 QUANTITY_OWNERS = frozenset({"emptyDir", "resourceFieldRef", "target"})
 
+# Defaults that the server writes into atomic values, where managedFields cannot tell them from ours: (field, key): default.
+# An apply replaces the atomic value and the server writes the same default again, so it is no drift.
+ATOMIC_DEFAULTS: Dict[Tuple[str, str], Any] = {
+    ("fieldRef", "apiVersion"): "v1",
+    ("resourceFieldRef", "divisor"): "0",
+    ("ports", "protocol"): "TCP",
+    ("rules", "scope"): "*",
+    ("roleRef", "apiGroup"): "rbac.authorization.k8s.io",
+    ("serviceAccountToken", "expirationSeconds"): 3600,
+    ("volumeClaimTemplates", "apiVersion"): "v1",
+    ("volumeClaimTemplates", "kind"): "PersistentVolumeClaim",
+    ("volumeClaimTemplates", "status"): {"phase": "Pending"},
+    ("spec", "volumeMode"): "Filesystem",
+    ("httpGet", "scheme"): "HTTP",
+}
+
+_ABSENT = object()
+
 Fields = Dict[str, Any]
 Path = Tuple[str, ...]
 
@@ -144,12 +162,22 @@ def _leaf(want: Any, have: Any, path: Path, parent: str, builtin: bool, findings
     if _identical(want, have):
         return
     name = path[-1][2:] if path else ""
-    if builtin and _is_quantity(name, parent) and same_quantity(want, have):
+    if builtin and _defaulted(want, have, name, parent):
         return
     # Text and whole numbers outside of quantities are kept as they are; everything else the server may have rewritten.
     certain = type(want) is type(have) and type(want) in (bool, int) or (
         isinstance(want, str) and isinstance(have, str) and _amount(want) is None)
     findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", certain))
+
+
+def _defaulted(want: Any, have: Any, name: str, parent: str) -> bool:
+    """Whether have is what the server makes of want: known defaults added to atomic values, quantities in their own form."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        return all(key in have and _defaulted(value, have[key], key, name) for key, value in want.items()) and all(
+            key in want or _identical(ATOMIC_DEFAULTS.get((name, key), _ABSENT), value) for key, value in have.items())
+    if isinstance(want, list) and isinstance(have, list):
+        return len(want) == len(have) and all(_defaulted(left, right, name, parent) for left, right in zip(want, have))
+    return _identical(want, have) or _is_quantity(name, parent) and same_quantity(want, have)
 
 
 def _unowned(want: Any, have: Any) -> Tuple[str, bool]:
@@ -312,9 +340,6 @@ def tree(paths: Iterable[Path]) -> Fields:
         for key in path:
             node = node.setdefault(key, {})
     return root
-
-
-_ABSENT = object()
 
 
 def merge(left: Fields, right: Fields) -> Fields:

@@ -1,0 +1,46 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the intents come from: one folder of a repository at a revision, and how it is rendered."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Mapping
+
+from ansible_collections.nordic.gitops.plugins.module_utils import _git
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, render
+
+
+class Source:
+    """A folder of a Git repository, and the options to render it with."""
+
+    def __init__(self, mirror: _git.Mirror, path: str, options: RenderOptions, cache_folder: str) -> None:
+        self.mirror, self.path, self.options, self.cache_folder = mirror, path, options, cache_folder
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Source:
+        """The source that the module's options name."""
+        git = _git.Source.of(params)
+        options = RenderOptions(
+            renderer=params["renderer"], recurse=params["recurse"],
+            include=tuple(params["include"]), exclude=tuple(params["exclude"]),
+            values_files=tuple(params["values_files"]), values=params["values"],
+            release_name=params["release_name"] or params["name"], namespace=params["namespace"] or "",
+            helm_binary=params["helm_binary"] or "", kustomize_binary=params["kustomize_binary"] or "",
+            allow_empty=params["allow_empty"])
+        return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"))
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of what beside the commit decides the intent."""
+        return source_digest(self.mirror.source.url, self.path, vars(self.options))
+
+    def resolve(self) -> _git.Commit:
+        return self.mirror.resolve()
+
+    def render(self, commit: _git.Commit) -> Rendered:
+        tree = self.mirror.tree(commit, self.path)
+        root = tree if tree.path in (".", "") else self.mirror.tree(commit)
+        return render(tree, self.options, self.cache_folder, root=root)
