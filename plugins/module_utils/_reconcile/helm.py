@@ -1,0 +1,141 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The renderer `helm`: a chart of the repository, rendered by `helm template` without network, plugins or cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+from typing import Any, Dict, List, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import CHART, flatten
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.kustomize import failed, outer_reads
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+
+HOOK = "helm.sh/hook"
+# Hooks of events that a reconcile never is: applied as ordinary objects they would run at once.
+NEVER = frozenset(("pre-delete", "post-delete", "pre-rollback", "post-rollback", "test", "test-success", "test-failure"))
+
+_SOURCE = re.compile(rb"^# Source: (.+?)\s*$", re.MULTILINE)
+_POSITION = re.compile(r"(?P<chart>[^\s():]+)/(?P<file>(?:charts/[^\s():]+/)?(?:templates|crds)/[^\s():]+)(?::(?P<line>\d+))?")
+
+
+def find(options: Any) -> tool.Tool:
+    return tool.find(options.helm_binary, ("helm",), "helm_binary", "the renderer helm")
+
+
+def render_helm(files: Files, path: str, options: Any, binary: tool.Tool, failures: List[Failure], notes: List[str],
+                ) -> Tuple[List[Document], Dict[str, str]]:
+    """The objects, and the object id of every values file outside of the chart."""
+    chart = [file.path for file in files.under(path)]
+    if files.get(join(path, CHART)) is None:
+        raise Failure(f"has no {CHART}, so it is no chart", path, "Point `path` at the chart, or choose another renderer.")
+    _refuse_missing_dependencies(files, path)
+    values_files = [_values_file(files, path, name) for name in options.values_files]
+    needed = sorted({*chart, *values_files})
+    with tool.Scratch() as scratch:
+        for name, data in files.read(needed).items():
+            scratch.write(name, data)
+        values = [os.path.join(scratch.repository, *name.split("/")) for name in values_files]
+        if options.values:
+            values.append(_inline_values(options.values, scratch))
+        # Its own name is the chart's folder, whatever the repository's is: messages begin with it.
+        arguments = [
+            "template", "--include-crds", "--skip-tests",
+            *([f"--namespace={options.namespace}"] if options.namespace else []),
+            *([f"--kube-version={options.kube_version}"] if options.kube_version else []),
+            *[f"--api-versions={version}" for version in options.api_versions],
+            *[f"--values={name}" for name in values],
+            "--", options.release_name or "release", ".",
+        ]
+        folder = os.path.join(scratch.repository, *path.split("/"))
+        output, words, code = tool.run(binary, arguments, folder, scratch.home, options.timeout)
+        if code:
+            raise _failed(scratch.words(words) or f"ended with code {code}", files, path)
+    documents = _documents(output, path, failures, notes)
+    return documents, outer_reads(files, needed)
+
+
+def _documents(output: bytes, path: str, failures: List[Failure], notes: List[str]) -> List[Document]:
+    """helm writes a comment with the template's name before each object; it is the only thing known of its place."""
+    documents: List[Document] = []
+    name = join(path, "templates")
+    for part in re.split(rb"^---[^\S\n]*$", output, flags=re.MULTILINE):
+        source = _SOURCE.search(part)
+        if source:
+            name = join(path, source.group(1).decode("utf-8", "replace").partition("/")[2])
+        # helm itself lets the last of two equal keys win, and charts in the field rely on it.
+        twice: List[Failure] = []
+        parsed, problems = yaml_strict.parse(part, f"{name} (rendered)", twice)
+        failures.extend(problems)
+        notes.extend(str(problem) for problem in twice)
+        for document in parsed:
+            for item in flatten(document.body, name, 0, (), failures):
+                if _applies(item, notes):
+                    documents.append(item)
+    return documents
+
+
+def _applies(document: Document, notes: List[str]) -> bool:
+    metadata = document.body.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    hook = annotations.get(HOOK) if isinstance(annotations, dict) else None
+    events = {event.strip() for event in hook.split(",")} if isinstance(hook, str) else set()
+    if not events or events - NEVER:
+        return True
+    notes.append(f"{document.where}: left out, a helm hook of {hook} only")
+    return False
+
+
+def _failed(words: str, files: Files, path: str) -> Failure:
+    words = words.replace("Use --debug flag to render out invalid YAML", "").strip()
+    found = _POSITION.search(words)
+    place = ""
+    if found and files.get(join(path, found.group("file"))):
+        # A YAML error counts the lines of what the template became, so it has no line here.
+        place = join(path, found.group("file")) + (f":{found.group('line')}" if found.group("line") else "")
+    return failed(words, path, "helm", place)
+
+
+def _values_file(files: Files, path: str, name: str) -> str:
+    """Relative to the chart, or with a leading / to the repository's root, as Argo CD means them."""
+    if "://" in name:
+        raise Refused(f"values_files: {name.partition('://')[0]}://… is remote; values come from the repository only", path)
+    target = join(".", name.lstrip("/")) if name.startswith("/") else join(path, name)
+    if outside(target):
+        raise Refused(f"values_files: {name} is outside of the repository", path)
+    if files.get(target) is None:
+        raise Failure(f"values_files: {target} is not in the repository", path)
+    return target
+
+
+def _inline_values(values: Dict[str, Any], scratch: tool.Scratch) -> str:
+    name = os.path.join(scratch.home, "values.json")
+    with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(values, file)
+    return name
+
+
+def _refuse_missing_dependencies(files: Files, path: str) -> None:
+    """A chart is rendered with what the repository holds: dependencies must be vendored under charts/."""
+    present = {posixpath.relpath(file.path, join(path, "charts")).partition("/")[0] for file in files.under(join(path, "charts"))}
+    for name in (CHART, "requirements.yaml"):
+        declared = join(path, name)
+        if files.get(declared) is None:
+            continue
+        documents, problems = yaml_strict.parse(files.read([declared])[declared], declared)
+        if problems:
+            raise problems[0]
+        body = documents[0].body if documents and isinstance(documents[0].body, dict) else {}
+        dependencies = body.get("dependencies")
+        for dependency in dependencies if isinstance(dependencies, list) else ():
+            wanted = str(dependency.get("name")) if isinstance(dependency, dict) else str(dependency)
+            if wanted not in present and not any(entry.startswith(f"{wanted}-") and entry.endswith(".tgz") for entry in present):
+                raise Refused(f"the chart depends on {wanted}, which is not under {join(path, 'charts')}", declared,
+                              "Charts are not fetched: run `helm dependency update` and commit charts/.")

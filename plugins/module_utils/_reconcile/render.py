@@ -1,0 +1,216 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Git says at one tree, as objects: rendered once, judged once, written the way the server holds it, then cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+
+# Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
+FORMAT = 1
+KEPT = 64  # renders kept in the cache
+ABANDONED = 3600  # seconds after which a half-written cache file is nobody's any more
+SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
+
+RENDERERS = ("directory", "kustomize", "helm")
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How a tree becomes objects; every field is part of the cache key."""
+
+    renderer: str = "auto"  # or one of RENDERERS
+    recurse: bool = True
+    include: Tuple[str, ...] = ()
+    exclude: Tuple[str, ...] = ()
+    values_files: Tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    release_name: str = ""
+    namespace: str = ""  # helm's .Release.Namespace; objects without a namespace are placed later
+    helm_binary: str = ""
+    kustomize_binary: str = ""
+    kube_version: str = ""
+    api_versions: Tuple[str, ...] = ()
+    allow_empty: bool = False
+    timeout: float = 120.0  # seconds that kustomize or helm may take
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects of one tree, validated and normalised."""
+
+    documents: List[Document]
+    renderer: str
+    cached: bool
+    notes: Tuple[str, ...] = ()  # what a person should know though it is no error
+
+
+def render(tree: Any, options: RenderOptions, cache_folder: str, key_extra: str = "", root: Optional[Any] = None) -> Rendered:
+    """Render a tree, or take what the same tree rendered to before. All that is wrong in it is one Failure.
+
+    tree: id, path, files() and read_many(). root: the tree of the commit's root, which lets kustomize and values files
+    use other folders of the same repository.
+    """
+    cache = _Cache(cache_folder, _key(tree, options, key_extra))
+    entry = cache.load()
+    if entry is not None and _still_holds(entry, options, root):
+        documents = [Document(body, file, line) for file, line, body in entry["documents"]]
+        return Rendered(documents, entry["renderer"], True, tuple(entry["notes"]))
+
+    entry = _render(tree, options, root)
+    notes = tuple(entry["notes"]) + cache.store(entry)
+    documents = [Document(body, file, line) for file, line, body in entry["documents"]]
+    return Rendered(documents, entry["renderer"], False, notes)
+
+
+def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str, Any]:
+    # Only what must be rendered needs YAML (30 ms to import), so nothing of it is imported above.
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import wrong_with
+
+    path = os.path.normpath(tree.path or ".")
+    files = Files(tree, path, root)
+    name = options.renderer if options.renderer != "auto" else directory.kind_of_folder(files, path)
+    if name not in RENDERERS:
+        raise Failure(f"renderer {name!r} is unknown", hint=f"Choose auto, {', '.join(RENDERERS)}.")
+    failures: List[Failure] = []
+    notes: List[str] = []
+    reads: Dict[str, str] = {}
+    stamp = ""
+    if name == "directory":
+        documents = directory.render_directory(files, path, options, failures)
+    else:
+        binary = (kustomize if name == "kustomize" else helm).find(options)
+        stamp = binary.stamp
+        if name == "kustomize":
+            documents, reads = kustomize.render_kustomize(files, path, options, binary, failures)
+        else:
+            documents, reads = helm.render_helm(files, path, options, binary, failures, notes)
+    for document in documents:
+        failures.extend(wrong_with(document))
+    _raise(failures, path)
+    return {
+        "format": FORMAT,
+        "renderer": name,
+        "stamp": stamp,
+        "root": root.id if root is not None else "",
+        "reads": reads,
+        "notes": notes,
+        "documents": [(document.file, document.line, normalise(document.body)) for document in documents],
+    }
+
+
+def _raise(failures: List[Failure], path: str) -> None:
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        shown = "\n".join(f"- {failure}" for failure in failures[:SHOWN])
+        more = f"\n(+{len(failures) - SHOWN} more)" if len(failures) > SHOWN else ""
+        raise Failure(f"{len(failures)} errors in what Git holds:\n{shown}{more}", path,
+                      errors=[str(failure) for failure in failures])
+
+
+def _still_holds(entry: Dict[str, Any], options: RenderOptions, root: Optional[Any]) -> bool:
+    """Whether what a cached render read outside of the tree is the same: the binary, and files of other folders."""
+    if entry["renderer"] != "directory":
+        from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import helm, kustomize
+
+        if (kustomize if entry["renderer"] == "kustomize" else helm).find(options).stamp != entry["stamp"]:
+            return False
+    reads = entry["reads"]
+    if not reads or root is None or root.id == entry["root"]:
+        return not reads or root is not None
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
+
+    files = Files(root, ".")
+    try:
+        return all(file is not None and file.oid == oid for file, oid in ((files.get(path), oid) for path, oid in reads.items()))
+    except Failure:
+        return False
+
+
+def _key(tree: Any, options: RenderOptions, extra: str) -> str:
+    chosen = {one.name: getattr(options, one.name) for one in fields(options) if one.name != "timeout"}
+    chosen["values"] = dict(options.values)
+    try:
+        text = json.dumps([FORMAT, tree.id, tree.path, chosen, extra], sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise Failure(f"values cannot be written as JSON: {error}", "values") from None
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Cache:
+    """One render per file. The files may hold Secrets, as the mirror of the repository does: only we may read them."""
+
+    def __init__(self, folder: str, key: str) -> None:
+        self._folder = folder
+        self._file = os.path.join(folder, f"{key}.json")
+
+    def load(self) -> Optional[Dict[str, Any]]:
+        """The entry; None where there is none, or none that can be trusted."""
+        try:
+            with open(os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                    return None  # another user may have written it
+                entry = json.loads(file.read())
+            if entry["format"] != FORMAT or not _complete(entry):
+                return None
+            os.utime(self._file)  # the ones used last are kept
+            return entry
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def store(self, entry: Dict[str, Any]) -> Tuple[str, ...]:
+        """Write it whole or not at all; a cache that cannot be written costs time, not the run."""
+        half = f"{self._file}.{os.getpid()}.{time.monotonic_ns()}"
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            data = json.dumps(entry, separators=(",", ":"), check_circular=False).encode("utf-8")
+            with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                file.write(data)
+            os.replace(half, self._file)
+            self._prune()
+        except OSError as error:
+            return (f"the render cache cannot be written: {error.strerror}: {self._folder}",)
+        return ()
+
+    def _prune(self) -> None:
+        ages = []
+        for name in os.listdir(self._folder):
+            path = os.path.join(self._folder, name)
+            try:
+                age = os.stat(path).st_mtime
+                if name.endswith(".json"):
+                    ages.append((age, path))
+                elif ".json." in name and time.time() - age > ABANDONED:
+                    os.remove(path)
+            except OSError:
+                continue  # another run pruned it
+        for _age, path in sorted(ages)[:-KEPT]:
+            try:
+                os.remove(path)
+            except OSError:
+                continue
+
+
+def _complete(entry: Dict[str, Any]) -> bool:
+    return (
+        entry["renderer"] in RENDERERS
+        and isinstance(entry["stamp"], str) and isinstance(entry["root"], str)
+        and isinstance(entry["reads"], dict) and isinstance(entry["notes"], list)
+        and isinstance(entry["documents"], list)
+        and all(isinstance(body, dict) and isinstance(file, str) and isinstance(line, int)
+                for file, line, body in entry["documents"])
+    )

@@ -1,0 +1,242 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be said about one object without a cluster: each rule yields every field it refuses, by its path."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Document
+
+# etcd refuses a request of more than 1.5 MiB (--max-request-bytes), whatever the API server accepts.
+MAX_OBJECT = 1_572_864
+
+
+class Wrong(NamedTuple):
+    """One refused field. No value of a Secret may be put into `what`."""
+
+    field: str
+    what: str
+    hint: str = ""
+
+
+Rule = Callable[[Body], Iterator[Wrong]]
+
+_QUOTE = "Quote it."
+_QUOTE_BOOLEAN = "Quote it: YAML reads yes, no, on, off, y and n as booleans."
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_API_VERSION = re.compile(r"(?:[a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", re.IGNORECASE)
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
+_NO_NAME = re.compile(r"[/%\s\x00-\x1f\x7f]")  # what the API server refuses in a path segment, or what is surely a slip
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
+
+_TYPES = {bool: "a boolean", int: "an integer", float: "a number", type(None): "null", dict: "a mapping", list: "a list",
+          str: "a string"}
+
+
+def type_of(value: Any) -> str:
+    return _TYPES.get(type(value), type(value).__name__)
+
+
+def not_a_string(field: str, value: Any) -> Wrong:
+    """The commonest slip of all: a value that YAML takes for something else than the text it looks like."""
+    hint = _QUOTE_BOOLEAN if isinstance(value, bool) else _QUOTE if isinstance(value, (int, float)) else ""
+    return Wrong(field, f"is {type_of(value)}, must be a string", hint)
+
+
+def describe(body: Body) -> str:
+    """The object as a message names it, however incomplete it is."""
+    metadata = body.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name, namespace = metadata.get("name"), metadata.get("namespace")
+    kind = body.get("kind") if isinstance(body.get("kind"), str) else "object"
+    path = "/".join(str(part) for part in (namespace, name) if isinstance(part, (str, int, float)) and part != "")
+    return f"{kind} {path}" if path else f"{kind} without a name"
+
+
+def identity(body: Body) -> Iterator[Wrong]:
+    for field, pattern in (("apiVersion", _API_VERSION), ("kind", _KIND)):
+        value = body.get(field)
+        if value is None or value == "":
+            yield Wrong(field, "is missing", "If the file is no manifest, leave it out with `exclude`.")
+        elif not isinstance(value, str):
+            yield not_a_string(field, value)
+        elif not pattern.match(value):
+            yield Wrong(field, f"{value!r} is malformed")
+
+
+def metadata_is_a_mapping(body: Body) -> Iterator[Wrong]:
+    if not isinstance(body.get("metadata", {}), (dict, type(None))):
+        yield Wrong("metadata", f"is {type_of(body['metadata'])}, must be a mapping")
+
+
+def name(body: Body) -> Iterator[Wrong]:
+    metadata = _mapping(body.get("metadata"))
+    value = metadata.get("name")
+    if value is None or value == "":
+        if metadata.get("generateName"):
+            yield Wrong("metadata.generateName", "gives the object another name on every run",
+                        "Give it a fixed metadata.name.")
+        else:
+            yield Wrong("metadata.name", "is missing")
+    elif not isinstance(value, str):
+        yield not_a_string("metadata.name", value)
+    elif len(value) > 253 or value in (".", "..") or _NO_NAME.search(value):
+        yield Wrong("metadata.name", f"{value[:60]!r} is no valid name",
+                    "A name has at most 253 characters, no white space, no / and no %.")
+
+
+def namespace(body: Body) -> Iterator[Wrong]:
+    value = _mapping(body.get("metadata")).get("namespace")
+    if value is None or value == "":
+        return
+    if not isinstance(value, str):
+        yield not_a_string("metadata.namespace", value)
+    elif not _NAMESPACE.match(value):
+        yield Wrong("metadata.namespace", f"{value[:80]!r} is no valid namespace",
+                    "At most 63 lower-case letters, digits and dashes, no dash at either end.")
+
+
+# Where a built-in kind holds the metadata of what it creates.
+_TEMPLATES: Tuple[Tuple[str, ...], ...] = (
+    ("spec", "template"), ("spec", "jobTemplate"), ("spec", "jobTemplate", "spec", "template"), ("template",),
+)
+
+
+def labels_and_annotations(body: Body) -> Iterator[Wrong]:
+    yield from _strings(body, ("metadata",), ("labels", "annotations"))
+    for path in _TEMPLATES:
+        yield from _strings(body, path + ("metadata",), ("labels", "annotations"))
+
+
+def selectors(body: Body) -> Iterator[Wrong]:
+    if body.get("apiVersion") == "v1":
+        yield from _strings(body, ("spec",), ("selector",), kinds=("Service", "ReplicationController"))
+    elif str(body.get("apiVersion")).startswith(("apps/", "batch/", "policy/")):
+        yield from _strings(body, ("spec", "selector"), ("matchLabels",))
+
+
+def _strings(body: Body, path: Tuple[str, ...], fields: Tuple[str, ...], kinds: Tuple[str, ...] = ()) -> Iterator[Wrong]:
+    if kinds and body.get("kind") not in kinds:
+        return
+    parent: Any = body
+    for step in path:
+        parent = parent.get(step) if isinstance(parent, dict) else None
+    if not isinstance(parent, dict):
+        return
+    for field in fields:
+        mapping = parent.get(field)
+        where = ".".join(path + (field,))
+        if mapping is None:
+            continue
+        if not isinstance(mapping, dict):
+            yield Wrong(where, f"is {type_of(mapping)}, must be a mapping")
+            continue
+        for key, value in mapping.items():
+            if type(value) is not str:
+                yield not_a_string(f"{where}[{key}]", value)
+
+
+_POD_SPECS: Dict[str, Tuple[str, ...]] = {
+    "Pod": ("spec",),
+    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+    "PodTemplate": ("template", "spec"),
+    **{kind: ("spec", "template", "spec") for kind in (
+        "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")},
+}
+_POD_GROUPS = ("v1", "apps/v1", "batch/v1")
+
+
+def containers(body: Body) -> Iterator[Tuple[str, Body]]:
+    """Every container of a built-in workload with the path it has in the object."""
+    path = _POD_SPECS.get(body.get("kind")) if body.get("apiVersion") in _POD_GROUPS else None  # type: ignore[arg-type]
+    if path is None:
+        return
+    spec: Any = body
+    for step in path:
+        spec = spec.get(step) if isinstance(spec, dict) else None
+    if not isinstance(spec, dict):
+        return
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        items = spec.get(field)
+        for index, container in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(container, dict):
+                yield f"{'.'.join(path)}.{field}[{container.get('name', index)}]", container
+
+
+def environment(body: Body) -> Iterator[Wrong]:
+    for path, container in containers(body):
+        variables = container.get("env")
+        for variable in variables if isinstance(variables, list) else ():
+            if isinstance(variable, dict) and not isinstance(variable.get("value", ""), (str, type(None))):
+                yield not_a_string(f"{path}.env[{variable.get('name')}].value", variable["value"])
+
+
+def config_map(body: Body) -> Iterator[Wrong]:
+    if body.get("apiVersion") == "v1" and body.get("kind") == "ConfigMap":
+        yield from _strings(body, (), ("data",))
+        yield from _base64(body, "binaryData")
+        yield from _data_keys(body, ("data", "binaryData"))
+
+
+def secret(body: Body) -> Iterator[Wrong]:
+    if body.get("apiVersion") == "v1" and body.get("kind") == "Secret":
+        yield from _strings(body, (), ("stringData",))
+        yield from _base64(body, "data")
+        yield from _data_keys(body, ("data", "stringData"))
+
+
+def _base64(body: Body, field: str) -> Iterator[Wrong]:
+    values = body.get(field)
+    if values is None:
+        return
+    if not isinstance(values, dict):
+        yield Wrong(field, f"is {type_of(values)}, must be a mapping")
+        return
+    for key, value in values.items():
+        if type(value) is not str:
+            yield not_a_string(f"{field}[{key}]", value)
+        elif not _BASE64.match(value.replace("\n", "").replace("\r", "")):
+            hint = "Encode it, or put the plain text under stringData." if field == "data" else "Encode it."
+            yield Wrong(f"{field}[{key}]", "is not valid base64", hint)
+
+
+def _data_keys(body: Body, fields: Tuple[str, ...]) -> Iterator[Wrong]:
+    for field in fields:
+        for key in _mapping(body.get(field)):
+            if not _DATA_KEY.match(key) or key in (".", ".."):
+                yield Wrong(f"{field}[{key[:60]}]", "is no valid key",
+                            "A key has at most 253 letters, digits, dashes, underscores and dots.")
+
+
+def size(body: Body) -> Iterator[Wrong]:
+    length = len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+    if length > MAX_OBJECT:
+        yield Wrong("", f"is {length} bytes, etcd takes at most {MAX_OBJECT}", "Split it.")
+
+
+def _mapping(value: Any) -> Dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+RULES: Tuple[Rule, ...] = (
+    identity, metadata_is_a_mapping, name, namespace, labels_and_annotations, selectors, environment, config_map, secret,
+    size,
+)
+
+
+def wrong_with(document: Document) -> List[Failure]:
+    """Everything the rules refuse in one document, each as a Failure of its own."""
+    body = document.body
+    return [
+        Failure(
+            f"{describe(body)}: {wrong.field + ' ' if wrong.field else ''}{wrong.what}", document.where, wrong.hint,
+            object=describe(body), field=wrong.field,
+        )
+        for rule in RULES for wrong in rule(body)
+    ]
