@@ -24,12 +24,14 @@ PANELS = ("first sync", "no-op", "heal")
 
 
 def panels(outcome: Dict[str, Any]) -> List[Tuple[str, List[Dict[str, Any]]]]:
-    """What is drawn: a panel for each case and operation with more than one peer."""
+    """What is drawn: a panel for each case and operation; what only one peer can be asked (a diff, the floor) only when there is nothing else."""
     found = []
+    measured = {entry["operation"] for entry in outcome["summary"]}
+    operations = [each for each in PANELS if each in measured] or sorted(measured)
     for case in sorted({entry["case"] for entry in outcome["summary"]}):
-        for operation in PANELS:
+        for operation in operations:
             entries = [entry for entry in outcome["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
-            if len(entries) > 1:
+            if entries:
                 found.append(("{:,} objects, {}".format(case, operation), entries))
     return found
 
