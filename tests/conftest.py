@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 import pytest
 
 
 def pytest_configure(config):
     # The workers of one pytest session share one cluster; they all inherit this name of it.
-    os.environ.setdefault("NORDIC_TEST_SESSION", f"{os.getpid()}")
+    os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real parts of tests, demo and benchmarks: an embedded Kubernetes, Git servers, a proxy that makes faults.
 
-    python tests/lab build | lock | bin | cluster start | cluster stop | microservices DIR
+    python tests/lab build [COMPONENT …]      into a cache that all checkouts share; KUBEBUILDER_ASSETS comes first
+    python tests/lab lock [MODULE …]          go.mod and go.sum anew, after a change in components.py
+    python tests/lab cluster start | status | stop
+    python tests/lab microservices FOLDER --services 50
 
-In tests `from lab.cluster import Cluster` and so on; the fixtures in tests/conftest.py hand them out ready.
+In a test the fixtures of tests/conftest.py hand the parts out. Elsewhere:
+
+    from lab.cluster import Cluster
+
+    with Cluster.start(say=print) as cluster:           # ends with the block, or with this process
+        cluster.kubectl("get", "nodes")
+        begin = cluster.moment()
+        …
+        writes = [one for one in cluster.audit(begin) if one["verb"] in ("create", "patch", "delete")]
+
+Nodes and pods are kwok's: scheduled, started, ready, deleted, but without a process. A pod with the annotation
+lab/pod fails as it says: pending, image-pull-backoff, crash-loop, failed (stages.yaml).
+NORDIC_CLUSTER=<state folder> lets pytest use a cluster that `cluster start` left, so that one test is run again quickly.
 """

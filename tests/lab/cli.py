@@ -88,15 +88,17 @@ def _lock(options: argparse.Namespace) -> None:
 
 
 def _start(options: argparse.Namespace) -> None:
-    from lab.cluster import Cluster, is_running
-    if is_running(options.state):
-        _say(f"A cluster runs in {options.state} already.")
-        print(Cluster.join(options.state).kubeconfig)
-        return
+    from lab.cluster import AlreadyRuns, Cluster
+
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
-    cluster = Cluster.start(options.state, detached=True, say=_say)
-    _say(f"Ready after {time.monotonic() - begin:.1f} s. Its kubeconfig:")
+    try:
+        cluster = Cluster.start(options.state, detached=True, say=_say)
+    except AlreadyRuns as runs:
+        _say(f"Not needed: {runs}.")
+        cluster = Cluster.join(options.state)
+    else:
+        _say(f"Ready after {time.monotonic() - begin:.1f} s. Its kubeconfig:")
     print(cluster.kubeconfig)
 
 

@@ -25,7 +25,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from lab import build, places
 from lab.api import Api
@@ -35,6 +35,10 @@ from lab.errors import LabError
 from lab.supervisor import write_kubeconfig
 
 Rule = Mapping[str, Any]
+
+
+class AlreadyRuns(LabError):
+    """The folder has a running cluster; join() uses it."""
 
 
 @dataclass(frozen=True)
@@ -287,18 +291,21 @@ def _take(state: Path, within: float = 30.0) -> None:
 
 def _wait_for_the_last_owner(state: Path, within: float) -> None:
     """A supervisor that ends removes this folder; the next one must not begin in it before that."""
+    def runs() -> None:
+        if (state / "cluster.json").exists() and is_running(state):
+            raise AlreadyRuns(f"a cluster runs in {state} already; `cluster stop` ends it")
+
     folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if not _try_lock(folder) and (state / "cluster.json").exists() and is_running(state):
-            raise LabError(f"a cluster runs in {state} already; `cluster stop` ends it")
-        _wait_for_lock(folder, within, f"another cluster starts or ends in {state}")
+        _wait_for_lock(folder, within, f"another cluster starts or ends in {state}", runs)
     finally:
         os.close(folder)
 
 
-def _wait_for_lock(folder: int, within: float, problem: str) -> None:
+def _wait_for_lock(folder: int, within: float, problem: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     end = time.monotonic() + within
     while not _try_lock(folder):
+        meanwhile()
         if time.monotonic() > end:
             raise LabError(f"{problem}; waited {within:.0f} s")
         time.sleep(0.05)

@@ -24,7 +24,7 @@ def cluster() -> Cluster:
     named = os.environ.get("NORDIC_CLUSTER")
     if named:
         return Cluster.join(Path(named))
-    session = os.environ.get("NORDIC_TEST_SESSION", str(os.getpid()))
+    session = os.environ["NORDIC_TEST_SESSION"]
     state = Path(tempfile.gettempdir()) / f"nordic-cluster-{os.getuid()}-{session}"
     with build.locked(places.cache() / "clusters" / "tests.lock", "the cluster of this test session", build.silent):
         try:
