@@ -9,6 +9,8 @@ import difflib
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import quote
 
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+
 # KEP-3352: all groups in two answers; v2 since 1.30, v2beta1 since 1.26; an older server sends the plain one.
 AGGREGATED = ",".join(
     [
@@ -34,6 +36,9 @@ class Resource(NamedTuple):
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "") -> str:
+        if name in (".", "..") or namespace in (".", ".."):
+            # Quoting leaves dots as they are, and the server reads them as another path.
+            raise Failure("a name of dots alone is none that the API server takes", self.where(namespace, name))
         parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
         if namespace and self.namespaced:
             parts.append(f"namespaces/{quote(namespace, safe='')}")

@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import errors
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import loader
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.credentials import lapsed
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import (
     bare_url,
@@ -237,7 +238,12 @@ class Transport:
                 "This is no Kubernetes API server: check host, and proxy.",
                 status=response.status,
             )
-        return errors.from_response(response.status, response.headers, body, where, verb, bare_url(self.url))
+        error = errors.from_response(response.status, response.headers, body, where, verb, bare_url(self.url))
+        if error.status == 401:
+            why = lapsed(self._config)
+            if why:
+                error.what += f": {why}"
+        return error
 
     def _no_answer(self, error: BaseException, where: str) -> ApiError:
         what, hint, reason, retryable = _diagnosis(error, self._proxy)
