@@ -49,14 +49,15 @@ class ApiError(Failure):
     def stale(self) -> bool:
         """The object is not the one that was seen: another uid or resourceVersion than the precondition asks."""
         if self.status == 422:
-            return "metadata.uid: Invalid value" in self.what  # what an apply with another uid gets
+            # What an apply with another uid gets, and what a JSON patch gets whose `test` failed.
+            return "metadata.uid: Invalid value" in self.what or "error in our request" in self.what and not self.causes
         return self.status == 409 and self.reason == "Conflict" and not self.conflicts
 
     @property
     def immutable(self) -> bool:
         """The change can only be had by deleting the object and creating it again."""
         return self.status in (409, 422) and not self.stale and any(
-            _IMMUTABLE.search(text) for text in [self.what] + [cause["message"] for cause in self.causes]
+            re.search(_IMMUTABLE, text) for text in [self.what] + [cause["message"] for cause in self.causes]
         )
 
     @property
@@ -68,22 +69,20 @@ class Expired(ApiError):
     """The resourceVersion is too old to watch from: list again."""
 
 
-# Each wording is one that apimachinery's or a built-in kind's validation uses.
-_IMMUTABLE = re.compile(
-    r"field is immutable|is immutable|immutable field|may not change once set|cannot change .* after creation"
+# Not compiled here: most runs meet no error. Each wording is one that apimachinery's or a built-in kind's validation uses.
+_IMMUTABLE = (
+    r"(?i)field is immutable|is immutable|immutable field|may not change once set|cannot change .* after creation"
     r"|updates to .* are forbidden|may not be (?:changed|updated) after|cannot be changed once set"
     r"|is immutable after creation|cannot change roleRef"
-    r"|updates to statefulset spec for fields other than|pod updates may not change fields other than",
-    re.IGNORECASE,
+    r"|updates to statefulset spec for fields other than|pod updates may not change fields other than"
 )
 
 # A server's 500 that says nothing about the request: the next attempt may well pass.
-_PASSING = re.compile(
-    r"failed calling webhook(?!.*x509)|conversion webhook .* failed(?!.*x509)|etcdserver: (?:request timed out|leader changed|not leader"
+_PASSING = (
+    r"(?i)failed calling webhook(?!.*x509)|conversion webhook .* failed(?!.*x509)|etcdserver: (?:request timed out|leader changed|not leader"
     r"|too many requests)|leader changed|connection refused|connection reset|i/o timeout|context deadline exceeded"
     r"|no endpoints available|resource quota evaluation timed out|apiserver is shutting down"
-    r"|storage is \(re\)initializing|apiserver not ready|EOF$",
-    re.IGNORECASE,
+    r"|storage is \(re\)initializing|apiserver not ready|EOF$"
 )
 
 _HINTS = {
@@ -110,7 +109,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, where: s
     ] or _fields_of(message)
     if status == 401 and message == "Unauthorized":
         message = f"the API server at {url} does not accept the credentials (401 Unauthorized)"
-    unexplained = status == 500 and reason == "InternalError" and not _PASSING.search(message)
+    unexplained = status == 500 and reason == "InternalError" and not re.search(_PASSING, message)
     return ApiError(
         _one_line(message),
         where,
@@ -131,7 +130,7 @@ def _passing(
         return True
     if status == 500:
         # Without a Status object it was a proxy or load balancer that answered.
-        return not known or reason == "ServerTimeout" or bool(_PASSING.search(message))
+        return not known or reason == "ServerTimeout" or bool(re.search(_PASSING, message))
     if status == 409 and not conflict:
         # ResourceQuota is updated with optimistic locking: two creations at once collide on it, not on our object.
         # And an apply that finds nothing creates: when somebody else was quicker, the next attempt changes theirs.

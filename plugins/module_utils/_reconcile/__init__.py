@@ -57,41 +57,50 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
         resources = cluster.discover()
         inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace).read()
         intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
-        plan = report.plan = make_plan(cluster, resources, intents, inventory, options)
-        guard(plan, options)
-    report.health = dict(plan.health)
-    if options.check_mode:
-        return report
-
-    kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
-    namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
-    for kept in plan.of("skipped"):
-        # What was not pruned stays in the set: the next run must find it again.
-        kinds.add((kept.ref.group, kept.ref.kind))
-        namespaces.update({kept.ref.namespace} - {""})
-    # Healing what drifted from the commit already enforced needs no lock: each write holds for the version seen only.
-    healing = (inventory.settled(report.commit, digest) and not plan.of("pruned")
-               and kinds <= inventory.kinds and namespaces <= inventory.namespaces)
-    if not healing:
-        inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
-    elif plan.of("created") and not inventory.unmoved():
-        raise Moved()
+        kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
+        namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
+        # Healing what drifted from the commit already enforced takes no lock, and so costs no write beside its own: if
+        # another run begins meanwhile, this one notices at its end, plans again under the lock, and enforces the whole of its commit.
+        healing = inventory.settled(report.commit, digest)
     try:
+        if not healing and not options.check_mode:
+            inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
+        plan = _plan(cluster, resources, intents, inventory, options, clock)
+        if healing and plan.of("pruned") and not options.check_mode:
+            inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
+            healing = False
+            plan = _plan(cluster, resources, intents, inventory, options, clock)
+        earlier, report.plan, report.health = report.plan, plan, dict(plan.health)
+        if options.check_mode:
+            return report
+        if healing and plan.of("created", "configured") and not inventory.unmoved():
+            raise Moved()
         with clock.stage("apply"):
-            Writer(cluster, resources, inventory, options, healing, progress).apply(plan, steps(intents))
+            Writer(cluster, resources, inventory, options, progress).apply(plan, steps(intents))
         with clock.stage("wait"):
             _wait(cluster, plan, report, inventory, options, progress)
         with clock.stage("prune"):
             prune(cluster, plan, inventory, options, progress)
-        settle_operations(plan)
+        settle_operations(plan, earlier)
+        if healing and plan.of("created", "configured") and not inventory.unmoved():
+            raise Moved()
+        for kept in plan.of("skipped"):
+            # What was not pruned stays in the set: the next run must find it again.
+            kinds.add((kept.ref.group, kept.ref.kind))
+            namespaces.update({kept.ref.namespace} - {""})
+        inventory.settle(report.commit, digest, kinds, namespaces)
     except BaseException:
         with contextlib.suppress(Failure):  # the first error is the one to tell
             inventory.release()
         raise
-    if healing and plan.of("created", "configured") and not inventory.unmoved():
-        raise Moved()
-    inventory.settle(report.commit, digest, kinds, namespaces)
     return report
+
+
+def _plan(cluster: Any, resources: Any, intents: Any, inventory: Inventory, options: Options, clock: _Stopwatch) -> Plan:
+    with clock.stage("plan"):
+        plan = make_plan(cluster, resources, intents, inventory, options)
+        guard(plan, options)
+        return plan
 
 
 def _wait(cluster: Any, plan: Plan, report: Report, inventory: Inventory, options: Options, progress: Progress) -> None:
@@ -105,7 +114,7 @@ def _wait(cluster: Any, plan: Plan, report: Report, inventory: Inventory, option
     report.waited = True
     failure = unhealthy(report.health, time.monotonic() - begin, options.wait_timeout)
     if failure is not None:
-        settle_operations(plan)
+        settle_operations(plan, Plan())
         failure.details = report.result()
         raise failure
 

@@ -17,7 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, Step
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import (
-    Plan, in_repository, may_replace, take_back, together, unchanged)
+    Plan, autoscaler_minimum, compare, in_repository, may_replace, together, unchanged)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -28,15 +28,17 @@ DISCOVERY_SECONDS = 15.0  # how long an established CRD may take until discovery
 
 
 class Writer:
-    """Writes changes to one cluster. optimistic: hold each write to the version that was seen (no lock is held)."""
+    """Writes changes to one cluster."""
 
-    def __init__(self, cluster: Any, resources: Any, inventory: Inventory, options: Options, optimistic: bool,
+    def __init__(self, cluster: Any, resources: Any, inventory: Inventory, options: Options,
                  progress: Callable[[str], None]) -> None:
         self.cluster, self.resources, self.inventory = cluster, resources, inventory
-        self.options, self.optimistic, self.progress = options, optimistic, progress
+        self.options, self.progress = options, progress
+        self.minimum: Dict[Ref, int] = {}
 
     def apply(self, plan: Plan, steps: Sequence[Step]) -> None:
         """Write every created and configured change in the order of the steps; stops after the step that had an error."""
+        self.minimum = autoscaler_minimum([change.intent for change in plan.changes if change.intent])
         by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.of("created", "configured")}
         written: List[Change] = []
         with ThreadPoolExecutor(WRITERS) as pool:
@@ -95,8 +97,9 @@ class Writer:
                     self._write_once(change)
                     return None
                 except Failure as error:
-                    if not getattr(error, "stale", False) or not self._look_again(change):
+                    if not getattr(error, "stale", False):
                         raise
+                    self._look_again(change)
             raise Failure("somebody else keeps changing it")
         except Failure as error:
             if getattr(error, "immutable", False) and may_replace(change, self.options):
@@ -115,27 +118,22 @@ class Writer:
             change.after = self.cluster.patch(change.resource, change.ref.namespace, change.ref.name, change.patch)
         if not change.writes:
             return
-        body = change.body or {}
-        if self.optimistic and before is not None:
-            version = (change.after or before)["metadata"]["resourceVersion"] if change.patch else before["metadata"]["resourceVersion"]
-            body = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
         force = self.options.on_conflict == "force" or all(
             seal.is_person(item.manager) for item in change.conflicts) or self.options.on_conflict == "keep"
-        change.after, _created = self.cluster.apply(change.resource, body, force=force)
+        change.after, _created = self.cluster.apply(change.resource, change.body, force=force)
 
-    def _look_again(self, change: Change) -> bool:
-        """Read an object that changed since it was listed; False when another reconcile is the reason."""
-        if self.optimistic and not self.inventory.unmoved():
-            raise Failure("another reconcile of this name began meanwhile", hint="Run it again: it will see what the other one wrote.")
+    def _look_again(self, change: Change) -> None:
+        """Read an object that changed since it was listed: the patch named places of the version that was seen."""
         live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
         change.before, change.after = live, None
         if live is None:
             change.patch, change.writes = [], True
-            return True
-        # The patch named places of the version that was seen: the next run, or the next look, finds what is left of it.
-        change.patch = take_back(live, seal.leftovers(live, change.body or {}), None, False)
-        change.writes = change.writes or bool(seal.examine(change.body or {}, live))
-        return True
+            return
+        reason = change.reason
+        compare(change, live, self.options, self.minimum.get(change.ref))
+        # What the server would have to be asked about is simply written: a write that changes nothing is no change.
+        change.writes = change.writes or change.operation == "referee"
+        change.operation, change.reason = "configured", reason
 
     def _replace(self, change: Change) -> None:
         live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
@@ -159,9 +157,13 @@ def targets_of(changes: Sequence[Change]) -> Dict[Ref, Target]:
     return {change.ref: Target.of(change.resource, change.after or change.before or {}) for change in changes}
 
 
-def settle_operations(plan: Plan) -> None:
-    """Say what really happened: a write that the server answered with the same version changed nothing."""
+def settle_operations(plan: Plan, earlier: Plan) -> None:
+    """Say what really happened: an answer that is what was there before is no change; what an earlier plan of this run wrote is one."""
     for change in plan.of("configured"):
         if change.before and change.after and not change.replaces and unchanged(change.before, change.after):
             change.operation, change.reason = "unchanged", "in sync"
-
+    written = {change.ref: change for change in earlier.of("created", "configured") if change.after is not None}
+    for change in plan.of("unchanged"):
+        if change.ref in written:
+            change.operation, change.reason = written[change.ref].operation, written[change.ref].reason
+            change.before, change.after = written[change.ref].before, written[change.ref].after

@@ -73,3 +73,8 @@ class Change:
     conflicts: List[Conflict] = field(default_factory=list)
     unverified: str = ""  # check mode: why the server could not be asked
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a conflicting field is left to its other manager, so that less than the intent is sent."""
+        return bool(self.conflicts) and self.intent is not None and self.body is not self.intent.body

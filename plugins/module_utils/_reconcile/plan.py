@@ -67,7 +67,7 @@ class _Planner:
         self.result = Plan()
         self.pruned: Dict[str, Change] = {}  # by uid: one object may be listed in two versions
         self.kept_uids: Set[str] = set()
-        self.minimum = _autoscaler_minimum(intents)
+        self.minimum = autoscaler_minimum(intents)
 
     def plan(self) -> Plan:
         wanted: Dict[Any, Dict[Tuple[str, str], Intent]] = {}
@@ -148,7 +148,7 @@ class _Planner:
             if stranger:
                 change.operation, change.reason = "skipped", stranger
             else:
-                self._compare(change, live)
+                compare(change, live, self.options, self.minimum.get(change.ref))
         if change.operation == "unchanged":
             self.result.health[intent.ref] = health(live)
             # Held no longer than needed: at 5,000 objects the bodies are most of the memory.
@@ -170,48 +170,6 @@ class _Planner:
         if self.options.adopt == "never":
             return "was not made by this reconcile; adopt: unowned takes it over"
         return ""
-
-    def _compare(self, change: Change, live: Body) -> None:
-        body = change.body
-        findings = seal.examine(body, live)
-        conflicts = []
-        for finding in findings:
-            # A field of another manager with the same value is shared without a conflict.
-            if finding.why.startswith("is ") and "Git says" in finding.why:
-                for manager in seal.holders(live, finding.path):
-                    if not seal.is_person(manager) and manager != seal.FIELD_MANAGER:
-                        conflicts.append((finding.path, manager))
-        if conflicts and self.options.on_conflict == "keep":
-            body = copy.deepcopy(body)
-            for path, _manager in conflicts:
-                _drop(body, path)
-            change.body = body
-            findings = seal.examine(body, live)
-        change.conflicts = [Conflict(change.ref, seal.dotted(path), manager) for path, manager in conflicts]
-        leftovers = seal.leftovers(live, body)
-        reasons = [f"{seal.dotted(finding.path)} {finding.why}" for finding in findings]
-        reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
-        replicas, hand_over = None, False
-        if change.ref in self.minimum:
-            if self._switched_off(change.ref, live):
-                replicas = self.minimum[change.ref]
-                reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {replicas}")
-            hand_over = any(finding.path == REPLICAS for finding in findings)
-            findings = [finding for finding in findings if finding.path != REPLICAS]
-        change.patch = take_back(live, leftovers, replicas, hand_over)
-        if not findings and not change.patch and self.options.verify != "full":
-            if change.conflicts:
-                change.operation, change.reason = "unchanged", _left(change.conflicts)
-            return
-        more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
-        change.writes = any(finding.certain for finding in findings)
-        if not change.writes and (findings or self.options.verify == "full"):
-            change.operation = "referee"
-
-    def _switched_off(self, ref: Ref, live: Body) -> bool:
-        """Whether somebody scaled to 0 what an autoscaler should run: it leaves 0 alone, and mends every other number."""
-        return self.minimum[ref] > 0 and (live.get("spec") or {}).get("replicas") == 0
 
     # ---- asking the server
 
@@ -257,6 +215,50 @@ class _Planner:
             change.operation, change.writes, change.after = "configured", True, after
             change.reason = change.reason or "the server's dry run says that it would change"
         return None
+
+
+def compare(change: Change, live: Body, options: Options, minimum: Optional[int]) -> None:
+    """Fill in what must be done to make live what the change's intent says.
+
+    The operation becomes configured, stays unchanged, or is "referee" where only the server's dry run can tell.
+    minimum: the least number of replicas, for an object whose number an autoscaler decides.
+    """
+    body = change.body = change.intent.body if change.intent else {}
+    findings = seal.examine(body, live)
+    conflicts = []
+    for finding in findings:
+        # A field of another manager with the same value is shared without a conflict.
+        if finding.values:
+            for manager in seal.holders(live, finding.path):
+                if not seal.is_person(manager) and manager != seal.FIELD_MANAGER:
+                    conflicts.append((finding.path, manager))
+    if conflicts and options.on_conflict == "keep":
+        body = change.body = copy.deepcopy(body)
+        for path, _manager in conflicts:
+            _drop(body, path)
+        findings = seal.examine(body, live)
+    change.conflicts = [Conflict(change.ref, seal.dotted(path), manager) for path, manager in conflicts]
+    leftovers = seal.leftovers(live, body)
+    secret = (change.ref.group, change.ref.kind) == ("", "Secret")
+    reasons = [f"{seal.dotted(finding.path)} {'differs' if secret and finding.values else finding.why}" for finding in findings]
+    reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
+    replicas, hand_over = None, False
+    if minimum is not None:
+        # An autoscaler mends every number but 0, which switches it off.
+        if minimum > 0 and (live.get("spec") or {}).get("replicas") == 0:
+            replicas = minimum
+            reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {minimum}")
+        hand_over = any(finding.path == REPLICAS for finding in findings)
+        findings = [finding for finding in findings if finding.path != REPLICAS]
+    change.patch = take_back(live, leftovers, replicas, hand_over)
+    change.writes = any(finding.certain for finding in findings)
+    if not findings and not change.patch and options.verify != "full":
+        change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
+        return
+    more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
+    change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
+    if not change.writes and (findings or options.verify == "full"):
+        change.operation = "referee"
 
 
 def unchanged(before: Body, after: Body) -> bool:
@@ -357,7 +359,7 @@ def _without_replicas(entry: Body) -> Body:
     return {**entry, "fieldsV1": {**fields, REPLICAS[0]: spec}}
 
 
-def _autoscaler_minimum(intents: Sequence[Intent]) -> Dict[Ref, int]:
+def autoscaler_minimum(intents: Sequence[Intent]) -> Dict[Ref, int]:
     """The least number of replicas of each workload that an autoscaler in Git decides about."""
     minimum: Dict[Ref, int] = {}
     for intent in intents:

@@ -56,7 +56,7 @@ class Report:
         return result
 
     def _left_to_others(self) -> bool:
-        return any(change.operation == "unchanged" and change.conflicts for change in self.plan.changes) or any(
+        return any(change.kept for change in self.plan.changes) or any(
             change.operation == "skipped" and change.reason == "prune is off" for change in self.plan.changes)
 
     def _knows_health(self) -> bool:

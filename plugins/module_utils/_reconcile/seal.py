@@ -66,6 +66,7 @@ class Finding(NamedTuple):
     path: Path  # fieldsV1 keys from the root
     why: str
     certain: bool
+    values: bool = False  # the field has another value than Git's (and why tells both)
 
 
 def is_person(manager: str) -> bool:
@@ -167,7 +168,7 @@ def _leaf(want: Any, have: Any, path: Path, parent: str, builtin: bool, findings
     # Text and whole numbers outside of quantities are kept as they are; everything else the server may have rewritten.
     certain = type(want) is type(have) and type(want) in (bool, int) or (
         isinstance(want, str) and isinstance(have, str) and _amount(want) is None)
-    findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", certain))
+    findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", certain, True))
 
 
 def _defaulted(want: Any, have: Any, name: str, parent: str) -> bool:
@@ -180,14 +181,14 @@ def _defaulted(want: Any, have: Any, name: str, parent: str) -> bool:
     return _identical(want, have) or _is_quantity(name, parent) and same_quantity(want, have)
 
 
-def _unowned(want: Any, have: Any) -> Tuple[str, bool]:
+def _unowned(want: Any, have: Any) -> Tuple[str, bool, bool]:
     if have is None:
-        return "is missing", want not in (None, {}, [])
+        return "is missing", want not in (None, {}, []), False
     if isinstance(want, (dict, list)):
-        return "is not ours yet", False
+        return "is not ours yet", False, False
     if type(want) is type(have) and want != have:
-        return f"is {_short(have)}, Git says {_short(want)}", isinstance(want, (bool, int)) or _amount(want) is None
-    return "is not ours yet", False
+        return f"is {_short(have)}, Git says {_short(want)}", isinstance(want, (bool, int)) or _amount(want) is None, True
+    return "is not ours yet", False, False
 
 
 def _identical(want: Any, have: Any) -> bool:

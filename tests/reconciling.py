@@ -1,0 +1,69 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reconcile of a test: the module's own options and defaults, run in the test's process so that a Failure can be looked at."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
+from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
+
+DEFAULTS = {name: spec.get("default") for name, spec in {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}.items()}
+
+
+class Reconciler:
+    """Runs the reconcile of one repository under one name; options are those of the module."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.cluster: Any = None  # the API client of the last run, for its count of requests
+        self.progress: List[str] = []
+
+    def __call__(self, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
+        params = {**DEFAULTS, **self.options, **options}
+        self.cluster = Cluster.of(params)
+        report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
+        return report.result(diff)
+
+
+def operations(result: Dict[str, Any]) -> Dict[str, str]:
+    """{"ConfigMap web": "created"} of what a run did."""
+    return {f"{change['object']['kind']} {change['object']['name']}": change["operation"] for change in result["changes"]}
+
+
+def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "", more: str = "", annotations: str = "") -> str:
+    """A small YAML document; more is appended as it is, annotations are "key: value" lines."""
+    lines = [f"apiVersion: {api_version}", f"kind: {kind}", "metadata:", f"  name: {name}"]
+    if namespace:
+        lines.append(f"  namespace: {namespace}")
+    if annotations:
+        lines += ["  annotations:"] + [f"    {line}" for line in annotations.splitlines()]
+    return "\n".join(lines) + "\n" + more
+
+
+def config_map(name: str, value: str = "one", annotations: str = "", namespace: str = "") -> str:
+    """A ConfigMap with one key."""
+    return manifest("ConfigMap", name, namespace=namespace, annotations=annotations, more=f"data:\n  key: {value}\n")
+
+
+def deployment(name: str, image: str = "registry.example/web:1", replicas: int = 1, more: str = "") -> str:
+    """A Deployment with one container."""
+    return manifest("Deployment", name, "apps/v1", more=f"""spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+        - name: web
+          image: {image}
+          env:
+            - {{name: FIRST, value: a}}
+            - {{name: SECOND, value: b}}
+{more}""")
