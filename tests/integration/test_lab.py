@@ -17,7 +17,7 @@ import pytest
 
 from lab import build, components, golang, microservices, places, proxy
 from lab.api import Api
-from lab.cluster import is_running
+from lab.cluster import Cluster, is_running
 from lab.errors import LabError
 from lab.repository import Repository, git_env
 
@@ -202,7 +202,7 @@ class TestFaultProxy:
 class TestNothingIsLeft:
     """The promise that lets anybody press Ctrl-C."""
 
-    def test_a_killed_user_takes_the_cluster_along(self, tmp_path):
+    def test_a_cluster_ends_with_its_last_user_even_when_that_is_killed(self, tmp_path):
         state = tmp_path / "state"
         script = ("import sys, time; from pathlib import Path; from lab.cluster import Cluster\n"
                   "cluster = Cluster.start(Path(sys.argv[1])); print('ready', flush=True); time.sleep(600)")
@@ -211,8 +211,14 @@ class TestNothingIsLeft:
         assert user.stdout.readline() == "ready\n"
         user.stdout.close()
         assert len(processes_of(state)) >= 7
-        user.kill()
-        user.wait()
+        with Cluster.join(state) as cluster:
+            user.kill()
+            user.wait()
+            time.sleep(1.5)  # more than one round of the supervisor's loop
+            assert cluster.api.send("GET", "/readyz") == (200, "ok")
+            [scheduler] = [number for number, words in processes_of(state).items() if "/kube-scheduler " in words]
+            os.kill(scheduler, signal.SIGKILL)
+            assert soon(lambda: "kube-scheduler ended by itself with -9" in cluster.obituary())
         assert soon(lambda: not processes_of(state)), processes_of(state)
         assert soon(lambda: not state.exists())
 
@@ -308,8 +314,8 @@ class TestBuild:
                   "module = components.Module('tiny', 'example.com/tiny', 'v1.0.0', '1.26.0', (('tiny', 'example.com/tiny'),),\n"
                   "    stamps=(('main.version', 'v1.0.0'),), root=Path(sys.argv[1]))\n"
                   "print(build.build(['tiny'], table={'tiny': module})['tiny'])")
-        return subprocess.Popen([sys.executable, "-c", script, str(module.root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                env={**os.environ, "PYTHONPATH": TESTS})
+        return subprocess.Popen([sys.executable, "-c", script, str(module.root)], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": TESTS})
 
     def test_a_binary_is_built_once_and_then_found(self, module):
         said = []
@@ -399,6 +405,7 @@ class TestMicroservices:
         assert cluster.kubectl(*apply).count("serverside-applied") == 49
         deployments = json.loads(cluster.kubectl("get", "deployments", "-n", namespace, "-o", "json"))["items"]
         for live in deployments:
-            written = live["spec"]["template"]["spec"]["containers"][0]["resources"]
-            assert f"memory: {written['requests']['memory']}\n" in microservices.tree(6, namespace)[f"services/{live['metadata']['name']}/deployment.yaml"]
+            kept = live["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+            written = (tmp_path / "services" / live["metadata"]["name"] / "deployment.yaml").read_text()
+            assert f"cpu: {kept['cpu']}\n              memory: {kept['memory']}\n" in written
         assert cluster.kubectl("diff", "--server-side", "--force-conflicts", "--recursive", "-f", str(tmp_path)) == ""

@@ -32,7 +32,7 @@ from lab.api import Api
 from lab.certificates import Authority
 from lab.components import CLUSTER_BINARIES
 from lab.errors import LabError
-from lab.supervisor import write_kubeconfig
+from lab.supervisor import WELCOME, write_kubeconfig
 
 Rule = Mapping[str, Any]
 
@@ -95,13 +95,18 @@ class Cluster:
     @classmethod
     def join(cls, state: Path) -> "Cluster":
         """Use a cluster that another process started; while it is joined it stays."""
-        connection = _connect(state.absolute())
+        state = state.absolute()
+        connection = _connect(state)
         try:
             info = json.loads((state / "cluster.json").read_text())
+            # A connection to one that is about to end is accepted by the kernel, but nobody says welcome.
+            connection.settimeout(10)
+            if connection.recv(1) != WELCOME:
+                raise ConnectionError
         except (OSError, ValueError):
             connection.close()
             raise LabError(f"no cluster is ready in {state}") from None
-        return cls(state.absolute(), info, connection)
+        return cls(state, info, connection)
 
     def stop(self) -> None:
         """Let it go: an attached one ends with its last user."""
@@ -124,8 +129,15 @@ class Cluster:
         command = [f"{self.bin}/kubectl", "--kubeconfig", kubeconfig or self.kubeconfig, *arguments]
         answer = subprocess.run(command, input=input, capture_output=True, text=True, env=self.env())
         if answer.returncode:
-            raise LabError(f"kubectl {' '.join(arguments)}: {answer.stderr.strip() or answer.stdout.strip()}")
+            raise LabError(f"kubectl {' '.join(arguments)}: {answer.stderr.strip() or answer.stdout.strip()}\n{self.obituary()}".strip())
         return answer.stdout
+
+    def obituary(self) -> str:
+        """What a component said that ended by itself; empty when all is well."""
+        try:
+            return (self.state / "obituary").read_text()
+        except FileNotFoundError:
+            return ""
 
     def env(self) -> Dict[str, str]:
         """An environment in which kubectl and helm are found and talk to this cluster."""

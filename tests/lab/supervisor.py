@@ -13,6 +13,7 @@ one JSON object a line: {"progress": …}, then {"ready": …} or {"failed": …
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -36,6 +37,7 @@ from lab.errors import LabError
 NODES = ("node-1", "node-2", "node-3")
 READY_WITHIN = 120.0
 ADDRESS_TAKEN = "address already in use"
+WELCOME = b"1"
 
 # Requests of tests are what is counted, so what the cluster does by itself is left out of the log.
 AUDIT_POLICY = """\
@@ -76,7 +78,8 @@ class Supervisor:
             self._own()
             users = self._listen()
             info = self._start()
-            (self.state / "cluster.json").write_text(json.dumps(info))
+            (self.state / "cluster.new").write_text(json.dumps(info))
+            (self.state / "cluster.new").replace(self.state / "cluster.json")
             self._tell(ready=info)
             self._serve(users)
             return 0
@@ -110,16 +113,25 @@ class Supervisor:
             ready, _, _ = select.select([listener, *users], [], [], 1.0)
             for one in ready:
                 if one is listener:
-                    connection, _ = listener.accept()
-                    users.append(connection)
-                elif not os.read(one.fileno(), 4096):
+                    users.append(_welcome(listener))
+                elif _has_left(one):
                     users.remove(one)
                     if one is sys.stdin.buffer and users:
                         self._tell(stays=True)
                     one.close()
-        # From here on nobody can join: a connection attempt is refused, and its maker starts another cluster.
+            self._note_the_dead()
+        # From here on nobody is welcomed: who tries to join sees the end, and starts another cluster.
         (self.state / "users").unlink()
         listener.close()
+
+    def _note_the_dead(self) -> None:
+        """A component that ends by itself makes every request fail; the note says why (Cluster.obituary)."""
+        for name, process in list(self.running.items()):
+            if process.poll() is not None:
+                del self.running[name]
+                words = processes.last_lines(self.logs / f"{name}.log")
+                with (self.state / "obituary").open("a") as note:
+                    note.write(f"{name} ended by itself with {process.returncode}; its last lines:\n{words}\n")
 
     def _starter_is_gone(self) -> bool:
         ready, _, _ = select.select([sys.stdin.buffer], [], [], 0)
@@ -298,6 +310,20 @@ class Supervisor:
         self._end_components()
         os.chdir("/")
         shutil.rmtree(self.state, ignore_errors=True)
+
+
+def _welcome(listener: socket.socket) -> socket.socket:
+    connection, _ = listener.accept()
+    with contextlib.suppress(OSError):
+        connection.sendall(WELCOME)
+    return connection
+
+
+def _has_left(user: Any) -> bool:
+    try:
+        return not os.read(user.fileno(), 4096)
+    except OSError:
+        return True
 
 
 def write_kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], namespace: str = "default") -> None:
