@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import quote
 
@@ -84,6 +83,8 @@ class Resources:
         plural = [resource for resource in self._by_group.values() if resource.plural == kind.lower()]
         if plural:
             return plural
+        import difflib  # for those who mistyped only
+
         known = {resource.kind.lower(): resource.kind for resource in self}
         close = [known[name] for name in difflib.get_close_matches(kind.lower(), known, n=3, cutoff=0.75)]
         return [resource for name in close for resource in self._by_group.values() if resource.kind == name]

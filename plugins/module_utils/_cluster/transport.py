@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import random
 import re
@@ -323,8 +322,10 @@ def _tls(config: Any) -> Any:
 
 def _near(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    if host == "localhost":
+    if host == "localhost" or host.startswith("127."):
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
