@@ -14,7 +14,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
 
 demo: ## 50 microservices from a Git repository onto a real cluster: reconciled, healed, pruned (DEMO_KEEP=1 leaves the cluster)
-	@$(workspace) run ansible-playbook playbooks/demo.yml
+	@$(workspace) run python -m lab.demo $(ARGS)
 
 test: ## every test: sanity, linters, unit, property, integration on a real cluster, molecule
 	@$(workspace) test $(ARGS)

@@ -1,0 +1,106 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`, with a dozen services: it shows what it promises, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from workspace import environ, places
+
+# One cluster at a time is enough for the machine.
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+def surroundings(tmp_path: Path, **more: str) -> Dict[str, str]:
+    return {
+        **environ.variables(Path(sys.prefix)),
+        "TMPDIR": str(tmp_path),
+        "DEMO_SERVICES": "12",
+        "DEMO_KEEP": "",
+        **more,
+    }
+
+
+def start(variables: Dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-B", "-m", "lab.demo"],
+        cwd=places.CHECKOUT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def processes_of(folder: Path) -> List[str]:
+    """The command lines of all processes that mention a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line and entry.parent.name != str(os.getpid()):
+            found.append(line)
+    return found
+
+
+def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path) -> None:
+    demo = start(surroundings(tmp_path))
+    told, _nothing = demo.communicate(timeout=400)
+    assert demo.returncode == 0, told
+    for promise in (
+        "97 created; in sync",
+        "97 unchanged; in sync",
+        "7 configured, 3 created, 87 unchanged; in sync",
+        ".spec.replicas is 0, its autoscaler's minimum is 2",
+        "8 pruned, 89 unchanged; in sync",
+        "Done after",
+    ):
+        assert promise in told, told
+    assert list(tmp_path.iterdir()) == [] and processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    demo = start(surroundings(tmp_path))
+    wait_until(lambda: any("kube-apiserver" in line for line in processes_of(tmp_path)), demo)
+    demo.send_signal(number)
+    told, _nothing = demo.communicate(timeout=60)
+    assert demo.returncode == 130, told
+    wait_until(lambda: not processes_of(tmp_path), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_demo_says_how_to_explore_and_how_to_end_it(tmp_path: Path) -> None:
+    demo = start(surroundings(tmp_path, DEMO_KEEP="1"))
+    told, _nothing = demo.communicate(timeout=400)
+    assert demo.returncode == 0, told
+    [folder] = tmp_path.iterdir()
+    try:
+        [ending] = [line.strip() for line in told.splitlines() if "cluster stop" in line]
+        assert f"export KUBECONFIG={folder}/cluster/kubeconfig" in told
+        subprocess.run(ending, shell=True, check=True, env=surroundings(tmp_path), capture_output=True, timeout=60)
+    finally:
+        command = [sys.executable, "-B", "-m", "lab", "cluster", "stop", "--state", str(folder / "cluster")]
+        subprocess.run(
+            command, cwd=places.CHECKOUT / "tests", env=surroundings(tmp_path), capture_output=True, check=False
+        )
+    assert list(tmp_path.iterdir()) == [] and processes_of(tmp_path) == []
+
+
+def wait_until(true: Any, process: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end and (process is None or process.poll() is None)
+        time.sleep(0.1)

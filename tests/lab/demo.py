@@ -1,0 +1,73 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`: playbooks/demo.yml, and nothing left behind however it ends.
+
+The playbook would do alone. What it can't: show the progress of a first build while it runs (a task shows its output
+at its end), and clean up after Ctrl-C (Ansible leaves without running an `always`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lab import build, places
+from lab.cluster import stop_detached
+from lab.errors import LabError
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    keep = os.environ.get("DEMO_KEEP", "").lower() in ("1", "true", "yes", "on", "y", "t")
+    try:
+        build.bin_folder(say=lambda line: print(line, file=sys.stderr, flush=True))
+    except LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    folder = Path(tempfile.mkdtemp(prefix="nordic-demo-"))
+    finished = False
+    try:
+        code = _play(folder)
+        finished = True
+        return code
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        if not (keep and finished):
+            stop_detached(folder / "cluster")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _play(folder: Path) -> int:
+    checkout = places.HERE.parent.parent
+    told = {
+        "DEMO_FOLDER": str(folder),
+        "ANSIBLE_STDOUT_CALLBACK": "story",
+        "ANSIBLE_CALLBACK_PLUGINS": str(places.HERE / "callback"),
+    }
+    command = ["ansible-playbook", str(checkout / "playbooks" / "demo.yml"), *sys.argv[1:]]
+    process = subprocess.Popen(command, env={**os.environ, **told}, cwd=checkout)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)  # by the terminal it has come already, by SIGTERM to us alone it has not
+        process.wait()
+        raise
+
+
+def _as_interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
