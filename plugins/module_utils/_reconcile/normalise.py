@@ -21,7 +21,8 @@ SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid
                    "deletionTimestamp", "deletionGracePeriodSeconds")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-# The groups that the API server itself serves: there null means "not set". A CRD may have nullable fields.
+# The groups that the API server itself serves: there null means "not set". Not apiextensions.k8s.io: a schema's
+# `default: null` means something. A custom resource may have nullable fields.
 BUILT_IN_GROUPS = frozenset((
     "", "apps", "autoscaling", "batch", "policy", "admissionregistration.k8s.io", "apiregistration.k8s.io",
     "authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io",

@@ -115,10 +115,16 @@ def _raise(failures: List[Failure], path: str) -> None:
     if len(failures) == 1:
         raise failures[0]
     if failures:
+        failures = sorted(failures, key=_place)
         shown = "\n".join(f"- {failure}" for failure in failures[:SHOWN])
         more = f"\n(+{len(failures) - SHOWN} more)" if len(failures) > SHOWN else ""
         raise Failure(f"{len(failures)} errors in what Git holds:\n{shown}{more}", path,
                       errors=[str(failure) for failure in failures])
+
+
+def _place(failure: Failure) -> Tuple[str, int]:
+    file, _colon, line = failure.where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (failure.where, 0)
 
 
 def _still_holds(entry: Dict[str, Any], options: RenderOptions, root: Optional[Any]) -> bool:

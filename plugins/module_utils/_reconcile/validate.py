@@ -154,7 +154,7 @@ _POD_GROUPS = ("v1", "apps/v1", "batch/v1")
 
 def containers(body: Body) -> Iterator[Tuple[str, Body]]:
     """Every container of a built-in workload with the path it has in the object."""
-    path = _POD_SPECS.get(body.get("kind")) if body.get("apiVersion") in _POD_GROUPS else None  # type: ignore[arg-type]
+    path = _POD_SPECS.get(str(body.get("kind"))) if body.get("apiVersion") in _POD_GROUPS else None
     if path is None:
         return
     spec: Any = body

@@ -165,8 +165,8 @@ def parse(data: bytes, file: str, twice: Optional[List[Failure]] = None) -> Tupl
     """
     try:
         _refuse_other_encodings(data, file)
-    except Failure as failure:
-        return [], [failure]
+    except Failure as problem:
+        return [], [problem]
     if data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
     documents: List[Parsed] = []
@@ -237,7 +237,8 @@ class _NotJson(ValueError):
 def _json_stream(part: bytes, first_line: int, file: str) -> Optional[List[Parsed]]:
     """The objects of a JSON file, one after another as Go's decoder reads them; None where it is not JSON."""
     text = part.decode("utf-8")
-    documents, end = [], 0
+    documents: List[Parsed] = []
+    end = 0
     while True:
         begin = _JSON_SPACE.match(text, end).end()  # type: ignore[union-attr]  # matches the empty string too
         if begin == len(text):
@@ -337,38 +338,39 @@ class _Frame:
 def _yaml_document(part: bytes, first_line: int, file: str, twice: Optional[List[Failure]]) -> List[Parsed]:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(part)  # the same parser without libyaml, slower
+    loader = None
     try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(part)  # without libyaml the same parser, slower
         return _build(yaml, loader, first_line, file, twice)
     except yaml.reader.ReaderError as error:
         line = first_line + _line_of_offset(part, error)
-        raise Failure(f"{error.reason} (U+{_code_point(error):04X})", f"{file}:{line}",
+        raise Failure(f"{error.reason} (U+{error.character:04X})", f"{file}:{line}",
                       "Remove the character, or write it as an escape in double quotes.") from None
     except yaml.MarkedYAMLError as error:
         raise _syntax_failure(error, part, first_line, file) from None
     except RecursionError:
         raise _too_deep(file, first_line) from None
     finally:
-        loader.dispose()
-
-
-def _code_point(error: Any) -> int:
-    return error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
+        if loader is not None:
+            loader.dispose()
 
 
 def _line_of_offset(part: bytes, error: Any) -> int:
-    """The pure parser counts characters, libyaml counts bytes."""
-    text = part if isinstance(error.character, int) else part.decode("utf-8")
-    return text[: error.position].count(b"\n" if isinstance(text, bytes) else "\n")
+    """libyaml counts bytes, the pure parser counts characters."""
+    before = part[: error.position] if error.encoding == "?" else part.decode("utf-8")[: error.position].encode("utf-8")
+    return before.count(b"\n")
 
 
 def _syntax_failure(error: Any, part: bytes, first_line: int, file: str) -> Failure:
     mark = error.problem_mark or error.context_mark
-    offset = mark.line if mark else 0
+    # What is missing at the end is missing on the last line that holds something.
+    offset = min(mark.line if mark else 0, part.rstrip().count(b"\n"))
     what = ", ".join(words for words in (error.context, error.problem) if words)
     lines = part.split(b"\n")
     text = lines[offset] if offset < len(lines) else b""
     hint = ""
+    if "<document start>" in what:
+        hint = "Begin every document but the first with `---` on a line of its own."
     if "found unexpected ':'" in what:
         hint = "Quote the text that ends with a colon."
     if b"\t" in text[: len(text) - len(text.lstrip())] or "'\\t'" in what:
