@@ -69,6 +69,8 @@ options:
   proxy:
     description:
       - URL of the HTTP proxy that leads to the API server.
+      - C(proxy-url) of a kubeconfig is read by recent versions of the Python package kubernetes only (37 does, 35 does
+        not).
       - Also read from the environment variable E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
@@ -113,7 +115,7 @@ options:
     type: list
     elements: str
 notes:
-  - The connection options have the names and environment variables of M(kubernetes.core.k8s), so the same values serve
+  - The connection options have the names and environment variables of C(kubernetes.core.k8s), so the same values serve
     both collections.
   - Requests that get no answer, or are told to come back later (429, 503), are repeated for up to a minute.
 requirements:

@@ -123,8 +123,6 @@ def test_an_environment_that_was_interrupted_is_made_anew_and_a_complete_one_is_
     (made / "kept").write_text("", encoding="utf-8")
     assert Path(in_clone(clone, code, tmp_path)) == made
     assert (made / "kept").exists()
-    (clone / "requirements.txt").write_text("# other requirements, another environment\n", encoding="utf-8")
-    assert Path(in_clone(clone, code, tmp_path)) != made
 
 
 def test_the_interpreter_is_one_that_ansible_core_runs_on():
