@@ -114,7 +114,7 @@ def configuration(params: Mapping[str, Any]) -> Any:
 
 
 def impersonation(params: Mapping[str, Any]) -> List[Tuple[str, str]]:
-    """The headers that make the API server act as somebody else (KEP-1513's predecessor: Impersonate-*)."""
+    """The headers that make the API server act as somebody else."""
     headers = []
     if params.get("impersonate_user"):
         headers.append(("Impersonate-User", params["impersonate_user"]))
