@@ -29,14 +29,11 @@ def without_credentials(text: str, *secrets: Optional[str]) -> str:
     """The text with nothing of user:password@ in any URL, nor any of the secrets themselves, plain or percent-encoded."""
     text = re.sub(r"(https?://)[^\s'\"]*@", r"\1", text)
     text = re.sub(r"(://)[^\s/@'\"]*:[^\s/@'\"]*@", r"\1", text)
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "********")
-            if not secret.isalnum():
-                from urllib.parse import quote
+    for secret in filter(None, secrets):
+        from urllib.parse import quote
 
-                for encoded in {quote(secret, safe=""), quote(secret)} - {secret}:
-                    text = text.replace(encoded, "********")
+        for form in (quote(secret, safe=""), quote(secret), secret):
+            text = text.replace(form, "********")
     return text
 
 

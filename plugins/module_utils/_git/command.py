@@ -56,7 +56,9 @@ class Command:
                     except BrokenPipeError:
                         pass  # it ended before it read; its exit status says why
                 out, err = self._collect(process, time.monotonic() + self._source.timeout)
-                return Answer(process.wait(), out, err.decode("utf-8", "replace"))
+                status = process.wait()
+                # Git dies without a word when the server closes the connection while it still writes.
+                return Answer(status, out, err.decode("utf-8", "replace") or ("Broken pipe" if status == -signal.SIGPIPE else ""))
             except BaseException:
                 _end(process)
                 raise

@@ -36,12 +36,12 @@ MEANINGS: Tuple[Meaning, ...] = (
     Meaning(r"SSL certificate|certificate verif|server verification failed|SSL_ERROR|unable to get local issuer", "the server's TLS certificate can't be verified", "Give its certificate authority as git_ca_cert."),
     Meaning(r"error setting certificate (file|verify locations)|problem with the SSL CA", "the file of the certificate authority can't be used", "Give a PEM file as git_ca_cert."),
     Meaning(r"Could not resolve (host|proxy)|Name or service not known|Temporary failure in name resolution|unable to look up|nodename nor servname", "the host's name can't be found", "Check the URL and this machine's name resolution.", transient=True),
-    Meaning(r"does not appear to be a git repository|[Rr]epository .*not found|access denied or repository not exported|returned error: 404|not valid: is this a git repository|Project not found|could not be found or you don't have permission|not a git repository: '", NO_REPOSITORY, "Check the URL, and the credentials."),
+    Meaning(r"does not appear to be a git repository|[Rr]epository .*not found|access denied or repository not exported|returned error: 404|not valid: is this a git repository|Project not found|could not be found or you don't have permission", NO_REPOSITORY, "Check the URL, and the credentials."),
     Meaning(r"'[^']*' is not a git command|git-upload-pack: (command )?not found", "the server has no Git on it", "Install Git there, or give another URL."),
     Meaning(r"No space left on device|Disk quota exceeded", "there is no space left on the disk", "Make space in the folder git_cache, or give another."),
     Meaning(r"File too large|file size limit|signal 25", f"the repository sent more than {MAX_PACK_BYTES >> 30} GiB", "Split it, or keep large files elsewhere.", refused=True),
     Meaning(r"Connection refused|Failed to connect|Couldn't connect|Network is unreachable|No route to host|[Cc]onnection timed out|Operation timed out|unable to connect|Connection closed by|Connection reset|Could not connect", "the server can't be reached", "Check the URL, the network and its proxy.", transient=True),
-    Meaning(r"returned error: (429|5\d\d)|early EOF|hung up|RPC failed|unexpected disconnect|transfer closed|Empty reply|operation too slow|Operation too slow|Broken pipe|protocol error|bad line length|GnuTLS recv|SSL_read", "the connection broke or the server failed", "Try again later; the server's own log says more.", transient=True),
+    Meaning(r"returned error: (429|5\d\d)|early EOF|hung up|RPC failed|unexpected disconnect|transfer closed|Empty reply|operation too slow|Operation too slow|Broken pipe|protocol error|bad line length|expected flush|unexpected (flush|line|packet)|expected response end|unpack-objects failed|index-pack (failed|output)|GnuTLS recv|SSL_read", "the connection broke or the server failed", "Try again later; the server's own log says more.", transient=True),
 )
 
 

@@ -195,6 +195,8 @@ class Mirror:
     def _fetch_commit(self, oid: str) -> None:
         """A commit by its id: most servers hand it out; from the others all branches and tags are fetched to look for it."""
         try:
+            if not self._cache.folder and {len(other) for other in self._refs([]).values()} - {len(oid)}:
+                raise Gone(final=True)  # a repository hashes all of its ids one way, and this is one of the other
             self._fetch([f"+{oid}:refs/commits/{oid}"], oid)
         except Gone as gone:
             if gone.final:

@@ -29,12 +29,11 @@ class Tree:
         self._entries: Optional[Dict[str, Entry]] = None
         self._refused: Dict[str, Failure] = {}
 
-    def files(self) -> Iterator[Entry]:
+    def files(self, within: str = ".") -> Iterator[Entry]:
         """Every file, by path. A submodule, or a link that leads out of the folder, is refused rather than left out:
-        what such a place held before would otherwise look deleted."""
+        what such a place held before would otherwise look deleted. `within` limits the refusals, as for export()."""
         entries = self._listing()
-        for refusal in self._refused.values():
-            raise refusal
+        self._refuse(within)
         return iter(entries.values())
 
     def read(self, path: str) -> bytes:
@@ -58,10 +57,7 @@ class Tree:
         but only under `within`; elsewhere it is left out, as a tool that needs it will say by itself.
         """
         entries = self._listing()
-        scope = checked_path(within)
-        for path, refusal in self._refused.items():
-            if _is_under(path, scope) or _is_under(scope, path):
-                raise refusal
+        self._refuse(within)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if os.listdir(folder):
             raise Failure("the folder to write into isn't empty", folder)
@@ -82,6 +78,12 @@ class Tree:
                 raise Failure(f"the file can't be written: {error.strerror}", os.path.join(folder, path)) from None
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
+
+    def _refuse(self, within: str) -> None:
+        scope = checked_path(within)
+        for path, refusal in self._refused.items():
+            if _is_under(path, scope) or _is_under(scope, path):
+                raise refusal
 
     def _where(self, path: str) -> str:
         return "/".join(part for part in (self.path if self.path != "." else "", path) if part) or "."
