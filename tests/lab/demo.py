@@ -9,14 +9,16 @@ at its end), and clean up after Ctrl-C (Ansible leaves without running an `alway
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, List, NamedTuple
 
 from lab import build, places
 from lab.cluster import stop_detached
@@ -44,8 +46,7 @@ def main() -> int:
         return 130
     finally:
         if not (keep and finished):
-            stop_detached(folder / "cluster")
-            shutil.rmtree(folder, ignore_errors=True)
+            _end(folder)
 
 
 def _play(folder: Path) -> int:
@@ -63,6 +64,39 @@ def _play(folder: Path) -> int:
         process.send_signal(signal.SIGINT)  # by the terminal it has come already, by SIGTERM to us alone it has not
         process.wait()
         raise
+
+
+def _end(folder: Path, within: float = 30.0) -> None:
+    """End the cluster and remove the folder. Interrupted at the wrong moment, the cluster is only just starting."""
+    stop_detached(folder / "cluster")
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        left = _processes(folder)
+        if not left:
+            break
+        for process in left:
+            # The supervisor ends its components, in their order.
+            if b"lab" in process.arguments or b"lab.supervisor" in process.arguments:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.number, signal.SIGTERM)
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Process(NamedTuple):
+    number: int
+    arguments: List[bytes]
+
+
+def _processes(folder: Path) -> List[_Process]:
+    """Those that were started for this folder: its name, which is unique, is in their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if any(os.fsencode(folder) in argument for argument in arguments):
+                found.append(_Process(int(entry.name), arguments))
+    return found
 
 
 def _as_interrupt(_number: int, _frame: Any) -> None:
