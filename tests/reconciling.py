@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any, Dict, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
@@ -30,6 +35,20 @@ class Reconciler:
         self.cluster = Cluster.of(params)
         report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
         return report.result(diff)
+
+
+def start(**options: Any) -> "subprocess.Popen[str]":
+    """The same reconcile as a process of its own; its output is one line, JSON, with "failed" where it failed."""
+    return subprocess.Popen([sys.executable, "-m", "reconciling", json.dumps(options)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+
+
+def outcome(process: "subprocess.Popen[str]", timeout: float = 120) -> Dict[str, Any]:
+    """What a started reconcile answered."""
+    out, err = process.communicate(timeout=timeout)
+    assert out, err
+    return json.loads(out.splitlines()[-1])
 
 
 def operations(result: Dict[str, Any]) -> Dict[str, str]:
@@ -67,3 +86,14 @@ def deployment(name: str, image: str = "registry.example/web:1", replicas: int =
             - {{name: FIRST, value: a}}
             - {{name: SECOND, value: b}}
 {more}""")
+
+
+def _main() -> None:
+    try:
+        print(json.dumps(Reconciler(**json.loads(sys.argv[1]))()))
+    except Failure as failure:
+        print(json.dumps({"failed": True, "msg": str(failure)}))
+
+
+if __name__ == "__main__":
+    _main()
