@@ -29,7 +29,7 @@ class MemoryTree:
     def id(self) -> str:
         return _digest(repr(sorted((path, self._bytes(path)) for path in self.content)).encode())
 
-    def files(self) -> Iterator[Entry]:
+    def files(self, within: str = ".") -> Iterator[Entry]:
         self.reads.append("the listing")
         return (Entry(path, "100644", _digest(self._bytes(path)), len(self._bytes(path))) for path in sorted(self.content))
 

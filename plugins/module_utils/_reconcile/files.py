@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
@@ -55,6 +55,10 @@ class Files:
     def get(self, path: str) -> Optional[File]:
         return self._table(path).get(path)
 
+    def knows(self, path: str) -> bool:
+        """Whether there is such a file; a text that only happens to look like a path is never refused."""
+        return path in self._table(path, asked=False)
+
     def has_folder(self, path: str) -> bool:
         if self.inside(path):
             return any(True for _file in self.under(path))
@@ -88,18 +92,17 @@ class Files:
             content.update(self._root.read_many(others))
         return content
 
-    def _table(self, path: str) -> Dict[str, File]:
+    def _table(self, path: str, asked: bool = True) -> Dict[str, File]:
         if self.inside(path) or self._root is None:
             if self._own is None:
-                self._own = _listed(self._tree, self.path)
+                self._own = _listed(self._tree.files(), self.path)
             return self._own
+        # A link or a submodule that is refused matters only where something is asked for.
+        entries = self._root.files(within=path if asked else self.path)
         if self._all is None:
-            self._all = _listed(self._root, ".")
+            self._all = _listed(entries, ".")
         return self._all
 
 
-def _listed(tree: Any, base: str) -> Dict[str, File]:
-    return {
-        file.path: file
-        for file in (File(join(base, entry.path), entry.oid, entry.size) for entry in tree.files())
-    }
+def _listed(entries: Iterable[Any], base: str) -> Dict[str, File]:
+    return {file.path: file for file in (File(join(base, entry.path), entry.oid, entry.size) for entry in entries)}

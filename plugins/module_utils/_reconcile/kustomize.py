@@ -26,6 +26,8 @@ FILES = ("crds", "configurations", "patchesStrategicMerge")
 HELM = ("helmCharts", "helmChartInflationGenerator", "helmGlobals")
 # Fields anywhere below that name files which kustomize loads; a URL there would be fetched.
 PATH_FIELDS = frozenset(("path", "paths", "files", "file", "env", "envs", "valuesFile", "additionalValuesFiles"))
+# Below these a `path` is a field of an object ("metadata/labels"), not a file.
+FIELD_SPECS = ("fieldSpecs", "fields")
 
 # What kustomize takes for a Git repository or a URL (api/internal/git/repospec.go), and a little more: a scheme, a
 # user, a query, the scp form, a forwarded getter, a well-known host without a scheme.
@@ -182,22 +184,17 @@ def _paths_below(files: Files, value: Any, folder: str, where: str) -> Iterator[
     if not isinstance(value, dict):
         return
     for key, child in value.items():
+        if key in FIELD_SPECS:
+            continue
         entries = child if isinstance(child, list) else [child]
         if key in PATH_FIELDS and all(isinstance(entry, str) for entry in entries):
             for entry in entries:
-                if key in ("path", "paths") and (_is_field_path(entry, value) or entry.startswith("/")):
-                    continue
                 if key == "paths" and _inline(entry) is not None:
                     continue
                 # configMapGenerator: files may be "key=path"
                 yield _inside(files, entry.rpartition("=")[2] if key == "files" else entry, key, folder, where)
         else:
             yield from _paths_below(files, child, folder, where)
-
-
-def _is_field_path(entry: str, owner: Dict[str, Any]) -> bool:
-    """commonLabels-like fieldSpecs also have a `path`, a field of an object ("spec/template/metadata/labels")."""
-    return bool({"create", "group", "version", "kind"} & set(owner)) or "op" in owner
 
 
 def _inside(files: Files, entry: str, field: str, folder: str, where: str) -> str:
@@ -252,6 +249,6 @@ def _mentioned(files: Files, value: Any, folder: str) -> Set[str]:
         elif isinstance(item, str) and len(item) < 1024 and "\n" not in item:
             for text in {item, item.rpartition("=")[2]}:
                 target = join(folder, text) if text and not text.startswith("/") else ""
-                if target and not outside(target) and files.get(target):
+                if target and not outside(target) and files.knows(target):
                     found.add(target)
     return found

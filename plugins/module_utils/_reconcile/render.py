@@ -62,7 +62,7 @@ def render(tree: Any, options: RenderOptions, cache_folder: str, key_extra: str 
     """
     cache = _Cache(cache_folder, _key(tree, options, key_extra))
     entry = cache.load()
-    if entry is not None and _still_holds(entry, options, root):
+    if entry is not None and _still_holds(entry, options, tree, root):
         documents = [Document(body, file, line) for file, line, body in entry["documents"]]
         return Rendered(documents, entry["renderer"], True, tuple(entry["notes"]))
 
@@ -79,7 +79,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str,
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import wrong_with
 
-    path = os.path.normpath(tree.path or ".")
+    path = _path_of(tree)
     files = Files(tree, path, root)
     name = options.renderer if options.renderer != "auto" else directory.kind_of_folder(files, path)
     if name not in RENDERERS:
@@ -111,6 +111,10 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str,
     }
 
 
+def _path_of(tree: Any) -> str:
+    return os.path.normpath(tree.path or ".")
+
+
 def _raise(failures: List[Failure], path: str) -> None:
     if len(failures) == 1:
         raise failures[0]
@@ -127,7 +131,7 @@ def _place(failure: Failure) -> Tuple[str, int]:
     return (file, int(line)) if line.isdigit() else (failure.where, 0)
 
 
-def _still_holds(entry: Dict[str, Any], options: RenderOptions, root: Optional[Any]) -> bool:
+def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root: Optional[Any]) -> bool:
     """Whether what a cached render read outside of the tree is the same: the binary, and files of other folders."""
     if entry["renderer"] != "directory":
         from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import helm, kustomize
@@ -139,7 +143,7 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, root: Optional[A
         return not reads or root is not None
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
 
-    files = Files(root, ".")
+    files = Files(tree, _path_of(tree), root)
     try:
         return all(file is not None and file.oid == oid for file, oid in ((files.get(path), oid) for path, oid in reads.items()))
     except Failure:
