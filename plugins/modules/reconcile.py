@@ -341,6 +341,8 @@ def main():
         report = reconcile(Source.of(module.params), Cluster.of(module.params), options, module.debug)
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
+    for note in report.notes:
+        module.warn(note)
     module.exit_json(**report.result(diff))
 
 

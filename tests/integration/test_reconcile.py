@@ -478,6 +478,16 @@ def test_check_mode_writes_nothing_and_diff_shows_only_the_fields_of_the_intent(
     assert "status" not in diff["after"] and "uid" not in diff["after"] and "imagePullPolicy" not in diff["after"]
 
 
+def test_the_planned_diff_of_what_a_colleague_added_is_the_real_one(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("label", "configmap", "a", "-n", namespace, "added=by-hand")
+    planned, done = run(check_mode=True, diff=True), run(diff=True)
+    assert planned["diff"] == done["diff"]
+    assert "added: by-hand" in done["diff"][0]["before"] and "added" not in done["diff"][0]["after"]
+
+
 def test_a_secret_is_masked_in_the_diff_and_never_in_the_result(cluster, run, git_repo, namespace):
     git_repo.write("s.yaml", manifest("Secret", "s", more="stringData: {password: hunter2, user: astrid}\n"))
     git_repo.commit()

@@ -42,7 +42,7 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
             rendered = source.render(commit)
         discovery.result()
     report = Report(commit.id, commit.signer, seconds=clock.seconds, check_mode=options.check_mode,
-                    rendered=rendered.renderer, cached=rendered.cached)
+                    rendered=rendered.renderer, cached=rendered.cached, notes=rendered.notes)
     for _attempt in range(PLANS):
         try:
             return _enforce(rendered, report, cluster, options, progress, clock, source.digest)

@@ -176,7 +176,7 @@ class _Planner:
     def _ask(self, pool: ThreadPoolExecutor) -> None:
         """Dry runs: of what could not be proved, and in check mode of everything that would be written."""
         undecided = [change for change in self.result.changes if change.operation == "referee"
-                     or self.options.check_mode and change.writes and not change.unverified]
+                     or self.options.check_mode and (change.writes or change.patch) and not change.unverified]
         made = {change.ref.name for change in self.result.changes
                 if change.ref.kind == "Namespace" and not change.ref.group and change.operation == "created"}
         for change in undecided:
@@ -191,6 +191,9 @@ class _Planner:
     def _dry_run(self, change: Change) -> Optional[Failure]:
         before = change.before
         try:
+            if change.patch and not change.writes and change.operation == "configured":
+                change.after = self.cluster.patch(change.resource, change.ref.namespace, change.ref.name, change.patch, dry_run=True)
+                return None
             after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
         except Failure as error:
             if getattr(error, "immutable", False) and may_replace(change, self.options):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
@@ -29,6 +29,7 @@ class Report:
     check_mode: bool = False
     rendered: str = ""
     cached: bool = False
+    notes: Tuple[str, ...] = ()  # what a person should know though it is no error
 
     def result(self, diff: bool = False) -> Body:
         """The module's result: JSON types only."""
