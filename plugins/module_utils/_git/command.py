@@ -29,6 +29,8 @@ class Command:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.environment = source.environment()
+        # Without credentials: neither ours nor those that a proxy's URL may hold.
+        self.environment_for_reading = {name: value for name, value in self.environment.items() if name.startswith(("GIT_", "LC_")) or name == "PATH"}
 
     def __call__(self, folder: Optional[str], *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
         # Without a mirror GIT_DIR names none: Git must not find a repository in whatever folder the caller stands in.

@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FU
 from ansible_collections.nordic.gitops.plugins.module_utils._git.cache import Cache
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit, parse_commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACKS
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACK_BYTES, MAX_PACKS
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import NO_REPOSITORY, Meaning, meaning, words
 from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Damaged, Entry, Found, Objects
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import OLDEST_GIT, Source
@@ -262,10 +262,30 @@ class Mirror:
                 depth = ["--depth=2147483647"]  # Git's own number for all of it
         elif there("shallow") or not (there("refs/commits") or there("refs/history")):
             depth = ["--depth=1"]
+        self._remove_unfinished(folder)
         try:
             self._network(folder, *arguments, *depth, "--", self.source.url, *refspecs)
         except NoShallow:  # a server that speaks the dumb http protocol
             self._network(folder, *arguments, "--", self.source.url, *refspecs)
+        except (Failure, Damaged):
+            # The one that Git started for the pack dies at the limit without a word, and Git guesses at the reason.
+            if self._remove_unfinished(folder) >= MAX_PACK_BYTES:
+                raise Refused(f"the repository sent more than {MAX_PACK_BYTES:,} bytes", self.source.url, "Split it, or keep large files elsewhere.") from None
+            raise
+
+    @staticmethod
+    def _remove_unfinished(folder: str) -> int:
+        """Take away what an interrupted fetch left behind, and say how large the largest of it was."""
+        import glob
+
+        largest = 0
+        for path in glob.glob(os.path.join(glob.escape(folder), "objects", "pack", "tmp_*")):
+            try:
+                largest = max(largest, os.stat(path).st_size)
+                os.unlink(path)
+            except OSError:
+                pass  # its maker lives on after the one who started it, and was quicker
+        return largest
 
     def _worn(self) -> bool:
         try:
@@ -331,23 +351,24 @@ class Mirror:
             raise Refused("this path leads out of the repository through a symbolic link", inside, "Put a copy of the file in its place.")
         if found.kind == "loop":
             raise Refused("this symbolic link leads back to itself", inside)
-        if found.kind in ("commit", "submodule"):
-            raise Refused("this is a submodule, and submodules are not followed", inside, "Copy its files into the repository.")
         if found.kind == "dangling":
             raise Failure("this symbolic link leads to nothing", inside, "Correct or remove it.")
-        raise Failure("there is no such file or folder", inside, self._nearby(commit, inside), commit=commit.id)
+        raise self._missing(commit, inside)
 
-    def _nearby(self, commit: Commit, path: str) -> str:
+    def _missing(self, commit: Commit, path: str) -> Failure:
         """What there is instead: names like it in the nearest folder that exists."""
         parts = path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
-            folder = "/".join(parts[:depth])
+            folder, asked = "/".join(parts[:depth]), "/".join(parts[: depth + 1])
             (found,) = self.follow(commit, commit.tree, [folder])
-            if found.kind == "tree":
-                entries = self.listing(commit, found.oid, recurse=False)
-                names = [one_line(f"{folder}/{entry.path}" if folder else entry.path, 100) for entry in entries]
-                return did_you_mean("/".join(parts[: depth + 1]), names, f"{folder or 'The root'} has")
-        return ""
+            if found.kind != "tree":
+                continue
+            entries = {f"{folder}/{entry.path}" if folder else entry.path: entry for entry in self.listing(commit, found.oid, recurse=False)}
+            if asked in entries and entries[asked].mode == "160000":
+                return Refused("this is a submodule, and submodules are not followed", asked, "Copy its files into the repository.")
+            names = [one_line(name, 100) for name in entries]
+            return Failure("there is no such file or folder", path, did_you_mean(asked, names, f"{folder or 'The root'} has"), commit=commit.id)
+        return Failure("there is no such file or folder", path, commit=commit.id)
 
     def follow(self, commit: Commit, tree: str, paths: Sequence[str]) -> List[Found]:
         return self._read(commit, lambda objects: objects.follow(tree, paths))

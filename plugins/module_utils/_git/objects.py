@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from typing import Any, Dict, List, NamedTuple, Sequence
 
@@ -15,7 +14,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FU
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_FILES, MAX_OUTPUT_BYTES
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
-from ansible_collections.nordic.gitops.plugins.module_utils._git.source import SETTINGS, as_variables
 
 
 class Entry(NamedTuple):
@@ -87,8 +85,7 @@ class Objects:
             raise Damaged(f"the tree {tree} is missing")
 
     def listing(self, tree: str, recurse: bool) -> List[Entry]:
-        arguments = ["git", "ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recurse else []), tree]
-        process = self._gitpython().execute(arguments, as_process=True, env=self._for_reading())
+        process = self._start("ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recurse else []), tree)
         try:
             out = process.stdout.read(MAX_OUTPUT_BYTES + 1)
         finally:
@@ -111,9 +108,7 @@ class Objects:
 
     def content(self, oid: str, size: int, where: str) -> bytes:
         if self._reader is None:
-            self._reader = self._gitpython().execute(
-                ["git", "cat-file", "--batch"], as_process=True, istream=subprocess.PIPE, env=self._for_reading()
-            )
+            self._reader = self._start("cat-file", "--batch", istream=subprocess.PIPE)
         try:
             self._reader.stdin.write(oid.encode() + b"\n")
             self._reader.stdin.flush()
@@ -129,32 +124,16 @@ class Objects:
             raise Damaged(f"the object {oid} of {where} is damaged")
         return bytes(content)
 
-    def _gitpython(self) -> Any:
+    def _start(self, *arguments: str, **options: Any) -> Any:
+        """A process of GitPython's. It hands the caller's whole environment on, and a GIT_DIR in there would lead to other objects;
+        reading needs nothing of it, and no secret either, so env takes all of it away."""
         try:
             import git
         except ImportError as error:
             raise Failure(f"the Python package GitPython can't be imported: {error}", "GitPython", "Install it where this runs: pip install GitPython.") from None
-        return git.Git(self.folder)
-
-    def _for_reading(self) -> Dict[str, str]:
-        """GitPython adds these to the caller's environment; those that would lead it to other objects are overruled here."""
-        nothing = dict.fromkeys(
-            (name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_PYTHON_")), ""
-        )
-        local = {
-            "GIT_DIR": self.folder,
-            "GIT_COMMON_DIR": self.folder,
-            "GIT_OBJECT_DIRECTORY": os.path.join(self.folder, "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
-            "GIT_ALLOW_PROTOCOL": "none",
-            "GIT_NO_LAZY_FETCH": "1",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-        }
-        for name in ("GIT_EXEC_PATH", "GIT_TRACE"):
-            nothing.pop(name, None)
-        return {**nothing, **as_variables(SETTINGS), **local}
+        variables = {**self._git.environment_for_reading, "GIT_DIR": self.folder}
+        command = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), "git", *arguments]
+        return git.Git(self.folder).execute(command, as_process=True, **options)
 
 
 def object_id(content: bytes, digits: int) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
     one_line,
     without_credentials,
 )
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import parse_commit
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import MEANINGS, meaning, words
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -230,6 +231,14 @@ def test_the_environment_of_the_caller_does_not_reach_git(monkeypatch):
     for name in ("GIT_DIR", "GIT_SSH", "GIT_PROXY_COMMAND", "GIT_CONFIG_PARAMETERS", "GIT_TRACE_CURL", "GIT_SSL_NO_VERIFY", "GIT_EXEC_PATH", "SSH_ASKPASS", "DISPLAY", "LC_MESSAGES", "LD_PRELOAD"):
         monkeypatch.setenv(name, "/tmp/evil")
     assert "/tmp/evil" not in source().environment().values()
+
+
+def test_what_reads_the_mirror_knows_no_secret(monkeypatch):
+    """Its variables stand in the arguments of env, where ps shows them."""
+    monkeypatch.setenv("https_proxy", "http://me:proxy-secret@proxy.example.com")
+    command = Command(source(git_username="deploy", git_password="open-sesame"))
+    assert "proxy-secret" in command.environment["https_proxy"]
+    assert not [value for value in command.environment_for_reading.values() if "proxy-secret" in value or "open-sesame" in value]
 
 
 def test_ssh_never_asks_and_never_trusts_a_stranger(tmp_path):

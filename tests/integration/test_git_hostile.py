@@ -1,0 +1,442 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hostile repository, URL, revision or environment runs nothing, leads nowhere and fills nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._git import command as command_module
+from ansible_collections.nordic.gitops.plugins.module_utils._git import mirror as mirror_module
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_FILE_BYTES
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """A file that must never appear; whoever manages to run something makes it."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists(), "something was executed"
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    opened = []
+
+    def open_mirror(repository, **options):
+        opened.append(Mirror(Source.of({"repository": getattr(repository, "url", repository), "git_cache": str(tmp_path / "cache"), **options})))
+        return opened[-1]
+
+    yield open_mirror
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def repo(git_repo):
+    git_repo.write("apps/web.yaml", "kind: Web\n")
+    git_repo.write("base/base.yaml", "kind: Base\n")
+    git_repo.commit()
+    return git_repo
+
+
+def tree_of(mirror, repository, path="."):
+    one = mirror(repository)
+    return one.tree(one.resolve(), path)
+
+
+def link(repo, path, target):
+    (repo.path / path).parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(target, repo.path / path)
+
+
+def raw_tree(repo, entries):
+    """A tree object as nobody's git add would write it: (mode, name, object id)."""
+    raw = b"".join(mode.encode() + b" " + (name if isinstance(name, bytes) else name.encode()) + b"\0" + bytes.fromhex(oid) for mode, name, oid in entries)
+    done = subprocess.run(["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"], cwd=repo.path, input=raw, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def commit_tree(repo, tree):
+    repo.git("update-ref", "refs/heads/main", repo.git("commit-tree", tree, "-m", "by hand"))
+
+
+def blob(repo, content="kind: Evil\n"):
+    return repo.git("hash-object", "-w", "--stdin", input=content)
+
+
+# ---- URLs and revisions
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["ext::sh -c 'touch {canary}'", "ext::touch% {canary}", "--upload-pack=touch {canary}", "-u touch {canary}", "ssh://-oProxyCommand=touch%20{canary}/x", "-oProxyCommand=touch {canary}:x",
+     "git@-oProxyCommand=touch${{IFS}}{canary}:x", "file:///$(touch {canary})", "/$(touch {canary})", "/`touch {canary}`", "/x;touch {canary}", "ssh://h;touch${{IFS}}{canary}/x", "ssh://127.0.0.1:1/;touch {canary}",
+     "fd::0", "file::{canary}", "http::ext::touch"],
+)
+def test_a_url_runs_nothing(mirror, canary, template):
+    with pytest.raises(Failure):
+        mirror(template.format(canary=canary), git_timeout=5).resolve()
+
+
+@pytest.mark.parametrize("template", ["--upload-pack=touch {canary}", "-c", "--output={canary}", "HEAD --exec=touch {canary}", "$(touch {canary})", "`touch {canary}`", "--help", "-", "--", "main^{{/x}}", "@{{-1}}", ":/x", "..", "main:apps"])
+def test_a_revision_runs_nothing(repo, mirror, canary, template):
+    with pytest.raises(Failure):
+        mirror(repo).resolve(template.format(canary=canary))
+
+
+@pytest.mark.parametrize("name", ["--upload-pack=touch canary", "-x", "$(touch canary)", "a;touch canary", "%s%n", "'", '"', "&&touch canary"])
+def test_a_ref_that_the_server_has_runs_nothing(repo, mirror, canary, name):
+    name = name.replace("canary", "${IFS}" + str(canary).replace("/", "\u2215")).replace(" ", "")
+    repo.git("update-ref", "--", f"refs/heads/{name}", "HEAD")
+    one = mirror(repo)
+    assert one.resolve(f"refs/heads/{name}").id == repo.head() == one.resolve(repo.head()[:8]).id
+
+
+@pytest.mark.parametrize("make", ["file", "folder", "bundle", "gitfile"])
+def test_a_path_that_is_no_repository_is_not_read(repo, mirror, tmp_path, make):
+    path = tmp_path / "odd"
+    if make == "file":
+        path.write_text("root:x:0:0\n")
+    elif make == "folder":
+        path.mkdir()
+    elif make == "bundle":
+        repo.git("bundle", "create", str(path), "main")
+    else:
+        path.mkdir()
+        (path / ".git").write_text("gitdir: /etc\n")
+    with pytest.raises(Failure, match="there is no Git repository at this path") as failure:
+        mirror(str(path)).resolve()
+    assert "root:x" not in str(failure.value) + str(failure.value.details)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user; the message itself is tested in the unit tests")
+def test_a_repository_of_another_user_is_said_to_be(repo, mirror):
+    for folder, _folders, files in os.walk(repo.path):
+        for name in ["", *files]:
+            os.chown(os.path.join(folder, name), 12345, 12345, follow_symlinks=False)
+    with pytest.raises(Failure, match="belongs to another user.* Run as its owner, hand the folder over with chown, or read it over ssh or https"):
+        mirror(repo).resolve()
+
+
+# ---- what runs by itself elsewhere
+
+
+def evil_script(canary):
+    return f"#!/bin/sh\ntouch '{canary}'\ncat 2>/dev/null\n"
+
+
+def test_no_hook_and_no_filter_of_the_repository_runs(repo, mirror, canary, tmp_path):
+    for name in ("post-checkout", "pre-receive", "post-update", "reference-transaction", "post-upload-pack", "pre-auto-gc", "fsmonitor-watchman", "push-to-checkout"):
+        hook = repo.path / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(evil_script(canary))
+        hook.chmod(0o755)
+    command = f"touch {canary}; cat"
+    repo.write(".gitattributes", "* filter=evil diff=evil merge=evil\n")
+    repo.write(".lfsconfig", f"[lfs]\n\turl = ssh://-oProxyCommand=touch%20{canary}/x\n")
+    repo.git("commit", "--quiet", "--all", "--message", "x") if repo.git("diff", "--name-only") else None
+    repo.commit()
+    for setting in ("uploadpack.packObjectsHook", "core.fsmonitor", "core.sshCommand", "filter.evil.smudge", "filter.evil.clean", "core.gitProxy", "diff.evil.textconv", "gpg.program", "credential.helper"):
+        repo.git("config", setting, command if setting != "credential.helper" else f"!touch {canary}")
+    canary.unlink(missing_ok=True)
+    tree = tree_of(mirror, repo)
+    for entry in tree.files():
+        tree.read(entry.path)
+    tree.export(str(tmp_path / "out"))
+
+
+def test_the_configuration_of_the_user_and_the_system_does_not_count(repo, git_daemon, mirror, canary, tmp_path, monkeypatch):
+    home, template = tmp_path / "home", tmp_path / "template"
+    (template / "hooks").mkdir(parents=True)
+    for name in ("reference-transaction", "post-checkout", "fsmonitor-watchman"):
+        (template / "hooks" / name).write_text(evil_script(canary))
+        (template / "hooks" / name).chmod(0o755)
+    home.mkdir()
+    (home / ".gitconfig").write_text(
+        f'[init]\n\ttemplateDir = {template}\n[core]\n\thooksPath = {template}/hooks\n\tgitProxy = {template}/hooks/post-checkout\n\tfsmonitor = {template}/hooks/fsmonitor-watchman\n'
+        f'[url "ext::touch {canary} "]\n\tinsteadOf = git://\n\tinsteadOf = file://\n[protocol]\n\tallow = always\n[protocol "ext"]\n\tallow = always\n[alias]\n\tfetch = "!touch {canary}"\n'
+    )
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    for server in (repo, git_daemon):
+        assert tree_of(mirror, server, "apps").read("web.yaml") == b"kind: Web\n"
+
+
+def test_the_variables_and_the_folder_of_the_caller_do_not_count(repo, mirror, canary, tmp_path, monkeypatch):
+    from lab.repository import Repository
+
+    other = Repository(tmp_path / "other")
+    other.write("apps/web.yaml", "kind: Other\n")
+    other.commit()
+    script = tmp_path / "evil"
+    script.write_text(evil_script(canary))
+    script.chmod(0o755)
+    values = {
+        "GIT_DIR": other.path / ".git", "GIT_WORK_TREE": other.path, "GIT_COMMON_DIR": other.path / ".git", "GIT_OBJECT_DIRECTORY": other.path / ".git" / "objects",
+        "GIT_INDEX_FILE": other.path / ".git" / "index", "GIT_ALTERNATE_OBJECT_DIRECTORIES": other.path, "GIT_NAMESPACE": "evil", "GIT_QUARANTINE_PATH": other.path,
+        "GIT_CONFIG_PARAMETERS": f"'core.sshCommand'='{script}' 'protocol.ext.allow'='always' 'core.fsmonitor'='{script}'", "GIT_CONFIG": other.path / ".git" / "config",
+        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "alias.fetch", "GIT_CONFIG_VALUE_0": f"!{script}", "GIT_SSH": script, "GIT_SSH_COMMAND": script, "GIT_ASKPASS": script,
+        "SSH_ASKPASS": script, "GIT_PROXY_COMMAND": script, "GIT_EXTERNAL_DIFF": script, "GIT_PAGER": script, "GIT_EDITOR": script, "GIT_ALLOW_PROTOCOL": "ext",
+        "GIT_SHALLOW_FILE": other.path / "x", "GIT_REPLACE_REF_BASE": "refs/heads", "GIT_GRAFT_FILE": script, "GIT_DEFAULT_HASH": "sha256", "GIT_CEILING_DIRECTORIES": "/",
+        "GIT_LITERAL_PATHSPECS": "1", "GIT_PREFIX": "apps/", "GIT_TEMPLATE_DIR": other.path, "LC_ALL": "sv_SE.UTF-8", "LANGUAGE": "sv",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(other.path)
+    tree = tree_of(mirror, repo, "apps")
+    assert [entry.path for entry in tree.files()] == ["web.yaml"]
+    assert tree.read("web.yaml") == b"kind: Web\n"
+    with pytest.raises(Failure, match="there is no branch, tag or commit nope"):
+        mirror(repo).resolve("nope")
+
+
+# ---- links and paths that lead out
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../../../../etc/passwd", "../..", "/", "../apps/../../x", "/proc/self/environ"])
+def test_a_link_out_of_the_repository_is_refused(repo, mirror, tmp_path, target):
+    link(repo, "apps/out.yaml", target)
+    repo.commit()
+    tree = tree_of(mirror, repo)
+    with pytest.raises(Refused, match="apps/out.yaml: this symbolic link leads out of the repository"):
+        tree.files()
+    with pytest.raises(Refused, match="leads out of the repository"):
+        tree.read("apps/out.yaml")
+    with pytest.raises(Refused, match="leads out of the repository"):
+        tree.read("apps/out.yaml/passwd")
+    with pytest.raises(Refused, match="leads out of the repository"):
+        tree.export(str(tmp_path / "out"))
+    one = mirror(repo)
+    with pytest.raises(Refused, match="leads out of the repository"):
+        one.read(one.resolve(), "apps/out.yaml")
+    # What is beside it can be read all the same.
+    assert tree.read("apps/web.yaml") == b"kind: Web\n"
+
+
+def test_a_link_out_of_the_folder_asked_for_is_refused(repo, mirror):
+    link(repo, "apps/base.yaml", "../base/base.yaml")
+    repo.commit()
+    # The id of a folder stands for its content; with a link out of it, it would not.
+    with pytest.raises(Refused, match="apps/base.yaml: this symbolic link leads out of apps"):
+        tree_of(mirror, repo, "apps").files()
+    assert tree_of(mirror, repo).read("apps/base.yaml") == b"kind: Base\n"
+
+
+def test_links_inside_are_followed_and_never_written(repo, mirror, tmp_path):
+    link(repo, "apps/same.yaml", "web.yaml")
+    link(repo, "apps/base.yaml", "../base/base.yaml")
+    link(repo, "all", "apps")
+    link(repo, "again.yaml", "apps/same.yaml")
+    repo.git("rm", "--quiet", "--cached", "-r", "--ignore-unmatch", "all")
+    os.unlink(repo.path / "all")
+    link(repo, "more", "base")
+    repo.commit()
+    tree = tree_of(mirror, repo)
+    contents = dict(tree.read_many([entry.path for entry in tree.files()]))
+    assert contents == {
+        "again.yaml": b"kind: Web\n", "apps/base.yaml": b"kind: Base\n", "apps/same.yaml": b"kind: Web\n", "apps/web.yaml": b"kind: Web\n",
+        "base/base.yaml": b"kind: Base\n", "more/base.yaml": b"kind: Base\n",
+    }
+    out = tmp_path / "out"
+    tree.export(str(out))
+    written = {str(path.relative_to(out)): path for path in out.rglob("*")}
+    assert {name: path.read_bytes() for name, path in written.items() if path.is_file()} == contents
+    for path in written.values():
+        mode = path.lstat().st_mode
+        assert (stat.S_ISREG(mode) and mode & 0o777 == 0o600) or (stat.S_ISDIR(mode) and mode & 0o777 == 0o700)
+
+
+def test_a_path_through_a_link_is_found_inside_and_refused_outside(repo, mirror):
+    link(repo, "current", "apps")
+    link(repo, "outside", "/etc")
+    repo.commit()
+    one = mirror(repo)
+    commit = one.resolve()
+    assert one.read(commit, "current/web.yaml") == b"kind: Web\n"
+    assert one.tree(commit, "current").read("web.yaml") == b"kind: Web\n"
+    for path in ("outside", "outside/passwd"):
+        with pytest.raises(Refused, match="leads out of the repository through a symbolic link"):
+            one.tree(commit, path)
+
+
+@pytest.mark.parametrize(("links", "message"), [
+    ({"a": "a"}, "leads back to itself"), ({"a": "b", "b": "a"}, "leads back to itself"), ({"a": "nowhere"}, "leads to nothing"), ({"a": "apps/web.yaml/x"}, "leads to nothing"),
+    ({"apps/up": ".."}, "leads to a folder with links"), ({"apps/here": "."}, "leads to nothing"), ({"a/b": "../c", "c/d": "../a"}, "leads to a folder with links"),
+])
+def test_a_link_that_never_ends_or_leads_to_nothing_is_said_to(repo, mirror, links, message):
+    for path, target in links.items():
+        link(repo, path, target)
+    repo.commit()
+    with pytest.raises(Failure, match=message):
+        tree_of(mirror, repo).files()
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".git", ".GIT", "/etc", "", b"a\nb", b"\x1b[2J", b"\xff\xfe.yaml", b"a\xe2\x80\xa8b"])
+def test_a_name_that_no_file_may_have_is_refused(repo, mirror, tmp_path, name):
+    commit_tree(repo, raw_tree(repo, [("100644", name, blob(repo))]))
+    for act in (lambda: tree_of(mirror, repo).files(), lambda: tree_of(mirror, repo).export(str(tmp_path / "out"))):
+        with pytest.raises(Failure) as refusal:
+            act()
+        assert "\x1b" not in str(refusal.value) and "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", ["..", ".git", "/etc"])
+def test_a_folder_that_no_file_may_be_in_is_refused(repo, mirror, tmp_path, name):
+    inner = raw_tree(repo, [("100644", "x.yaml", blob(repo))])
+    commit_tree(repo, raw_tree(repo, [("40000", name, inner)]))
+    with pytest.raises(Failure):
+        tree_of(mirror, repo).export(str(tmp_path / "deep" / "out"))
+    assert not list(tmp_path.rglob("x.yaml"))
+
+
+def test_a_tree_with_the_same_name_twice_is_refused(repo, mirror):
+    commit_tree(repo, raw_tree(repo, [("100644", "a.yaml", blob(repo, "one")), ("100644", "a.yaml", blob(repo, "two"))]))
+    with pytest.raises(Refused, match="a.yaml: the tree names this file twice"):
+        tree_of(mirror, repo).files()
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_not_exported(repo, mirror, tmp_path):
+    inner = raw_tree(repo, [("100644", "x.yaml", blob(repo))])
+    commit_tree(repo, raw_tree(repo, [("100644", "a", blob(repo)), ("40000", "a", inner)]))
+    with pytest.raises(Failure):
+        tree_of(mirror, repo).export(str(tmp_path / "out"))
+
+
+def test_an_export_goes_into_an_empty_folder_only(repo, mirror, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "apps").symlink_to(tmp_path)
+    with pytest.raises(Failure, match="isn't empty"):
+        tree_of(mirror, repo).export(str(out))
+    assert not (tmp_path / "web.yaml").exists()
+
+
+# ---- submodules
+
+
+def add_submodule(repo, path, url):
+    repo.write(".gitmodules", f'[submodule "x"]\n\tpath = {path}\n\turl = {url}\n\tupdate = !touch canary\n')
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{repo.head()},{path}")
+    repo.git("add", ".gitmodules")
+    repo.git("commit", "--quiet", "--message", "submodule")
+
+
+def test_a_submodule_is_refused_and_never_fetched(repo, mirror, canary, tmp_path):
+    add_submodule(repo, "apps/vendor", f"ext::touch {canary}")
+    one = mirror(repo)
+    commit = one.resolve()
+    for path in (".", "apps"):
+        tree = one.tree(commit, path)
+        for act in (tree.files, lambda tree=tree: tree.export(str(tmp_path / "out"))):
+            with pytest.raises(Refused, match="apps/vendor: this is a submodule, and submodules are not followed. Copy its files"):
+                act()
+    with pytest.raises(Refused, match="this is a submodule"):
+        one.tree(commit, "apps/vendor")
+    with pytest.raises(Failure):
+        one.tree(commit, "apps/vendor/deeper")
+    assert one.read(commit, "apps/web.yaml") == b"kind: Web\n"
+
+
+def test_a_submodule_or_link_elsewhere_is_left_out_of_an_export(repo, mirror, tmp_path):
+    link(repo, "docs/out", "/etc/passwd")
+    repo.commit()
+    add_submodule(repo, "docs/theme", "https://git.example.com/theme")
+    tree = tree_of(mirror, repo)
+    tree.export(str(tmp_path / "out"), within="apps")
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()) == [".gitmodules", "apps/web.yaml", "base/base.yaml"]
+    with pytest.raises(Refused):
+        tree.export(str(tmp_path / "other"), within="docs")
+
+
+# ---- sizes
+
+
+READ_BIG = """
+import resource, sys
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, Source
+mirror = Mirror(Source.of({"repository": sys.argv[1], "git_cache": sys.argv[2]}))
+commit = mirror.resolve()
+tree = mirror.tree(commit)
+for act in (lambda: tree.read("apps/big.yaml"), lambda: mirror.read(commit, "apps/big.yaml"), lambda: tree.export(sys.argv[3])):
+    try:
+        act()
+    except Refused as refusal:
+        print(refusal)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_file_of_100_mb_is_refused_before_it_is_read(repo, mirror, tmp_path):
+    with open(repo.path / "apps" / "big.yaml", "wb") as file:
+        for _number in range(100):
+            file.write(b"kind: Big\n" * 100_000)
+    repo.commit()
+    assert [entry.size for entry in tree_of(mirror, repo).files()] == [100_000_000, 10, 11]
+    done = subprocess.run([sys.executable, "-c", READ_BIG, repo.url, str(tmp_path / "cache"), str(tmp_path / "out")], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    *refusals, peak = done.stdout.splitlines()
+    assert refusals == [f"apps/big.yaml: the file has 100,000,000 bytes, more than the {MAX_FILE_BYTES:,} that a file of manifests may have. Split it, or keep it out of this folder."] * 3
+    assert int(peak) < 80_000, "KiB: the file itself was in memory"
+
+
+def test_a_tree_that_unfolds_for_ever_is_refused_in_time(repo, mirror):
+    """Ten folders in each of ten folders, twelve deep: a million million files in a few hundred bytes."""
+    inner = raw_tree(repo, [("100644", f"{number}.yaml", blob(repo)) for number in range(10)])
+    for _depth in range(12):
+        inner = raw_tree(repo, [("40000", f"{number}", inner) for number in range(10)])
+    commit_tree(repo, inner)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    with pytest.raises(Refused, match="the tree has more than 100,000 files"):
+        tree_of(mirror, repo).files()
+    assert time.monotonic() - start < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+def test_a_repository_that_would_fill_the_disk_is_refused(repo, mirror, monkeypatch, tmp_path):
+    repo.write("noise", os.urandom(3_000_000))
+    repo.commit()
+    for module in (command_module, mirror_module):
+        monkeypatch.setattr(module, "MAX_PACK_BYTES", 1_000_000)
+    with pytest.raises(Refused, match="the repository sent more than 1,000,000 bytes. Split it"):
+        mirror(repo).resolve()
+    assert not list((tmp_path / "cache").rglob("tmp_*"))
+
+
+def test_an_answer_without_end_is_refused(repo, mirror, monkeypatch):
+    for number in range(50):
+        repo.tag(f"tag-{number}")
+    monkeypatch.setattr(command_module, "MAX_OUTPUT_BYTES", 1000)
+    with pytest.raises(Refused, match="Git's answer is longer than"):
+        mirror(repo).resolve("nope")
+
+
+def test_a_commit_message_can_not_play_with_the_terminal(repo, mirror):
+    repo.write("x", "y")
+    repo.git("add", "--all")
+    repo.git("commit", "--quiet", "--author", "Eve \x1b[31m <eve@example.com>", "--message", "\x1b]0;owned\x07 subject " + "x" * 5000)
+    commit = mirror(repo).resolve()
+    assert "\x1b" not in commit.subject + commit.author and "\x07" not in commit.subject and len(commit.subject) <= 200
+
+
+def test_what_a_server_says_is_shown_without_its_control_characters(mirror, repo, git_ssh, tmp_path):
+    banner = tmp_path / "message"
+    banner.write_text("#!/bin/sh\nprintf 'fatal: \\033[2J\\033]0;owned\\007 repository not found\\r\\n' >&2\nexit 128\n")
+    shutil.rmtree(repo.path / ".git")
+    (repo.path / ".git").mkdir()
+    with pytest.raises(Failure) as failure:
+        mirror(git_ssh, git_ssh_key=str(git_ssh.key), git_ssh_known_hosts=str(git_ssh.known_hosts)).resolve()
+    assert all(ord(sign) >= 32 for sign in str(failure.value) + str(failure.value.details["git"]))
