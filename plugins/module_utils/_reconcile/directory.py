@@ -17,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects i
 SUFFIXES = (".yaml", ".yml", ".json")
 # A file that carries this comment is no manifest: Argo CD's own marker.
 SKIP_MARKER = b"+argocd:skip-file-rendering"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def render_directory(files: Files, path: str, options: Any, failures: List[Failure]) -> List[Document]:
@@ -34,6 +35,9 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
     for name in chosen:
         data = content[name]
         if SKIP_MARKER in data:
+            continue
+        if data.startswith(LFS_POINTER):
+            failures.append(Failure("is a Git LFS pointer, not the file itself", name, "Commit the file without LFS."))
             continue
         parsed, problems = yaml_strict.parse(data, name)
         failures.extend(problems)

@@ -247,7 +247,7 @@ def _mentioned(files: Files, value: Any, folder: str) -> Set[str]:
         elif isinstance(item, list):
             todo.extend(item)
         elif isinstance(item, str) and len(item) < 1024 and "\n" not in item:
-            for text in {item, item.rpartition("=")[2]}:
+            for text in (item, item.rpartition("=")[2]):
                 target = join(folder, text) if text and not text.startswith("/") else ""
                 if target and not outside(target) and files.knows(target):
                     found.add(target)

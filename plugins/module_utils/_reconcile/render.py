@@ -152,7 +152,7 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root:
 
 def _key(tree: Any, options: RenderOptions, extra: str) -> str:
     chosen = {one.name: getattr(options, one.name) for one in fields(options) if one.name != "timeout"}
-    chosen["values"] = dict(options.values)
+    chosen["values"] = dict(options.values or {})
     try:
         text = json.dumps([FORMAT, tree.id, tree.path, chosen, extra], sort_keys=True)
     except (TypeError, ValueError) as error:

@@ -138,7 +138,7 @@ def _strings(body: Body, path: Tuple[str, ...], fields: Tuple[str, ...], kinds: 
             yield Wrong(where, f"is {type_of(mapping)}, must be a mapping")
             continue
         for key, value in mapping.items():
-            if type(value) is not str:
+            if not isinstance(value, str):
                 yield not_a_string(f"{where}[{key}]", value)
 
 
@@ -199,7 +199,7 @@ def _base64(body: Body, field: str) -> Iterator[Wrong]:
         yield Wrong(field, f"is {type_of(values)}, must be a mapping")
         return
     for key, value in values.items():
-        if type(value) is not str:
+        if not isinstance(value, str):
             yield not_a_string(f"{field}[{key}]", value)
         elif not _BASE64.match(value.replace("\n", "").replace("\r", "")):
             hint = "Encode it, or put the plain text under stringData." if field == "data" else "Encode it."
@@ -233,6 +233,9 @@ RULES: Tuple[Rule, ...] = (
 def wrong_with(document: Document) -> List[Failure]:
     """Everything the rules refuse in one document, each as a Failure of its own."""
     body = document.body
+    if body.get("apiVersion") is None and body.get("kind") is None:
+        return [Failure("holds no Kubernetes object: apiVersion and kind are missing", document.where,
+                        "If the file is no manifest, leave it out with `exclude`.")]
     return [
         Failure(
             f"{describe(body)}: {wrong.field + ' ' if wrong.field else ''}{wrong.what}", document.where, wrong.hint,

@@ -326,7 +326,7 @@ class _Frame:
 
     def __init__(self, value: Any, line: int, anchor: Optional[str], count: int) -> None:
         self.value = value
-        self.is_map = type(value) is dict
+        self.is_map = isinstance(value, dict)
         self.key: Any = _NO_KEY
         self.line = line
         self.lines: Dict[Any, int] = {}
@@ -413,9 +413,9 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
             if frame is not None and frame.is_map and frame.key is _NO_KEY:
                 frame.key = _begin_pair(frame, value, text, event, first_line, fail, twice)
                 continue
-            if type(value) is float or type(value) is int:
+            if isinstance(value, (float, int)) and not isinstance(value, bool):
                 value = json_value(value)
-                if type(value) is float and not math.isfinite(value):
+                if isinstance(value, float) and not math.isfinite(value):
                     raise fail(f"{text} is no JSON number", event, "Quote it if a string is meant.")
         elif kind is mapping_start or kind is sequence_start:
             count += 1
@@ -460,7 +460,7 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
             if frame is not None and frame.is_map and frame.key is _MERGE and not isinstance(original, dict):
                 raise fail("`<<` merges a mapping, or a list of mappings", event)
             value = json_value(_copy(original))
-            if type(value) is float and not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise fail(f"*{event.anchor} is no JSON number", event)
         elif kind is document_start:
             documents += 1
@@ -495,7 +495,7 @@ def _begin_pair(frame: _Frame, value: Any, text: Optional[str], event: Any, firs
         if frame.merged is not None:
             raise fail("`<<` twice in one mapping", event, "Merge a list of mappings: `<<: [*a, *b]`.")
         return _MERGE
-    key = value if type(value) is str else json_key(value)
+    key = value if isinstance(value, str) else json_key(value)
     if key is None:
         raise fail(f"`{text or value}` cannot be a key", event, "Quote it.")
     line = first_line + event.start_mark.line
@@ -529,11 +529,11 @@ def _tagged(tag: str, text: str, event: Any, fail: Any) -> Any:
     if tag == _STR:
         return text
     value = typed(text)
-    if tag == _FLT and type(value) is int:
+    if tag == _FLT and isinstance(value, int):
         return float(value)
     wanted = {_INT: int, _FLT: float, _BOOL: bool, _NULL: type(None)}[tag]
-    if type(value) is not wanted:
-        raise fail(f"`{text}` is no !!{tag[len(_YAML):]}", event)
+    if value.__class__ is not wanted:
+        raise fail(f"the value is no !!{tag[len(_YAML):]}", event)  # not shown: it may be a Secret's
     return value
 
 

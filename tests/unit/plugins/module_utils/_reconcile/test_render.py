@@ -121,6 +121,10 @@ def test_a_file_with_argo_cd_s_marker_is_left_out(rendered):
     assert names(rendered({"a.yaml": CONFIG % "a", "v.yaml": "# +argocd:skip-file-rendering\nreplicas: 2\n"})) == ["a"]
 
 
+def test_a_file_kept_elsewhere_by_git_lfs_is_named(failure):
+    assert "a.yaml: is a Git LFS pointer" in str(failure({"a.yaml": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"}))
+
+
 def test_a_folder_without_manifests_says_what_was_looked_for(failure):
     assert str(failure({"README.md": "x"}, "apps/shop")) == "apps/shop: holds no manifest: looked for *.yaml *.yml *.json. Check `path`, `include` and `exclude`."
     assert "include x*" in str(failure({"a.yaml": ""}, "apps", include=("x*",)))

@@ -28,6 +28,7 @@ POD = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {temp
 REFUSED = [
     ("kind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion is missing. If the file is no manifest, leave it out with `exclude`."]),
     ("apiVersion: v1\nmetadata: {name: a}", ["app.yaml:3: object a: kind is missing. If the file is no manifest, leave it out with `exclude`."]),
+    ("replicas: 2", ["app.yaml:3: holds no Kubernetes object: apiVersion and kind are missing. If the file is no manifest, leave it out with `exclude`."]),
     ("apiVersion: 1\nkind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion is an integer, must be a string. Quote it."]),
     ("apiVersion: a/b/c\nkind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion 'a/b/c' is malformed"]),
     ("apiVersion: v1\nkind: ../x\nmetadata: {name: a}", ["app.yaml:3: ../x a: kind '../x' is malformed"]),

@@ -141,6 +141,10 @@ def test_a_tag_is_refused(text, tag):
     assert f"app.yaml:2: tag {tag} is refused" in refused(f"a: 1\nb: {text}\n")
 
 
+def test_a_value_that_is_not_what_its_tag_says_is_refused_without_being_shown():
+    assert refused("a: !!int hunter2\n") == "app.yaml:1: the value is no !!int"
+
+
 def test_an_alias_is_a_copy_and_not_the_same_object():
     body = read("a: &x {k: [1]}\nb: *x\n")[0]
     assert body["a"] == body["b"] and body["a"] is not body["b"] and body["a"]["k"] is not body["b"]["k"]
