@@ -29,6 +29,13 @@ class InlineKubeconfig(str):
     config: Dict[str, Any]
 
 
+class _KubeconfigType(str):
+    """Documented as what it is to a person, "raw"; Ansible calls a type that is callable, before anything is logged."""
+
+    def __call__(self, value: Any) -> Any:
+        return kubeconfig_value(value)
+
+
 def kubeconfig_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         inline = InlineKubeconfig("(given as a dictionary)")
@@ -44,7 +51,7 @@ def _option(kind: str, *variables: str, **more: Any) -> Dict[str, Any]:
 
 
 CONNECTION_SPEC: Dict[str, Dict[str, Any]] = {
-    "kubeconfig": dict(_option("raw", "KUBECONFIG"), type=kubeconfig_value),
+    "kubeconfig": dict(_option("raw", "KUBECONFIG"), type=_KubeconfigType("raw")),
     "context": _option("str", "CONTEXT"),
     "host": _option("str", "HOST"),
     "api_key": _option("str", "API_KEY", no_log=True),

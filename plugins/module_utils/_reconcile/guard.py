@@ -15,7 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import se
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, NAMESPACE, annotations
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, NAMESPACE, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
 # Annotations by which an object's owner says "do not delete this", here and in the tools people come from.
@@ -38,7 +38,7 @@ def pruning_is_off(_change: Change, _plan: Plan, options: Options) -> str:
 
 
 def asked_to_stay(change: Change, _plan: Plan, _options: Options) -> str:
-    found = annotations(change.before or {})
+    found = annotations_of(change.before or {})
     for key, values in KEEP:
         for part in found.get(key, "").split(","):
             if part.strip() in values:

@@ -328,7 +328,7 @@ def _pod(obj: Dict[str, Any]) -> Health:
         return _current("ran to its end")
     if phase == "Failed":
         return _failed(_pod_reason(obj) or _words(_map(obj, "status"), "failed"))
-    trouble = next((reason for _, reason, _ in _waiting_containers(obj) if _is_trouble(reason)), "")
+    trouble = next((reason for _name, reason, _message in _waiting_containers(obj) if _is_trouble(reason)), "")
     if trouble:
         return _failed(_pod_reason(obj))
     if phase == "Running" and _is(_condition(obj, "Ready"), "True"):

@@ -91,7 +91,7 @@ def _autoscaled(documents: Sequence[Document], namespace: str) -> set:
 
 
 def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope]:
-    planned = {}
+    planned: Dict[Tuple[str, str], Scope] = {}
     for document in documents:
         body = document.body
         if (body["apiVersion"].rpartition("/")[0], body["kind"]) != CRD:
@@ -100,6 +100,5 @@ def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope
         kind = (spec.get("names") or {}).get("kind")
         for version in spec.get("versions") or ():
             if isinstance(version, dict) and version.get("served", True):
-                planned[(f"{spec.get('group')}/{version.get('name')}", kind)] = Scope(spec.get("scope") == "Namespaced", True)
+                planned[(f"{spec.get('group')}/{version.get('name')}", str(kind))] = Scope(spec.get("scope") == "Namespaced", True)
     return planned
-

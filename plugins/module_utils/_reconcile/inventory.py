@@ -128,7 +128,7 @@ class Inventory:
             if self.live is None:
                 self.live = self.cluster.create(self.resource, body)
             else:
-                self.live = self._write(body, self.live["metadata"]["resourceVersion"])
+                self.live = self._write(body, self._seen())
         except Failure as error:
             if getattr(error, "status", None) == 409:
                 self.read()
@@ -165,8 +165,12 @@ class Inventory:
             self._beat.join()
         self.still_ours()
         with self._guard:
-            self.live = self._write(body(), self.live["metadata"]["resourceVersion"])
+            self.live = self._write(body(), self._seen())
             self.held = False
+
+    def _seen(self) -> str:
+        """The resourceVersion that a write is bound to: the parent as we know it."""
+        return (self.live or {})["metadata"]["resourceVersion"]
 
     def _write(self, body: Body, resource_version: str) -> Body:
         body["metadata"]["resourceVersion"] = resource_version
@@ -179,7 +183,7 @@ class Inventory:
             with self._guard:
                 body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me, beat)
                 try:
-                    self.live = self._write(body, self.live["metadata"]["resourceVersion"])
+                    self.live = self._write(body, self._seen())
                 except Failure as error:
                     if getattr(error, "status", None) in (404, 409):
                         self._lost = "another reconcile of the same name took over, since this one did not answer for too long"

@@ -96,7 +96,7 @@ def deletion_steps(refs: Iterable[Ref]) -> List[Tuple[Ref, ...]]:
     return [tuple(sorted(groups[key], key=sort_key, reverse=True)) for key in sorted(groups, reverse=True)]
 
 
-def annotations(body: Body) -> Dict[str, str]:
+def annotations_of(body: Body) -> Dict[str, str]:
     """metadata.annotations, {} where there are none."""
     return (body.get("metadata") or {}).get("annotations") or {}
 
@@ -104,7 +104,7 @@ def annotations(body: Body) -> Dict[str, str]:
 def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
     waves: Dict[Ref, int] = {}
     for intent in intents:
-        text = annotations(intent.body).get(WAVE, "0")
+        text = annotations_of(intent.body).get(WAVE, "0")
         try:
             waves[intent.ref] = int(text)
         except ValueError:
@@ -136,7 +136,7 @@ def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
     edges: Dict[Ref, List[Ref]] = {}
     where = {intent.ref: intent.where for intent in intents}
     for intent in intents:
-        text = annotations(intent.body).get(DEPENDS_ON)
+        text = annotations_of(intent.body).get(DEPENDS_ON)
         if text:
             edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
     levels: Dict[Ref, int] = {intent.ref: 0 for intent in intents if intent.ref not in edges}

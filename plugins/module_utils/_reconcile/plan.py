@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
@@ -19,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Conflict, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import annotations, sort_key
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import annotations_of, sort_key
 
 REPLICAS = ("f:spec", "f:replicas")
 READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and more would only queue in this process
@@ -285,7 +285,7 @@ def _sorted(value: Any) -> Any:
 
 def may_replace(change: Change, options: Options) -> bool:
     """Whether an object may be deleted and created again for an immutable field; never what takes others with it."""
-    options_text = annotations(change.body or {}).get("argocd.argoproj.io/sync-options", "")
+    options_text = annotations_of(change.body or {}).get("argocd.argoproj.io/sync-options", "")
     asked = {part.strip() for part in options_text.split(",")}
     return (options.replace_immutable or {"Replace=true", "Force=true"} & asked != set()) and (
         (change.ref.group, change.ref.kind) not in (("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")))

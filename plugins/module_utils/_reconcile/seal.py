@@ -232,8 +232,9 @@ def _is_quantity(name: str, parent: str) -> bool:
         name == "storage" and parent == "requests")
 
 
-_SUFFIXES = {"": 1, "n": Decimal(10) ** -9, "u": Decimal(10) ** -6, "m": Decimal(10) ** -3, "k": 10**3, "M": 10**6, "G": 10**9,
-             "T": 10**12, "P": 10**15, "E": 10**18, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
+_SUFFIXES: Dict[str, Decimal] = {"": Decimal(1)}
+_SUFFIXES.update((suffix, Decimal(10) ** power) for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18)))
+_SUFFIXES.update((suffix + "i", Decimal(2) ** (10 * power)) for power, suffix in enumerate("KMGTPE", 1))
 
 
 def _amount(value: Any) -> Optional[Decimal]:
@@ -289,7 +290,8 @@ class Leftover(NamedTuple):
 
 def leftovers(live: Body, body: Body) -> List[Leftover]:
     """What people added to an object, a list's last items first, so that removing one leaves the others' places."""
-    people, others = [], []
+    people: List[Tuple[str, Dict[str, Any]]] = []
+    others: List[Tuple[str, Dict[str, Any]]] = []
     for entry in live["metadata"].get("managedFields") or ():
         if entry.get("subresource"):
             continue
