@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
+from typing import Any, List
 
 KEPT_DAYS = 30  # a version of the code that nobody ran for so long is removed
 
 
-def from_bytecode(archive, cache):
+def from_bytecode(archive: str, cache: str) -> None:
     """Let the packages that came from `archive` find the rest of their modules compiled, below `cache`."""
-    import zipfile
-
     with zipfile.ZipFile(archive) as code:
         files = [info for info in code.infolist() if info.filename.endswith(".py") and info.filename.startswith(("ansible/", "ansible_collections/"))]
         folder = os.path.join(cache, _fingerprint(files))
@@ -39,14 +39,14 @@ def from_bytecode(archive, cache):
             paths.insert(0, folder + paths[0][len(archive):])
 
 
-def _fingerprint(files):
+def _fingerprint(files: List[zipfile.ZipInfo]) -> str:
     from hashlib import sha256
 
     parts = ["%s %d %d" % (info.filename, info.CRC, info.file_size) for info in files]
     return sha256("\n".join([sys.version] + sorted(parts)).encode()).hexdigest()[:32]
 
 
-def _keep(code, files, cache, folder):
+def _keep(code: zipfile.ZipFile, files: List[zipfile.ZipInfo], cache: str, folder: str) -> None:
     """Unpack and compile aside, then rename: another run sees all of it or none."""
     import compileall
     import shutil
@@ -66,13 +66,13 @@ def _keep(code, files, cache, folder):
             raise
 
 
-def _unchecked():
+def _unchecked() -> Any:
     from py_compile import PycInvalidationMode
 
     return PycInvalidationMode.UNCHECKED_HASH
 
 
-def _forget(cache):
+def _forget(cache: str) -> None:
     import shutil
     import time
 
@@ -82,14 +82,14 @@ def _forget(cache):
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _cache():
+def _cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or ""
     if not os.path.isabs(base):
         base = os.path.expanduser("~/.cache")
     return os.path.join(base, "nordic.gitops", "bytecode")
 
 
-def _begin():
+def _begin() -> None:
     archive = getattr(globals().get("__loader__"), "archive", None)
     if archive:
         try:

@@ -94,7 +94,7 @@ def test_a_folder_of_another_user_is_not_trusted(payload, tmp_path, monkeypatch)
     assert len(package.__path__) == 2
 
     package.__path__ = package.__path__[1:]
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # fake: who we are, since only root can make a folder of somebody else
     _startup.from_bytecode(str(archive), str(tmp_path / "cache"))
     assert package.__path__ == [str(archive) + "/somebodys_package"]
 
