@@ -117,6 +117,13 @@ def test_a_wait_costs_one_list_and_one_watch_per_kind(cluster: Any, client: Clus
     assert asked == [("list", "deployments"), ("list", "jobs"), ("watch", "deployments"), ("watch", "jobs")]
 
 
+def test_what_nothing_could_change_is_not_asked_for(cluster: Any, client: Cluster, namespace: str) -> None:
+    targets = dict([apply(client, deployment(namespace, "web")), apply(client, config(namespace, "web"))])
+    before = cluster.moment()
+    assert wait(client, targets, 30) == {ref: ("Current", "") for ref in targets}
+    assert {one["resource"] for one in cluster.audit(before)} == {"deployments"}
+
+
 def test_the_selector_keeps_other_objects_off_the_wire(cluster: Any, client: Cluster, namespace: str) -> None:
     targets = dict([apply(client, deployment(namespace, "web"))])
     before = cluster.moment()
@@ -379,28 +386,16 @@ def test_a_deletion_that_hangs_names_the_finalizer_that_holds_it(client: Cluster
         assert wait_gone(client, {held: held_target}, 60) == {held: ("NotFound", "gone")}
 
 
-class Forgetful:
-    """A cluster whose first LIST gives a version from long ago, as it is when a wait loses touch for an hour."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.lists = cluster, 0
-
-    def list(self, *arguments: Any) -> Any:
-        items, version = self.cluster.list(*arguments)
-        self.lists += 1
-        return items, "1" if self.lists == 1 else version
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cluster, name)
-
-
-def test_a_watch_too_old_for_the_server_begins_again_with_a_list(client: Cluster, namespace: str) -> None:
+def test_a_watch_too_old_for_the_server_begins_again_with_a_list(fault_proxy: Any, namespace: str) -> None:
+    client = Cluster.of({"kubeconfig": fault_proxy.kubeconfig})
     ref, target = apply(client, deployment(namespace, "nowhere", nodeSelector={"disk": "none"}))
-    forgetful = Forgetful(client)
+    fault_proxy.script(status(410, message="too old resource version"), match=lambda method, path: "watch=true" in path)
+    before = len(fault_proxy.requests)
     unblock = [{"op": "remove", "path": "/spec/template/spec/nodeSelector"}]
-    with meanwhile(lambda: client.patch(target.resource, namespace, "nowhere", unblock), after=1.0), taking(at_most=15):
-        assert wait(forgetful, {ref: target}, 60)[ref].status == "Current"
-    assert forgetful.lists == 2
+    with meanwhile(lambda: client.patch(target.resource, namespace, "nowhere", unblock), after=1.0), taking(at_most=20):
+        assert wait(client, {ref: target}, 60)[ref].status == "Current"
+    asked = [one.path for one in fault_proxy.requests[before:] if one.method == "GET"]
+    assert len([path for path in asked if "watch=true" not in path]) == 2 and fault_proxy.faults == 1
 
 
 def test_a_broken_watch_is_taken_up_again_without_another_list(fault_proxy: Any, namespace: str) -> None:

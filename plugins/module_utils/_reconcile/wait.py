@@ -37,14 +37,22 @@ class Target(NamedTuple):
     generation: int = 0  # as the apply returned it; 0: any
     uid: str = ""  # as the apply returned it; "": any
     vanishes: bool = False  # a Job with ttlSecondsAfterFinished: its absence means that it finished
+    settled: Optional[Health] = None  # its health, where the answer to the apply said all there is to wait for
 
     @classmethod
     def of(cls, resource: Any, obj: Body) -> Target:
         """The target for an object as the server returned it."""
         metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
-        return cls(
-            resource, metadata.get("generation") or 0, metadata.get("uid") or "", _has_ttl(obj.get("kind"), spec)
-        )
+        found = health({**obj, "apiVersion": resource.api_version, "kind": resource.kind})
+        # A custom resource without a status may be one that its controller has not seen yet; what comes with Kubernetes
+        # has a rule of its own, or, like a ConfigMap, nobody who would report on it.
+        settled = found if found.status == CURRENT and _comes_with_kubernetes(resource.group) else None
+        vanishes = _has_ttl(resource.kind, spec)
+        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", vanishes, settled)
+
+
+def _comes_with_kubernetes(group: str) -> bool:
+    return "." not in group or group.endswith(".k8s.io")
 
 
 def wait(
@@ -63,9 +71,11 @@ def wait(
     Pods' own reason.
     selector: a label selector that all targets match, to keep everything else off the wire.
     """
-    board = _Board(targets, _judge_health, clock, settle)
+    result = {ref: target.settled for ref, target in targets.items() if target.settled is not None}
+    board = _Board({ref: target for ref, target in targets.items() if ref not in result}, _judge_health, clock, settle)
     _follow(cluster, board, timeout, progress, selector)
-    return _with_pod_reasons(cluster, board)
+    result.update(_with_pod_reasons(cluster, board))
+    return {ref: result[ref] for ref in targets}
 
 
 def wait_established(
@@ -289,7 +299,7 @@ def _scopes(targets: Mapping[Ref, Target]) -> List[Scope]:
 
 
 def _by_namespace(scope: Scope) -> List[Scope]:
-    resource, _, refs = scope
+    resource, _namespace, refs = scope
     return [
         (resource, namespace, tuple(ref for ref in refs if ref.namespace == namespace))
         for namespace in sorted({ref.namespace for ref in refs})

@@ -18,7 +18,7 @@ description:
   - One line a step, with its seconds; messages as they are.
 """
 
-WIDTH = 113
+WIDTH = 106
 # Their success is not worth a line.
 ASIDE = ("ansible.builtin.set_fact", "ansible.builtin.assert", "ansible.builtin.debug", "ansible.builtin.tempfile")
 
@@ -46,13 +46,13 @@ class CallbackModule(CallbackBase):
             sys.stdout.flush()
 
     def v2_runner_item_on_ok(self, result):
-        self.items.append(f"      {result._result.get('item', '')}")
+        self.items.append(f"    {result._result.get('item', '')}")
 
     def v2_runner_on_ok(self, result):
         if result._task.action.endswith("debug"):
             message = result._result.get("msg", "")
             lines = message if isinstance(message, list) else str(message).splitlines()
-            self._say("\n".join(f"      {line}".rstrip() for line in lines))
+            self._say("".join(f"    {line}".rstrip() + "\n" for line in lines))
         elif not self._aside(result._task):
             self._line("✓", result._task, "green")
             if self.items:
@@ -80,7 +80,7 @@ class CallbackModule(CallbackBase):
         self._line("✗", result._task, "red")
         found = result._result
         told = [str(found.get(key, "")).strip() for key in ("msg", "assertion", "stderr", "stdout")]
-        self._say("\n".join(f"      {line}" for text in told for line in text.splitlines()), "red")
+        self._say("\n".join(f"    {line}" for text in told for line in text.splitlines()), "red")
 
     def _line(self, mark, task, color):
         seconds = f"{time.monotonic() - self.began:.1f} s"
