@@ -19,6 +19,6 @@ In a test the fixtures of tests/conftest.py hand the parts out. Elsewhere:
         writes = [one for one in cluster.audit(begin) if one["verb"] in ("create", "patch", "delete")]
 
 Nodes and pods are kwok's: scheduled, started, ready, deleted, but without a process. A pod with the annotation
-lab/pod fails as it says: pending, image-pull-backoff, crash-loop, failed (stages.yaml).
+lab/pod fails as it says: pending, image-pull-backoff, crash-loop, failed (stages/).
 NORDIC_CLUSTER=<state folder> lets pytest use a cluster that `cluster start` left, so that one test is run again quickly.
 """

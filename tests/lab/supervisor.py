@@ -251,8 +251,8 @@ class Supervisor:
         ])
         kwok = self._client(pki, "kwok", ["system:masters"])
         self._spawn("kwok", [
-            f"--kubeconfig={kwok}", f"--config={places.HERE / 'stages.yaml'}", "--manage-all-nodes",
-            "--node-lease-duration-seconds=40", "--node-ip=127.0.0.1",
+            f"--kubeconfig={kwok}", *(f"--config={stage}" for stage in sorted((places.HERE / "stages").glob("*.yaml"))),
+            "--manage-all-nodes", "--node-lease-duration-seconds=40", "--node-ip=127.0.0.1",
         ])
 
     def _client(self, pki: Authority, name: str, groups: Sequence[str]) -> Path:
