@@ -30,7 +30,7 @@ from . import report
 from .audit import Audit
 from .case import Case
 from .controllers import Controllers
-from .measure import Broken, own_peak_mb
+from .measure import Broken
 from .peers import SMALL, TESTS
 from .race import Race
 from .server import Server
@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, An
             race.rounds(case, options.rounds)
         settings = {"cases": options.cases, "rounds": options.rounds, "turns": list(options.turns) or "all", "plot": PICTURE,
                     "when": time.strftime("%Y-%m-%d", time.gmtime())}
-        return report.results(race.figures, settings, cases[0], server.version(), own_peak_mb())
+        return report.results(race.figures, settings, cases[0], server.version())
 
 
 def write(outcome: Dict[str, Any], output: Path) -> None:

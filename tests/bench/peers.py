@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, List, Tuple
 from .case import Case, result_of
 from .measure import Broken, Process
 
-CALL = "nordic.gitops.reconcile, whole ansible-playbook call"
-MODULE = "nordic.gitops.reconcile, the module"
-STAGE = "nordic.gitops.reconcile, its apply stage"
+CALL = "nordic.gitops, whole ansible-playbook call"
+MODULE = "nordic.gitops, the module"
+STAGE = "nordic.gitops, its apply stage"
 REPLAY = "replay of its PATCH requests, the process"
 LIMIT = "replay of its PATCH requests, no logic"
 K8S = "kubernetes.core.k8s"

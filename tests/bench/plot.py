@@ -72,7 +72,7 @@ def _panel(axis: Any, title: str, entries: List[Dict[str, Any]], outcome: Dict[s
         label.set_color(COLOURS["ours"] if _side(name) == "ours" else TEXT)
         label.set_fontweight("bold" if _side(name) == "ours" else "normal")
     axis.invert_yaxis()
-    axis.set_xlim(0, highest * 1.25)
+    axis.set_xlim(0, highest * 1.36)
     axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
     axis.tick_params(axis="both", length=0)
     axis.tick_params(axis="x", labelsize=8.5, labelcolor=GREY)

@@ -34,17 +34,16 @@ HOW = {
               "apply stage and replay by their own clocks",
     "controllers": "paused while somebody is measured; between first sync and no-op of the small cases they roll everything out",
     "requests": "from the API server's audit log",
-    "peak": "ru_maxrss of the process by wait4",
+    "peak": "ru_maxrss by wait4, of the process or of a child of it, whichever is larger",
 }
 
 
-def results(figures: Sequence[Figure], settings: Dict[str, Any], case: Case, server_version: str, own_peak_mb: float) -> Dict[str, Any]:
+def results(figures: Sequence[Figure], settings: Dict[str, Any], case: Case, server_version: str) -> Dict[str, Any]:
     return {
         "settings": settings,
         "machine": machine(),
         "versions": versions(case, server_version),
         "how": HOW,
-        "bench_peak_mb": round(own_peak_mb, 1),
         "checks": checks.evaluate(figures),
         "summary": summary(figures),
         "figures": raw(figures),
