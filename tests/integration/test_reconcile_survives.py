@@ -252,3 +252,14 @@ def test_a_server_that_goes_away_fails_the_run_and_prunes_nothing(cluster, names
     with pytest.raises(Failure, match="ConfigMap"):
         bad()
     assert {f"ConfigMap v1-{index}" for index in range(3)} <= set(state(cluster, namespace))
+
+
+def test_a_server_that_stops_answering_is_waited_for_once_and_not_for_every_object(cluster, namespace, options, git_repo, foreign, fault_proxy):
+    write(git_repo, "v1", services=12)
+    bad = Reconciler(**{**options, "kubeconfig": str(fault_proxy.kubeconfig)})
+    bad.tuning = {"patience": 2.0}
+    fault_proxy.randomly(1.0, [proxy.status(503)], match=lambda method, path: method == "PATCH" and "/configmaps/settings" in path)
+    begin = time.monotonic()
+    with pytest.raises(Failure, match="ConfigMap .*/settings"):
+        bad()
+    assert time.monotonic() - begin < 6

@@ -35,6 +35,7 @@ class Writer:
         self.cluster, self.resources, self.inventory = cluster, resources, inventory
         self.options, self.progress = options, progress
         self.minimum: Dict[Ref, int] = {}
+        self.gone = False  # the server stopped answering: each further object would wait out its whole patience
 
     def apply(self, plan: Plan, steps: Sequence[Step]) -> None:
         """Write every created and configured change in the order of the steps; stops after the step that had an error."""
@@ -87,6 +88,8 @@ class Writer:
     # ---- one object
 
     def _write(self, change: Change) -> Optional[Failure]:
+        if self.gone:
+            return None
         try:
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
                 self._until_gone(change)
@@ -110,6 +113,7 @@ class Writer:
                     return None
                 except Failure as second:
                     error = second
+            self.gone = self.gone or getattr(error, "retryable", False)
             return in_repository(error, change)
 
     def _write_once(self, change: Change) -> None:
