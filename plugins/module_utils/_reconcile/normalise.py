@@ -12,7 +12,7 @@ import base64
 import binascii
 from typing import Any, Dict
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import BUILT_IN_GROUPS, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import containers
 
 # Written by the server; in Git they are left-overs of `kubectl get -o yaml`, and a resourceVersion would make every
@@ -20,16 +20,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate 
 SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink",
                    "deletionTimestamp", "deletionGracePeriodSeconds")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-# The groups that the API server itself serves: there null means "not set". Not apiextensions.k8s.io: a schema's
-# `default: null` means something. A custom resource may have nullable fields.
-BUILT_IN_GROUPS = frozenset((
-    "", "apps", "autoscaling", "batch", "policy", "admissionregistration.k8s.io", "apiregistration.k8s.io",
-    "authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io",
-    "events.k8s.io", "flowcontrol.apiserver.k8s.io", "internal.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
-    "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
-    "storagemigration.k8s.io",
-))
 
 
 def normalise(body: Body) -> Body:

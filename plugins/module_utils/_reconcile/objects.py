@@ -10,6 +10,16 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 Body = Dict[str, Any]
 
+# The groups that the API server itself serves: there null means "not set". Not apiextensions.k8s.io: a schema's
+# `default: null` means something. A custom resource may have nullable fields.
+BUILT_IN_GROUPS = frozenset((
+    "", "apps", "autoscaling", "batch", "policy", "admissionregistration.k8s.io", "apiregistration.k8s.io",
+    "authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io",
+    "events.k8s.io", "flowcontrol.apiserver.k8s.io", "internal.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
+    "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
+    "storagemigration.k8s.io",
+))
+
 
 class Ref(NamedTuple):
     """One object's identity, whatever API version it is read or written with."""

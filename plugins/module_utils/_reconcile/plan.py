@@ -9,6 +9,7 @@ The result is a Plan, a value. Check mode shows it, the other stages carry it ou
 from __future__ import annotations
 
 import copy
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -87,11 +88,8 @@ class _Planner:
         namespaces = self.inventory.namespaces | {intent.ref.namespace for intent in self.intents if intent.ref.namespace}
 
         with ThreadPoolExecutor(READERS) as pool:
-            if self.inventory.live is not None:
-                missing = list(pool.map(lambda resource: self._read(resource, wanted.get(resource, {}), namespaces,
-                                                                    self.inventory.selector), list(listed)))
-            else:
-                missing = list(wanted.values())
+            missing = list(pool.map(lambda resource: self._read(resource, wanted.get(resource, {}), namespaces,
+                                                                self.inventory.selector), list(listed)))
             # What the set does not hold may be there all the same: one more LIST of just the kinds and namespaces concerned.
             rest = [(resource, items) for resource, items in zip(listed, missing) if items]
             absent = list(pool.map(lambda pair: self._read(pair[0], pair[1], {key[0] for key in pair[1]} - {""}, ""), rest))
@@ -203,9 +201,6 @@ class _Planner:
                 change.unverified = "it must be deleted first"
                 return None
             return in_repository(error, change)
-        if change.operation != "referee":
-            change.after = after
-            return None
         if before is not None and unchanged(before, after):
             change.writes = False
             if change.patch:
@@ -215,7 +210,8 @@ class _Planner:
             change.before = None
             self.result.health[change.ref] = health(after)
         else:
-            change.operation, change.writes, change.after = "configured", True, after
+            change.operation = "configured" if change.operation == "referee" else change.operation
+            change.writes, change.after = True, after
             change.reason = change.reason or "the server's dry run says that it would change"
         return None
 
@@ -269,18 +265,15 @@ def unchanged(before: Body, after: Body) -> bool:
     return _content(before) == _content(after)
 
 
-def _content(body: Body) -> Tuple[Any, ...]:
+def _content(body: Body) -> str:
     metadata = dict(body["metadata"])
-    owners = sorted(((entry.get("manager"), entry.get("operation"), entry.get("subresource", ""), entry.get("apiVersion"),
-                      repr(_sorted(entry.get("fieldsV1")))) for entry in metadata.pop("managedFields", None) or ()), key=repr)
+    owners = sorted(json.dumps({key: entry[key] for key in ("manager", "operation", "subresource", "apiVersion", "fieldsV1") if key in entry},
+                               sort_keys=True) for entry in metadata.pop("managedFields", None) or ())
     for key in ("resourceVersion", "generation"):
         metadata.pop(key, None)
     rest = {key: value for key, value in body.items() if key not in ("metadata", "apiVersion", "kind")}
-    return metadata, rest, owners
-
-
-def _sorted(value: Any) -> Any:
-    return [(key, _sorted(value[key])) for key in sorted(value)] if isinstance(value, dict) else value
+    # As text, since in Python True equals 1, which a free-form field of a custom resource may hold instead.
+    return json.dumps([metadata, rest, owners], sort_keys=True)
 
 
 def may_replace(change: Change, options: Options) -> bool:

@@ -16,10 +16,10 @@ atomic value).
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+import re
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import BUILT_IN_GROUPS, Body
 
 FIELD_MANAGER = "nordic-gitops"
 
@@ -29,7 +29,7 @@ PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens", "node-fetch", "before-first-appl
 # `kubectl rollout restart` writes a time and means an action, not a state: taking it back would restart everything again.
 ACTIONS = frozenset({"f:kubectl.kubernetes.io/restartedAt"})
 
-# Fields of built-in kinds that hold quantities: the server keeps "1" for "1000m", so equal amounts are the same value.
+# Fields of built-in kinds that hold quantities: the server keeps "1" for "1000m".
 QUANTITY_MAPS = frozenset({"limits", "requests", "hard", "capacity", "max", "min", "default", "defaultRequest",
                            "maxLimitRequestRatio", "overhead", "podFixed"})
 QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor", "averageValue", "value"})
@@ -51,7 +51,54 @@ ATOMIC_DEFAULTS: Dict[Tuple[str, str], Any] = {
     ("httpGet", "scheme"): "HTTP",
 }
 
+# Fields of built-in kinds that are one value to the server whatever they hold, wherever an entry may name them: only there an
+# empty node proves that everything below is ours. Elsewhere it may be left from {} or [] in an earlier commit, beside fields
+# that a default or somebody else filled in since. tests/integration/test_in_sync_proof.py holds it against the server's OpenAPI.
+ATOMIC_LISTS = frozenset("""
+    accessModes add admissionReviewVersions allowedTopologies args auditAnnotations categories cidrs clusterIPs clusterRoleSelectors
+    command config constraints conversionReviewVersions drop egress endpoints envFrom externalIPs hostnames httpHeaders ingress
+    ipFamilies items limits loadBalancerSourceRanges matchLabelKeys metrics monitors mountOptions mutations nameservers options
+    policies policyTypes portals preferredDuringSchedulingIgnoredDuringExecution readinessGates requests
+    requiredDuringSchedulingIgnoredDuringExecution resizePolicy rules scopes searches selectors shortNames sources subjects subsets
+    supplementalGroups sysctls targetWWNs tls tokenRequests tolerations validations versions volumeClaimTemplates wwids
+""".split())
+ATOMIC_MAPS = frozenset("""
+    configMapKeyRef controllerExpandSecretRef controllerPublishSecretRef dataSource fieldRef fileKeyRef labelSelector matchConstraints
+    matchResources namespaceSelector nodeExpandSecretRef nodePublishSecretRef nodeSelector nodeStageSecretRef nodeTopology
+    objectSelector paramKind paramRef podSelector port required requiredDuringSchedulingIgnoredDuringExecution resourceFieldRef roleRef
+    scopeSelector secretKeyRef secretRef selector
+""".split())
+# A name that two kinds use differently is known by its whole path only; and lists whose items are each one value.
+ATOMIC_PATHS = frozenset({("f:imagePullSecrets",)})  # of a ServiceAccount; a Pod's is a list of items
+ATOMIC_ITEMS = frozenset({"imagePullSecrets", "ownerReferences", "secrets"})
+
 _ABSENT = object()
+_CONTAINERS = (dict, list)
+
+
+class Knowledge(NamedTuple):
+    """What is known of the kinds of an API group without their schema."""
+
+    built_in: bool  # null means "not set", and the table of defaults holds
+    quantities: bool
+    lists: FrozenSet[str]  # names of atomic lists
+    maps: FrozenSet[str]
+
+
+_NOTHING = Knowledge(False, False, frozenset(), frozenset())
+_BUILT_IN = Knowledge(True, True, ATOMIC_LISTS, ATOMIC_MAPS)
+
+
+def knowledge(api_version: str) -> Knowledge:
+    """What is known of the kinds of an API version; of a CRD's kinds nothing, whatever their group looks like."""
+    group = api_version.rpartition("/")[0]
+    if group == "apiextensions.k8s.io":
+        return _BUILT_IN._replace(built_in=False, quantities=False)  # a schema in it may look like anything
+    if group not in BUILT_IN_GROUPS:
+        return _NOTHING
+    # The devices' requests and capacity are no maps of quantities.
+    return _BUILT_IN._replace(quantities=False) if group == "resource.k8s.io" else _BUILT_IN
+
 
 Fields = Dict[str, Any]
 Path = Tuple[str, ...]
@@ -90,51 +137,53 @@ def examine(body: Body, live: Body) -> List[Finding]:
     if entry.get("apiVersion") != body["apiVersion"]:
         return [Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)]
     findings: List[Finding] = []
-    builtin = _is_builtin(body["apiVersion"])
     want = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "metadata")}
     metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "namespace")}
     if metadata:
         want["metadata"] = metadata
-    _walk(entry.get("fieldsV1") or {}, want, live, (), "", builtin, findings)
+    _walk(entry.get("fieldsV1") or {}, want, live, (), "", knowledge(body["apiVersion"]), findings)
     return findings
 
 
-def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, builtin: bool, findings: List[Finding]) -> None:
+def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, findings: List[Finding]) -> None:
     if not fields or (len(fields) == 1 and "." in fields):
-        _leaf(want, have, path, parent, builtin, findings)
+        _leaf(fields, want, have, path, parent, known, findings)
+    elif _is_atomic(want, path, known):
+        findings.append(Finding(path, "is one value, and was applied in parts", False))
     elif isinstance(want, dict):
         if not isinstance(have, dict):
-            findings.append(Finding(path, "is missing", True))
+            findings.append(Finding(path, "is missing", False))
             return
         matched = 0
         name = path[-1][2:] if path and path[-1].startswith("f:") else parent
         for key, value in want.items():
             child = fields.get("f:" + key)
             if child is None:
-                if value is None and key not in have:
+                if value is None and key not in have and known.built_in:
                     continue
                 findings.append(Finding(path + ("f:" + key,), *_unowned(value, have.get(key))))
             else:
                 matched += 1
                 if key in have:
-                    if child or not _identical(value, have[key]):  # the common case, a scalar, costs no call
-                        _walk(child, value, have[key], path + ("f:" + key,), name, builtin, findings)
+                    # The common case, a scalar, costs no call.
+                    if child or value.__class__ in _CONTAINERS or not _identical(value, have[key]):
+                        _walk(child, value, have[key], path + ("f:" + key,), name, known, findings)
                 else:
-                    findings.append(Finding(path + ("f:" + key,), "is missing", value not in (None, {}, [])))
+                    findings.append(Finding(path + ("f:" + key,), "is missing", _is_kept(value)))
         if matched != len(fields) - ("." in fields):
             for key in fields:
                 if key != "." and not (key.startswith("f:") and key[2:] in want):
                     findings.append(Finding(path + (key,), "is no longer in Git", False))
     elif isinstance(want, list):
-        _walk_list(fields, want, have, path, parent, builtin, findings)
+        _walk_list(fields, want, have, path, parent, known, findings)
     else:
         findings.append(Finding(path, "has another shape", False))
 
 
-def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: str, builtin: bool,
+def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: str, known: Knowledge,
                findings: List[Finding]) -> None:
     if not isinstance(have, list):
-        findings.append(Finding(path, "is missing", True))
+        findings.append(Finding(path, "is missing", False))
         return
     taken: Dict[int, int] = {}  # position in want -> position in have
     for key, child in fields.items():
@@ -150,7 +199,7 @@ def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: s
         else:
             taken[mine[0]] = theirs[0]
             if key.startswith("k:"):
-                _walk(child, want[mine[0]], have[theirs[0]], path + (key,), parent, builtin, findings)
+                _walk(child, want[mine[0]], have[theirs[0]], path + (key,), parent, known, findings)
     if len(taken) != len(want) and not any(finding.path[:len(path)] == path for finding in findings):
         findings.append(Finding(path, "has items that are not ours yet", False))
     # The path set knows no order (k8s#104641), yet a forced apply restores it.
@@ -159,35 +208,60 @@ def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: s
         findings.append(Finding(path, "is in another order", False))
 
 
-def _leaf(want: Any, have: Any, path: Path, parent: str, builtin: bool, findings: List[Finding]) -> None:
+def _leaf(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, findings: List[Finding]) -> None:
+    if want and want.__class__ in _CONTAINERS and (fields or not _is_atomic(want, path, known)):
+        findings.append(Finding(path, "may be ours in name only", False))
+        return
     if _identical(want, have):
         return
     name = path[-1][2:] if path else ""
-    if builtin and _defaulted(want, have, name, parent):
+    if known.built_in and _defaulted(want, have, name, parent, known):
         return
     # Text and whole numbers outside of quantities are kept as they are; everything else the server may have rewritten.
-    certain = type(want) is type(have) and type(want) in (bool, int) or (
-        isinstance(want, str) and isinstance(have, str) and _amount(want) is None)
-    findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", certain, True))
+    findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", type(want) is type(have) and _is_plain(want), True))
 
 
-def _defaulted(want: Any, have: Any, name: str, parent: str) -> bool:
+def _is_atomic(want: Any, path: Path, known: Knowledge) -> bool:
+    """Whether the server is known to keep this as one value with one owner; False where nobody knows."""
+    if known is _NOTHING or not path:
+        return False
+    key = path[-1]
+    if isinstance(want, list):
+        return key[2:] in known.lists or path in ATOMIC_PATHS
+    if key.startswith("k:"):
+        return path[-2][2:] in ATOMIC_ITEMS
+    return isinstance(want, dict) and key[2:] in known.maps
+
+
+def _is_plain(want: Any) -> bool:
+    """Whether the server keeps this scalar as it is: what is false, zero or empty it may leave out or fill in."""
+    return bool(want) and (isinstance(want, (bool, int)) or isinstance(want, str) and _QUANTITY.fullmatch(want) is None)
+
+
+def _is_kept(want: Any) -> bool:
+    """Whether the server is sure to store something for this value."""
+    if isinstance(want, dict):
+        return any(map(_is_kept, want.values()))
+    return any(map(_is_kept, want)) if isinstance(want, list) else bool(want)
+
+
+def _defaulted(want: Any, have: Any, name: str, parent: str, known: Knowledge) -> bool:
     """Whether have is what the server makes of want: known defaults added to atomic values, quantities in their own form."""
     if isinstance(want, dict) and isinstance(have, dict):
-        return all(key in have and _defaulted(value, have[key], key, name) for key, value in want.items()) and all(
+        return all(key in have and _defaulted(value, have[key], key, name, known) for key, value in want.items()) and all(
             key in want or _identical(ATOMIC_DEFAULTS.get((name, key), _ABSENT), value) for key, value in have.items())
     if isinstance(want, list) and isinstance(have, list):
-        return len(want) == len(have) and all(_defaulted(left, right, name, parent) for left, right in zip(want, have))
-    return _identical(want, have) or _is_quantity(name, parent) and same_quantity(want, have)
+        return len(want) == len(have) and all(_defaulted(left, right, name, parent, known) for left, right in zip(want, have))
+    return _identical(want, have) or known.quantities and _is_quantity(name, parent) and canonical_quantity(want) == have
 
 
 def _unowned(want: Any, have: Any) -> Tuple[str, bool, bool]:
     if have is None:
-        return "is missing", want not in (None, {}, []), False
+        return "is missing", _is_kept(want), False
     if isinstance(want, (dict, list)):
         return "is not ours yet", False, False
     if type(want) is type(have) and want != have:
-        return f"is {_short(have)}, Git says {_short(want)}", isinstance(want, (bool, int)) or _amount(want) is None, True
+        return f"is {_short(have)}, Git says {_short(want)}", _is_plain(want), True
     return "is not ours yet", False, False
 
 
@@ -222,40 +296,50 @@ def positions(key: str, items: List[Any]) -> List[int]:
     return [value] if 0 <= value < len(items) else []
 
 
-def _is_builtin(api_version: str) -> bool:
-    group = api_version.rpartition("/")[0]
-    return "." not in group or group.endswith(".k8s.io")
-
-
 def _is_quantity(name: str, parent: str) -> bool:
-    return parent in QUANTITY_MAPS or name in QUANTITY_FIELDS and parent in QUANTITY_OWNERS or (
-        name == "storage" and parent == "requests")
+    return parent in QUANTITY_MAPS or name in QUANTITY_FIELDS and parent in QUANTITY_OWNERS
 
 
-_SUFFIXES: Dict[str, Decimal] = {"": Decimal(1)}
-_SUFFIXES.update((suffix, Decimal(10) ** power) for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18)))
-_SUFFIXES.update((suffix + "i", Decimal(2) ** (10 * power)) for power, suffix in enumerate("KMGTPE", 1))
+_QUANTITY = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)\.?([0-9]*)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?")
+_DECIMAL, _BINARY = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_EXPONENTS = ("e-9", "e-6", "e-3", "", "e3", "e6", "e9", "e12", "e15", "e18")
+_NANOS = {**{suffix: 1000**power for power, suffix in enumerate(_DECIMAL)},
+          **{suffix: 1024**power * 10**9 for power, suffix in enumerate(_BINARY)}}
 
 
-def _amount(value: Any) -> Optional[Decimal]:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+def canonical_quantity(value: Any) -> Optional[str]:
+    """The text that the server stores for a quantity ("1" for "1000m"), None where that is not certain.
+
+    Equal amounts are not enough: "1Ki" stays "1Ki" and "1024" stays "1024" (apimachinery, resource/quantity.go).
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or len(str(value)) > 40:
         return None
-    text = str(value)
-    number = text.rstrip("numkMGTPEi")
-    suffix = text[len(number):]
-    if suffix not in _SUFFIXES:
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None:
         return None
-    try:
-        return Decimal(number) * _SUFFIXES[suffix]
-    except InvalidOperation:
+    sign, whole, part, suffix, exponent = match.groups()
+    scale = 9 + int(exponent or 0)
+    if scale < 0:
         return None
+    nanos, rest = divmod(int(whole + part) * (10**scale if exponent else _NANOS[suffix or ""]), 10 ** len(part))
+    # Less than a nano is rounded up, more than an int64 is capped: not ours to judge.
+    if rest or nanos >= 10**27:
+        return None
+    sign = "-" if sign == "-" and nanos else ""
+    if suffix and suffix.endswith("i") and nanos >= 1024 * 10**9 and nanos % 10**9 == 0:
+        return sign + _shortest(nanos // 10**9, 1024, _BINARY)
+    return sign + _shortest(nanos, 1000, _EXPONENTS if exponent else _DECIMAL)
 
 
-def same_quantity(want: Any, have: Any) -> bool:
-    """Whether two Kubernetes quantities ("1000m", "1", 1) are the same amount."""
-    left, right = _amount(want), _amount(have)
-    # Amounts below a nano unit are rounded by the server: not ours to judge.
-    return left is not None and left == right and left.is_finite() and (left % _SUFFIXES["n"] == 0)
+def _shortest(number: int, base: int, suffixes: Tuple[str, ...]) -> str:
+    """A whole number with the greatest suffix that leaves no fraction."""
+    if not number:
+        return "0"
+    power = 0
+    while number % base == 0 and power < len(suffixes) - 1:
+        number //= base
+        power += 1
+    return f"{number}{suffixes[power]}"
 
 
 def _short(value: Any) -> str:
