@@ -1,0 +1,79 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parts of waiting that need no cluster; the rest is in tests/integration/test_wait.py."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Resource
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, _selects, unhealthy
+
+WEB = Ref("apps", "Deployment", "shop", "web")
+DATABASE = Ref("apps", "StatefulSet", "shop", "database")
+WELL = Health("Current", "")
+
+
+def test_nothing_is_told_when_everything_is_current() -> None:
+    assert unhealthy({WEB: WELL, DATABASE: WELL}, 3.0, 60.0) is None
+
+
+def test_a_time_out_says_how_long_was_waited_and_what_is_missing() -> None:
+    failure = unhealthy({WEB: Health("InProgress", "0 of 2 replicas ready"), DATABASE: WELL}, 60.2, 60.0)
+    assert str(failure) == (
+        "1 of 2 objects are not healthy after 60 s (wait_timeout is 60 s): Deployment.apps shop/web is InProgress: "
+        "0 of 2 replicas ready. Everything was applied; correct the cause in Git and run again, or raise wait_timeout."
+    )
+
+
+def test_what_cannot_mend_itself_is_not_called_late() -> None:
+    failure = unhealthy({WEB: Health("Failed", "its progress deadline passed"), DATABASE: WELL}, 12.0, 300.0)
+    assert "will not change by themselves" in str(failure) and "wait_timeout" not in str(failure)
+
+
+def test_a_long_list_is_cut_in_the_message_but_not_in_the_result() -> None:
+    bad = {Ref("apps", "Deployment", "shop", f"web-{number:02}"): Health("Failed", "") for number in range(15)}
+    failure = unhealthy(bad, 1.0, 60.0)
+    assert failure is not None and "and 5 more" in failure.what and len(failure.details["unhealthy"]) == 15
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "matches"),
+    [
+        ({"matchLabels": {"app": "web"}}, {"app": "web", "tier": "front"}, True),
+        ({"matchLabels": {"app": "web"}}, {"app": "api"}, False),
+        ({"matchLabels": {"app": "web"}}, None, False),
+        ({}, {"app": "web"}, False),
+        (None, {"app": "web"}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "api"]}]}, {"app": "api"}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}, {"app": "web"}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, {"app": "web"}, True),
+        ({"matchExpressions": [{"key": "old", "operator": "DoesNotExist"}]}, {"app": "web"}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "Resembles"}]}, {"app": "web"}, False),
+    ],
+)
+def test_a_workload_finds_its_pods_as_kubernetes_does(selector: Any, labels: Any, matches: bool) -> None:
+    assert _selects(selector, labels) is matches
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "body", "settled"),
+    [
+        ("", "ConfigMap", {"data": {}}, True),
+        ("", "Namespace", {"status": {"phase": "Active"}}, True),
+        ("apps", "Deployment", {"metadata": {"generation": 1}}, False),
+        ("apiextensions.k8s.io", "CustomResourceDefinition", {"status": {}}, False),
+        ("rbac.authorization.k8s.io", "Role", {}, True),
+        ("example.com", "Widget", {"metadata": {"generation": 1}}, False),
+    ],
+)
+def test_only_what_its_answer_settles_is_not_watched(
+    group: str, kind: str, body: Dict[str, Any], settled: bool
+) -> None:
+    target = Target.of(Resource(group, "v1", kind, kind.lower() + "s", True, ()), body)
+    assert (target.settled is not None) is settled
