@@ -37,7 +37,7 @@ def health(obj: Any) -> Health:
         return Health(UNKNOWN, "not an object with a kind")
     rule = HEALTH.get((_group(obj), obj["kind"]), _custom)
     found = _generic(obj) or rule(obj)
-    return Health(found.status, _line(found.message))
+    return Health(found.status, _line(found.message)) if found.message else found
 
 
 # Reading values that the server does not promise: a custom resource may hold anything anywhere.
@@ -70,11 +70,12 @@ def _count(value: Any, *path: str, default: int = 0) -> int:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split()) if text else ""
+    return " ".join(text.split())
 
 
 def _group(obj: Dict[str, Any]) -> str:
-    return _text(obj, "apiVersion").rpartition("/")[0]
+    version = obj.get("apiVersion")
+    return version.rpartition("/")[0] if isinstance(version, str) else ""
 
 
 def _condition(obj: Dict[str, Any], kind: str) -> Dict[str, Any]:
@@ -124,17 +125,23 @@ def _unseen() -> Health:
 
 
 def _generic(obj: Dict[str, Any]) -> Optional[Health]:
-    if _text(obj, "metadata", "deletionTimestamp"):
+    # Every object of every run passes here, so what most of them do not have costs them nothing.
+    metadata, status = obj.get("metadata"), obj.get("status")
+    if isinstance(metadata, dict) and isinstance(metadata.get("deletionTimestamp"), str):
         return Health(TERMINATING, _why_it_stays(obj))
-    generation, seen = _number(obj, "metadata", "generation"), _number(obj, "status", "observedGeneration")
-    if generation is not None and seen is not None and generation != seen:
-        return _unseen()
-    reconciling = _condition(obj, "Reconciling")
-    if _is(reconciling, "True"):
-        return _waiting(_words(reconciling, "its controller is at work"))
-    stalled = _condition(obj, "Stalled")
-    if _is(stalled, "True"):
-        return _failed(_words(stalled, "its controller gave up"))
+    if not status or not isinstance(status, dict):
+        return None
+    if "observedGeneration" in status:
+        generation, seen = _number(metadata, "generation"), _number(status, "observedGeneration")
+        if generation is not None and seen is not None and generation != seen:
+            return _unseen()
+    if "conditions" in status:
+        reconciling = _condition(obj, "Reconciling")
+        if _is(reconciling, "True"):
+            return _waiting(_words(reconciling, "its controller is at work"))
+        stalled = _condition(obj, "Stalled")
+        if _is(stalled, "True"):
+            return _failed(_words(stalled, "its controller gave up"))
     return None
 
 
@@ -160,7 +167,7 @@ def _why_it_stays(obj: Dict[str, Any]) -> str:
 
 def _custom(obj: Dict[str, Any]) -> Health:
     """A kind without a rule of its own: Ready where it speaks of Ready, otherwise nothing to wait for."""
-    if any(condition.get("type") == "Ready" for condition in _items(obj, "status", "conditions")):
+    if obj.get("status") and any(one.get("type") == "Ready" for one in _items(obj, "status", "conditions")):
         return _by_condition("Ready")(obj)
     return _current()
 
