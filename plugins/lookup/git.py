@@ -134,7 +134,9 @@ class LookupModule(LookupBase):
 def _checked_term(term, number):
     if not isinstance(term, str):
         kind = "a list" if isinstance(term, (list, tuple)) else f"of type {type(term).__name__}"
-        raise Failure(f"term {number} is {kind}, not a path", "nordic.gitops.git", "To give a list of paths, write query('nordic.gitops.git', *paths, ...).")
+        raise Failure(
+            f"term {number} is {kind}, not a path", "nordic.gitops.git", "To give a list of paths, write query('nordic.gitops.git', *paths, ...)."
+        )
     if not term:
         raise Failure(f"term {number} is empty", "nordic.gitops.git", 'Give a path relative to the repository\'s root, which itself is ".".')
     return term

@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._git import cache as cache_module
-from ansible_collections.nordic.gitops.plugins.module_utils._git import mirror as mirror_module
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 
 READ_ALL = """
 import sys
@@ -30,7 +30,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, 
 mirror = Mirror(Source.of({"repository": sys.argv[1], "revision": sys.argv[2], "git_cache": sys.argv[3]}))
 commit = mirror.resolve()
 tree = mirror.tree(commit)
-print(commit.id, *[f"{path}={content[:100].decode(errors='replace')}" for path, content in tree.read_many([entry.path for entry in tree.files()])], sep="|", flush=True)
+contents = tree.read_many([entry.path for entry in tree.files()])
+print(commit.id, *[f"{path}={content[:100].decode(errors='replace')}" for path, content in contents], sep="|", flush=True)
 """
 
 
@@ -44,11 +45,17 @@ def mirror(cache):
     """Opens the mirror of a URL or of a lab server, with the server's own credentials unless told otherwise."""
     opened = []
 
-    def open_mirror(server, **options):
-        known = {"git_username": "username", "git_password": "password", "git_ssh_key": "key", "git_ssh_known_hosts": "known_hosts", "git_ca_cert": "ca_file"}
+    def open_mirror(server, limits=Limits(pause=0.01), **options):
+        known = {
+            "git_username": "username",
+            "git_password": "password",
+            "git_ssh_key": "key",
+            "git_ssh_known_hosts": "known_hosts",
+            "git_ca_cert": "ca_file",
+        }
         params = {option: str(getattr(server, name)) for option, name in known.items() if getattr(server, name, None)}
         params.update({"repository": getattr(server, "url", server), "git_cache": str(cache), **options})
-        opened.append(Mirror(Source.of({name: value for name, value in params.items() if value is not None})))
+        opened.append(Mirror(Source.of({name: value for name, value in params.items() if value is not None}), limits))
         return opened[-1]
 
     yield open_mirror
@@ -100,7 +107,9 @@ def test_a_branch_is_resolved_and_read_by_every_transport(server, repo, mirror):
     assert tree.id == repo.git("rev-parse", "develop:apps")
 
 
-@pytest.mark.parametrize("revision", ["HEAD", "main", "light", "v1.0.0", "refs/heads/main", "refs/tags/v1.0.0", "full", "short", "tag object", "older"])
+@pytest.mark.parametrize(
+    "revision", ["HEAD", "main", "light", "v1.0.0", "refs/heads/main", "refs/tags/v1.0.0", "full", "short", "tag object", "older"]
+)
 def test_a_revision_means_what_git_means_by_every_transport(server, repo, mirror, revision):
     repo.write("more", "later\n")
     newest = repo.commit("The third one")
@@ -253,8 +262,12 @@ def test_a_branch_below_a_name_that_was_a_branch_is_no_obstacle(repo, mirror):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("apps/wbe.yaml", "Did you mean apps/web.yaml"), ("app", "Did you mean apps?"), ("web.yaml", "there is no such file or folder. The root has"),
-        ("zzz", "The root has README.md, apps"), ("apps/zzz/deep/er", "apps has apps/api.yaml, apps/web.yaml"), ("README.md/x", "Did you mean README.md"),
+        ("apps/wbe.yaml", "Did you mean apps/web.yaml"),
+        ("app", "Did you mean apps?"),
+        ("web.yaml", "there is no such file or folder. The root has"),
+        ("zzz", "The root has README.md, apps"),
+        ("apps/zzz/deep/er", "apps has apps/api.yaml, apps/web.yaml"),
+        ("README.md/x", "Did you mean README.md"),
     ],
 )
 def test_an_unknown_path_names_those_like_it(repo, mirror, path, message):
@@ -304,12 +317,24 @@ def test_the_id_of_a_folder_changes_with_its_content_only(repo, mirror):
 
 
 def test_files_come_back_as_they_are(repo, mirror):
-    contents = {"crlf": b"a\r\nb\r\n", "bom": b"\xef\xbb\xbfkind: X\n", "binary": bytes(range(256)), "empty": b"", "no end": b"x", "big": os.urandom(1 << 20)}
+    contents = {
+        "crlf": b"a\r\nb\r\n",
+        "bom": b"\xef\xbb\xbfkind: X\n",
+        "binary": bytes(range(256)),
+        "empty": b"",
+        "no end": b"x",
+        "big": os.urandom(1 << 20),
+    }
     repo.write(".gitattributes", "* text=auto eol=lf ident filter=evil\n")
     for name, content in contents.items():
         path = repo.git("hash-object", "-w", "--stdin", "--no-filters") if not content else None
         repo.write(f"raw/{name}", content)
-        oid = path or subprocess.run(["git", "hash-object", "-w", "--no-filters", f"raw/{name}"], cwd=repo.path, capture_output=True, text=True, check=True).stdout.strip()
+        oid = (
+            path
+            or subprocess.run(
+                ["git", "hash-object", "-w", "--no-filters", f"raw/{name}"], cwd=repo.path, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        )
         repo.git("update-index", "--add", "--cacheinfo", f"100644,{oid},raw/{name}")
     repo.git("commit", "--quiet", "--message", "raw")
     one = mirror(repo)
@@ -356,7 +381,9 @@ def test_only_one_commit_is_fetched_and_no_tag(repo, cache, mirror):
         repo.commit(f"change {number}")
     mirror(repo).resolve()
     inside = ["git", "--git-dir", str(generation_of(cache))]
-    listed = subprocess.run([*inside, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"], capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        [*inside, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert listed.count("commit") == 1 and listed.count("tag") == 0
 
 
@@ -370,17 +397,18 @@ def test_a_new_commit_brings_only_what_changed(repo, cache, mirror):
     one = mirror(repo)
     assert one.read(one.resolve(), "apps/web.yaml") == b"kind: Web\nreplicas: 3\n"
     packs = list((generation_of(cache) / "objects" / "pack").glob("*.idx"))
-    counts = sorted(len(subprocess.run(["git", "show-index"], stdin=open(pack, "rb"), capture_output=True, check=True).stdout.splitlines()) for pack in packs)
+    counts = sorted(
+        len(subprocess.run(["git", "show-index"], stdin=open(pack, "rb"), capture_output=True, check=True).stdout.splitlines()) for pack in packs
+    )
     assert len(counts) == 2 and counts[0] <= 4
 
 
-def test_a_mirror_that_was_used_for_long_is_made_anew(repo, cache, mirror, monkeypatch):
-    monkeypatch.setattr(mirror_module, "MAX_PACKS", 3)
+def test_a_mirror_that_was_used_for_long_is_made_anew(repo, cache, mirror):
     generations = set()
     for number in range(8):
         repo.write("apps/web.yaml", f"kind: Web\nreplicas: {number}\n")
         repo.commit()
-        one = mirror(repo)
+        one = mirror(repo, limits=Limits(packs=3))
         assert one.read(one.resolve(), "apps/web.yaml") == f"kind: Web\nreplicas: {number}\n".encode()
         one.close()
         generations.add(generation_of(cache).name)
@@ -527,10 +555,14 @@ def gpg():
     """gpg with a home of its own, on a path short enough for its sockets."""
     import tempfile
 
-    home = tempfile.mkdtemp(prefix="gpg-", dir="/tmp")
+    home = tempfile.mkdtemp(prefix="gpg-")
 
     def run(*arguments):
-        done = subprocess.run(["gpg", "--homedir", home, "--batch", "--yes", "--passphrase", "", "--pinentry-mode", "loopback", *arguments], capture_output=True, check=True)
+        done = subprocess.run(
+            ["gpg", "--homedir", home, "--batch", "--yes", "--passphrase", "", "--pinentry-mode", "loopback", *arguments],
+            capture_output=True,
+            check=True,
+        )
         return done.stdout
 
     run.home = home
@@ -542,8 +574,20 @@ def gpg():
 def gpg_commit(repo, gpg, who):
     gpg("--quick-generate-key", who, "ed25519", "sign", "0")
     repo.git("config", "gpg.format", "openpgp")
-    return subprocess.run(["git", "commit", "--quiet", "--allow-empty", f"--gpg-sign={who}", "-m", f"Signed by {who}"], cwd=repo.path, check=True, capture_output=True,
-                          env={**os.environ, "GNUPGHOME": gpg.home, "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@x", "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@x"})
+    return subprocess.run(
+        ["git", "commit", "--quiet", "--allow-empty", f"--gpg-sign={who}", "-m", f"Signed by {who}"],
+        cwd=repo.path,
+        check=True,
+        capture_output=True,
+        env={
+            **os.environ,
+            "GNUPGHOME": gpg.home,
+            "GIT_AUTHOR_NAME": "A",
+            "GIT_AUTHOR_EMAIL": "a@x",
+            "GIT_COMMITTER_NAME": "A",
+            "GIT_COMMITTER_EMAIL": "a@x",
+        },
+    )
 
 
 def trusting(mirror, server, keys):
@@ -560,7 +604,9 @@ def test_a_commit_signed_by_another_ssh_key_is_refused(repo, ssh_signed, mirror,
     commit, allowed, public = ssh_signed
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
     allowed.write_text("olga@example.com " + " ".join((tmp_path / "other.pub").read_text().split()[:2]) + "\n")
-    with pytest.raises(Refused, match=f"the commit {commit[:12]} by Astrid <astrid@example.com> is signed by the ED25519 key SHA256:.*, which is not trusted"):
+    with pytest.raises(
+        Refused, match=f"the commit {commit[:12]} by Astrid <astrid@example.com> is signed by the ED25519 key SHA256:.*, which is not trusted"
+    ):
         trusting(mirror, repo, allowed).resolve()
 
 
@@ -581,7 +627,13 @@ def test_an_unsigned_commit_is_refused_with_its_author(repo, ssh_signed, mirror)
 def test_a_commit_that_was_altered_after_it_was_signed_is_refused(repo, ssh_signed, mirror):
     commit, allowed, _public = ssh_signed
     raw = subprocess.run(["git", "cat-file", "commit", commit], cwd=repo.path, capture_output=True, check=True).stdout
-    forged = subprocess.run(["git", "hash-object", "-w", "-t", "commit", "--stdin"], cwd=repo.path, input=raw.replace(b"\n\nSigned", b"\n\nForged"), capture_output=True, check=True)
+    forged = subprocess.run(
+        ["git", "hash-object", "-w", "-t", "commit", "--stdin"],
+        cwd=repo.path,
+        input=raw.replace(b"\n\nSigned", b"\n\nForged"),
+        capture_output=True,
+        check=True,
+    )
     repo.git("update-ref", "refs/heads/forged", forged.stdout.decode().strip())
     with pytest.raises(Refused, match="has a signature that can't be verified"):
         trusting(mirror, repo, allowed).resolve("forged")
@@ -631,8 +683,7 @@ def test_a_file_without_keys_is_said_to_be_one(repo, gpg, mirror, tmp_path):
 # ---- the network
 
 
-def test_a_server_that_is_not_there_is_said_to_be_unreachable(mirror, monkeypatch):
-    monkeypatch.setattr(mirror_module, "PAUSE", 0.01)
+def test_a_server_that_is_not_there_is_said_to_be_unreachable(mirror):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -641,8 +692,7 @@ def test_a_server_that_is_not_there_is_said_to_be_unreachable(mirror, monkeypatc
                 mirror(f"{scheme}://127.0.0.1:{port}/x").resolve()
 
 
-def test_a_host_that_does_not_exist_is_said_not_to(mirror, monkeypatch):
-    monkeypatch.setattr(mirror_module, "PAUSE", 0.01)
+def test_a_host_that_does_not_exist_is_said_not_to(mirror):
     with pytest.raises(Failure, match="the host's name can't be found"):
         mirror("https://nowhere.invalid/x").resolve()
 
@@ -713,8 +763,7 @@ class Unreliable:
 
 
 @pytest.mark.parametrize("cuts", [(0,), (0, 0), (40,), (None, 60), (None, 200), (None, 700, 30)])
-def test_a_connection_that_breaks_is_tried_again(repo, git_daemon, mirror, monkeypatch, cuts):
-    monkeypatch.setattr(mirror_module, "PAUSE", 0.01)
+def test_a_connection_that_breaks_is_tried_again(repo, git_daemon, mirror, cuts):
     repo.write("noise", random.Random(1).randbytes(200_000))
     repo.commit()
     proxy = Unreliable(git_daemon.port, cuts)
@@ -726,13 +775,12 @@ def test_a_connection_that_breaks_is_tried_again(repo, git_daemon, mirror, monke
         proxy.close()
 
 
-def test_a_connection_that_always_breaks_is_said_to(repo, git_daemon, mirror, monkeypatch):
-    monkeypatch.setattr(mirror_module, "PAUSE", 0.01)
+def test_a_connection_that_always_breaks_is_said_to(repo, git_daemon, mirror):
     proxy = Unreliable(git_daemon.port, [30] * 20)
     try:
         with pytest.raises(Failure, match="the connection broke|can't be reached"):
             mirror(git_daemon.url.replace(str(git_daemon.port), str(proxy.port))).resolve()
-        assert len(proxy.cuts) == 20 - mirror_module.ATTEMPTS
+        assert len(proxy.cuts) == 20 - Limits().attempts
     finally:
         proxy.close()
 
@@ -920,17 +968,16 @@ def test_a_mirror_that_can_not_be_repaired_says_so(repo, cache, mirror):
         one.read(commit, "README.md")
 
 
-def test_a_reader_is_not_disturbed_when_the_mirror_is_made_anew(repo, cache, mirror, monkeypatch):
+def test_a_reader_is_not_disturbed_when_the_mirror_is_made_anew(repo, cache, mirror):
     reader = mirror(repo)
     commit = reader.resolve()
     tree = reader.tree(commit)
     assert tree.read("apps/web.yaml") == b"kind: Web\n"
     held = generation_of(cache)
-    monkeypatch.setattr(mirror_module, "MAX_PACKS", 1)
     for number in range(3):
         repo.write("apps/web.yaml", f"kind: Web\nreplicas: {number}\n")
         repo.commit()
-        writer = mirror(repo)
+        writer = mirror(repo, limits=Limits(packs=1))
         writer.resolve()
         writer.close()
     assert generation_of(cache) != held and held.exists()
@@ -943,7 +990,9 @@ def test_a_reader_is_not_disturbed_when_the_mirror_is_made_anew(repo, cache, mir
 
 
 def reading(url, revision, cache):
-    return subprocess.Popen([sys.executable, "-c", READ_ALL, url, revision, str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_python_path())
+    return subprocess.Popen(
+        [sys.executable, "-c", READ_ALL, url, revision, str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_python_path()
+    )
 
 
 def _python_path():
@@ -993,9 +1042,8 @@ def test_a_process_killed_at_any_moment_is_no_obstacle_to_the_next(repo, git_dae
     assert len(list(home_of(cache).iterdir())) < 12
 
 
-def test_git_itself_killed_in_the_middle_of_a_fetch_is_no_obstacle(repo, git_daemon, cache, mirror, monkeypatch):
+def test_git_itself_killed_in_the_middle_of_a_fetch_is_no_obstacle(repo, git_daemon, cache, mirror):
     """All of a session at once: what a machine that loses its power looks like."""
-    monkeypatch.setattr(mirror_module, "PAUSE", 0.01)
     chance = random.Random(7)
     for number in range(6):
         repo.write("noise", random.Random(number).randbytes(2_000_000))
@@ -1100,7 +1148,7 @@ def test_a_machine_without_gitpython_is_told_to_install_it(repo, mirror, monkeyp
     one = mirror(repo)
     commit = one.resolve()
     monkeypatch.setitem(sys.modules, "git", None)
-    with pytest.raises(Failure, match="the Python package GitPython can't be imported"):
+    with pytest.raises(Failure, match=r"Python library \(GitPython>=3.1\)"):
         one.tree(commit).files()
 
 
@@ -1130,9 +1178,15 @@ import sys
 from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, Source
 mirror = Mirror(Source.of({"repository": sys.argv[1], "git_cache": sys.argv[2]}))
 print(mirror.tree(mirror.resolve(), "apps").id)
-print(*sorted({name.partition(".")[0] for name in sys.modules} & {"git", "gitdb", "yaml", "kubernetes", "ansible", "urllib", "tempfile", "difflib", "logging"}))
+slow = {"git", "gitdb", "yaml", "kubernetes", "ansible", "urllib", "tempfile", "difflib", "logging"}
+print(*sorted({name.partition(".")[0] for name in sys.modules} & slow))
 """
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{script}", repo.url, str(cache)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{script}", repo.url, str(cache)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     tree, slow = done.stdout.split("\n")[:2]
     assert tree == repo.git("rev-parse", "HEAD:apps")
     assert slow == ""

@@ -35,20 +35,35 @@ ERRORS = {
     "no term": ("lookup('nordic.gitops.git', repository=URL)", "no path is given. Give at least one"),
     "empty term": ("lookup('nordic.gitops.git', '', repository=URL)", "term 1 is empty. Give a path relative to the repository's root"),
     "second term empty": ("lookup('nordic.gitops.git', 'apps/web.yaml', '', repository=URL)", "term 2 is empty"),
-    "a list as term": ("lookup('nordic.gitops.git', ['apps/web.yaml'], repository=URL)", "term 1 is a list, not a path. To give a list of paths, write query('nordic.gitops.git', *paths"),
+    "a list as term": (
+        "lookup('nordic.gitops.git', ['apps/web.yaml'], repository=URL)",
+        "term 1 is a list, not a path. To give a list of paths, write query('nordic.gitops.git', *paths",
+    ),
     "a number as term": ("lookup('nordic.gitops.git', 7, repository=URL)", "term 1 is of type int, not a path"),
     "no repository": ("lookup('nordic.gitops.git', 'apps/web.yaml')", "repository"),
     "misspelt option": ("lookup('nordic.gitops.git', 'apps/web.yaml', repositry=URL)", "there is no option repositry. Did you mean repository?"),
     "unknown option": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, zzz=1)", "there is no option zzz. There are git_ca_cert, "),
     "unknown result": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, result='tree')", "result"),
-    "unknown path": ("lookup('nordic.gitops.git', 'apps/wbe.yaml', repository=URL)", "apps/wbe.yaml: there is no such file or folder. Did you mean apps/web.yaml"),
+    "unknown path": (
+        "lookup('nordic.gitops.git', 'apps/wbe.yaml', repository=URL)",
+        "apps/wbe.yaml: there is no such file or folder. Did you mean apps/web.yaml",
+    ),
     "unknown path for a commit": ("lookup('nordic.gitops.git', 'nope', repository=URL, result='commit')", "nope: there is no such file or folder"),
-    "unknown revision": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, revision='devlop')", "there is no branch, tag or commit devlop. Did you mean develop?"),
+    "unknown revision": (
+        "lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, revision='devlop')",
+        "there is no branch, tag or commit devlop. Did you mean develop?",
+    ),
     "unknown repository": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL + '-not-here')", "there is no Git repository at this path"),
     "a folder as content": ("lookup('nordic.gitops.git', 'apps', repository=URL)", "apps: this is a folder, not a file"),
     "the root as content": ("lookup('nordic.gitops.git', '.', repository=URL)", ".: this is a folder, not a file"),
-    "a file as listing": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, result='listing')", "apps/web.yaml: this is a file, not a folder"),
-    "binary content": ("lookup('nordic.gitops.git', 'logo.png', repository=URL)", "logo.png: the file is not UTF-8 text (byte 0). Ask for result='base64'"),
+    "a file as listing": (
+        "lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, result='listing')",
+        "apps/web.yaml: this is a file, not a folder",
+    ),
+    "binary content": (
+        "lookup('nordic.gitops.git', 'logo.png', repository=URL)",
+        "logo.png: the file is not UTF-8 text (byte 0). Ask for result='base64'",
+    ),
     "a path out": ("lookup('nordic.gitops.git', '../secret', repository=URL)", "has .. in it"),
     "a link out": ("lookup('nordic.gitops.git', 'out', repository=URL)", "leads out of the repository"),
     "an option as revision": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, revision='--upload-pack=x')", "starts with a dash"),
@@ -80,9 +95,22 @@ def play(folder, tasks, **variables):
     root = next(path for path in sys.path if (Path(path) / "ansible_collections" / "nordic" / "gitops").exists())
     done = subprocess.run(
         [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", str(folder / "play.yml")],
-        capture_output=True, text=True, check=False, cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": root, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0", "XDG_CACHE_HOME": str(folder / "cache"),
-             "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"), "ANSIBLE_PYTHON_INTERPRETER": sys.executable, "ANSIBLE_STDOUT_CALLBACK": "default", **variables})
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": root,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "0",
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "ANSIBLE_STDOUT_CALLBACK": "default",
+            **variables,
+        },
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -98,9 +126,18 @@ def outcomes(tmp_path_factory):
     tasks, results = [], []
     for number, (name, expression) in enumerate(cases.items()):
         written = expression.replace("URL", f"'{repo.url}'")
-        tasks.append({"name": name, "ansible.builtin.set_fact": {f"answer_{number}": "{{ " + written + " }}"}, "register": f"task_{number}", "ignore_errors": True})
+        tasks.append(
+            {
+                "name": name,
+                "ansible.builtin.set_fact": {f"answer_{number}": "{{ " + written + " }}"},
+                "register": f"task_{number}",
+                "ignore_errors": True,
+            }
+        )
         results.append(f"{json.dumps(name)}: [answer_{number} | default(none), task_{number}.msg | default('')]")
-    tasks.append({"ansible.builtin.copy": {"dest": str(folder / "outcomes.json"), "content": "{{ {" + ", ".join(results) + "} | to_json }}", "mode": "0600"}})
+    tasks.append(
+        {"ansible.builtin.copy": {"dest": str(folder / "outcomes.json"), "content": "{{ {" + ", ".join(results) + "} | to_json }}", "mode": "0600"}}
+    )
     status, said = play(folder, tasks)
     assert status == 0, said[-3000:]
     found = json.loads((folder / "outcomes.json").read_text())
@@ -112,9 +149,17 @@ def outcomes(tmp_path_factory):
 def test_the_lookup_answers(outcomes, name):
     repo, found, _said = outcomes
     expected = {
-        "content": "kind: Web\n", "content parsed": "Web", "two contents": ["kind: Web\n", "kind: Api\n"], "list of paths": ["kind: Web\n", "kind: Api\n"],
-        "another revision": "kind: Developed\n", "base64": base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode(), "listing": ["api.yaml", "web.yaml"],
-        "listing of one": ["only.yaml"], "two listings": [["api.yaml", "web.yaml"], ["only.yaml"]], "commit": repo.head(), "commit of a tag": repo.head("v1.0.0"),
+        "content": "kind: Web\n",
+        "content parsed": "Web",
+        "two contents": ["kind: Web\n", "kind: Api\n"],
+        "list of paths": ["kind: Web\n", "kind: Api\n"],
+        "another revision": "kind: Developed\n",
+        "base64": base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode(),
+        "listing": ["api.yaml", "web.yaml"],
+        "listing of one": ["only.yaml"],
+        "two listings": [["api.yaml", "web.yaml"], ["only.yaml"]],
+        "commit": repo.head(),
+        "commit of a tag": repo.head("v1.0.0"),
         "through a link": "kind: Web\n",
     }
     assert found[name] == [expected[name], ""]
@@ -134,9 +179,19 @@ def test_no_mistake_ends_in_a_traceback(outcomes):
 def test_a_wrong_password_is_not_shown(git_repo, git_http, tmp_path):
     fill(git_repo)
     url = git_http.url.replace("://", "://astrid:in-the-url@")
-    expressions = [f"lookup('nordic.gitops.git', 'apps/web.yaml', repository='{url}')",
-                   f"lookup('nordic.gitops.git', 'apps/web.yaml', repository='{git_http.url}', git_username='astrid', git_password=secret)"]
-    tasks = [{"ansible.builtin.debug": {"msg": "{{ " + expression + " }}"}, "ignore_errors": True, "no_log": False, "vars": {"secret": "{{ 'in-the-' ~ 'option' }}"}} for expression in expressions]
+    expressions = [
+        f"lookup('nordic.gitops.git', 'apps/web.yaml', repository='{url}')",
+        f"lookup('nordic.gitops.git', 'apps/web.yaml', repository='{git_http.url}', git_username='astrid', git_password=secret)",
+    ]
+    tasks = [
+        {
+            "ansible.builtin.debug": {"msg": "{{ " + expression + " }}"},
+            "ignore_errors": True,
+            "no_log": False,
+            "vars": {"secret": "{{ 'in-the-' ~ 'option' }}"},
+        }
+        for expression in expressions
+    ]
     _status, said = play(tmp_path / "play", tasks)
     assert said.count("the server refuses the credentials") >= 2
     # ansible-playbook itself shows the line of the playbook that failed; what the lookup says has no secret in it.
@@ -153,11 +208,19 @@ def test_every_example_of_the_documentation_works(number, git_repo, request, tmp
     variables = {}
     if "git_password" in text:
         server = request.getfixturevalue("git_https")
-        changes = {"https://git.example.com/acme/platform.git": server.url, '"deploy"': json.dumps(server.username), "/etc/pki/acme-ca.pem": str(server.ca_file)}
+        changes = {
+            "https://git.example.com/acme/platform.git": server.url,
+            '"deploy"': json.dumps(server.username),
+            "/etc/pki/acme-ca.pem": str(server.ca_file),
+        }
         variables["GIT_TOKEN"] = server.password
     elif "git_ssh_key" in text:
         server = request.getfixturevalue("git_ssh")
-        changes = {"ssh://git@git.example.com/acme/platform.git": server.url, "/etc/ansible/deploy_key": str(server.key), "/etc/ansible/known_hosts": str(server.known_hosts)}
+        changes = {
+            "ssh://git@git.example.com/acme/platform.git": server.url,
+            "/etc/ansible/deploy_key": str(server.key),
+            "/etc/ansible/known_hosts": str(server.known_hosts),
+        }
     elif "trusted_keys" in text:
         key = tmp_path / "signing"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -169,6 +232,10 @@ def test_every_example_of_the_documentation_works(number, git_repo, request, tmp
     for documented, real in changes.items():
         assert documented in text
         text = text.replace(documented, real)
-    status, said = play(tmp_path / "play", [{**json.loads(text), "register": "seen"}, {"ansible.builtin.debug": {"msg": "{{ [seen, web | default('')] }}"}}], **variables)
+    status, said = play(
+        tmp_path / "play",
+        [{**json.loads(text), "register": "seen"}, {"ansible.builtin.debug": {"msg": "{{ [seen, web | default('')] }}"}}],
+        **variables,
+    )
     assert status == 0, said[-3000:]
     assert "api.yaml" in said if "listing" in text else "Web" in said

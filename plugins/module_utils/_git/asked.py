@@ -96,9 +96,7 @@ def checked_repository(repository: str) -> Tuple[str, Optional[str], Optional[st
     if text.startswith("-"):
         raise Refused(f"{shown!r} starts with a dash, so Git would read it as an option", "repository", hint)
     if _HELPER.match(text):
-        raise Refused(
-            f"{shown!r} names a transport helper, which could run any command", "repository", f"Only {', '.join(TRANSPORTS)} are taken."
-        )
+        raise Refused(f"{shown!r} names a transport helper, which could run any command", "repository", f"Only {', '.join(TRANSPORTS)} are taken.")
     url = _URL.match(text)
     if url:
         return _checked_url(url.group(1).lower(), url.group(2), shown, hint)

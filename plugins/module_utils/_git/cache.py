@@ -77,7 +77,9 @@ class Cache:
             _private_folder(self._home)
             handle = open(os.path.join(self._home, "lock"), "ab")
         except OSError as error:
-            raise Failure(f"the cache can't be used: {error.strerror}", error.filename or self._root, "Give a folder of your own as git_cache.") from None
+            raise Failure(
+                f"the cache can't be used: {error.strerror}", error.filename or self._root, "Give a folder of your own as git_cache."
+            ) from None
         with handle:
             deadline = time.monotonic() + self._timeout
             while not _locked(handle):

@@ -13,7 +13,7 @@ import time
 from typing import Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_OUTPUT_BYTES, MAX_PACK_BYTES
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
 
 
@@ -26,8 +26,9 @@ class Answer(NamedTuple):
 class Command:
     """Git commands in a sealed environment, each in a session of its own so that a time-out ends its helpers too."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, limits: Limits) -> None:
         self._source = source
+        self._limits = limits
         self.environment = source.environment()
         # Without credentials: neither ours nor those that a proxy's URL may hold.
         self.environment_for_reading = {name: value for name, value in self.environment.items() if name.startswith(("GIT_", "LC_")) or name == "PATH"}
@@ -39,7 +40,7 @@ class Command:
             process = subprocess.Popen(
                 ["git", *arguments],
                 env=environment,
-                cwd=folder or "/",
+                cwd="/",
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -49,9 +50,8 @@ class Command:
             raise Failure("the program git isn't installed", "git", "Install Git 2.32 or later where this runs.") from None
         with process:
             try:
-                _limit_file_size(process.pid)
-                if feed:
-                    assert process.stdin is not None
+                self._limit_file_size(process.pid)
+                if process.stdin:
                     try:
                         process.stdin.write(feed)
                         process.stdin.close()
@@ -67,11 +67,11 @@ class Command:
 
     def _collect(self, process: subprocess.Popen[bytes], deadline: float) -> Tuple[bytes, bytes]:
         """Both outputs, neither of them endless: a server decides how much a command prints."""
-        assert process.stdout is not None and process.stderr is not None
         out, err = bytearray(), bytearray()
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ, out)
-            selector.register(process.stderr, selectors.EVENT_READ, err)
+            for pipe, collected in ((process.stdout, out), (process.stderr, err)):
+                if pipe:
+                    selector.register(pipe, selectors.EVENT_READ, collected)
             while selector.get_map():
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -85,8 +85,8 @@ class Command:
                         err += chunk
                     else:
                         key.data.extend(chunk)
-                if len(out) > MAX_OUTPUT_BYTES:
-                    raise Refused(f"Git's answer is longer than {MAX_OUTPUT_BYTES >> 20} MiB", self._source.url)
+                if len(out) > self._limits.output_bytes:
+                    raise Refused(f"Git's answer is longer than {self._limits.output_bytes:,} bytes", self._source.url)
         try:
             process.wait(max(deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired:
@@ -96,15 +96,14 @@ class Command:
     def _too_late(self) -> Failure:
         return Failure(f"no answer within {self._source.timeout} seconds", self._source.url, "Check the network, or raise git_timeout.")
 
+    def _limit_file_size(self, pid: int) -> None:
+        """No fetch fills the disk: the limit is inherited by whatever the command starts. Linux only, as prlimit is."""
+        try:
+            import resource
 
-def _limit_file_size(pid: int) -> None:
-    """No fetch fills the disk: the limit is inherited by whatever the command starts. Linux only, as prlimit is."""
-    try:
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (MAX_PACK_BYTES, MAX_PACK_BYTES))
-    except (ImportError, AttributeError, OSError, ValueError):
-        pass  # another system, a lower hard limit that already holds, or a command that has ended
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self._limits.pack_bytes, self._limits.pack_bytes))
+        except (ImportError, AttributeError, OSError, ValueError):
+            pass  # another system, a lower hard limit that already holds, or a command that has ended
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

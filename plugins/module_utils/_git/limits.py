@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
-MAX_FILE_BYTES = 20 * 1024 * 1024  # the API server takes 3 MiB per object; the largest bundles of CRDs have about 10 MiB
-MAX_TREE_BYTES = 512 * 1024 * 1024  # what one run reads or exports in all
-MAX_FILES = 100_000  # 50,000 objects, a file each, twice over; also ends a tree that unfolds itself for ever
-MAX_OUTPUT_BYTES = 64 * 1024 * 1024  # of one Git command: MAX_FILES lines of a listing with room to spare
-MAX_PACK_BYTES = 2 * 1024 * 1024 * 1024  # of one fetch, on disk
+from typing import NamedTuple
+
 MAX_PATH_BYTES = 4096  # PATH_MAX
-MAX_PACKS = 50  # each fetch leaves one; a mirror with more is made anew, which is cheaper to get right than a garbage collection
+
+
+class Limits(NamedTuple):
+    file_bytes: int = 20 * 1024 * 1024  # the API server takes 3 MiB per object; the largest bundles of CRDs have about 10 MiB
+    tree_bytes: int = 512 * 1024 * 1024  # what one run reads or exports in all
+    files: int = 100_000  # 50,000 objects, a file each, twice over; also ends a tree that unfolds itself for ever
+    output_bytes: int = 64 * 1024 * 1024  # of one Git command: a listing of so many files, with room to spare
+    pack_bytes: int = 2 * 1024 * 1024 * 1024  # of one fetch, on disk
+    packs: int = 50  # each fetch leaves one; a mirror with more is made anew, which is cheaper to get right than a garbage collection
+    attempts: int = 3  # of a command that the network broke; what the server refused is not asked again
+    pause: float = 0.5  # seconds before the second attempt, doubled before the third

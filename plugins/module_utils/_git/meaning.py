@@ -9,11 +9,10 @@ import re
 from typing import NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import one_line
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACK_BYTES
 
 
 class Meaning(NamedTuple):
-    pattern: str  # in what Git wrote
+    patterns: Tuple[str, ...]  # one of them in what Git wrote
     what: str
     hint: str
     transient: bool = False
@@ -24,30 +23,159 @@ NO_REPOSITORY = "there is no such repository, or it may not be seen with these c
 
 # The first row that matches is the answer, so what is more telling comes first.
 MEANINGS: Tuple[Meaning, ...] = (
-    Meaning(r"dubious ownership|unsafe repository", "the repository belongs to another user, and Git refuses to read it", "Run as its owner, hand the folder over with chown, or read it over ssh or https."),
-    Meaning(r"transport '[^']*' not allowed|Protocol \S+ (not supported|disabled)|disabled in libcurl", "the server sent us on to a transport that isn't allowed", "Give the repository's final URL.", refused=True),
-    Meaning(r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed", "the server's ssh host key isn't the one that is known: this may be an attack", "Ask the server's owner for its new key; only then replace it in git_ssh_known_hosts (or ~/.ssh/known_hosts)."),
-    Meaning(r"Host key verification failed|No \S+ host key is known|key is not known by any other", "the server's ssh host key isn't known", "Get it with ssh-keyscan, compare its fingerprint with the server's owner, and give the file as git_ssh_known_hosts."),
-    Meaning(r"UNPROTECTED PRIVATE KEY FILE|bad permissions", "ssh refuses the private key since others can read it", "Make it readable for its owner alone: chmod 600."),
-    Meaning(r"Load key .*: (invalid format|error in libcrypto)|incorrect passphrase", "ssh can't read the private key", "Give an OpenSSH private key without a passphrase as git_ssh_key, or load it into an agent."),
-    Meaning(r"could not read (Username|Password)|terminal prompts disabled", "the server asks for a user name and password", "Give git_username and git_password (a token will do)."),
-    Meaning(r"Authentication failed|Invalid username or (token|password)|HTTP Basic: Access denied|Permission denied \(|Too many authentication failures|returned error: 401", "the server refuses the credentials", "Check git_username and git_password, or git_ssh_key, and that they may read this repository."),
-    Meaning(r"returned error: 403|[Ff]orbidden", "the server knows the user but forbids reading", "Give credentials that may read this repository."),
-    Meaning(r"SSL certificate|certificate verif|server verification failed|SSL_ERROR|unable to get local issuer", "the server's TLS certificate can't be verified", "Give its certificate authority as git_ca_cert."),
-    Meaning(r"error setting certificate (file|verify locations)|problem with the SSL CA", "the file of the certificate authority can't be used", "Give a PEM file as git_ca_cert."),
-    Meaning(r"Could not resolve (host|proxy)|Name or service not known|Temporary failure in name resolution|unable to look up|nodename nor servname", "the host's name can't be found", "Check the URL and this machine's name resolution.", transient=True),
-    Meaning(r"does not appear to be a git repository|[Rr]epository .*not found|access denied or repository not exported|returned error: 404|not valid: is this a git repository|Project not found|could not be found or you don't have permission|invalid gitfile format|not a git repository: [^'\n]", NO_REPOSITORY, "Check the URL, and the credentials."),
-    Meaning(r"'[^']*' is not a git command|git-upload-pack: (command )?not found", "the server has no Git on it", "Install Git there, or give another URL."),
-    Meaning(r"No space left on device|Disk quota exceeded", "there is no space left on the disk", "Make space in the folder git_cache, or give another."),
-    Meaning(r"File too large|file size limit|signal 25", f"the repository sent more than {MAX_PACK_BYTES >> 30} GiB", "Split it, or keep large files elsewhere.", refused=True),
-    Meaning(r"Connection refused|Failed to connect|Couldn't connect|Network is unreachable|No route to host|[Cc]onnection timed out|Operation timed out|unable to connect|Connection closed by|Connection reset|Could not connect", "the server can't be reached", "Check the URL, the network and its proxy.", transient=True),
-    Meaning(r"returned error: (429|5\d\d)|early EOF|hung up|RPC failed|unexpected disconnect|transfer closed|Empty reply|operation too slow|Operation too slow|Broken pipe|protocol error|bad line length|expected flush|unexpected (flush|line|packet)|expected response end|GnuTLS recv|SSL_read", "the connection broke or the server failed", "Try again later; the server's own log says more.", transient=True),
+    Meaning(
+        (r"dubious ownership", r"unsafe repository"),
+        "the repository belongs to another user, and Git refuses to read it",
+        "Run as its owner, hand the folder over with chown, or read it over ssh or https.",
+    ),
+    Meaning(
+        (r"transport '[^']*' not allowed", r"Protocol \S+ (not supported|disabled)", r"disabled in libcurl"),
+        "the server sent us on to a transport that isn't allowed",
+        "Give the repository's final URL.",
+        refused=True,
+    ),
+    Meaning(
+        (r"REMOTE HOST IDENTIFICATION HAS CHANGED", r"host key for .* has changed"),
+        "the server's ssh host key isn't the one that is known: this may be an attack",
+        "Ask the server's owner for its new key; only then replace it in git_ssh_known_hosts (or ~/.ssh/known_hosts).",
+    ),
+    Meaning(
+        (r"Host key verification failed", r"No \S+ host key is known", r"key is not known by any other"),
+        "the server's ssh host key isn't known",
+        "Get it with ssh-keyscan, compare its fingerprint with the server's owner, and give the file as git_ssh_known_hosts.",
+    ),
+    Meaning(
+        (r"UNPROTECTED PRIVATE KEY FILE", r"bad permissions"),
+        "ssh refuses the private key since others can read it",
+        "Make it readable for its owner alone: chmod 600.",
+    ),
+    Meaning(
+        (r"Load key .*: (invalid format|error in libcrypto)", r"incorrect passphrase"),
+        "ssh can't read the private key",
+        "Give an OpenSSH private key without a passphrase as git_ssh_key, or load it into an agent.",
+    ),
+    Meaning(
+        (r"could not read (Username|Password)", r"terminal prompts disabled"),
+        "the server asks for a user name and password",
+        "Give git_username and git_password (a token will do).",
+    ),
+    Meaning(
+        (
+            r"Authentication failed",
+            r"Invalid username or (token|password)",
+            r"HTTP Basic: Access denied",
+            r"Permission denied \(",
+            r"Too many authentication failures",
+            r"returned error: 401",
+        ),
+        "the server refuses the credentials",
+        "Check git_username and git_password, or git_ssh_key, and that they may read this repository.",
+    ),
+    Meaning(
+        (r"returned error: 403", r"[Ff]orbidden"),
+        "the server knows the user but forbids reading",
+        "Give credentials that may read this repository.",
+    ),
+    Meaning(
+        (r"SSL certificate", r"certificate verif", r"server verification failed", r"SSL_ERROR", r"unable to get local issuer"),
+        "the server's TLS certificate can't be verified",
+        "Give its certificate authority as git_ca_cert.",
+    ),
+    Meaning(
+        (r"error setting certificate (file|verify locations)", r"problem with the SSL CA"),
+        "the file of the certificate authority can't be used",
+        "Give a PEM file as git_ca_cert.",
+    ),
+    Meaning(
+        (
+            r"Could not resolve (host|proxy)",
+            r"Name or service not known",
+            r"Temporary failure in name resolution",
+            r"unable to look up",
+            r"nodename nor servname",
+        ),
+        "the host's name can't be found",
+        "Check the URL and this machine's name resolution.",
+        transient=True,
+    ),
+    Meaning(
+        (
+            r"does not appear to be a git repository",
+            r"[Rr]epository .*not found",
+            r"access denied or repository not exported",
+            r"returned error: 404",
+            r"not valid: is this a git repository",
+            r"Project not found",
+            r"could not be found or you don't have permission",
+            r"invalid gitfile format",
+            r"not a git repository: [^'\n]",  # with quotes it is our own mirror, and damaged
+        ),
+        NO_REPOSITORY,
+        "Check the URL, and the credentials.",
+    ),
+    Meaning(
+        (r"'[^']*' is not a git command", r"git-upload-pack: (command )?not found"),
+        "the server has no Git on it",
+        "Install Git there, or give another URL.",
+    ),
+    Meaning(
+        (r"No space left on device", r"Disk quota exceeded"),
+        "there is no space left on the disk",
+        "Make space in the folder git_cache, or give another.",
+    ),
+    Meaning(
+        (r"File too large", r"died of signal 25"),
+        "the repository sent more than one fetch may bring",
+        "Split it, or keep large files elsewhere.",
+        refused=True,
+    ),
+    Meaning(
+        (
+            r"Connection refused",
+            r"Failed to connect",
+            r"Couldn't connect",
+            r"Could not connect",
+            r"unable to connect",
+            r"Network is unreachable",
+            r"No route to host",
+            r"[Cc]onnection timed out",
+            r"Operation timed out",
+            r"Connection closed by",
+            r"Connection reset",
+        ),
+        "the server can't be reached",
+        "Check the URL, the network and its proxy.",
+        transient=True,
+    ),
+    Meaning(
+        (
+            r"returned error: (429|5\d\d)",
+            r"early EOF",
+            r"hung up",
+            r"RPC failed",
+            r"unexpected disconnect",
+            r"transfer closed",
+            r"Empty reply",
+            r"[Oo]peration too slow",
+            r"Broken pipe",
+            r"protocol error",
+            r"bad line length",
+            r"expected flush",
+            r"unexpected (flush|line|packet)",
+            r"expected response end",
+            r"GnuTLS recv",
+            r"SSL_read",
+        ),
+        "the connection broke or the server failed",
+        "Try again later; the server's own log says more.",
+        transient=True,
+    ),
 )
 
 
 def meaning(said: str) -> Optional[Meaning]:
     for row in MEANINGS:
-        if re.search(row.pattern, said):
+        if any(re.search(pattern, said) for pattern in row.patterns):
             return row
     return None
 
@@ -55,6 +183,6 @@ def meaning(said: str) -> Optional[Meaning]:
 def words(said: str) -> str:
     """The telling lines of Git's standard error, as one."""
     lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    boring = ("Please make sure", "and the repository exists", "warning:", "hint:", "remote: Enumerating", "remote: Counting", "remote: Total")
-    telling = [line for line in lines if not line.startswith(boring)]
+    polite = ("Please make sure", "and the repository exists", "warning:", "hint:", "remote: Enumerating", "remote: Counting", "remote: Total")
+    telling = [line for line in lines if not line.startswith(polite)]
     return one_line("; ".join(telling or lines))

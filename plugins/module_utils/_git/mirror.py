@@ -12,18 +12,23 @@ from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT, SHORT_COMMIT, checked_path, checked_revision, did_you_mean, one_line, without_credentials
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
+    FULL_COMMIT,
+    SHORT_COMMIT,
+    checked_path,
+    checked_revision,
+    did_you_mean,
+    one_line,
+    without_credentials,
+)
 from ansible_collections.nordic.gitops.plugins.module_utils._git.cache import Cache
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit, parse_commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PACK_BYTES, MAX_PACKS
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import NO_REPOSITORY, Meaning, meaning, words
 from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Damaged, Entry, Found, Objects
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import OLDEST_GIT, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tree, check_size
-
-ATTEMPTS = 3  # of a command that the network broke; what the server refused is not asked again
-PAUSE = 0.5  # seconds before the second attempt, doubled before the third
 
 _HISTORY = ("+refs/heads/*:refs/history/heads/*", "+refs/tags/*:refs/history/tags/*")
 
@@ -49,9 +54,10 @@ class Mirror:
     refs/history/...     the branches and tags whose whole history is there, fetched only where a short commit asks for it
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, limits: Limits = Limits()) -> None:
         self.source = source
-        self._git = Command(source)
+        self.limits = limits
+        self._git = Command(source, limits)
         self._cache = Cache(source.cache, source.url, source.timeout)
         self._objects: Optional[Objects] = None
 
@@ -89,7 +95,7 @@ class Mirror:
         return replace(commit, signer=signer(self._git, self._cache.folder, self.source, commit, raw))
 
     def _oid_of(self, asked: str) -> str:
-        for _attempt in range(ATTEMPTS):
+        for _attempt in range(self.limits.attempts):
             oid, refs = self._ask(asked)
             if not oid:
                 return self._short_commit(asked, refs)
@@ -269,8 +275,10 @@ class Mirror:
             self._network(folder, *arguments, "--", self.source.url, *refspecs)
         except (Failure, Damaged):
             # The one that Git started for the pack dies at the limit without a word, and Git guesses at the reason.
-            if self._remove_unfinished(folder) >= MAX_PACK_BYTES:
-                raise Refused(f"the repository sent more than {MAX_PACK_BYTES:,} bytes", self.source.url, "Split it, or keep large files elsewhere.") from None
+            if self._remove_unfinished(folder) >= self.limits.pack_bytes:
+                raise Refused(
+                    f"the repository sent more than {self.limits.pack_bytes:,} bytes", self.source.url, "Split it, or keep large files elsewhere."
+                ) from None
             raise
 
     @staticmethod
@@ -289,7 +297,7 @@ class Mirror:
 
     def _worn(self) -> bool:
         try:
-            return sum(name.endswith(".pack") for name in os.listdir(os.path.join(self._cache.folder, "objects", "pack"))) >= MAX_PACKS
+            return sum(name.endswith(".pack") for name in os.listdir(os.path.join(self._cache.folder, "objects", "pack"))) >= self.limits.packs
         except OSError:
             return True
 
@@ -301,9 +309,9 @@ class Mirror:
             if answer.status == 0:
                 return answer
             row = meaning(answer.err)
-            if row is None or not row.transient or attempt == ATTEMPTS:
+            if row is None or not row.transient or attempt == self.limits.attempts:
                 raise self._trouble(answer, row)
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+            time.sleep(self.limits.pause * 2 ** (attempt - 1))
             attempt += 1
 
     def _trouble(self, answer: Answer, row: Optional[Meaning]) -> Exception:
@@ -336,7 +344,7 @@ class Mirror:
         found = self._find(commit, inside)
         if found.kind != "blob":
             raise Failure("this is a folder, not a file", inside or ".", commit=commit.id)
-        check_size(found.size, inside)
+        check_size(found.size, self.limits.file_bytes, inside)
         return self.content(commit, found.oid, found.size, inside)
 
     def find(self, commit: Commit, path: str) -> Found:
@@ -397,7 +405,9 @@ class Mirror:
             try:
                 self._renew([f"+{commit.id}:refs/commits/{commit.id}"], commit.id)
             except Gone:
-                raise Failure(f"the mirror is damaged, and the server no longer has the commit {commit.id}", self.source.url, "Name a revision that it has.") from None
+                raise Failure(
+                    f"the mirror is damaged, and the server no longer has the commit {commit.id}", self.source.url, "Name a revision that it has."
+                ) from None
         try:
             return work(self._open())
         except Damaged as damage:
@@ -409,5 +419,5 @@ class Mirror:
         if not self._cache.folder:
             raise Damaged("there is no mirror")
         if self._objects is None or self._objects.folder != self._cache.folder:
-            self._objects = Objects(self._git, self._cache.folder, self.source.url)
+            self._objects = Objects(self._git, self._cache.folder, self.source.url, self.limits)
         return self._objects

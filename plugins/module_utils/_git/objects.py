@@ -9,10 +9,10 @@ import hashlib
 import subprocess
 from typing import Any, Dict, List, NamedTuple, Sequence
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, MissingLibrary, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_FILES, MAX_OUTPUT_BYTES
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
 
 
@@ -40,10 +40,11 @@ class Damaged(Exception):
 class Objects:
     """The objects of one generation of the mirror."""
 
-    def __init__(self, git: Command, folder: str, url: str) -> None:
+    def __init__(self, git: Command, folder: str, url: str, limits: Limits) -> None:
         self._git = git
         self.folder = folder
         self._url = url
+        self._limits = limits
         self._reader: Any = None
 
     def follow(self, tree: str, paths: Sequence[str]) -> List[Found]:
@@ -87,11 +88,11 @@ class Objects:
     def listing(self, tree: str, recurse: bool) -> List[Entry]:
         process = self._start("ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recurse else []), tree)
         try:
-            out = process.stdout.read(MAX_OUTPUT_BYTES + 1)
+            out = process.stdout.read(self._limits.output_bytes + 1)
         finally:
             process.stdout.close()  # ends a listing that has more to say
-        if len(out) > MAX_OUTPUT_BYTES or out.count(b"\0") > MAX_FILES:
-            raise Refused(f"the tree has more than {MAX_FILES:,} files", self._url, "Set path to a smaller folder.")
+        if len(out) > self._limits.output_bytes or out.count(b"\0") > self._limits.files:
+            raise Refused(f"the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
         said = process.stderr.read().decode("utf-8", "replace")
         try:
             status = process.wait()
@@ -130,7 +131,7 @@ class Objects:
         try:
             import git
         except ImportError as error:
-            raise Failure(f"the Python package GitPython can't be imported: {error}", "GitPython", "Install it where this runs: pip install GitPython.") from None
+            raise MissingLibrary("GitPython>=3.1", error) from None
         variables = {**self._git.environment_for_reading, "GIT_DIR": self.folder}
         command = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), "git", *arguments]
         return git.Git(self.folder).execute(command, as_process=True, **options)

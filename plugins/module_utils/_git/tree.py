@@ -11,7 +11,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tupl
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, did_you_mean, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES, MAX_TREE_BYTES
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES
 from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Entry
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Tree:
 
     def __init__(self, mirror: Mirror, commit: Commit, path: str, oid: str) -> None:
         self._mirror = mirror
+        self._limits = mirror.limits
         self.commit = commit
         self.path = path or "."
         self.id = oid
@@ -44,10 +45,10 @@ class Tree:
         total = 0
         for path in paths:
             entry = self._entry(checked_path(path))
-            check_size(entry.size, self._where(entry.path))
+            check_size(entry.size, self._limits.file_bytes, self._where(entry.path))
             total += entry.size
-            if total > MAX_TREE_BYTES:
-                raise Refused(f"the files hold more than {MAX_TREE_BYTES >> 20} MiB in all", self._where(""), "Set path to a smaller folder.")
+            if total > self._limits.tree_bytes:
+                raise Refused(f"the files hold more than {self._limits.tree_bytes:,} bytes in all", self._where(""), "Set path to a smaller folder.")
             yield path, self._mirror.content(self.commit, entry.oid, entry.size, self._where(entry.path))
 
     def export(self, folder: str, within: str = ".") -> None:
@@ -141,7 +142,9 @@ class Tree:
                 self._refused[path] = Refused("this symbolic link leads back to itself", where)
             elif kind == "symlink":
                 self._refused[path] = Refused(
-                    f"this symbolic link leads out of {self.path if self.path != '.' else 'the repository'}", where, "Put a copy of the file in its place."
+                    f"this symbolic link leads out of {self.path if self.path != '.' else 'the repository'}",
+                    where,
+                    "Put a copy of the file in its place.",
                 )
             else:
                 self._refused[path] = Failure("this symbolic link leads to nothing", where, "Correct or remove it.")
@@ -156,14 +159,14 @@ class Tree:
                 self._refused[inner] = Refused("this symbolic link leads to a folder with links or submodules in it", where)
                 continue
             result[inner] = entry._replace(path=inner)
-            if len(result) > MAX_FILES:
-                raise Refused(f"the tree has more than {MAX_FILES:,} files", self._where(""), "Set path to a smaller folder.")
+            if len(result) > self._limits.files:
+                raise Refused(f"the tree has more than {self._limits.files:,} files", self._where(""), "Set path to a smaller folder.")
 
 
-def check_size(size: int, where: str) -> None:
+def check_size(size: int, limit: int, where: str) -> None:
     """The size stands in the listing, so what is too large is refused before a byte of it is read."""
-    if size > MAX_FILE_BYTES:
-        what = f"the file has {size:,} bytes, more than the {MAX_FILE_BYTES:,} that a file of manifests may have"
+    if size > limit:
+        what = f"the file has {size:,} bytes, more than the {limit:,} that a file of manifests may have"
         raise Refused(what, where, "Split it, or keep it out of this folder.")
 
 

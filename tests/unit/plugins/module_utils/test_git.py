@@ -22,6 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import parse_commit
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import MEANINGS, meaning, words
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,9 @@ def source(**params):
 # ---- revisions
 
 
-@pytest.mark.parametrize("revision", ["HEAD", "main", "v1.0.0", "feature/x-1", "refs/heads/main", "refs/pull/7/head", "release_2", "a@b", "ü", "0a4977e", "a" * 40])
+@pytest.mark.parametrize(
+    "revision", ["HEAD", "main", "v1.0.0", "feature/x-1", "refs/heads/main", "refs/pull/7/head", "release_2", "a@b", "ü", "0a4977e", "a" * 40]
+)
 def test_the_names_of_daily_work_are_revisions(revision):
     assert checked_revision(revision) == revision
 
@@ -45,8 +48,35 @@ def test_the_names_of_daily_work_are_revisions(revision):
 @pytest.mark.parametrize(
     "revision",
     [
-        "-", "--upload-pack=touch x", "-h", "main..other", "main~1", "main^", "v1^{commit}", ":/fix", "main:apps/web.yaml", "@", "@{-1}", "main@{1}",
-        "a b", "a\nb", "a\0b", "\x1b[31m", "/main", "main/", "a//b", ".hidden", "a/.b", "x.lock", "a.lock/b", "end.", "*", "rel[12]", "back\\slash", "?", "x" * 1025,
+        "-",
+        "--upload-pack=touch x",
+        "-h",
+        "main..other",
+        "main~1",
+        "main^",
+        "v1^{commit}",
+        ":/fix",
+        "main:apps/web.yaml",
+        "@",
+        "@{-1}",
+        "main@{1}",
+        "a b",
+        "a\nb",
+        "a\0b",
+        "\x1b[31m",
+        "/main",
+        "main/",
+        "a//b",
+        ".hidden",
+        "a/.b",
+        "x.lock",
+        "a.lock/b",
+        "end.",
+        "*",
+        "rel[12]",
+        "back\\slash",
+        "?",
+        "x" * 1025,
     ],
 )
 def test_what_git_would_read_as_an_option_or_an_expression_is_no_revision(revision):
@@ -92,7 +122,17 @@ def test_a_revision_is_taken_exactly_when_git_would_take_it_as_a_name(revision):
 
 @pytest.mark.parametrize(
     ("path", "plain"),
-    [(None, ""), (".", ""), ("./", ""), ("apps", "apps"), ("apps/", "apps"), ("./apps//web.yaml", "apps/web.yaml"), ("a b/ü.yaml", "a b/ü.yaml"), ("..x/y..", "..x/y.."), ("-n", "-n")],
+    [
+        (None, ""),
+        (".", ""),
+        ("./", ""),
+        ("apps", "apps"),
+        ("apps/", "apps"),
+        ("./apps//web.yaml", "apps/web.yaml"),
+        ("a b/ü.yaml", "a b/ü.yaml"),
+        ("..x/y..", "..x/y.."),
+        ("-n", "-n"),
+    ],
 )
 def test_a_path_is_relative_to_the_root_however_it_is_written(path, plain):
     assert checked_path(path) == plain
@@ -146,10 +186,28 @@ def test_a_repository_is_a_url_an_scp_address_or_an_absolute_path(repository, ur
 @pytest.mark.parametrize(
     "repository",
     [
-        "ext::sh -c 'touch x'", "fd::17", "http::https://git.example.com/x", "::x", "transport::address",
-        "--upload-pack=touch x", "-oProxyCommand=touch", "ssh://-oProxyCommand=touch/x", "ssh://git@-oProxyCommand=touch/x", "ssh://%2doProxyCommand=x/y",
-        "git://-x/y", "https://-x/y", "ftp://git.example.com/x", "ftps://git.example.com/x", "ext://x/y", "javascript://x/y", "git+ssh://git.example.com/x",
-        "https://git.example.com/x\n", "https://git.example.com/x\0y", "https://git.example.com/x?private_token=abc", "https://a b/c", "ssh://-x@git.example.com/x",
+        "ext::sh -c 'touch x'",
+        "fd::17",
+        "http::https://git.example.com/x",
+        "::x",
+        "transport::address",
+        "--upload-pack=touch x",
+        "-oProxyCommand=touch",
+        "ssh://-oProxyCommand=touch/x",
+        "ssh://git@-oProxyCommand=touch/x",
+        "ssh://%2doProxyCommand=x/y",
+        "git://-x/y",
+        "https://-x/y",
+        "ftp://git.example.com/x",
+        "ftps://git.example.com/x",
+        "ext://x/y",
+        "javascript://x/y",
+        "git+ssh://git.example.com/x",
+        "https://git.example.com/x\n",
+        "https://git.example.com/x\0y",
+        "https://git.example.com/x?private_token=abc",
+        "https://a b/c",
+        "ssh://-x@git.example.com/x",
     ],
 )
 def test_a_url_that_could_run_something_is_refused(repository):
@@ -157,7 +215,22 @@ def test_a_url_that_could_run_something_is_refused(repository):
         checked_repository(repository)
 
 
-@pytest.mark.parametrize("repository", ["", " ", "platform", "../platform", "git@-host:x", "host:-x", "https://git.example.com", "file://host/x", "file://x", "git://user@host/x", "ssh://git:secret@host/x"])
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "",
+        " ",
+        "platform",
+        "../platform",
+        "git@-host:x",
+        "host:-x",
+        "https://git.example.com",
+        "file://host/x",
+        "file://x",
+        "git://user@host/x",
+        "ssh://git:secret@host/x",
+    ],
+)
 def test_what_is_no_repository_says_what_to_write(repository):
     with pytest.raises(Failure) as failure:
         checked_repository(repository)
@@ -189,7 +262,17 @@ SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), min_size=
 
 
 @settings(max_examples=300)
-@given(SECRET, st.sampled_from(["fatal: Authentication failed for 'https://deploy:{}@git.example.com/x/'", "password {} is wrong", "https://{}@h/x", "remote: token={} at https://h/x"]))
+@given(
+    SECRET,
+    st.sampled_from(
+        [
+            "fatal: Authentication failed for 'https://deploy:{}@git.example.com/x/'",
+            "password {} is wrong",
+            "https://{}@h/x",
+            "remote: token={} at https://h/x",
+        ]
+    ),
+)
 def test_a_secret_is_in_no_text_that_was_cleaned(secret, text):
     from urllib.parse import quote
 
@@ -223,12 +306,26 @@ def test_credentials_are_for_one_server_and_in_variables_only():
     helpers = [name for name, value in environment.items() if value.startswith("credential.https://git.example.com.helper")]
     assert len(helpers) == 1
     # An empty helper comes first: it makes Git forget those of anybody else.
-    values = {environment[f"GIT_CONFIG_KEY_{number}"]: environment[f"GIT_CONFIG_VALUE_{number}"] for number in range(int(environment["GIT_CONFIG_COUNT"]))}
+    values = {
+        environment[f"GIT_CONFIG_KEY_{number}"]: environment[f"GIT_CONFIG_VALUE_{number}"] for number in range(int(environment["GIT_CONFIG_COUNT"]))
+    }
     assert values["credential.helper"] == ""
 
 
 def test_the_environment_of_the_caller_does_not_reach_git(monkeypatch):
-    for name in ("GIT_DIR", "GIT_SSH", "GIT_PROXY_COMMAND", "GIT_CONFIG_PARAMETERS", "GIT_TRACE_CURL", "GIT_SSL_NO_VERIFY", "GIT_EXEC_PATH", "SSH_ASKPASS", "DISPLAY", "LC_MESSAGES", "LD_PRELOAD"):
+    for name in (
+        "GIT_DIR",
+        "GIT_SSH",
+        "GIT_PROXY_COMMAND",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_TRACE_CURL",
+        "GIT_SSL_NO_VERIFY",
+        "GIT_EXEC_PATH",
+        "SSH_ASKPASS",
+        "DISPLAY",
+        "LC_MESSAGES",
+        "LD_PRELOAD",
+    ):
         monkeypatch.setenv(name, "/tmp/evil")
     assert "/tmp/evil" not in source().environment().values()
 
@@ -236,7 +333,7 @@ def test_the_environment_of_the_caller_does_not_reach_git(monkeypatch):
 def test_what_reads_the_mirror_knows_no_secret(monkeypatch):
     """Its variables stand in the arguments of env, where ps shows them."""
     monkeypatch.setenv("https_proxy", "http://me:proxy-secret@proxy.example.com")
-    command = Command(source(git_username="deploy", git_password="open-sesame"))
+    command = Command(source(git_username="deploy", git_password="open-sesame"), Limits())
     assert "proxy-secret" in command.environment["https_proxy"]
     assert not [value for value in command.environment_for_reading.values() if "proxy-secret" in value or "open-sesame" in value]
 
@@ -247,7 +344,9 @@ def test_ssh_never_asks_and_never_trusts_a_stranger(tmp_path):
     command = source(repository="ssh://git@h/x", git_ssh_key=str(key), git_ssh_known_hosts=str(hosts)).environment()["GIT_SSH_COMMAND"]
     for option in ("-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oIdentitiesOnly=yes", "GlobalKnownHostsFile=/dev/null"):
         assert option in command
-    words_of = subprocess.run(["sh", "-c", f'for word in {command}; do printf "%s\\n" "$word"; done'], capture_output=True, text=True, check=True).stdout
+    words_of = subprocess.run(
+        ["sh", "-c", f'for word in {command}; do printf "%s\\n" "$word"; done'], capture_output=True, text=True, check=True
+    ).stdout
     shown = subprocess.run(["ssh", "-F", "/dev/null", "-G", *words_of.splitlines()[1:], "h"], capture_output=True, text=True, check=True).stdout
     assert f"identityfile {key}".replace("100%", "100%%") in shown or f"identityfile {key}" in shown
     assert f"userknownhostsfile {hosts}" in shown
@@ -292,7 +391,10 @@ def test_options_that_do_not_fit_together_are_said_to(params, what):
         source(**params)
 
 
-@pytest.mark.parametrize(("repository", "url"), [("ssh://h:22/x", "ssh://deploy@h:22/x"), ("h:x", "deploy@h:x"), ("ssh://git@h/x", "ssh://git@h/x"), ("git@h:x", "git@h:x")])
+@pytest.mark.parametrize(
+    ("repository", "url"),
+    [("ssh://h:22/x", "ssh://deploy@h:22/x"), ("h:x", "deploy@h:x"), ("ssh://git@h/x", "ssh://git@h/x"), ("git@h:x", "git@h:x")],
+)
 def test_git_username_is_the_user_of_an_ssh_url_that_names_none(repository, url):
     assert source(repository=repository, git_username="deploy").url == url
 
@@ -332,8 +434,8 @@ def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
         ("error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502\nfatal: early EOF", "connection broke"),
         ("fatal: the remote end hung up unexpectedly", "connection broke"),
         ("fatal: write error: No space left on device", "no space left"),
-        ("fatal: cannot pwrite pack: File too large", "sent more than"),
-        ("Load key \"/k\": error in libcrypto\ngit@h: Permission denied (publickey).", "can't read the private key"),
+        ("fatal: cannot pwrite pack: File too large", "more than one fetch may bring"),
+        ('Load key "/k": error in libcrypto\ngit@h: Permission denied (publickey).', "can't read the private key"),
     ],
 )
 def test_gits_words_have_a_meaning_for_a_person(said, what):
@@ -346,7 +448,11 @@ def test_words_nobody_knows_have_no_meaning():
 
 
 def test_only_what_the_network_broke_is_tried_again():
-    assert {row.what for row in MEANINGS if row.transient} == {"the host's name can't be found", "the server can't be reached", "the connection broke or the server failed"}
+    assert {row.what for row in MEANINGS if row.transient} == {
+        "the host's name can't be found",
+        "the server can't be reached",
+        "the connection broke or the server failed",
+    }
 
 
 def test_the_polite_lines_of_git_are_left_out():
@@ -362,7 +468,9 @@ def test_what_a_server_says_can_not_play_with_the_terminal():
 
 
 def test_a_commit_made_by_hand_can_not_break_the_reader():
-    commit = parse_commit("0" * 40, b"tree abc\nauthor Eve\xff \x1b[1m<e@x> 99999999999999999999 +0000\ncommitter nobody\n\n\n\nfirst\x07 line\nsecond")
+    commit = parse_commit(
+        "0" * 40, b"tree abc\nauthor Eve\xff \x1b[1m<e@x> 99999999999999999999 +0000\ncommitter nobody\n\n\n\nfirst\x07 line\nsecond"
+    )
     assert commit.tree == "abc" and commit.subject == "first line" and commit.time == "1970-01-01T00:00:00Z"
     assert "\x1b" not in commit.author
 
@@ -374,7 +482,12 @@ def test_a_commit_of_the_far_future_is_still_a_date():
 
 @pytest.mark.parametrize(
     ("asked", "names", "hint"),
-    [("mian", ["main", "develop"], "Did you mean main?"), ("web.yaml", ["apps/web.yaml", "x"], "Did you mean apps/web.yaml?"), ("zzz", ["a", "b"], "It has a, b."), ("zzz", [], "")],
+    [
+        ("mian", ["main", "develop"], "Did you mean main?"),
+        ("web.yaml", ["apps/web.yaml", "x"], "Did you mean apps/web.yaml?"),
+        ("zzz", ["a", "b"], "It has a, b."),
+        ("zzz", [], ""),
+    ],
 )
 def test_a_name_that_is_not_there_gets_those_like_it(asked, names, hint):
     assert did_you_mean(asked, names) == hint
