@@ -52,7 +52,7 @@ class CallbackModule(CallbackBase):
         if result._task.action.endswith("debug"):
             message = result._result.get("msg", "")
             lines = message if isinstance(message, list) else str(message).splitlines()
-            self._say("".join(f"    {line}".rstrip() + "\n" for line in lines))
+            self._say("\n".join(f"    {line}".rstrip() for line in lines) + "\n\n")
         elif not self._aside(result._task):
             self._line("✓", result._task, "green")
             if self.items:
