@@ -31,5 +31,17 @@ class Failure(Exception):
         return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
 
 
+class MissingLibrary(Failure):
+    """A Python package that the interpreter in use does not have, or not in a version that works."""
+
+    def __init__(self, library: str, error: ImportError) -> None:
+        import sys
+
+        from ansible.module_utils.basic import missing_required_lib
+
+        super().__init__(missing_required_lib(library),
+                         hint=f"That is: {sys.executable} -m pip install '{library}'. Python says: {error}.")
+
+
 class Refused(Failure):
     """A safety rule said no before anything was written; the message is the rule's own sentence."""

@@ -161,7 +161,6 @@ requirements:
   - python >= 3.9
   - git >= 2.30
   - GitPython >= 3.1
-  - kubernetes >= 24.2.0
 seealso:
   - plugin: nordic.gitops.git
     plugin_type: lookup

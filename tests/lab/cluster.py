@@ -241,7 +241,7 @@ class Cluster:
             found[event["auditID"]] = {
                 "verb": event["verb"], "group": reference.get("apiGroup", ""), "resource": reference.get("resource", ""),
                 "subresource": reference.get("subresource", ""), "namespace": reference.get("namespace", ""),
-                "name": reference.get("name", ""), "dryRun": dry_run, "user": event["user"]["username"],
+                "name": reference.get("name", ""), "dryRun": dry_run, "user": event["user"].get("username", ""),
                 "userAgent": agent, "code": event.get("responseStatus", {}).get("code", 0), "uri": uri,
             }
         return list(found.values())

@@ -23,7 +23,7 @@ import types
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import MissingLibrary
 
 
 class Loader(NamedTuple):
@@ -98,11 +98,7 @@ def plain_way() -> Loader:
         from kubernetes.client import rest
         from kubernetes.config import kube_config
     except ImportError as error:
-        raise Failure(
-            f"the Python package kubernetes cannot be imported: {error}",
-            sys.executable,
-            "Install it for this interpreter: pip install 'kubernetes>=28.1'.",
-        ) from error
+        raise MissingLibrary("kubernetes>=28.1", error) from error
     return Loader(
         client.Configuration,
         rest.RESTClientObject,

@@ -145,6 +145,8 @@ def _hint(status: int, message: str, details: Dict[str, Any], verb: str) -> str:
         return "The namespace must exist before the objects in it."
     if status == 400 and re.search("too large", message, re.IGNORECASE):
         return _HINTS[413]
+    if "field not declared in schema" in message or 'unknown field "' in message:
+        return "Correct or remove this field: `kubectl explain` shows the fields that the kind has."
     if status == 500 and "failed calling webhook" in message:
         return "The admission webhook's service does not answer: see whether its pods run."
     return _HINTS.get(status, "")

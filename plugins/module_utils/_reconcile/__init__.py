@@ -19,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, make_plan
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import prune
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import prune, rehearse
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
@@ -56,7 +56,10 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
     with clock.stage("plan"):
         resources = cluster.discover()
         inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace).read()
+        inventory.recover(resources)
         intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
+        inventory.not_among(intents)
+        order = steps(intents)
         kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
         namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
         # Healing what drifted from the commit already enforced takes no lock, and so costs no write beside its own: if
@@ -72,11 +75,14 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
             plan = _plan(cluster, resources, intents, inventory, options, clock)
         earlier, report.plan, report.health = report.plan, plan, dict(plan.health)
         if options.check_mode:
+            if not healing:
+                inventory.rehearse()
+            rehearse(cluster, plan)
             return report
         if healing and plan.of("created", "configured") and not inventory.unmoved():
             raise Moved()
         with clock.stage("apply"):
-            Writer(cluster, resources, inventory, options, progress).apply(plan, steps(intents))
+            Writer(cluster, resources, inventory, options, progress).apply(plan, order)
         with clock.stage("wait"):
             _wait(cluster, plan, report, inventory, options, progress)
         with clock.stage("prune"):

@@ -96,7 +96,7 @@ def _applies(document: Document, notes: List[str]) -> bool:
 def _failed(words: str, files: Files, path: str) -> Failure:
     words = words.replace("Use --debug flag to render out invalid YAML", "").strip()
     found = _POSITION.search(words)
-    place = ""
+    place = join(path, CHART)
     if found and files.get(join(path, found.group("file"))):
         # A YAML error counts the lines of what the template became, so it has no line here.
         place = join(path, found.group("file")) + (f":{found.group('line')}" if found.group("line") else "")

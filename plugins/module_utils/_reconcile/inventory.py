@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import Any, Callable, Dict, Iterable, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
@@ -55,6 +55,7 @@ class Inventory:
         self.ref = Ref("", "ConfigMap", namespace, self.name)
         self.live: Optional[Body] = None
         self.held = False
+        self._recovered = False
         self._me = f"{socket.gethostname()}/{_boot()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
         self._beat: Optional[threading.Thread] = None
@@ -97,13 +98,58 @@ class Inventory:
         """The namespaces that may hold objects of the set."""
         return set(filter(None, self._annotation(NAMESPACES).split(",")))
 
+    def recover(self, resources: Iterable[Any]) -> None:
+        """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent:
+        what Git no longer has would never be found again."""
+        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
+        if self.live is None or GROUP_KINDS in annotations and NAMESPACES in annotations:
+            return
+        kinds, namespaces = set(self.kinds), set(self.namespaces)
+        for resource in {(item.group, item.kind): item for item in resources if {"list", "delete"} <= set(item.verbs)}.values():
+            found = self._members(resource)
+            if found:
+                kinds.add((resource.group, resource.kind))
+                namespaces.update(item["metadata"].get("namespace") or "" for item in found)
+        self.live["metadata"].setdefault("annotations", {}).update(_record(kinds, namespaces - {""}))
+        self._recovered = True
+
+    def _members(self, resource: Any) -> List[Body]:
+        """The set's objects of one kind, as far as this user may see them: what it may not see it never wrote."""
+        for namespace in ("", self.namespace) if resource.namespaced else ("",):
+            try:
+                return self.cluster.list(resource, namespace, self.selector, metadata_only=True)[0]
+            except Failure as error:
+                if getattr(error, "status", None) not in (403, 404, 405):
+                    raise
+        return []
+
+    def rehearse(self) -> None:
+        """Ask the server's dry run whether the parent could be written."""
+        body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me)
+        try:
+            self.cluster.apply(self.resource, body, dry_run=True)
+        except Failure as error:
+            raise self._unwritable(error) from None
+
+    def not_among(self, intents: Iterable[Any]) -> None:
+        """Refuse a repository that holds this very parent: it would overwrite its own record."""
+        for intent in intents:
+            if intent.ref == self.ref:
+                raise Failure("is the inventory of this reconcile itself", f"{intent.where}: {intent.ref}",
+                              "Remove it from the repository, or choose another name.")
+
+    def _unwritable(self, error: Failure) -> Failure:
+        if getattr(error, "status", None) == 404:
+            error.hint = "Create this namespace first, or set inventory_namespace to one that exists."
+        return error
+
     @property
     def commit(self) -> str:
         return self._annotation(COMMIT)
 
     def settled(self, commit: str, source: str) -> bool:
         """Whether the last complete run enforced exactly this, and nobody is at work now."""
-        return (self.live is not None and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
+        return (self.live is not None and not self._recovered and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
                 and not self._annotation(HOLDER))
 
     def _annotation(self, key: str) -> str:
@@ -133,7 +179,7 @@ class Inventory:
             if getattr(error, "status", None) == 409:
                 self.read()
                 raise Moved() from None
-            raise
+            raise self._unwritable(error) from None
         self.held = True
         self._beat = threading.Thread(target=self._renew, daemon=True)
         self._beat.start()
@@ -194,9 +240,7 @@ class Inventory:
                 beat: int = 0) -> Body:
         annotations = {
             TOOLING: f"nordic.gitops/v{VERSION}",
-            GROUP_KINDS: ",".join(sorted(f"{kind}.{group}" if group else kind for group, kind in kinds)),
-            # The specification implies the parent's own namespace; saying it too tells an empty set from one that lives there.
-            NAMESPACES: ",".join(sorted(namespaces)),
+            **_record(kinds, namespaces),
             COMMIT: commit, SOURCE: source, HOLDER: holder, BEAT: str(beat) if holder else "",
         }
         # Every key is written each time, if only empty: what the creating POST set, an apply that left it out would not remove.
@@ -228,6 +272,14 @@ class Inventory:
             else:
                 sleep(POLL_SECONDS)
                 self.read()
+
+
+def _record(kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> Dict[str, str]:
+    return {
+        GROUP_KINDS: ",".join(sorted(f"{kind}.{group}" if group else kind for group, kind in kinds)),
+        # The specification implies the parent's own namespace; saying it too tells an empty set from one that lives there.
+        NAMESPACES: ",".join(sorted(namespaces)),
+    }
 
 
 def source_digest(*parts: Any) -> str:

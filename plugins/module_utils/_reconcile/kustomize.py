@@ -34,6 +34,7 @@ FIELD_SPECS = ("fieldSpecs", "fields")
 _REMOTE = re.compile(r"[:@?\\]|^(www\.)?(github|gitlab|bitbucket)\.\w+/|/_git/|\.git(/|$)", re.IGNORECASE)
 
 _MALFORMED = re.compile(r"MalformedYAMLError: yaml: line (\d+): .* in File: (\S+)")
+_UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 
 
 def find(options: Any) -> tool.Tool:
@@ -78,7 +79,14 @@ def failed(words: str, path: str, name: str, place: str = "") -> Failure:
 def _place(words: str, files: Files, path: str) -> str:
     found = _MALFORMED.search(words)
     name = join(path, found.group(2)) if found else ""
-    return f"{name}:{found.group(1)}" if found and files.get(name) else ""
+    if found and files.get(name):
+        return f"{name}:{found.group(1)}"
+    name = kustomization_of(files, path)
+    field = _UNKNOWN_FIELD.search(words)
+    for number, line in enumerate(files.read([name])[name].splitlines() if field else (), 1):
+        if field and line.strip().lstrip(b"-{ ").startswith(field.group(1).encode() + b":"):
+            return f"{name}:{number}"
+    return name
 
 
 def kustomization_of(files: Files, folder: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -12,6 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 
 # Below this many objects a percentage says little: deleting the one service of a small repository is no accident.
 ALWAYS_PRUNABLE = 10
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")  # RFC 1123 label
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class PruneLimit:
     @classmethod
     def of(cls, text: str) -> PruneLimit:
         number, percent = (text[:-1], True) if text.endswith("%") else (text, False)
-        if not number.isdigit() or percent and int(number) > 100:
+        if not re.fullmatch("[0-9]{1,9}", number) or percent and int(number) > 100:
             raise Failure(f"prune_limit is {text!r}", hint='Write a number of objects ("20") or a percentage ("50%").')
         return cls(text, int(number), percent)
 
@@ -58,6 +60,12 @@ class Options:
 
     @classmethod
     def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:
+        for option in ("namespace", "inventory_namespace"):
+            if not NAMESPACE.match(params[option] or "") and (params[option] or option != "namespace"):
+                raise Failure(f"{option} is {params[option]!r}",
+                              hint="At most 63 lower-case letters, digits and dashes, no dash at either end.")
+        if params["wait_timeout"] < 0:
+            raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, 0 or more.")
         known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
         return cls(**{**known, "namespace": params["namespace"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
                       "check_mode": check_mode, "diff": diff})

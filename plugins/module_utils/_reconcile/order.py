@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -105,11 +106,10 @@ def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
     waves: Dict[Ref, int] = {}
     for intent in intents:
         text = annotations_of(intent.body).get(WAVE, "0")
-        try:
-            waves[intent.ref] = int(text)
-        except ValueError:
+        if not re.fullmatch("[-+]?[0-9]{1,9}", text):
             raise Failure(f"annotation {WAVE} is {json.dumps(text)}, not a whole number",
-                          f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".') from None
+                          f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".')
+        waves[intent.ref] = int(text)
     # An object cannot exist before its Namespace or its CRD: these move to the wave of the first object that needs them.
     if any(waves.values()):
         needs: Dict[Ref, int] = {}

@@ -23,6 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import annotations_of, sort_key
 
 REPLICAS = ("f:spec", "f:replicas")
+LOOKS = 5  # how often an object that its controllers keep writing is compared anew
 READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and more would only queue in this process
 
 # How other tools mark what is theirs: (kind of mark, key, tool).
@@ -193,6 +194,12 @@ class _Planner:
                 change.after = self.cluster.patch(change.resource, change.ref.namespace, change.ref.name, change.patch, dry_run=True)
                 return None
             after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
+            for _attempt in range(LOOKS):
+                if before is None or _version(before) == _version(after):
+                    break
+                # A controller wrote since the LIST (a status, a revision): what it changed is no difference of ours.
+                before = change.before = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
+                after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
         except Failure as error:
             if getattr(error, "immutable", False) and may_replace(change, self.options):
                 change.replaces = True
@@ -274,6 +281,10 @@ def _content(body: Body) -> str:
     rest = {key: value for key, value in body.items() if key not in ("metadata", "apiVersion", "kind")}
     # As text, since in Python True equals 1, which a free-form field of a custom resource may hold instead.
     return json.dumps([metadata, rest, owners], sort_keys=True)
+
+
+def _version(body: Body) -> str:
+    return body["metadata"].get("resourceVersion", "")
 
 
 def may_replace(change: Change, options: Options) -> bool:

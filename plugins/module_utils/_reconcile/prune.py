@@ -23,6 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait impo
 def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, progress: Callable[[str], None]) -> None:
     """Delete the plan's pruned objects in the reverse order of writing; with wait, until they are really gone."""
     changes = {change.ref: change for change in plan.of("pruned")}
+    rehearse(cluster, plan)
     with ThreadPoolExecutor(WRITERS) as pool:
         for refs in deletion_steps(changes):
             inventory.still_ours()
@@ -33,6 +34,28 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, prog
                 raise together(errors, "the server refuses to delete")
             if options.wait:
                 _until_gone(cluster, [change for change in deleted if change.operation == "pruned"], options, progress)
+
+
+def rehearse(cluster: Any, plan: Plan) -> None:
+    """Ask the server's dry run about one deletion of each kind and namespace: a right that is missing is found before the
+    first of many is gone."""
+    one_each = {(change.resource, change.ref.namespace): change for change in plan.of("pruned")}
+    with ThreadPoolExecutor(WRITERS) as pool:
+        errors = [error for error in pool.map(lambda change: _forbidden(cluster, change), one_each.values()) if error is not None]
+    if errors:
+        raise together(errors, "the server refuses to delete, so nothing was pruned")
+
+
+def _forbidden(cluster: Any, change: Change) -> Optional[Failure]:
+    try:
+        cluster.delete(change.resource, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
+    except Failure as error:
+        # Any other refusal may depend on what is deleted before it, or on how the object is by then.
+        if getattr(error, "status", None) == 403:
+            error.where = str(change.ref)
+            error.what += " (nothing was pruned)"
+            return error
+    return None
 
 
 def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, options: Options) -> Optional[Failure]:

@@ -14,6 +14,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects i
 
 # etcd refuses a request of more than 1.5 MiB (--max-request-bytes), whatever the API server accepts.
 MAX_OBJECT = 1_572_864
+# What the values of one ConfigMap or Secret may take (MaxSecretSize of the API's own validation).
+MAX_DATA = 1_048_576
 
 
 class Wrong(NamedTuple):
@@ -214,7 +216,22 @@ def _data_keys(body: Body, fields: Tuple[str, ...]) -> Iterator[Wrong]:
                             "A key has at most 253 letters, digits, dashes, underscores and dots.")
 
 
+# Where a kind whose values are limited together holds them: as they are, and in base64.
+_VALUES = {"ConfigMap": ("data", "binaryData"), "Secret": ("stringData", "data")}
+
+
 def size(body: Body) -> Iterator[Wrong]:
+    plain, encoded = _VALUES.get(str(body.get("kind")), ("", "")) if body.get("apiVersion") == "v1" else ("", "")
+    lengths = {f"{encoded}[{key[:60]}]": len(value) * 3 // 4 - value.count("=")
+               for key, value in _mapping(body.get(encoded)).items()
+               if isinstance(value, str) and key not in _mapping(body.get(plain))}
+    lengths.update((f"{plain}[{key[:60]}]", len(value.encode("utf-8", "replace")))
+                   for key, value in _mapping(body.get(plain)).items() if isinstance(value, str))
+    if sum(lengths.values()) > MAX_DATA:
+        largest = max(lengths, key=lambda field: lengths[field])
+        yield Wrong(largest.partition("[")[0], f"holds {sum(lengths.values())} bytes, a {body['kind']} takes at most {MAX_DATA}; "
+                    f"the largest is {largest}", "Split it.")
+        return
     length = len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
     if length > MAX_OBJECT:
         yield Wrong("", f"is {length} bytes, etcd takes at most {MAX_OBJECT}", "Split it.")

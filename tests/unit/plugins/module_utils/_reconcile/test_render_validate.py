@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import MAX_OBJECT, wrong_with
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import MAX_DATA, MAX_OBJECT, wrong_with
 
 
 def wrong(text: str) -> list:
@@ -82,8 +82,25 @@ def test_no_type_of_a_secret_s_value_shows_the_value():
 
 
 def test_an_object_that_etcd_would_refuse_is_refused():
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "é" * (MAX_OBJECT // 2)}}
-    assert [str(failure) for failure in wrong_with(Document(body, "a.yaml", 1))] == [f"a.yaml:1: ConfigMap a: is {MAX_OBJECT + 78} bytes, etcd takes at most {MAX_OBJECT}. Split it."]
+    body = {"apiVersion": "v1", "kind": "Widget", "metadata": {"name": "a"}, "data": {"a": "é" * (MAX_OBJECT // 2)}}
+    assert [str(failure) for failure in wrong_with(Document(body, "a.yaml", 1))] == [f"a.yaml:1: Widget a: is {MAX_OBJECT + 75} bytes, etcd takes at most {MAX_OBJECT}. Split it."]
+
+
+@pytest.mark.parametrize("kind, fields, named", [
+    ("ConfigMap", {"data": {"small": "x", "a": "x" * MAX_DATA}}, "data[a]"),
+    ("ConfigMap", {"binaryData": {"a": "eHh4" * (MAX_DATA // 3)}, "data": {"b": "xy"}}, "binaryData[a]"),
+    ("Secret", {"stringData": {"a": "x" * MAX_DATA, "b": "y"}}, "stringData[a]"),
+])
+def test_more_values_than_one_object_may_hold_are_refused_by_their_field(kind, fields, named):
+    body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "n"}, **fields}
+    found = [str(failure) for failure in wrong_with(Document(body, "a.yaml", 1))]
+    assert found == [f"a.yaml:1: {kind} n: {named[:-3]} holds {MAX_DATA + 1} bytes, a {kind} takes at most {MAX_DATA}; "
+                     f"the largest is {named}. Split it."]
+
+
+def test_exactly_what_one_object_may_hold_is_taken_and_string_data_counts_instead_of_the_same_key():
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "n"}, "data": {"a": "eHh4"}, "stringData": {"a": "x" * MAX_DATA}}
+    assert wrong_with(Document(body, "a.yaml", 1)) == []
 
 
 # --- normalise ------------------------------------------------------------------------------------------------------
