@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, List, NamedTuple, Sequence
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, MissingLibrary, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import MissingLibrary, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
