@@ -17,7 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, Step
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import (
-    Plan, autoscaler_minimum, compare, in_repository, may_replace, together, unchanged)
+    Plan, autoscaler_minimum, compare, failures, in_repository, may_replace, together, unchanged)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -51,7 +51,7 @@ class Writer:
                     self._until_healthy(written)
                 self._discover(changes)
                 self.inventory.still_ours()
-                errors = [error for error in pool.map(self._write, changes) if error is not None]
+                errors = failures(pool, self._write, changes)
                 if errors:
                     raise together(errors, "the server refuses what Git says")
                 written += changes
@@ -91,6 +91,7 @@ class Writer:
         if self.gone:
             return None
         try:
+            self.inventory.still_ours()
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
                 self._until_gone(change)
             elif change.replaces:

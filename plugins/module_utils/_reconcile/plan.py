@@ -9,10 +9,11 @@ The result is a Plan, a value. Check mode shows it, the other stages carry it ou
 from __future__ import annotations
 
 import copy
+import threading
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
@@ -183,7 +184,7 @@ class _Planner:
                 change.unverified = f"its namespace {change.ref.namespace} is created by the same run"
         undecided = [change for change in undecided if not change.unverified]
         self.result.dry_runs = len(undecided)
-        errors = [error for error in pool.map(self._dry_run, undecided) if error is not None]
+        errors = failures(pool, self._dry_run, undecided)
         if errors:
             raise together(errors, "the server refuses what Git says")
 
@@ -304,6 +305,21 @@ def in_repository(error: Failure, change: Change) -> Failure:
                 "to have it deleted and created again.")
     error.where, error.hint = where, hint
     return error
+
+
+def failures(pool: ThreadPoolExecutor, work: Callable[[Any], Optional[Failure]], items: Iterable[Any]) -> List[Failure]:
+    """What went wrong with which item; once the server does not answer, the rest is not tried: each would take its whole patience."""
+    silent = threading.Event()
+
+    def one(item: Any) -> Optional[Failure]:
+        if silent.is_set():
+            return None
+        error = work(item)
+        if getattr(error, "retryable", False):
+            silent.set()
+        return error
+
+    return [error for error in pool.map(one, items) if error is not None]
 
 
 def together(errors: Sequence[Failure], headline: str) -> Failure:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import guard
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import TRIES, WRITERS
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import KEEPING
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import deletion_steps
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, together
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, failures, together
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait_gone
 
 
@@ -28,8 +28,7 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, prog
         for refs in deletion_steps(changes):
             inventory.still_ours()
             deleted = [changes[ref] for ref in refs]
-            errors = [error for error in pool.map(lambda change: _delete(cluster, change, plan, inventory, options), deleted)
-                      if error is not None]
+            errors = failures(pool, lambda change: _delete(cluster, change, plan, inventory, options), deleted)
             if errors:
                 raise together(errors, "the server refuses to delete")
             if options.wait:
@@ -41,7 +40,7 @@ def rehearse(cluster: Any, plan: Plan) -> None:
     first of many is gone."""
     one_each = {(change.resource, change.ref.namespace): change for change in plan.of("pruned")}
     with ThreadPoolExecutor(WRITERS) as pool:
-        errors = [error for error in pool.map(lambda change: _forbidden(cluster, change), one_each.values()) if error is not None]
+        errors = failures(pool, lambda change: _forbidden(cluster, change), one_each.values())
     if errors:
         raise together(errors, "the server refuses to delete, so nothing was pruned")
 
@@ -61,6 +60,7 @@ def _forbidden(cluster: Any, change: Change) -> Optional[Failure]:
 def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, options: Options) -> Optional[Failure]:
     ref, live = change.ref, change.before or {}
     try:
+        inventory.still_ours()
         for _attempt in range(TRIES):
             metadata = live["metadata"]
             try:
@@ -76,7 +76,7 @@ def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, opti
             labels = current["metadata"].get("labels") or {}
             change.before = live = current
             reason = "" if labels.get(PART_OF) == inventory.id else "left the set meanwhile"
-            for rule in guard.KEEPING:
+            for rule in KEEPING:
                 reason = reason or rule(change, plan, options)
             if reason:
                 change.operation, change.reason = "skipped", reason
