@@ -247,7 +247,7 @@ def compare(change: Change, live: Body, options: Options, minimum: Optional[int]
     change.conflicts = [Conflict(change.ref, seal.dotted(path), manager) for path, manager in conflicts]
     leftovers = seal.leftovers(live, body)
     secret = (change.ref.group, change.ref.kind) == ("", "Secret")
-    reasons = [f"{seal.dotted(finding.path)} {'differs' if secret and finding.values else finding.why}" for finding in findings]
+    reasons = [_reason(finding, live, secret) for finding in findings]
     reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
     replicas, hand_over = None, False
     if minimum is not None:
@@ -266,6 +266,13 @@ def compare(change: Change, live: Body, options: Options, minimum: Optional[int]
     change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
     if not change.writes and (findings or options.verify == "full"):
         change.operation = "referee"
+
+
+def _reason(finding: seal.Finding, live: Body, secret: bool) -> str:
+    """One finding in words, with who holds the field where that is what is wrong; no value of a Secret."""
+    text = f"{seal.dotted(finding.path)} {'differs' if secret and finding.values else finding.why}"
+    holders = [] if finding.values else seal.holders(live, finding.path)
+    return f"{text} ({', '.join(holders)} holds it)" if holders else text
 
 
 def unchanged(before: Body, after: Body) -> bool:
