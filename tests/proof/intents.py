@@ -89,7 +89,9 @@ CONTAINER = optional(
     env=named(ENV), ports=some.lists(PORT, max_size=3, unique_by=lambda one: one["containerPort"]),
     envFrom=some.lists(some.sampled_from([{"configMapRef": {"name": "cfg"}}, {"secretRef": {"name": "s"}, "prefix": "P_"}]), max_size=2),
     resources=RESOURCES, livenessProbe=PROBE, imagePullPolicy=default("IfNotPresent", "Always"),
-    terminationMessagePath=default("/dev/termination-log"), workingDir=TEXTS.filter(bool),
+    terminationMessagePath=default("/dev/termination-log"), stdin=some.booleans(), tty=some.booleans(),
+    volumeMounts=some.lists(optional(always(name="m", mountPath=some.sampled_from(["/m", "/n"])), readOnly=some.booleans(), subPath=default("", "s")),
+                            max_size=2, unique_by=lambda one: one["mountPath"]), workingDir=TEXTS.filter(bool),
     securityContext=optional({}, runAsNonRoot=some.booleans(), capabilities=optional(
         {}, drop=some.lists(some.sampled_from(["ALL", "NET_RAW"]), max_size=2, unique=True))),
 )
@@ -109,12 +111,13 @@ SELECTOR_TERM = some.fixed_dictionaries(always(matchExpressions=some.just([{"key
 POD_FIELDS: Dict[str, Maybe] = {
     "initContainers": named(CONTAINER.map(lambda one: {**{key: value for key, value in one.items() if key != "livenessProbe"},
                                                        "name": "init-" + one["name"]}), 2),
-    "volumes": named(VOLUME, 2),
     "terminationGracePeriodSeconds": default(30, 0),
     "dnsPolicy": default("ClusterFirst", "Default"),
     "securityContext": optional({}, fsGroup=some.just(1000), supplementalGroups=some.lists(some.integers(1, 3), max_size=2, unique=True)),
     "tolerations": some.lists(some.sampled_from([{"key": "a", "operator": "Exists"}, {"key": "b", "value": "1", "effect": "NoSchedule"}]),
                               max_size=2),
+    "hostNetwork": some.just(False), "hostPID": some.booleans(), "shareProcessNamespace": some.just(False),
+    "enableServiceLinks": default(True, False), "automountServiceAccountToken": some.booleans(),
     "serviceAccountName": some.just("runner"),
     "imagePullSecrets": some.lists(some.sampled_from([{"name": "one"}, {"name": "two"}]), max_size=2, unique_by=lambda one: one["name"]),
     "hostAliases": some.lists(some.fixed_dictionaries(always(ip=some.sampled_from(["10.0.0.1", "10.0.0.2"]), hostnames=some.just(["a", "b"]))),
@@ -129,8 +132,8 @@ POD_FIELDS: Dict[str, Maybe] = {
 
 
 def pod(**required: Any) -> Maybe:
-    return optional(always(containers=some.lists(CONTAINER.filter(lambda one: True), min_size=1, max_size=2,
-                                                 unique_by=lambda one: one["name"]),
+    return optional(always(containers=named(CONTAINER, 2, least=1),
+                           volumes=named(VOLUME, 2).map(lambda items: items + [{"name": "m", "emptyDir": {}}]),
                            nodeSelector={"nowhere": "x"}, **required), **POD_FIELDS)
 
 
@@ -167,7 +170,7 @@ BUILT_IN: Dict[str, Maybe] = {
         ipFamilyPolicy=default("SingleStack"), publishNotReadyAddresses=some.booleans())),
     "Deployment": kind("apps/v1", "Deployment", spec=optional(
         always(selector=SELECTOR, template=template(RUNNING), paused=True),
-        replicas=default(1, 0, 3), revisionHistoryLimit=default(10, 2), progressDeadlineSeconds=default(600, 60),
+        replicas=default(1, 0, 3), minReadySeconds=default(0, 5), revisionHistoryLimit=default(10, 2), progressDeadlineSeconds=default(600, 60),
         strategy=some.sampled_from([{}, {"type": "RollingUpdate"}, {"type": "Recreate"},
                                     {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
                                     {"rollingUpdate": {"maxSurge": 1}}, {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "1%"}}]))),

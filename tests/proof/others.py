@@ -45,7 +45,8 @@ class Someone:
     def send(self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str) -> Tuple[int, Any]:
         answer = self.pool.request(method, f"{self.url}{path}?{urlencode(query)}", body=None if body is None else json.dumps(body),
                                    headers={**self.pool.headers, "Content-Type": content_type})
-        return answer.status, json.loads(answer.data)
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        return answer.status, json.loads(answer.data) if is_json else {"message": answer.data.decode()}
 
 
 # ---- what is changed
@@ -236,42 +237,42 @@ def _prune(body: Body, keep: Any) -> Body:
     return {**{key: value for key, value in body.items() if key in keep}, "apiVersion": body["apiVersion"], "kind": body["kind"]}
 
 
-def act(someone: Someone, resource: Any, path: str, live: Body, intent: Body, earlier: List[Body], step: Step) -> Tuple[str, int]:
-    """Carry a step out; what was sent in a word, and the status of the answer."""
+def act(someone: Someone, path: str, live: Body, intent: Body, earlier: List[Body], step: Step) -> int:
+    """Carry a step out; the status of the answer."""
     query = {"fieldManager": step.manager}
     if step.how == "scale":
-        return "scale", someone.send("PATCH", f"{path}/scale", {"spec": {"replicas": step.to % 4}}, "application/merge-patch+json", **query)[0]
+        return someone.send("PATCH", f"{path}/scale", {"spec": {"replicas": step.to % 4}}, "application/merge-patch+json", **query)[0]
     if step.how == "status":
         status = {"status": {"observedGeneration": step.to, "replicas": step.to % 2, "conditions": [
             {"type": "Seen", "status": "True", "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}
-        return "status", someone.send("PATCH", f"{path}/status", status, "application/merge-patch+json", **query)[0]
+        return someone.send("PATCH", f"{path}/status", status, "application/merge-patch+json", **query)[0]
     if step.how == "cleared":
         body = {**live, "metadata": {**live["metadata"], "managedFields": [{}]}}
-        return "cleared", someone.send("PUT", path, body, **query)[0]
+        return someone.send("PUT", path, body, **query)[0]
     if step.how == "books":
-        return "books", someone.send("PUT", path, _forge(live, earlier, step), **query)[0]
+        return someone.send("PUT", path, _forge(live, earlier, step), **query)[0]
     if step.how.startswith("apply"):
         # From the intent, so that our own name is used as another copy of this tool with another commit would.
         body = WHATS[step.what](_bare(intent), intent, step)
         if step.how == "apply part":
             body = _prune(body, ("metadata", list(body)[-1]))
         manager = OURS if step.how == "apply as us" else step.manager
-        return step.how, someone.send("PATCH", path, body, "application/apply-patch+yaml", fieldManager=manager, force="true")[0]
+        return someone.send("PATCH", path, body, "application/apply-patch+yaml", fieldManager=manager, force="true")[0]
     after = WHATS[step.what](live, intent, step)
     if step.how == "put with old books":  # the change goes unnoticed: the client sends the books of before
         someone.send("PUT", path, after, **query)
         now = someone.send("GET", path)[1]
         if "metadata" not in now:
-            return "put with old books", 500
+            return 500
         body = {**now, "metadata": {**now["metadata"], "managedFields": live["metadata"].get("managedFields")}}
-        return "put with old books", someone.send("PUT", path, body, **query)[0]
+        return someone.send("PUT", path, body, **query)[0]
     if step.how == "put":
-        return "put", someone.send("PUT", path, after, **query)[0]
+        return someone.send("PUT", path, after, **query)[0]
     if step.how == "json patch":
         ops = [{"op": "replace", "path": f"/{key}", "value": value} for key, value in after.items() if value is not live.get(key) and key in live]
-        return "json patch", someone.send("PATCH", path, ops, "application/json-patch+json", **query)[0]
+        return someone.send("PATCH", path, ops, "application/json-patch+json", **query)[0]
     kind = "application/strategic-merge-patch+json" if step.how == "strategic" else "application/merge-patch+json"
-    return step.how, someone.send("PATCH", path, merge_patch(live, after), kind, **query)[0]
+    return someone.send("PATCH", path, merge_patch(live, after), kind, **query)[0]
 
 
 def _forge(live: Body, earlier: List[Body], step: Step) -> Body:

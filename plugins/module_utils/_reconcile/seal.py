@@ -43,6 +43,7 @@ ATOMIC_DEFAULTS: Dict[Tuple[str, str], Any] = {
     ("ports", "protocol"): "TCP",
     ("rules", "scope"): "*",
     ("roleRef", "apiGroup"): "rbac.authorization.k8s.io",
+    ("subjects", "apiGroup"): "rbac.authorization.k8s.io",
     ("serviceAccountToken", "expirationSeconds"): 3600,
     ("volumeClaimTemplates", "apiVersion"): "v1",
     ("volumeClaimTemplates", "kind"): "PersistentVolumeClaim",
@@ -72,6 +73,14 @@ ATOMIC_MAPS = frozenset("""
 ATOMIC_PATHS = frozenset({("f:imagePullSecrets",)})  # of a ServiceAccount; a Pod's is a list of items
 ATOMIC_ITEMS = frozenset({"imagePullSecrets", "ownerReferences", "secrets"})
 
+# Fields of built-in kinds that the server does not show when they hold nothing (no pointers in its Go types). Empty lists it never
+# shows, or always.
+UNSEEN = frozenset("""
+    annotations binaryData data hard labels limits nodeSelector requests
+    hostIPC hostNetwork hostPID initialDelaySeconds medium minReadySeconds paused publishNotReadyAddresses stdin stdinOnce tty
+    volumeMounts.readOnly
+""".split())
+
 _ABSENT = object()
 _CONTAINERS = (dict, list)
 
@@ -79,7 +88,7 @@ _CONTAINERS = (dict, list)
 class Knowledge(NamedTuple):
     """What is known of the kinds of an API group without their schema."""
 
-    built_in: bool  # null means "not set", and the table of defaults holds
+    built_in: bool  # the tables of defaults and of what is not shown hold
     quantities: bool
     lists: FrozenSet[str]  # names of atomic lists
     maps: FrozenSet[str]
@@ -159,8 +168,6 @@ def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: 
         for key, value in want.items():
             child = fields.get("f:" + key)
             if child is None:
-                if value is None and key not in have and known.built_in:
-                    continue
                 findings.append(Finding(path + ("f:" + key,), *_unowned(value, have.get(key))))
             else:
                 matched += 1
@@ -168,7 +175,7 @@ def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: 
                     # The common case, a scalar, costs no call.
                     if child or value.__class__ in _CONTAINERS or not _identical(value, have[key]):
                         _walk(child, value, have[key], path + ("f:" + key,), name, known, findings)
-                else:
+                elif value or child or value is None or not known.built_in or not _is_unseen(value, key, path):
                     findings.append(Finding(path + ("f:" + key,), "is missing", _is_kept(value)))
         if matched != len(fields) - ("." in fields):
             for key in fields:
@@ -233,9 +240,16 @@ def _is_atomic(want: Any, path: Path, known: Knowledge) -> bool:
     return isinstance(want, dict) and key[2:] in known.maps
 
 
+def _is_unseen(nothing: Any, key: str, path: Path) -> bool:
+    """Whether the server keeps an empty value by not showing the field."""
+    if isinstance(nothing, list) or key in UNSEEN:
+        return True
+    return len(path) > 1 and f"{path[-2][2:]}.{key}" in UNSEEN
+
+
 def _is_plain(want: Any) -> bool:
     """Whether the server keeps this scalar as it is: what is false, zero or empty it may leave out or fill in."""
-    return bool(want) and (isinstance(want, (bool, int)) or isinstance(want, str) and _QUANTITY.fullmatch(want) is None)
+    return bool(want) and (isinstance(want, (bool, int)) or isinstance(want, str) and want[0] not in "+-.0123456789")
 
 
 def _is_kept(want: Any) -> bool:
@@ -300,9 +314,8 @@ def _is_quantity(name: str, parent: str) -> bool:
     return parent in QUANTITY_MAPS or name in QUANTITY_FIELDS and parent in QUANTITY_OWNERS
 
 
-_QUANTITY = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)\.?([0-9]*)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?")
+_QUANTITY = re.compile(r"(-?)(0|[1-9][0-9]{0,17})(?:[.]([0-9]{1,17}))?([numkMGTPE]|[KMGTPE]i)?")
 _DECIMAL, _BINARY = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_EXPONENTS = ("e-9", "e-6", "e-3", "", "e3", "e6", "e9", "e12", "e15", "e18")
 _NANOS = {**{suffix: 1000**power for power, suffix in enumerate(_DECIMAL)},
           **{suffix: 1024**power * 10**9 for power, suffix in enumerate(_BINARY)}}
 
@@ -310,25 +323,21 @@ _NANOS = {**{suffix: 1000**power for power, suffix in enumerate(_DECIMAL)},
 def canonical_quantity(value: Any) -> Optional[str]:
     """The text that the server stores for a quantity ("1" for "1000m"), None where that is not certain.
 
-    Equal amounts are not enough: "1Ki" stays "1Ki" and "1024" stays "1024" (apimachinery, resource/quantity.go).
+    Equal amounts are not enough: it keeps "1Ki" and "1024" apart, and some unusual spellings ("+5", "01", "1e0") as they are.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or len(str(value)) > 40:
-        return None
-    match = _QUANTITY.fullmatch(str(value))
+    match = None if isinstance(value, bool) or not isinstance(value, (int, float, str)) else _QUANTITY.fullmatch(str(value))
     if match is None:
         return None
-    sign, whole, part, suffix, exponent = match.groups()
-    scale = 9 + int(exponent or 0)
-    if scale < 0:
-        return None
-    nanos, rest = divmod(int(whole + part) * (10**scale if exponent else _NANOS[suffix or ""]), 10 ** len(part))
+    sign, whole, part, suffix = match.groups()
+    part = part or ""
+    nanos, rest = divmod(int(whole + part) * _NANOS[suffix or ""], 10 ** len(part))
     # Less than a nano is rounded up, more than an int64 is capped: not ours to judge.
     if rest or nanos >= 10**27:
         return None
-    sign = "-" if sign == "-" and nanos else ""
+    sign = sign if nanos else ""
     if suffix and suffix.endswith("i") and nanos >= 1024 * 10**9 and nanos % 10**9 == 0:
         return sign + _shortest(nanos // 10**9, 1024, _BINARY)
-    return sign + _shortest(nanos, 1000, _EXPONENTS if exponent else _DECIMAL)
+    return sign + _shortest(nanos, 1000, _DECIMAL)
 
 
 def _shortest(number: int, base: int, suffixes: Tuple[str, ...]) -> str:
