@@ -16,6 +16,19 @@ def pytest_configure(config):
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
 
 
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(value)
+
+
+@pytest.fixture
+def tell(request):
+    """Say something at the end of the session, whichever worker found it out: tell("500 cases")."""
+    return lambda text: request.node.user_properties.append(("told", text))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """The embedded Kubernetes of this pytest session; NORDIC_CLUSTER=<state folder> uses a running one."""

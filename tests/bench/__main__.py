@@ -71,7 +71,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cases", default=env.get("BENCH_CASES") or ",".join(map(str, CASES)), help="numbers of objects (default: %(default)s)")
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
     parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(turn.name for turn in SMALL))
-    parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait at most for a quiet machine before each measurement (default: %(default)s)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=5.0,
+        help="seconds to wait at most for a quiet machine before each measurement (default: %(default)s)",
+    )
     parser.add_argument("--output", type=Path, default=env.get("BENCH_OUTPUT") or None, help="where the results go")
     options = parser.parse_args(list(arguments))
     try:

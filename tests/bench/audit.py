@@ -61,7 +61,7 @@ def count(events: Iterable[Dict[str, Any]]) -> Dict[str, int]:
 
 
 def kinds_of(event: Dict[str, Any]) -> List[str]:
-    path, _, query = event["requestURI"].partition("?")
+    path, _ignored, query = event["requestURI"].partition("?")
     verb = event["verb"]
     if "objectRef" not in event:
         return ["discovery"] if verb == "get" and DISCOVERY.match(path) else ["other"]

@@ -29,7 +29,7 @@ def main(output: str, timeout: str, *command: str) -> None:
     signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
     signal.setitimer(signal.ITIMER_REAL, float(timeout))
     try:
-        _, status, usage = os.wait4(pid, 0)
+        _ignored, status, usage = os.wait4(pid, 0)
     except BaseException:  # Ctrl-C: nothing that was started here stays
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -38,7 +38,7 @@ def panels(outcome: Dict[str, Any]) -> List[Tuple[str, List[Dict[str, Any]]]]:
 
 def draw(outcome: Dict[str, Any], target: Path) -> None:
     drawn = panels(outcome)
-    heights = [len(entries) + 1.3 for _, entries in drawn]
+    heights = [len(entries) + 1.3 for _ignored, entries in drawn]
     figure, axes = pyplot.subplots(
         len(drawn), 1, figsize=(10, 0.36 * sum(heights) + 1.0), squeeze=False, gridspec_kw={"height_ratios": heights}, layout="constrained"
     )

@@ -59,7 +59,7 @@ def replay(requests: List[Dict[str, Any]], access: Access, threads: int, folder:
 
 
 def _in_threads(count: int, work: Any) -> None:
-    threads = [threading.Thread(target=work) for _ in range(count)]
+    threads = [threading.Thread(target=work) for _turn in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

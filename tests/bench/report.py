@@ -114,8 +114,15 @@ def markdown(outcome: Dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "One run of `make bench` on %d cores (%s), %.0f GB of memory, %s, rounds: %d. Medians, in brackets the lowest and the highest. Compare ratios, not seconds."
-        % (machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], settings["rounds"]),
+        "One run of `make bench` on %d cores (%s), %.0f GB of memory, %s, rounds: %d. Medians, in brackets the lowest "
+        "and the highest. Compare ratios, not seconds."
+        % (
+            machine_["cores"],
+            machine_["processor"],
+            machine_["memory_mb"] / 1024,
+            machine_["kernel"],
+            settings["rounds"],
+        ),
         "Every raw figure is in results.json.",
         "",
         "![Medians and spreads](%s)" % settings["plot"],
@@ -125,7 +132,11 @@ def markdown(outcome: Dict[str, Any]) -> str:
         "| figure | measured | limit | holds |",
         "|---|---|---|---|",
     ]
-    lines += ["| %s | %s | %s | %s |" % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**") for check in outcome["checks"]]
+    lines += [
+        "| %s | %s | %s | %s |"
+        % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**")
+        for check in outcome["checks"]
+    ]
     if not outcome["checks"]:
         lines += ["| none: this run measured no pair that has one | | | |"]
     for title, case, operation in _sections(outcome["summary"]):

@@ -90,8 +90,16 @@ def test_no_test_is_left_out_or_talks_to_a_mock(checkout):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("line", ["pytest.sk~ip('no cluster')", "@pytest.mark.xf~ail", "@pytest.mark.sk~ipif(not GO, reason='no Go')", "from unittest~.mock import Mock",
-                                  'monkeypatch.set~attr(module, "list_objects", lambda: [])'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pytest.sk~ip('no cluster')",
+        "@pytest.mark.xf~ail",
+        "@pytest.mark.sk~ipif(not GO, reason='no Go')",
+        "from unittest~.mock import Mock",
+        'monkeypatch.set~attr(module, "list_objects", lambda: [])',
+    ],
+)
 def test_a_test_left_out_is_found(line):
     assert re.search(UNTESTED, line.replace("~", ""))
     assert not re.search(UNTESTED, 'monkeypatch.setattr(module, "PAUSE", 0.01)')

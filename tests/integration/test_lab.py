@@ -56,7 +56,7 @@ def soon(condition, within=PATIENCE):
 
 def clone(url, folder, **env):
     return subprocess.run(["git", "clone", "--quiet", url, str(folder)], capture_output=True, text=True, timeout=PATIENCE,
-                          env={**git_env(), **env})
+                          env={**git_env(), **env}, check=False)
 
 
 @pytest.fixture
@@ -129,7 +129,6 @@ class TestCluster:
         assert [(one["verb"], one["name"], one["dryRun"]) for one in ours if one["verb"] != "get"] == [
             *(("create", f"c{number}", False) for number in range(5)), ("delete", "c0", True)]
 
-
     @pytest.mark.parametrize("way, phase, reason", [
         ("pending", "Pending", None), ("image-pull-backoff", "Pending", "ImagePullBackOff"),
         ("crash-loop", "Running", "CrashLoopBackOff"), ("failed", "Failed", None), ("", "Running", None)])
@@ -137,6 +136,7 @@ class TestCluster:
         path = f"/api/v1/namespaces/{namespace}/pods"
         cluster.api.do("POST", path, {"metadata": {"name": "pod", "annotations": {"lab/pod": way} if way else {}},
                                       "spec": {"containers": [{"name": "main", "image": "registry.example.com/x:1"}]}})
+
         def state():
             status = cluster.api.do("GET", f"{path}/pod")["status"]
             waiting = [one["state"].get("waiting", {}).get("reason") for one in status.get("containerStatuses", [])]
@@ -172,7 +172,7 @@ class TestFaultProxy:
 
     def test_a_script_is_played_in_order(self, fault_proxy):
         fault_proxy.script(proxy.status(429, retry_after=3), proxy.GOES_WELL, proxy.status(503), proxy.DROP, proxy.CUT)
-        assert [self.ask(fault_proxy)[0] for _ in range(3)] == [429, 200, 503]
+        assert [self.ask(fault_proxy)[0] for _turn in range(3)] == [429, 200, 503]
         with pytest.raises(ConnectionResetError):
             self.ask(fault_proxy)
         with pytest.raises(Exception, match="IncompleteRead|reset"):
@@ -191,7 +191,7 @@ class TestFaultProxy:
         def run():
             fault_proxy.requests.clear()
             fault_proxy.randomly(0.4, [proxy.status(500), proxy.status(503)], seed=3)
-            for _ in range(30):
+            for _turn in range(30):
                 self.ask(fault_proxy)
             return [str(one.fault) for one in fault_proxy.requests]
         first = run()
@@ -254,7 +254,7 @@ class TestNothingIsLeft:
             assert soon(lambda: any("kube-apiserver" in words for words in processes_of(state).values()))
             [supervisor] = [number for number, words in processes_of(state).items() if "lab.supervisor" in words]
             os.kill(supervisor, signal_number)
-            _, err = start.communicate(timeout=PATIENCE)
+            _ignored, err = start.communicate(timeout=PATIENCE)
             assert start.returncode == 1 and "Traceback" not in err
             assert soon(lambda: not processes_of(state)), processes_of(state)
         assert not state.exists()
@@ -271,7 +271,7 @@ class TestNothingIsLeft:
         self.program(assets / "etcd", "echo no space left on the moon; exit 3")
         state = tmp_path / "state"
         start = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets)
-        _, err = start.communicate(timeout=PATIENCE)
+        _ignored, err = start.communicate(timeout=PATIENCE)
         assert start.returncode == 1
         assert "etcd ended with 3" in err and "no space left on the moon" in err and "Traceback" not in err
         assert not processes_of(state) and not state.exists()
@@ -283,7 +283,7 @@ class TestNothingIsLeft:
                                       "echo listen tcp 127.0.0.1:20000: bind: address already in use; exit 1")
         self.program(assets / "kube-apiserver", "sleep 1; echo enough; exit 4")
         state = tmp_path / "state"
-        _, err = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets).communicate(timeout=PATIENCE)
+        _ignored, err = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets).communicate(timeout=PATIENCE)
         assert err.count("trying other ports") == 3 and "kube-apiserver ended with 4" in err, err
 
     def test_a_folder_with_other_things_in_it_is_not_touched(self, assets, tmp_path):
@@ -320,7 +320,7 @@ class TestBuild:
     def test_a_binary_is_built_once_and_then_found(self, module):
         said = []
         path = build.build(["tiny"], said.append, {"tiny": module})["tiny"]
-        assert subprocess.run([path], capture_output=True, text=True).stderr == "tiny v1.0.0\n"
+        assert subprocess.run([path], capture_output=True, text=True, check=False).stderr == "tiny v1.0.0\n"
         assert [line.split(":")[1].split()[0] for line in said] == ["building", "built"]
         assert build.build(["tiny"], said.append, {"tiny": module})["tiny"] == path and len(said) == 2
         assert path.parent == build.folder_of(module) and places.cache() in path.parents
@@ -341,7 +341,7 @@ class TestBuild:
         building.kill()
         building.communicate()
         path = build.build(["tiny"], build.silent, {"tiny": module})["tiny"]
-        assert subprocess.run([path], capture_output=True, text=True).stderr == "tiny v1.0.0\n"
+        assert subprocess.run([path], capture_output=True, text=True, check=False).stderr == "tiny v1.0.0\n"
         assert [entry.name for entry in path.parent.iterdir() if entry.name not in ("tiny", ".tiny.lock")] == []
 
     def test_an_error_of_the_compiler_is_shown_and_leaves_no_binary(self, module):

@@ -32,8 +32,12 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
     """folder: a real one named …/ansible_collections/nordic/gitops."""
     variables = environ.variables(Path(sys.prefix), folder.parents[2], home)
     # Molecule keeps its state by the scenario's name; two checkouts must not meet in it.
-    variables.update(MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario), MOLECULE_GLOB="extensions/molecule/*/molecule.yml", ANSIBLE_FORCE_COLOR="0",
-                     HOME=str(home))
+    variables.update(
+        MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario),
+        MOLECULE_GLOB="extensions/molecule/*/molecule.yml",
+        ANSIBLE_FORCE_COLOR="0",
+        HOME=str(home),
+    )
     done = subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
     shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)

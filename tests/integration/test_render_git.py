@@ -85,9 +85,13 @@ def test_an_empty_folder_and_a_missing_one_are_two_different_errors(failure):
 OVERLAY = {
     "base/kustomization.yaml": "resources: [config.yaml]\n",
     "base/config.yaml": CONFIG % "a",
-    "env/prod/kustomization.yaml": "resources: [../../base]\nnamespace: shop\nconfigMapGenerator:\n- name: g\n  files: [text=one.txt]\n  envs: [more.env]\n  options: {disableNameSuffixHash: true}\npatches:\n- path: patch.yaml\n",
+    "env/prod/kustomization.yaml": (
+        "resources: [../../base]\nnamespace: shop\nconfigMapGenerator:\n- name: g\n  files: [text=one.txt]\n  envs: "
+        "[more.env]\n  options: {disableNameSuffixHash: true}\npatches:\n- path: patch.yaml\n"
+    ),
     "env/prod/patch.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {b: 'yes'}\n",
-    "env/prod/one.txt": "one", "env/prod/more.env": "K=v\n",
+    "env/prod/one.txt": "one",
+    "env/prod/more.env": "K=v\n",
 }
 
 
@@ -115,18 +119,43 @@ def test_another_kustomize_is_another_render(rendered, binaries, tmp_path):
 
 
 def test_components_and_built_in_transformers_are_run(rendered):
-    result = rendered({
-        "kustomization.yaml": "resources: [config.yaml]\ncomponents: [part]\ntransformers:\n- prefix.yaml\n- |\n  apiVersion: builtin\n  kind: PrefixSuffixTransformer\n  metadata: {name: s}\n  suffix: -z\n  fieldSpecs: [{path: metadata/name}]\n",
-        "config.yaml": CONFIG % "a", "prefix.yaml": "apiVersion: builtin\nkind: PrefixSuffixTransformer\nmetadata: {name: p}\nprefix: x-\nfieldSpecs: [{path: metadata/name}]\n",
-        "part/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nlabels: [{pairs: {part: one}}]\nreplacements:\n- source: {kind: ConfigMap, fieldPath: metadata.name}\n  targets: [{select: {kind: ConfigMap}, fieldPaths: [data.a]}]\n",
-    })
+    result = rendered(
+        {
+            "kustomization.yaml": (
+                "resources: [config.yaml]\ncomponents: [part]\ntransformers:\n- prefix.yaml\n- |\n  apiVersion: builtin\n  "
+                "kind: PrefixSuffixTransformer\n  metadata: {name: s}\n  suffix: -z\n  fieldSpecs: [{path: metadata/name}]\n"
+            ),
+            "config.yaml": CONFIG % "a",
+            "prefix.yaml": "apiVersion: builtin\nkind: PrefixSuffixTransformer\nmetadata: {name: p}\nprefix: x-\nfieldSpecs: [{path: metadata/name}]\n",
+            "part/kustomization.yaml": (
+                "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nlabels: [{pairs: {part: one}}]\nreplacements:\n"
+                "- source: {kind: ConfigMap, fieldPath: metadata.name}\n  targets: [{select: {kind: ConfigMap}, fieldPaths: "
+                "[data.a]}]\n"
+            ),
+        }
+    )
     assert result.documents[0].body == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x-a-z", "labels": {"part": "one"}}, "data": {"a": "a"}}
 
 
 REMOTE = [
-    "resources: ['%s']", "bases: ['%s']", "components: ['%s']", "crds: ['%s']", "configurations: ['%s']", "patchesStrategicMerge: ['%s']", "generators: ['%s']", "transformers: ['%s']", "validators: ['%s']",
-    "patches: [{path: '%s'}]", "patchesJson6902: [{path: '%s'}]", "replacements: [{path: '%s'}]", "openapi: {path: '%s'}", "configMapGenerator: [{name: a, files: ['k=%s']}]", "secretGenerator: [{name: a, files: ['%s']}]",
-    "configMapGenerator: [{name: a, envs: ['%s']}]", "secretGenerator: [{name: a, env: '%s'}]", "generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: a}, files: [\"%s\"]}']",
+    "resources: ['%s']",
+    "bases: ['%s']",
+    "components: ['%s']",
+    "crds: ['%s']",
+    "configurations: ['%s']",
+    "patchesStrategicMerge: ['%s']",
+    "generators: ['%s']",
+    "transformers: ['%s']",
+    "validators: ['%s']",
+    "patches: [{path: '%s'}]",
+    "patchesJson6902: [{path: '%s'}]",
+    "replacements: [{path: '%s'}]",
+    "openapi: {path: '%s'}",
+    "configMapGenerator: [{name: a, files: ['k=%s']}]",
+    "secretGenerator: [{name: a, files: ['%s']}]",
+    "configMapGenerator: [{name: a, envs: ['%s']}]",
+    "secretGenerator: [{name: a, env: '%s'}]",
+    "generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: a}, files: [\"%s\"]}']",
 ]
 
 
@@ -143,10 +172,26 @@ def test_nothing_remote_is_fetched_by_any_field(failure, text):
     assert f"{url} is remote" in found.what
 
 
-@pytest.mark.parametrize("entry", [
-    "https://example.com/a.yaml", "github.com/org/repo", "GitHub.com/org/repo//path?ref=v1", "git@example.com:org/repo", "ssh://git@example.com/repo", "git::https://example.com/r", "org-1234@github.com:a/b",
-    "file:///etc", "example.com/repo.git", "example.com/repo.git//base", "example.com/_git/repo", "gh:org/repo", "s3::https://x/y", "host\\\\share", "repo?ref=main",
-])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "https://example.com/a.yaml",
+        "github.com/org/repo",
+        "GitHub.com/org/repo//path?ref=v1",
+        "git@example.com:org/repo",
+        "ssh://git@example.com/repo",
+        "git::https://example.com/r",
+        "org-1234@github.com:a/b",
+        "file:///etc",
+        "example.com/repo.git",
+        "example.com/repo.git//base",
+        "example.com/_git/repo",
+        "gh:org/repo",
+        "s3::https://x/y",
+        "host\\\\share",
+        "repo?ref=main",
+    ],
+)
 def test_every_form_of_a_remote_base_is_refused(failure, entry):
     found = failure({"kustomization.yaml": f"resources: [\"{entry}\"]\n"})
     assert isinstance(found, Refused) and "is remote" in found.what
@@ -156,14 +201,32 @@ def test_a_password_in_a_remote_base_is_not_shown(failure):
     assert "hunter2" not in str(failure({"kustomization.yaml": "resources: ['https://me:hunter2@example.com/r']\n"}))
 
 
-@pytest.mark.parametrize("text, words", [
-    ("resources: [../x]", "resources: ../x is outside of the repository"), ("resources: [/etc/passwd]", "/etc/passwd is outside"), ("configMapGenerator: [{name: a, files: [../../etc/passwd]}]", "is outside"),
-    ("patches: [{path: ../x.yaml}]", "is outside"), ("resources: [nope.yaml]", "resources: nope.yaml is not in the repository"), ("resources: [empty]", "empty: has no kustomization"),
-    ("helmCharts: [{name: x, repo: 'https://x'}]", "helmCharts: kustomize would start helm"), ("helmChartInflationGenerator: [{chartName: x}]", "would start helm"), ("helmGlobals: {chartHome: x}", "would start helm"),
-    ("generators: [exec.yaml]", "Exec of example.com/v1 is a plugin"), ("transformers: [container.yaml]", "config.kubernetes.io/function would run a function"), ("validators: [plugins]", "Exec of example.com/v1 is a plugin"),
-    ("transformers: ['{apiVersion: builtin, kind: HelmChartInflationGenerator, metadata: {name: a}}']", "is a plugin"), ("resources: [a: b]", "must be a list of strings"), ("resources: 7", "must be a list of strings"), ("- a", "is no kustomization"),
-    ("a: 1\na: 2", "key 'a' is set twice"), ("resources: [&a a, *b]", "alias *b has no anchor"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("resources: [../x]", "resources: ../x is outside of the repository"),
+        ("resources: [/etc/passwd]", "/etc/passwd is outside"),
+        ("configMapGenerator: [{name: a, files: [../../etc/passwd]}]", "is outside"),
+        ("patches: [{path: ../x.yaml}]", "is outside"),
+        ("resources: [nope.yaml]", "resources: nope.yaml is not in the repository"),
+        ("resources: [empty]", "empty: has no kustomization"),
+        ("helmCharts: [{name: x, repo: 'https://x'}]", "helmCharts: kustomize would start helm"),
+        ("helmChartInflationGenerator: [{chartName: x}]", "would start helm"),
+        ("helmGlobals: {chartHome: x}", "would start helm"),
+        ("generators: [exec.yaml]", "Exec of example.com/v1 is a plugin"),
+        ("transformers: [container.yaml]", "config.kubernetes.io/function would run a function"),
+        ("validators: [plugins]", "Exec of example.com/v1 is a plugin"),
+        (
+            "transformers: ['{apiVersion: builtin, kind: HelmChartInflationGenerator, metadata: {name: a}}']",
+            "is a plugin",
+        ),
+        ("resources: [a: b]", "must be a list of strings"),
+        ("resources: 7", "must be a list of strings"),
+        ("- a", "is no kustomization"),
+        ("a: 1\na: 2", "key 'a' is set twice"),
+        ("resources: [&a a, *b]", "alias *b has no anchor"),
+    ],
+)
 def test_a_hostile_or_broken_kustomization_is_refused_in_its_own_words(failure, text, words):
     found = failure({
         "kustomization.yaml": text, "empty/x.txt": "", "exec.yaml": "apiVersion: example.com/v1\nkind: Exec\nmetadata: {name: a}\n",
@@ -187,7 +250,9 @@ def test_bases_that_contain_each_other_end(failure):
 
 def test_a_missing_kustomize_says_what_to_do(failure):
     assert str(failure({"kustomization.yaml": ""}, kustomize_binary="no-such-kustomize")) == (
-        "the renderer kustomize needs kustomize or kubectl, and no-such-kustomize is not an executable file. Install it, or give its path by `kustomize_binary`.")
+        "the renderer kustomize needs kustomize or kubectl, and no-such-kustomize is not an executable file. Install "
+        "it, or give its path by `kustomize_binary`."
+    )
 
 
 def test_a_submodule_elsewhere_does_not_stop_an_overlay(rendered, git_repo, failure):
@@ -209,8 +274,12 @@ CHART = {
     "charts/web/values.yaml": "size: small\n",
     "charts/web/prod.yaml": "size: large\n",
     "charts/web/templates/config.yaml": (
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n  namespace: {{ .Release.Namespace }}\ndata:\n  size: {{ .Values.size | quote }}\n"
-        "  kube: {{ .Capabilities.KubeVersion.Version }}\n  looked: {{ lookup \"v1\" \"Secret\" \"kube-system\" \"a\" | toJson | quote }}\n  api: {{ .Capabilities.APIVersions.Has \"x.io/v1\" | quote }}\n  dns: {{ getHostByName \"localhost\" | quote }}\n"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n  namespace: {{ .Release.Namespace "
+        "}}\ndata:\n  size: {{ .Values.size | quote }}\n"
+        "  kube: {{ .Capabilities.KubeVersion.Version }}\n  looked: {{ lookup \"v1\" \"Secret\" \"kube-system\" \"a\" "
+        "| toJson | quote }}\n  api: {{ .Capabilities.APIVersions.Has \"x.io/v1\" | quote }}\n  dns: {{ getHostByName "
+        "\"localhost\" | quote }}\n"
+    ),
     "charts/web/crds/thing.yaml": "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.x.io}\n",
 }
 
@@ -227,10 +296,17 @@ def test_a_chart_is_rendered_with_its_values_and_crds(rendered):
                               "data": {"size": "small", "kube": "v1.31.2", "looked": "{}", "api": "true", "dns": ""}}
 
 
-@pytest.mark.parametrize("options, size", [
-    ({}, "small"), ({"values_files": ("prod.yaml",)}, "large"), ({"values_files": ("prod.yaml", "../../env/own.yaml")}, "own"), ({"values_files": ("/env/own.yaml", "prod.yaml")}, "large"),
-    ({"values_files": ("prod.yaml",), "values": {"size": "inline"}}, "inline"), ({"values": {"size": "{{ é }}"}}, "{{ é }}"),
-])
+@pytest.mark.parametrize(
+    "options, size",
+    [
+        ({}, "small"),
+        ({"values_files": ("prod.yaml",)}, "large"),
+        ({"values_files": ("prod.yaml", "../../env/own.yaml")}, "own"),
+        ({"values_files": ("/env/own.yaml", "prod.yaml")}, "large"),
+        ({"values_files": ("prod.yaml",), "values": {"size": "inline"}}, "inline"),
+        ({"values": {"size": "{{ é }}"}}, "{{ é }}"),
+    ],
+)
 def test_later_values_win_and_inline_values_win_over_all(rendered, options, size):
     assert config(rendered({**CHART, "env/own.yaml": "size: own\n"}, "charts/web", **options))["data"]["size"] == size
 
@@ -243,9 +319,16 @@ def test_a_values_file_of_another_folder_is_part_of_the_render(rendered):
     assert not changed.cached and config(changed)["data"]["size"] == "new"
 
 
-@pytest.mark.parametrize("name, words", [
-    ("https://me:hunter2@example.com/v.yaml", "https://… is remote"), ("../../../x.yaml", "is outside of the repository"), ("/../x", "is outside of the repository"), ("nope.yaml", "charts/web/nope.yaml is not in the repository"), ("--post-renderer=x", "is not in the repository"),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("https://me:hunter2@example.com/v.yaml", "https://… is remote"),
+        ("../../../x.yaml", "is outside of the repository"),
+        ("/../x", "is outside of the repository"),
+        ("nope.yaml", "charts/web/nope.yaml is not in the repository"),
+        ("--post-renderer=x", "is not in the repository"),
+    ],
+)
 def test_values_come_from_the_repository_only(failure, name, words):
     found = failure(CHART, "charts/web", values_files=(name,))
     assert words in str(found) and "hunter2" not in str(found)
@@ -259,11 +342,28 @@ def test_no_option_of_ours_becomes_one_of_helm_s(failure, option):
 
 def test_test_hooks_and_hooks_of_other_events_are_left_out_and_said(rendered):
     hook = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {0}\n  annotations: {{helm.sh/hook: '{1}'}}\n---\n"
-    result = rendered({**CHART, "charts/web/templates/hooks.yaml": "".join(hook.format(*pair) for pair in (("t", "test"), ("d", "pre-delete"), ("r", "post-rollback,post-delete"), ("i", "pre-install,pre-delete")))}, "charts/web")
+    result = rendered(
+        {
+            **CHART,
+            "charts/web/templates/hooks.yaml": "".join(
+                hook.format(*pair)
+                for pair in (
+                    ("t", "test"),
+                    ("d", "pre-delete"),
+                    ("r", "post-rollback,post-delete"),
+                    ("i", "pre-install,pre-delete"),
+                )
+            ),
+        },
+        "charts/web",
+    )
     pods = [document.body for document in result.documents if document.body["kind"] == "Pod"]
     assert [pod["metadata"]["name"] for pod in pods] == ["i"]
     assert pods[0]["metadata"]["annotations"] == {"helm.sh/hook": "pre-install,pre-delete"}
-    assert sorted(result.notes) == ["charts/web/templates/hooks.yaml: left out, a helm hook of post-rollback,post-delete only", "charts/web/templates/hooks.yaml: left out, a helm hook of pre-delete only"]
+    assert sorted(result.notes) == [
+        "charts/web/templates/hooks.yaml: left out, a helm hook of post-rollback,post-delete only",
+        "charts/web/templates/hooks.yaml: left out, a helm hook of pre-delete only",
+    ]
 
 
 def test_a_key_twice_in_a_chart_is_told_as_helm_itself_takes_it(rendered):
@@ -272,10 +372,17 @@ def test_a_key_twice_in_a_chart_is_told_as_helm_itself_takes_it(rendered):
     assert "key 'type' is set twice" in result.notes[0]
 
 
-@pytest.mark.parametrize("template, where, words", [
-    ("\n{{ fail \"no size\" }}", "charts/web/templates/bad.yaml:2", "no size"), ("\n\na: {{ .Values.a.b }}", "charts/web/templates/bad.yaml:3", "nil pointer"), ("\n{{ .Values.x", "charts/web/templates/bad.yaml:2", "unclosed action"),
-    ("a: [1", "charts/web/templates/bad.yaml", "YAML parse error"), ("a: {{ include \"none\" . }}", "charts/web/templates/bad.yaml:1", "none"), ("apiVersion: v1\nkind: A\nmetadata: {}", "charts/web/templates/bad.yaml", "metadata.name is missing"),
-])
+@pytest.mark.parametrize(
+    "template, where, words",
+    [
+        ("\n{{ fail \"no size\" }}", "charts/web/templates/bad.yaml:2", "no size"),
+        ("\n\na: {{ .Values.a.b }}", "charts/web/templates/bad.yaml:3", "nil pointer"),
+        ("\n{{ .Values.x", "charts/web/templates/bad.yaml:2", "unclosed action"),
+        ("a: [1", "charts/web/templates/bad.yaml", "YAML parse error"),
+        ("a: {{ include \"none\" . }}", "charts/web/templates/bad.yaml:1", "none"),
+        ("apiVersion: v1\nkind: A\nmetadata: {}", "charts/web/templates/bad.yaml", "metadata.name is missing"),
+    ],
+)
 def test_helm_s_own_error_comes_with_its_words_file_and_line(failure, template, where, words):
     found = failure({**CHART, "charts/web/templates/bad.yaml": template}, "charts/web")
     assert found.where == where and words in found.what
@@ -283,11 +390,21 @@ def test_helm_s_own_error_comes_with_its_words_file_and_line(failure, template, 
 
 
 def test_a_chart_s_dependencies_must_be_in_the_repository(rendered, failure):
-    needs = {**CHART, "charts/web/Chart.yaml": CHART["charts/web/Chart.yaml"] + "dependencies:\n- {name: cache, version: 1.x.x, repository: 'https://charts.example.com'}\n"}
+    needs = {
+        **CHART,
+        "charts/web/Chart.yaml": CHART["charts/web/Chart.yaml"]
+        + "dependencies:\n- {name: cache, version: 1.x.x, repository: 'https://charts.example.com'}\n",
+    }
     found = failure(needs, "charts/web")
     assert isinstance(found, Refused) and found.where == "charts/web/Chart.yaml"
     assert "the chart depends on cache, which is not under charts/web/charts" in found.what and "commit charts/" in found.hint
-    result = rendered({"charts/web/charts/cache/Chart.yaml": "apiVersion: v2\nname: cache\nversion: 1.0.0\n", "charts/web/charts/cache/templates/c.yaml": CONFIG % "cache"}, "charts/web")
+    result = rendered(
+        {
+            "charts/web/charts/cache/Chart.yaml": "apiVersion: v2\nname: cache\nversion: 1.0.0\n",
+            "charts/web/charts/cache/templates/c.yaml": CONFIG % "cache",
+        },
+        "charts/web",
+    )
     assert "charts/web/charts/cache/templates/c.yaml" in {document.where for document in result.documents}
 
 
@@ -311,7 +428,11 @@ def test_a_chart_that_never_ends_is_stopped(failure):
 
 def test_output_without_end_is_stopped(tmp_path):
     program = tmp_path / "yes.sh"
-    program.write_text("#!/bin/sh\nexec 2>&1\nwhile :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done\n")
+    program.write_text(
+        "#!/bin/sh\nexec 2>&1\nwhile :; do echo "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; "
+        "done\n"
+    )
     program.chmod(0o755)
     limit, tool.MAX_OUTPUT = tool.MAX_OUTPUT, 1 << 20
     try:
@@ -357,7 +478,16 @@ def test_many_renders_at_once_do_not_disturb_each_other(rendered, git_repo, tmp_
         mirror = Mirror(Source.of({"repository": git_repo.url, "git_cache": str(tmp_path / "cache" / "git")}))
         try:
             tree = mirror.tree(mirror.resolve("main"), "charts/web")
-            results.append(json.dumps([document.body for document in render(tree, RenderOptions(helm_binary=str(Path(binaries) / "helm")), str(tmp_path / "many")).documents]))
+            results.append(
+                json.dumps(
+                    [
+                        document.body
+                        for document in render(
+                            tree, RenderOptions(helm_binary=str(Path(binaries) / "helm")), str(tmp_path / "many")
+                        ).documents
+                    ]
+                )
+            )
         finally:
             mirror.close()
 

@@ -127,7 +127,7 @@ class Cluster:
     def kubectl(self, *arguments: str, input: Optional[str] = None, kubeconfig: Optional[str] = None) -> str:
         """The output of kubectl; LabError with its own words when it fails."""
         command = [f"{self.bin}/kubectl", "--kubeconfig", kubeconfig or self.kubeconfig, *arguments]
-        answer = subprocess.run(command, input=input, capture_output=True, text=True, env=self.env())
+        answer = subprocess.run(command, input=input, capture_output=True, text=True, env=self.env(), check=False)
         if answer.returncode:
             raise LabError(f"kubectl {' '.join(arguments)}: {answer.stderr.strip() or answer.stdout.strip()}\n{self.obituary()}".strip())
         return answer.stdout

@@ -227,7 +227,7 @@ class _GitHandler(http.server.BaseHTTPRequestHandler):
         if not git.lets_in(self.headers.get("Authorization", "")):
             self._answer(401, [("WWW-Authenticate", 'Basic realm="lab"')], b"who are you?\n")
             return
-        path, _, query = self.path.partition("?")
+        path, _ignored, query = self.path.partition("?")
         env: Dict[str, str] = {
             **git_env(), "GIT_PROJECT_ROOT": str(git.repository.parent), "GIT_HTTP_EXPORT_ALL": "1",
             "PATH_INFO": urllib.parse.unquote(path), "QUERY_STRING": query, "REQUEST_METHOD": self.command,
@@ -235,11 +235,11 @@ class _GitHandler(http.server.BaseHTTPRequestHandler):
             "REMOTE_USER": git.username, "REMOTE_ADDR": "127.0.0.1", "GATEWAY_INTERFACE": "CGI/1.1",
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""), "SERVER_PROTOCOL": self.protocol_version,
         }
-        answer = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=env)
-        head, _, content = answer.stdout.partition(b"\r\n\r\n")
+        answer = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=env, check=False)
+        head, _ignored, content = answer.stdout.partition(b"\r\n\r\n")
         status, headers = 200, []
         for line in head.decode().splitlines():
-            name, _, value = line.partition(": ")
+            name, _ignored, value = line.partition(": ")
             if name == "Status":
                 status = int(value.split()[0])
             else:

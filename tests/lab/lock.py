@@ -61,7 +61,7 @@ def _staged(module: Module, go: golang.Toolchain, scratch: str) -> List[str]:
 
 
 def _go(go: golang.Toolchain, folder: str, *arguments: str) -> str:
-    answer = subprocess.run([str(go.path), *arguments], cwd=folder, env=go.env(), capture_output=True, text=True)
+    answer = subprocess.run([str(go.path), *arguments], cwd=folder, env=go.env(), capture_output=True, text=True, check=False)
     if answer.returncode:
         raise LabError(f"go {' '.join(arguments)}:\n{answer.stderr.strip()}")
     return answer.stdout

@@ -43,7 +43,7 @@ class Repository:
     def git(self, *arguments: str, input: Optional[str] = None, env: Optional[Dict[str, str]] = None) -> str:
         """Git's output, stripped."""
         answer = subprocess.run(["git", *arguments], cwd=self.path, input=input, capture_output=True, text=True,
-                                env={**git_env(), **(env or {})})
+                                env={**git_env(), **(env or {})}, check=False)
         if answer.returncode:
             raise RuntimeError(f"git {' '.join(arguments)}: {answer.stderr.strip() or answer.stdout.strip()}")
         return answer.stdout.strip()

@@ -27,7 +27,7 @@ import sys
 
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from lab import places, processes
 from lab.api import Api
@@ -110,7 +110,7 @@ class Supervisor:
         """Until the last user is gone. The starter's pipe (standard input) is the first user."""
         users: List[Any] = [] if self.detached else [sys.stdin.buffer]
         while not self.stopping and (self.detached or users):
-            ready, _, _ = select.select([listener, *users], [], [], 1.0)
+            ready, _ignored, _ignored = select.select([listener, *users], [], [], 1.0)
             for one in ready:
                 if one is listener:
                     users.append(_welcome(listener))
@@ -134,7 +134,7 @@ class Supervisor:
                     note.write(f"{name} ended by itself with {process.returncode}; its last lines:\n{words}\n")
 
     def _starter_is_gone(self) -> bool:
-        ready, _, _ = select.select([sys.stdin.buffer], [], [], 0)
+        ready, _ignored, _ignored = select.select([sys.stdin.buffer], [], [], 0)
         return bool(ready) and not os.read(sys.stdin.fileno(), 4096)
 
     def _stop(self, *_signal: Any) -> None:
@@ -313,7 +313,7 @@ class Supervisor:
 
 
 def _welcome(listener: socket.socket) -> socket.socket:
-    connection, _ = listener.accept()
+    connection, _ignored = listener.accept()
     with contextlib.suppress(OSError):
         connection.sendall(WELCOME)
     return connection

@@ -46,8 +46,8 @@ class Inventory:
 
     def __init__(self, cluster: Any, resource: Any, name: str, namespace: str) -> None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?", name):
-            raise Failure(f"name is {name!r}", hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: "
-                                                     "it becomes part of a ConfigMap's name.")
+            raise Failure(f"name is {name!r}",
+                          hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: it becomes part of a ConfigMap's name.")
         self.cluster, self.resource = cluster, resource
         self.name, self.namespace = PREFIX + name, namespace
         digest = hashlib.sha256(f"{self.name}.{namespace}.ConfigMap.".encode()).digest()

@@ -9,15 +9,28 @@ import pytest
 
 from bench.audit import count
 
-OBJECT = {"resource": "configmaps", "namespace": "bench", "name": "cart"}
+OBJECT = (("resource", "configmaps"), ("namespace", "bench"), ("name", "cart"))
 
 
 def event(verb, uri, reference=OBJECT, stage="ResponseComplete"):
     found = {"stage": stage, "verb": verb, "requestURI": uri, "userAgent": "somebody", "user": {"username": "admin"}}
-    return dict(found, objectRef=reference) if reference else found
+    return dict(found, objectRef=dict(reference)) if reference else found
 
 
-@pytest.mark.parametrize("uri", ["/api", "/apis", "/api/v1", "/apis/apps/v1", "/apis/apps", "/version", "/openapi/v3", "/openapi/v2?timeout=32s", "/api?timeout=1s"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/api",
+        "/apis",
+        "/api/v1",
+        "/apis/apps/v1",
+        "/apis/apps",
+        "/version",
+        "/openapi/v3",
+        "/openapi/v2?timeout=32s",
+        "/api?timeout=1s",
+    ],
+)
 def test_discovery_is_what_a_server_says_of_itself(uri):
     assert count([event("get", uri, None)]) == {"discovery": 1}
 

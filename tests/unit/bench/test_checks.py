@@ -91,7 +91,7 @@ def test_every_rule_compares_peers_that_a_turn_measures():
 
     for rule in checks.RULES:
         measured = {each for turn in turns(rule.case) for each in turn.operations}
-        if any(peer == MODULE for _, peer in measured):
+        if any(peer == MODULE for _ignored, peer in measured):
             measured |= {(operation, STAGE) for operation, peer in measured if peer == MODULE}
         measured |= {(operation, LIMIT) for operation, peer in measured if peer.startswith("replay")}
         names = rule.ours if isinstance(rule, Count) else (rule.ours,) + rule.others
@@ -102,4 +102,4 @@ def test_every_rule_compares_peers_that_a_turn_measures():
 def test_every_turn_names_known_peers():
     from bench.peers import LARGE, SMALL
 
-    assert {peer for turn in SMALL + LARGE for _, peer in turn.of_round(0)} <= set(PEERS)
+    assert {peer for turn in SMALL + LARGE for _ignored, peer in turn.of_round(0)} <= set(PEERS)

@@ -26,7 +26,10 @@ def outcome(figures):
 
 
 def no_op(ours):
-    return [Figure(401, 0, NOOP, MODULE, ours, 0.3, 60.0, {"list": 9, "discovery": 2}), Figure(401, 0, NOOP, KUBECTL, 2.0, 1.0, 70.0, {"write": 401, "write: patch": 401})]
+    return [
+        Figure(401, 0, NOOP, MODULE, ours, 0.3, 60.0, {"list": 9, "discovery": 2}),
+        Figure(401, 0, NOOP, KUBECTL, 2.0, 1.0, 70.0, {"write": 401, "write: patch": 401}),
+    ]
 
 
 def test_a_figure_that_does_not_hold_stands_in_the_table_as_such():

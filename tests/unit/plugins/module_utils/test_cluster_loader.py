@@ -45,7 +45,7 @@ def run(script, *arguments):
         [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}\n{START}{LOAD}{script}", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60, check=False,
     )
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)

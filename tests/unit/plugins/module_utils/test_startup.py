@@ -80,7 +80,7 @@ def test_without_a_folder_to_write_the_module_runs_out_of_the_zip(payload, tmp_p
 
 def test_several_first_runs_at_once_agree(payload, tmp_path):
     archive, env = payload("one"), dict(os.environ, XDG_CACHE_HOME=str(tmp_path / "cache"))
-    runs = [subprocess.Popen([sys.executable, "-S", "-c", SHOW, str(archive)], env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    runs = [subprocess.Popen([sys.executable, "-S", "-c", SHOW, str(archive)], env=env, stdout=subprocess.PIPE, text=True) for _turn in range(4)]
     assert {run.communicate()[0].split()[0] for run in runs} == {"one"}
     assert len(kept(tmp_path / "cache")) == 1, "and nothing half done is left"
 

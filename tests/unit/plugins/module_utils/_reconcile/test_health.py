@@ -104,7 +104,8 @@ WORDS = some.sampled_from(
 )
 KEYS = some.sampled_from(
     "metadata spec status conditions type reason message generation observedGeneration deletionTimestamp finalizers replicas updatedReplicas readyReplicas "
-    "availableReplicas paused suspend completions phase containerStatuses initContainerStatuses state lastState waiting terminated exitCode name health sync source "
+    "availableReplicas paused suspend completions phase containerStatuses initContainerStatuses state lastState "
+    "waiting terminated exitCode name health sync source "
     "comparedTo operationState loadBalancer ingress updateStrategy rollingUpdate partition startTime ttlSecondsAfterFinished desiredNumberScheduled".split()
 )
 SCALARS = (

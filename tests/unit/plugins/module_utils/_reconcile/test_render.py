@@ -58,7 +58,13 @@ def names(result):
 
 
 def test_manifests_are_found_at_any_depth_in_the_order_of_their_paths(rendered):
-    result = rendered({"b.yaml": CONFIG % "b", "a/z.yml": CONFIG % "z", "a/c.json": json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}})})
+    result = rendered(
+        {
+            "b.yaml": CONFIG % "b",
+            "a/z.yml": CONFIG % "z",
+            "a/c.json": json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}),
+        }
+    )
     assert result.renderer == "directory"
     assert names(result) == ["c", "z", "b"]
 
@@ -90,11 +96,22 @@ def test_empty_documents_are_nothing(rendered):
     assert names(rendered({"a.yaml": f"---\n# only a comment\n---\nnull\n---\n{CONFIG % 'a'}---\n", "empty.yaml": ""})) == ["a"]
 
 
-@pytest.mark.parametrize("patterns, expected", [
-    (dict(include=("*.yaml",)), ["a", "deep", "x"]), (dict(include=("a.yaml",)), ["a"]), (dict(include=("{a,x}.yaml",)), ["a", "x"]), (dict(include=("sub/*",)), ["deep"]),
-    (dict(exclude=("sub/**",)), ["a", "x"]), (dict(exclude=("?.yaml",)), ["deep"]), (dict(exclude=("[a-w].yaml",)), ["deep", "x"]), (dict(exclude=("[!a].yaml",)), ["a", "deep"]),
-    (dict(include=("*.yaml",), exclude=("x*",)), ["a", "deep"]), (dict(include=("a.yaml", "x.yaml")), ["a", "x"]), (dict(exclude=("*p.yaml",)), ["a", "x"]),
-])
+@pytest.mark.parametrize(
+    "patterns, expected",
+    [
+        (dict(include=("*.yaml",)), ["a", "deep", "x"]),
+        (dict(include=("a.yaml",)), ["a"]),
+        (dict(include=("{a,x}.yaml",)), ["a", "x"]),
+        (dict(include=("sub/*",)), ["deep"]),
+        (dict(exclude=("sub/**",)), ["a", "x"]),
+        (dict(exclude=("?.yaml",)), ["deep"]),
+        (dict(exclude=("[a-w].yaml",)), ["deep", "x"]),
+        (dict(exclude=("[!a].yaml",)), ["a", "deep"]),
+        (dict(include=("*.yaml",), exclude=("x*",)), ["a", "deep"]),
+        (dict(include=("a.yaml", "x.yaml")), ["a", "x"]),
+        (dict(exclude=("*p.yaml",)), ["a", "x"]),
+    ],
+)
 def test_include_and_exclude_are_argo_cd_s_globs(rendered, patterns, expected):
     assert names(rendered({"a.yaml": CONFIG % "a", "x.yaml": CONFIG % "x", "sub/deep.yaml": CONFIG % "deep"}, **patterns)) == expected
 
@@ -126,7 +143,10 @@ def test_a_file_kept_elsewhere_by_git_lfs_is_named(failure):
 
 
 def test_a_folder_without_manifests_says_what_was_looked_for(failure):
-    assert str(failure({"README.md": "x"}, "apps/shop")) == "apps/shop: holds no manifest: looked for *.yaml *.yml *.json. Check `path`, `include` and `exclude`."
+    assert (
+        str(failure({"README.md": "x"}, "apps/shop"))
+        == "apps/shop: holds no manifest: looked for *.yaml *.yml *.json. Check `path`, `include` and `exclude`."
+    )
     assert "include x*" in str(failure({"a.yaml": ""}, "apps", include=("x*",)))
     assert "not below it" in str(failure({"a/a.yaml": ""}, "apps", recurse=False))
 
@@ -146,10 +166,19 @@ def test_too_large_a_file_is_refused_before_it_is_read(cache):
     assert "crds.yaml" not in tree.reads
 
 
-@pytest.mark.parametrize("files, kind", [
-    (["a.yaml"], "directory"), (["Chart.yaml"], "helm"), (["kustomization.yaml"], "kustomize"), (["kustomization.yml"], "kustomize"), (["Kustomization"], "kustomize"),
-    (["Chart.yaml", "kustomization.yaml"], "kustomize"), (["sub/Chart.yaml"], "directory"), (["chart.yaml"], "directory"),
-])
+@pytest.mark.parametrize(
+    "files, kind",
+    [
+        (["a.yaml"], "directory"),
+        (["Chart.yaml"], "helm"),
+        (["kustomization.yaml"], "kustomize"),
+        (["kustomization.yml"], "kustomize"),
+        (["Kustomization"], "kustomize"),
+        (["Chart.yaml", "kustomization.yaml"], "kustomize"),
+        (["sub/Chart.yaml"], "directory"),
+        (["chart.yaml"], "directory"),
+    ],
+)
 def test_the_renderer_is_the_one_that_argo_cd_would_choose(files, kind):
     assert kind_of_folder(Files(MemoryTree(dict.fromkeys(files, ""), "apps"), "apps"), "apps") == kind
 
@@ -206,7 +235,13 @@ def test_a_cached_render_loads_no_yaml(cache):
         "class Tree: id, path = sys.argv[1:3]\n"
         "print(render(Tree, RenderOptions(), sys.argv[3]).cached, 'yaml' in sys.modules, 'subprocess' in sys.modules)\n"
     )
-    answer = subprocess.run([sys.executable, "-c", program, tree.id, tree.path, cache], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)})
+    answer = subprocess.run(
+        [sys.executable, "-c", program, tree.id, tree.path, cache],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
     assert answer.stdout == "True False False\n", answer.stderr
 
 
@@ -314,11 +349,60 @@ def test_values_that_are_no_json_are_named(failure):
 
 # --- anything -------------------------------------------------------------------------------------------------------
 
-word = some.sampled_from(["apiVersion", "kind", "metadata", "name", "namespace", "labels", "data", "spec", "items", "List", "v1", "Secret", "ConfigMap", "Pod", "containers", "env", "ports", "template", "stringData", "subjects", "value", "generateName", "annotations", "apps/v1", "Deployment", "é", "no"])
-anything = some.recursive(some.none() | some.booleans() | some.integers() | some.floats() | word | some.text(max_size=5), lambda inner: some.lists(inner, max_size=3) | some.dictionaries(word, inner, max_size=5), max_leaves=25)
+word = some.sampled_from(
+    [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "name",
+        "namespace",
+        "labels",
+        "data",
+        "spec",
+        "items",
+        "List",
+        "v1",
+        "Secret",
+        "ConfigMap",
+        "Pod",
+        "containers",
+        "env",
+        "ports",
+        "template",
+        "stringData",
+        "subjects",
+        "value",
+        "generateName",
+        "annotations",
+        "apps/v1",
+        "Deployment",
+        "é",
+        "no",
+    ]
+)
+anything = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | word | some.text(max_size=5),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(word, inner, max_size=5),
+    max_leaves=25,
+)
 objects = some.fixed_dictionaries(
-    {"apiVersion": some.sampled_from(["v1", "apps/v1", "batch/v1", "x.io/v1"]) | anything, "kind": some.sampled_from(["Secret", "ConfigMap", "Pod", "Deployment", "CronJob", "Service", "RoleBinding", "List", "PodList"]) | anything},
-    optional={"metadata": some.dictionaries(word, anything, max_size=4) | anything, "spec": anything, "data": anything, "stringData": anything, "items": anything, "binaryData": anything, "template": anything})
+    {
+        "apiVersion": some.sampled_from(["v1", "apps/v1", "batch/v1", "x.io/v1"]) | anything,
+        "kind": some.sampled_from(
+            ["Secret", "ConfigMap", "Pod", "Deployment", "CronJob", "Service", "RoleBinding", "List", "PodList"]
+        )
+        | anything,
+    },
+    optional={
+        "metadata": some.dictionaries(word, anything, max_size=4) | anything,
+        "spec": anything,
+        "data": anything,
+        "stringData": anything,
+        "items": anything,
+        "binaryData": anything,
+        "template": anything,
+    },
+)
 
 
 @settings(max_examples=300, suppress_health_check=list(HealthCheck), deadline=None)
@@ -336,7 +420,13 @@ def test_any_objects_are_documents_or_failures(tmp_path_factory, bodies):
 
 
 @settings(max_examples=300, suppress_health_check=list(HealthCheck), deadline=None)
-@given(some.dictionaries(some.sampled_from(["a.yaml", "b.json", "c.yml", "sub/d.yaml", "x.md"]), some.binary(max_size=120) | some.text("{}[]:,-&*!|>'\"#ab1.~<\n ", max_size=80).map(str.encode), min_size=1))
+@given(
+    some.dictionaries(
+        some.sampled_from(["a.yaml", "b.json", "c.yml", "sub/d.yaml", "x.md"]),
+        some.binary(max_size=120) | some.text("{}[]:,-&*!|>'\"#ab1.~<\n ", max_size=80).map(str.encode),
+        min_size=1,
+    )
+)
 def test_any_bytes_give_documents_or_failures(tmp_path_factory, content):
     try:
         render(MemoryTree(content), RenderOptions(), str(tmp_path_factory.getbasetemp() / "bytes"))

@@ -23,35 +23,113 @@ def wrong(text: str) -> list:
     return [str(failure) for failure in wrong_with(Document(yaml.safe_load(text), "app.yaml", 3))]
 
 
-POD = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {labels: {a: 1}}, spec: {containers: [{name: c, env: [{name: PORT, value: 80}, {name: OK, value: '1'}, {name: R, valueFrom: {}}]}]}}}"
+POD = (
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {labels: {a: 1}}, "
+    "spec: {containers: [{name: c, env: [{name: PORT, value: 80}, {name: OK, value: '1'}, {name: R, valueFrom: "
+    "{}}]}]}}}"
+)
 
 REFUSED = [
-    ("kind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion is missing. If the file is no manifest, leave it out with `exclude`."]),
-    ("apiVersion: v1\nmetadata: {name: a}", ["app.yaml:3: object a: kind is missing. If the file is no manifest, leave it out with `exclude`."]),
-    ("replicas: 2", ["app.yaml:3: holds no Kubernetes object: apiVersion and kind are missing. If the file is no manifest, leave it out with `exclude`."]),
-    ("apiVersion: 1\nkind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion is an integer, must be a string. Quote it."]),
+    (
+        "kind: A\nmetadata: {name: a}",
+        ["app.yaml:3: A a: apiVersion is missing. If the file is no manifest, leave it out with `exclude`."],
+    ),
+    (
+        "apiVersion: v1\nmetadata: {name: a}",
+        ["app.yaml:3: object a: kind is missing. If the file is no manifest, leave it out with `exclude`."],
+    ),
+    (
+        "replicas: 2",
+        [
+            "app.yaml:3: holds no Kubernetes object: apiVersion and kind are missing. If the file is no manifest, leave it out with `exclude`."
+        ],
+    ),
+    (
+        "apiVersion: 1\nkind: A\nmetadata: {name: a}",
+        ["app.yaml:3: A a: apiVersion is an integer, must be a string. Quote it."],
+    ),
     ("apiVersion: a/b/c\nkind: A\nmetadata: {name: a}", ["app.yaml:3: A a: apiVersion 'a/b/c' is malformed"]),
     ("apiVersion: v1\nkind: ../x\nmetadata: {name: a}", ["app.yaml:3: ../x a: kind '../x' is malformed"]),
     ("apiVersion: v1\nkind: A", ["app.yaml:3: A without a name: metadata.name is missing"]),
-    ("apiVersion: v1\nkind: A\nmetadata: [a]", ["app.yaml:3: A without a name: metadata is a list, must be a mapping", "app.yaml:3: A without a name: metadata.name is missing"]),
-    ("apiVersion: v1\nkind: A\nmetadata: {generateName: a-}", ["app.yaml:3: A without a name: metadata.generateName gives the object another name on every run. Give it a fixed metadata.name."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: no}", ["app.yaml:3: A False: metadata.name is a boolean, must be a string. Quote it: YAML reads yes, no, on, off, y and n as booleans."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: a/b}", ["app.yaml:3: A a/b: metadata.name 'a/b' is no valid name. A name has at most 253 characters, no white space, no / and no %."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: '..'}", ["app.yaml:3: A ..: metadata.name '..' is no valid name. A name has at most 253 characters, no white space, no / and no %."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: B_c}", ["app.yaml:3: A B_c/a: metadata.namespace 'B_c' is no valid namespace. At most 63 lower-case letters, digits and dashes, no dash at either end."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: 7}", ["app.yaml:3: A 7/a: metadata.namespace is an integer, must be a string. Quote it."]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: a, labels: {on: 1}, annotations: {b: ~}}", ["app.yaml:3: A a: metadata.labels[True] is an integer, must be a string. Quote it.", "app.yaml:3: A a: metadata.annotations[b] is null, must be a string"]),
-    ("apiVersion: v1\nkind: A\nmetadata: {name: a, labels: [b]}", ["app.yaml:3: A a: metadata.labels is a list, must be a mapping"]),
-    ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {port: 80, debug: true, none: ~, map: {}, ok: x}", [
-        "app.yaml:3: ConfigMap a: data[port] is an integer, must be a string. Quote it.",
-        "app.yaml:3: ConfigMap a: data[debug] is a boolean, must be a string. Quote it: YAML reads yes, no, on, off, y and n as booleans.",
-        "app.yaml:3: ConfigMap a: data[none] is null, must be a string", "app.yaml:3: ConfigMap a: data[map] is a mapping, must be a string"]),
-    ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {'a b': x}\nbinaryData: {c: '#'}", [
-        "app.yaml:3: ConfigMap a: binaryData[c] is not valid base64. Encode it.",
-        "app.yaml:3: ConfigMap a: data[a b] is no valid key. A key has at most 253 letters, digits, dashes, underscores and dots."]),
-    ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {v: 1}}", ["app.yaml:3: Service a: spec.selector[v] is an integer, must be a string. Quote it."]),
-    (POD, ["app.yaml:3: Deployment web: spec.template.metadata.labels[a] is an integer, must be a string. Quote it.",
-           "app.yaml:3: Deployment web: spec.template.spec.containers[c].env[PORT].value is an integer, must be a string. Quote it."]),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: [a]",
+        [
+            "app.yaml:3: A without a name: metadata is a list, must be a mapping",
+            "app.yaml:3: A without a name: metadata.name is missing",
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {generateName: a-}",
+        [
+            "app.yaml:3: A without a name: metadata.generateName gives the object another name on every run. Give it a fixed metadata.name."
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: no}",
+        [
+            "app.yaml:3: A False: metadata.name is a boolean, must be a string. Quote it: YAML reads yes, no, on, off, y and n as booleans."
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a/b}",
+        [
+            "app.yaml:3: A a/b: metadata.name 'a/b' is no valid name. A name has at most 253 characters, no white space, no / and no %."
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: '..'}",
+        [
+            "app.yaml:3: A ..: metadata.name '..' is no valid name. A name has at most 253 characters, no white space, no / and no %."
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: B_c}",
+        [
+            "app.yaml:3: A B_c/a: metadata.namespace 'B_c' is no valid namespace. At most 63 lower-case letters, digits and dashes, no dash at either end."
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: 7}",
+        ["app.yaml:3: A 7/a: metadata.namespace is an integer, must be a string. Quote it."],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a, labels: {on: 1}, annotations: {b: ~}}",
+        [
+            "app.yaml:3: A a: metadata.labels[True] is an integer, must be a string. Quote it.",
+            "app.yaml:3: A a: metadata.annotations[b] is null, must be a string",
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a, labels: [b]}",
+        ["app.yaml:3: A a: metadata.labels is a list, must be a mapping"],
+    ),
+    (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {port: 80, debug: true, none: ~, map: {}, ok: x}",
+        [
+            "app.yaml:3: ConfigMap a: data[port] is an integer, must be a string. Quote it.",
+            "app.yaml:3: ConfigMap a: data[debug] is a boolean, must be a string. Quote it: YAML reads yes, no, on, off, y and n as booleans.",
+            "app.yaml:3: ConfigMap a: data[none] is null, must be a string",
+            "app.yaml:3: ConfigMap a: data[map] is a mapping, must be a string",
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {'a b': x}\nbinaryData: {c: '#'}",
+        [
+            "app.yaml:3: ConfigMap a: binaryData[c] is not valid base64. Encode it.",
+            "app.yaml:3: ConfigMap a: data[a b] is no valid key. A key has at most 253 letters, digits, dashes, underscores and dots.",
+        ],
+    ),
+    (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {v: 1}}",
+        ["app.yaml:3: Service a: spec.selector[v] is an integer, must be a string. Quote it."],
+    ),
+    (
+        POD,
+        [
+            "app.yaml:3: Deployment web: spec.template.metadata.labels[a] is an integer, must be a string. Quote it.",
+            "app.yaml:3: Deployment web: spec.template.spec.containers[c].env[PORT].value is an integer, must be a string. Quote it.",
+        ],
+    ),
 ]
 
 
@@ -83,7 +161,9 @@ def test_no_type_of_a_secret_s_value_shows_the_value():
 
 def test_an_object_that_etcd_would_refuse_is_refused():
     body = {"apiVersion": "v1", "kind": "Widget", "metadata": {"name": "a"}, "data": {"a": "é" * (MAX_OBJECT // 2)}}
-    assert [str(failure) for failure in wrong_with(Document(body, "a.yaml", 1))] == [f"a.yaml:1: Widget a: is {MAX_OBJECT + 75} bytes, etcd takes at most {MAX_OBJECT}. Split it."]
+    assert [str(failure) for failure in wrong_with(Document(body, "a.yaml", 1))] == [
+        f"a.yaml:1: Widget a: is {MAX_OBJECT + 75} bytes, etcd takes at most {MAX_OBJECT}. Split it."
+    ]
 
 
 @pytest.mark.parametrize("kind, fields, named", [
@@ -126,26 +206,48 @@ def test_folded_base64_becomes_what_the_server_writes():
 
 
 def test_left_overs_of_the_server_are_dropped():
-    body = normal("apiVersion: v1\nkind: A\nstatus: {x: 1}\nmetadata: {name: a, namespace: '', uid: u, resourceVersion: '1', generation: 2, selfLink: s, creationTimestamp: ~, managedFields: [], finalizers: [f], annotations: {kubectl.kubernetes.io/last-applied-configuration: x, b: c}}")
+    body = normal(
+        "apiVersion: v1\nkind: A\nstatus: {x: 1}\nmetadata: {name: a, namespace: '', uid: u, resourceVersion: '1', "
+        "generation: 2, selfLink: s, creationTimestamp: ~, managedFields: [], finalizers: [f], annotations: "
+        "{kubectl.kubernetes.io/last-applied-configuration: x, b: c}}"
+    )
     assert body == {"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "finalizers": ["f"], "annotations": {"b": "c"}}}
 
 
 def test_null_means_not_set_in_a_built_in_kind_only():
-    assert normal("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, labels: ~}\nspec: {a: ~, b: [~, {c: ~}], d: {}, e: []}") == {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": {"b": [None, {}], "d": {}, "e": []}}
+    assert normal(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, labels: ~}\nspec: {a: ~, b: [~, {c: ~}], d: {}, e: []}"
+    ) == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "a"},
+        "spec": {"b": [None, {}], "d": {}, "e": []},
+    }
     for version in ("x.io/v1", "gateway.networking.k8s.io/v1", "apiextensions.k8s.io/v1"):
         assert normal(f"apiVersion: {version}\nkind: A\nmetadata: {{name: a}}\nspec: {{default: ~}}")["spec"] == {"default": None}
 
 
 def test_empty_things_mean_something_except_the_subjects_of_a_binding():
     assert "subjects" not in normal("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: a}\nsubjects: []")
-    assert normal("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {podSelector: {}, egress: []}")["spec"] == {"podSelector": {}, "egress": []}
+    assert normal(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {podSelector: {}, egress: []}"
+    )["spec"] == {"podSelector": {}, "egress": []}
     assert normal("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a}\nrules: []")["rules"] == []
 
 
-@pytest.mark.parametrize("kind, version, path", [
-    ("Pod", "v1", "spec"), ("Deployment", "apps/v1", "spec.template.spec"), ("StatefulSet", "apps/v1", "spec.template.spec"), ("DaemonSet", "apps/v1", "spec.template.spec"),
-    ("ReplicaSet", "apps/v1", "spec.template.spec"), ("Job", "batch/v1", "spec.template.spec"), ("CronJob", "batch/v1", "spec.jobTemplate.spec.template.spec"), ("PodTemplate", "v1", "template.spec"),
-])
+@pytest.mark.parametrize(
+    "kind, version, path",
+    [
+        ("Pod", "v1", "spec"),
+        ("Deployment", "apps/v1", "spec.template.spec"),
+        ("StatefulSet", "apps/v1", "spec.template.spec"),
+        ("DaemonSet", "apps/v1", "spec.template.spec"),
+        ("ReplicaSet", "apps/v1", "spec.template.spec"),
+        ("Job", "batch/v1", "spec.template.spec"),
+        ("CronJob", "batch/v1", "spec.jobTemplate.spec.template.spec"),
+        ("PodTemplate", "v1", "template.spec"),
+    ],
+)
 @pytest.mark.parametrize("field", ["containers", "initContainers"])
 def test_ports_state_the_protocol_that_the_server_defaults(kind, version, path, field):
     def inside(spec):
@@ -163,10 +265,24 @@ def test_a_service_s_ports_state_the_protocol_too_and_a_custom_kind_s_do_not():
     assert normal("apiVersion: x.io/v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 1}]}")["spec"] == {"ports": [{"port": 1}]}
 
 
-some_json = some.recursive(some.none() | some.booleans() | some.integers() | some.text(max_size=4), lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=4) | some.sampled_from(["spec", "template", "containers", "ports", "protocol", "subjects", "data"]), inner, max_size=4), max_leaves=20)
+some_json = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.text(max_size=4),
+    lambda inner: some.lists(inner, max_size=3)
+    | some.dictionaries(
+        some.text(max_size=4)
+        | some.sampled_from(["spec", "template", "containers", "ports", "protocol", "subjects", "data"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=20,
+)
 
 
-@given(some.sampled_from(["v1", "apps/v1", "batch/v1", "x.io/v1", "rbac.authorization.k8s.io/v1"]), some.sampled_from(["Pod", "Deployment", "Service", "CronJob", "ConfigMap", "RoleBinding", "Other"]), some.dictionaries(some.sampled_from(["spec", "data", "binaryData", "template", "subjects", "status"]), some_json))
+@given(
+    some.sampled_from(["v1", "apps/v1", "batch/v1", "x.io/v1", "rbac.authorization.k8s.io/v1"]),
+    some.sampled_from(["Pod", "Deployment", "Service", "CronJob", "ConfigMap", "RoleBinding", "Other"]),
+    some.dictionaries(some.sampled_from(["spec", "data", "binaryData", "template", "subjects", "status"]), some_json),
+)
 def test_normalising_twice_is_normalising_once_for_any_object(version, kind, rest):
     body = {"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, **rest}
     before = copy.deepcopy(body)

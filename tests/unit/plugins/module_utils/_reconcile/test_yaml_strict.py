@@ -45,7 +45,22 @@ def test_a_scalar_is_what_kubectl_makes_of_it(text, value):
     assert json.dumps(body) == json.dumps({"a": value})
 
 
-@pytest.mark.parametrize("key, name", [("1", "1"), ("y", "true"), ("off", "false"), ("1.50", "1.5"), ("1e6", "1e+06"), ("0x10", "16"), ("3.14159265358979", "3.1415927"), ("'1.50'", "1.50"), ("1e-5", "1e-05"), (".inf", ".inf"), ("1e300", ".inf")])
+@pytest.mark.parametrize(
+    "key, name",
+    [
+        ("1", "1"),
+        ("y", "true"),
+        ("off", "false"),
+        ("1.50", "1.5"),
+        ("1e6", "1e+06"),
+        ("0x10", "16"),
+        ("3.14159265358979", "3.1415927"),
+        ("'1.50'", "1.50"),
+        ("1e-5", "1e-05"),
+        (".inf", ".inf"),
+        ("1e300", ".inf"),
+    ],
+)
 def test_a_key_is_the_text_that_kubectl_makes_of_it(key, name):
     assert list(read(f"{key}: 1\n")[0]) == [name]
 
@@ -66,7 +81,10 @@ def test_a_number_that_json_cannot_have_is_refused(text):
 
 
 def test_a_key_twice_is_refused_with_both_lines():
-    assert refused("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n") == "app.yaml:5: key 'c' is set twice, first at line 3. Only one of them would reach the cluster: remove the other."
+    assert (
+        refused("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n")
+        == "app.yaml:5: key 'c' is set twice, first at line 3. Only one of them would reach the cluster: remove the other."
+    )
 
 
 def test_keys_that_become_the_same_text_are_a_key_twice():
@@ -136,7 +154,17 @@ def test_what_is_no_plain_text_is_refused_with_its_line(data, words):
     assert words in refused(data)
 
 
-@pytest.mark.parametrize("text, tag", [("!!python/object/apply:os.system ['true']", "!!python/object/apply:os.system"), ("!!binary aGk=", "!!binary"), ("!own x", "!own"), ("!own {a: 1}", "!own"), ("!!set {a}", "!!set"), ("!!timestamp 2001-01-01", "!!timestamp")])
+@pytest.mark.parametrize(
+    "text, tag",
+    [
+        ("!!python/object/apply:os.system ['true']", "!!python/object/apply:os.system"),
+        ("!!binary aGk=", "!!binary"),
+        ("!own x", "!own"),
+        ("!own {a: 1}", "!own"),
+        ("!!set {a}", "!!set"),
+        ("!!timestamp 2001-01-01", "!!timestamp"),
+    ],
+)
 def test_a_tag_is_refused(text, tag):
     assert f"app.yaml:2: tag {tag} is refused" in refused(f"a: 1\nb: {text}\n")
 
@@ -159,7 +187,15 @@ def test_a_merge_over_a_key_before_it_is_refused_because_readers_disagree():
     assert "app.yaml:4: key 'k' of line 3 is merged over by `<<`" in refused("a: &x {k: 1}\nb:\n  k: 2\n  <<: *x\n")
 
 
-@pytest.mark.parametrize("text, words", [("a: *x\n", "alias *x has no anchor before it"), ("a: &x [*x]\n", "anchor &x contains itself"), ("a: &x [1]\nb: {<<: *x}\n", "merges a mapping"), ("a: {<<: {a: 1}, <<: {b: 1}}\n", "`<<` twice")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a: *x\n", "alias *x has no anchor before it"),
+        ("a: &x [*x]\n", "anchor &x contains itself"),
+        ("a: &x [1]\nb: {<<: *x}\n", "merges a mapping"),
+        ("a: {<<: {a: 1}, <<: {b: 1}}\n", "`<<` twice"),
+    ],
+)
 def test_a_wrong_alias_is_named(text, words):
     assert words in refused(text)
 
@@ -174,7 +210,17 @@ def test_aliases_that_pile_up_depth_are_refused():
     assert "nested deeper" in refused(text)
 
 
-@pytest.mark.parametrize("text", ["a: " + "[" * 5000, "a: " + "[" * 500 + "]" * 500, "{\"a\":" * 5000, "[" * 100_000, "- " * 3000 + "a", '{"a":' + "[" * 400 + "]" * 400 + "}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 5000,
+        "a: " + "[" * 500 + "]" * 500,
+        "{\"a\":" * 5000,
+        "[" * 100_000,
+        "- " * 3000 + "a",
+        '{"a":' + "[" * 400 + "]" * 400 + "}",
+    ],
+)
 def test_deep_nesting_is_refused_not_a_crash(text):
     assert "app.yaml:1" in refused(text)
 
@@ -207,7 +253,13 @@ def test_the_pure_parser_reads_the_same_where_libyaml_is_missing(tmp_path):
     file = tmp_path / "app.yaml"
     file.write_bytes("a: 012\nb: &x {y: 1e3, z: é}\nc: *x\nd: |\n  x\n---\nbad: [\n---\nq: \u0001\n---\n e: '1'\n".encode())
     answers = {
-        how: subprocess.run([sys.executable, "-c", program, how, str(file)], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}).stdout
+        how: subprocess.run(
+            [sys.executable, "-c", program, how, str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONPATH": ":".join(sys.path)},
+        ).stdout
         for how in ("libyaml", "pure")
     }
     assert answers["pure"] == answers["libyaml"]
@@ -235,7 +287,11 @@ def test_what_pyyaml_writes_with_quotes_reads_back_whole(body):
 
 
 @settings(max_examples=400)
-@given(some.binary(max_size=200) | some.text(max_size=200).map(str.encode) | some.text("{}[]:,-?&*!|>'\"%@`#ab1.~<\t\r\n \x00\x85", max_size=80).map(str.encode))
+@given(
+    some.binary(max_size=200)
+    | some.text(max_size=200).map(str.encode)
+    | some.text("{}[]:,-?&*!|>'\"%@`#ab1.~<\t\r\n \x00\x85", max_size=80).map(str.encode)
+)
 def test_any_bytes_are_documents_or_failures_with_a_line(data):
     documents, failures = parse(data, "app.yaml")
     assert all(failure.where.startswith("app.yaml:") for failure in failures)
