@@ -5,7 +5,7 @@
 
     Source    where the repository is and how to get in, checked         (source.py, asked.py)
     Mirror    its copy in the cache: resolve(revision) -> Commit, tree(commit, path) -> Tree         (mirror.py, cache.py)
-    Tree      one folder at one commit: files(), read(), export()         (tree.py, objects.py)
+    Tree      one folder at one commit: files(), read(), read_many()         (tree.py, objects.py)
 
 A repository is untrusted input. Nothing of it is ever executed or checked out by Git: no hook, no submodule, no filter,
 no transport but the five in TRANSPORTS, no path or symbolic link that leads out of the folder asked for.

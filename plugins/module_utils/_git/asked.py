@@ -15,7 +15,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import M
 TRANSPORTS = ("file", "git", "ssh", "http", "https")
 
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+# What a terminal obeys instead of showing: C0 and C1 codes, separators of lines, signs that turn the direction of text; and lone surrogates.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HELPER = re.compile(r"^[A-Za-z0-9+.-]*::")
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _SCP = re.compile(r"^(?:([A-Za-z0-9_][\w.+-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]):(?!/?/)?(.+)$", re.DOTALL)

@@ -1,12 +1,11 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One folder at one commit: what it lists, holds, and how it is laid on disk."""
+"""One folder at one commit: what it lists and holds."""
 
 from __future__ import annotations
 
-import os
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TYPE_CHECKING
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, did_you_mean, one_line
@@ -32,7 +31,8 @@ class Tree:
 
     def files(self, within: str = ".") -> Iterator[Entry]:
         """Every file, by path. A submodule, or a link that leads out of the folder, is refused rather than left out:
-        what such a place held before would otherwise look deleted. `within` limits the refusals, as for export()."""
+        what such a place held before would otherwise look deleted. Only what lies under `within` is refused; elsewhere it is
+        left out, as a tool that needs it will say by itself."""
         entries = self._listing()
         self._refuse(within)
         return iter(entries.values())
@@ -50,35 +50,6 @@ class Tree:
             if total > self._limits.tree_bytes:
                 raise Refused(f"the files hold more than {self._limits.tree_bytes:,} bytes in all", self._where(""), "Set path to a smaller folder.")
             yield path, self._mirror.content(self.commit, entry.oid, entry.size, self._where(entry.path))
-
-    def export(self, folder: str, within: str = ".") -> None:
-        """Write the files into an empty or new folder, for programs that read from disk.
-
-        Plain files only: a link becomes a copy of what it leads to. What files() refuses is refused here too,
-        but only under `within`; elsewhere it is left out, as a tool that needs it will say by itself.
-        """
-        entries = self._listing()
-        self._refuse(within)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        if os.listdir(folder):
-            raise Failure("the folder to write into isn't empty", folder)
-        made: Set[str] = {""}
-        for path, content in self.read_many(entries):
-            parent = ""
-            try:
-                for part in path.split("/")[:-1]:
-                    parent = f"{parent}/{part}" if parent else part
-                    if parent not in made:
-                        os.mkdir(os.path.join(folder, parent), 0o700)
-                        made.add(parent)
-                # O_EXCL: two names that are one on this disk (upper and lower case) must not overwrite each other.
-                handle = os.open(os.path.join(folder, path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            except FileExistsError:
-                raise Refused("two entries have the same name on this disk", self._where(path), "Rename one of them.") from None
-            except OSError as error:
-                raise Failure(f"the file can't be written: {error.strerror}", os.path.join(folder, path)) from None
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
 
     def _refuse(self, within: str) -> None:
         scope = checked_path(within)
@@ -120,8 +91,17 @@ class Tree:
                     entries[entry.path] = entry
             if links:
                 entries = self._followed(entries, links)
+            for path in entries:
+                self._check_folders(path, entries)
             self._entries = entries
         return self._entries
+
+    def _check_folders(self, path: str, entries: Dict[str, Entry]) -> None:
+        folder = path.rpartition("/")[0]
+        while folder:
+            if folder in entries:
+                raise Refused("the tree has a file and a folder of this name", self._where(folder))
+            folder = folder.rpartition("/")[0]
 
     def _followed(self, entries: Dict[str, Entry], links: Sequence[Entry]) -> Dict[str, Entry]:
         """The entries with each link replaced by what it leads to inside this very folder, as Git itself works it out."""

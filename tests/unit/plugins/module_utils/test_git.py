@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
+    CONTROL,
     TRANSPORTS,
     checked_path,
     checked_repository,
@@ -114,7 +115,7 @@ def test_a_revision_is_taken_exactly_when_git_would_take_it_as_a_name(revision):
         assert git_takes_it(revision) and not revision.startswith("-")
     elif git_takes_it(revision):
         # Names that Git stores and we don't take: options by their look, "@" for HEAD, and line separators of Unicode.
-        assert revision.startswith("-") or revision == "@" or "\u2028" in revision
+        assert revision.startswith("-") or revision == "@" or CONTROL.search(revision)
 
 
 # ---- paths
