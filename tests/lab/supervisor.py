@@ -243,6 +243,9 @@ class Supervisor:
             f"--root-ca-file={pki.certificate}",
             # The default of 20 requests a second would be the bottleneck of a roll-out of 50 Deployments.
             "--kube-api-qps=500", "--kube-api-burst=1000", "--profiling=false",
+            # A fake node has no machine that could die. Its heartbeat is late on a busy machine, or while the
+            # benchmark pauses kwok, and the Pods of a node that was given up never become ready again.
+            "--node-monitor-grace-period=24h",
         ])
         scheduler = self._client(pki, "system:kube-scheduler", ["system:masters"])
         self._spawn("kube-scheduler", [
