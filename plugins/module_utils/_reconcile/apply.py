@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, Step
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import (
-    Plan, autoscaler_minimum, compare, failures, in_repository, may_replace, together, unchanged)
+    Plan, compare, failures, in_repository, may_replace, send, send_patch, together, unchanged)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -35,31 +35,38 @@ class Writer:
         self.cluster, self.resources, self.inventory = cluster, resources, inventory
         self.options, self.progress = options, progress
         self.minimum: Dict[Ref, int] = {}
-        self.gone = False  # the server stopped answering: each further object would wait out its whole patience
 
     def apply(self, plan: Plan, steps: Sequence[Step]) -> None:
         """Write every created and configured change in the order of the steps; stops after the step that had an error."""
-        self.minimum = autoscaler_minimum([change.intent for change in plan.changes if change.intent])
-        by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.of("created", "configured")}
-        written: List[Change] = []
+        by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
+        self.minimum = autoscaled(change.intent.body for change in by_ref.values() if change.intent)
+        # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
+        watched: List[Change] = []
+        before_this_wave: List[Change] = []
         with ThreadPoolExecutor(WRITERS) as pool:
             for step in steps:
-                changes = [by_ref[ref] for ref in step.refs if ref in by_ref]
+                if step.health:
+                    before_this_wave, watched = before_this_wave + watched, []
+                here = [by_ref[ref] for ref in step.refs if ref in by_ref]
+                changes = [change for change in here if change.operation in ("created", "configured")]
+                watched += changes + [change for change in here if change.operation == "unchanged"
+                                      and plan.health[change.ref].status != CURRENT]
                 if not changes:
                     continue
-                if step.health:
-                    self._until_healthy(written)
+                self._until_healthy(before_this_wave)
+                before_this_wave = []
                 self._discover(changes)
                 self.inventory.still_ours()
                 errors = failures(pool, self._write, changes)
                 if errors:
                     raise together(errors, "the server refuses what Git says")
-                written += changes
                 definitions = [change for change in changes if (change.ref.group, change.ref.kind) == CRD]
                 if definitions:
                     self._until_healthy(definitions, wait_established)
 
     def _until_healthy(self, changes: Sequence[Change], waiter: Callable[..., Any] = wait) -> None:
+        if not changes:
+            return
         begin = time.monotonic()
         timeout = self.options.wait_timeout
         result = waiter(self.cluster, targets_of(changes), timeout, self.progress, selector=self.inventory.selector)
@@ -88,12 +95,11 @@ class Writer:
     # ---- one object
 
     def _write(self, change: Change) -> Optional[Failure]:
-        if self.gone:
-            return None
         try:
             self.inventory.still_ours()
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
-                self._until_gone(change)
+                self._until_gone(change, change.before)
+                change.patch, change.before = [], None
             elif change.replaces:
                 self._replace(change)
             for _attempt in range(TRIES):
@@ -106,7 +112,7 @@ class Writer:
                     self._look_again(change)
             raise Failure("somebody else keeps changing it")
         except Failure as error:
-            if getattr(error, "immutable", False) and may_replace(change, self.options):
+            if getattr(error, "immutable", False) and change.before is not None and may_replace(change, self.options):
                 change.reason += "; an immutable field: deleted and created again"
                 try:
                     self._replace(change)
@@ -114,22 +120,20 @@ class Writer:
                     return None
                 except Failure as second:
                     error = second
-            self.gone = self.gone or getattr(error, "retryable", False)
             return in_repository(error, change)
 
     def _write_once(self, change: Change) -> None:
-        before = change.before
-        if change.patch and before is not None:
-            change.after = self.cluster.patch(change.resource, change.ref.namespace, change.ref.name, change.patch)
-        if not change.writes:
-            return
-        force = self.options.on_conflict == "force" or all(
-            seal.is_person(item.manager) for item in change.conflicts) or self.options.on_conflict == "keep"
-        change.after, _created = self.cluster.apply(change.resource, change.body, force=force)
+        if change.patch:
+            change.after = send_patch(self.cluster, change)
+        if change.writes:
+            change.after = send(self.cluster, change, self.options)
 
     def _look_again(self, change: Change) -> None:
         """Read an object that changed since it was listed: the patch named places of the version that was seen."""
         live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            self._until_gone(change, live)
+            live = None
         change.before, change.after = live, None
         if live is None:
             change.patch, change.writes = [], True
@@ -137,24 +141,24 @@ class Writer:
         reason = change.reason
         compare(change, live, self.options, self.minimum.get(change.ref))
         # What the server would have to be asked about is simply written: a write that changes nothing is no change.
-        change.writes = change.writes or change.operation == "referee"
+        change.writes, change.undecided = change.writes or change.undecided, False
         change.operation, change.reason = "configured", reason
+        if not change.writes and not change.patch:
+            change.after = live  # somebody else brought it there: no change of ours
 
     def _replace(self, change: Change) -> None:
         live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
         if live is not None:
-            change.before = live
             self.cluster.delete(change.resource, change.ref.namespace, change.ref.name, live["metadata"]["uid"])
-            self._until_gone(change)
-        change.patch, change.before = [], None
+            self._until_gone(change, live)
+        change.patch, change.writes, change.replaces = [], True, True
 
-    def _until_gone(self, change: Change) -> None:
-        uid = (change.before or {})["metadata"]["uid"]
-        left = wait_gone(self.cluster, {change.ref: Target(change.resource, 0, uid)}, self.options.wait_timeout)[change.ref]
+    def _until_gone(self, change: Change, live: Body) -> None:
+        target = Target(change.resource, 0, live["metadata"]["uid"])
+        left = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
         if left.status != NOT_FOUND:
             raise Failure(f"is still there after {self.options.wait_timeout:g} s: {left.message}",
                           hint="Its finalizers' controllers must finish first.")
-        change.patch, change.before = [], None
 
 
 def targets_of(changes: Sequence[Change]) -> Dict[Ref, Target]:

@@ -131,7 +131,7 @@ def guard(plan: Plan, options: Options) -> None:
         for rule in KEEPING:
             reason = rule(change, plan, options)
             if reason:
-                change.operation, change.reason = "skipped", reason
+                change.operation, change.reason, change.left = "skipped", reason, rule is pruning_is_off
                 break
     refusals = [sentence for sentence in (rule(plan, options) for rule in RULES) if sentence]
     if refusals:

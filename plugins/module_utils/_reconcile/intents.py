@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Document, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD
+
+# Who decides a workload's number of replicas: (group, kind): (the field with the least number, its default).
+AUTOSCALERS = {
+    ("autoscaling", "HorizontalPodAutoscaler"): ("minReplicas", 1),
+    ("keda.sh", "ScaledObject"): ("minReplicaCount", 0),
+}
+NEEDED = ("list", "patch")  # what the server must be able to do with a kind; not so a TokenReview or a Binding
 
 SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
 
@@ -28,13 +35,16 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
     errors: List[str] = []
     intents: List[Intent] = []
     seen: Dict[Ref, str] = {}
-    autoscaled = _autoscaled(documents, namespace)
+    scaled = autoscaled((document.body for document in documents), namespace)
     for document in documents:
         body = document.body
         api_version, kind = body["apiVersion"], body["kind"]
         name = body["metadata"]["name"]
         where = f"{document.where}: {kind} {name}"
         resource = resources.find(api_version, kind)
+        if resource is not None and not set(NEEDED) <= set(resource.verbs):
+            errors.append(f"{where}: cannot be kept in a cluster, the API server has no {' and '.join(NEEDED)} for {kind}. Remove it.")
+            continue
         if resource is not None:
             scope = Scope(resource.namespaced, False)
         elif (api_version, kind) in planned:
@@ -55,39 +65,39 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
             errors.append(f"{document.where}: {ref} is there twice, first at {seen[ref]}. Remove one of them.")
             continue
         seen[ref] = document.where
-        intents.append(Intent(ref, api_version, _labelled(body, ref, labels, ref in autoscaled), document.where))
+        intents.append(Intent(ref, api_version, _labelled(body, ref, labels, ref in scaled), document.where))
     if errors:
         more = f"\n(+{len(errors) - SHOWN} more)" if len(errors) > SHOWN else ""
         raise Failure("\n".join(errors[:SHOWN]) + more, errors=errors)
     return intents
 
 
-def _labelled(body: Body, ref: Ref, labels: Dict[str, str], autoscaled: bool) -> Body:
+def _labelled(body: Body, ref: Ref, labels: Dict[str, str], scaled: bool) -> Body:
     metadata = dict(body["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     result = {**body, "metadata": metadata}
-    if autoscaled and "replicas" in (body.get("spec") or {}):
+    if scaled and "replicas" in (body.get("spec") or {}):
         # The autoscaler and we would take the field from each other for ever (argo-cd #5105).
         result["spec"] = {key: value for key, value in body["spec"].items() if key != "replicas"}
     return result
 
 
-def _autoscaled(documents: Sequence[Document], namespace: str) -> set:
-    """The workloads whose number of replicas an autoscaler in the same repository decides."""
-    targets = set()
-    for document in documents:
-        body = document.body
-        kind = (body["apiVersion"].rpartition("/")[0], body["kind"])
-        if kind not in (("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")):
-            continue
-        target = (body.get("spec") or {}).get("scaleTargetRef")
-        if isinstance(target, dict):
+def autoscaled(bodies: Iterable[Body], namespace: str = "") -> Dict[Ref, int]:
+    """The workloads whose number of replicas an autoscaler in Git decides, and the least number that each may have."""
+    least: Dict[Ref, int] = {}
+    for body in bodies:
+        rule = AUTOSCALERS.get((body["apiVersion"].rpartition("/")[0], body["kind"]))
+        spec = body.get("spec")
+        target = spec.get("scaleTargetRef") if rule and isinstance(spec, dict) else None
+        if rule and isinstance(spec, dict) and isinstance(target, dict):
+            field, default = rule
             group = str(target.get("apiVersion", "apps/v1")).rpartition("/")[0]
-            targets.add(Ref(group, str(target.get("kind", "Deployment")), body["metadata"].get("namespace") or namespace,
-                            str(target.get("name"))))
-    return targets
+            ref = Ref(group, str(target.get("kind", "Deployment")), body["metadata"].get("namespace") or namespace,
+                      str(target.get("name")))
+            least[ref] = spec[field] if isinstance(spec.get(field), int) else default
+    return least
 
 
 def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope]:

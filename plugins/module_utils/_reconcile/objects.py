@@ -79,6 +79,8 @@ class Change:
     before: Optional[Body] = None  # the object as it was listed
     after: Optional[Body] = None  # as the server's dry run, or the write, answered
     writes: bool = False  # whether an apply is needed (created, configured)
+    undecided: bool = False  # whether only the server's dry run can tell if an apply is needed
+    left: bool = False  # Git no longer has it, and it stays only because pruning was not asked for
     patch: List[Body] = field(default_factory=list)  # JSON patch that takes back what people added
     conflicts: List[Conflict] = field(default_factory=list)
     unverified: str = ""  # check mode: why the server could not be asked

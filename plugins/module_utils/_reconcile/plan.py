@@ -17,14 +17,16 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set,
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Conflict, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import annotations_of, sort_key
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, NAMESPACE, annotations_of, sort_key
 
 REPLICAS = ("f:spec", "f:replicas")
 LOOKS = 5  # how often an object that its controllers keep writing is compared anew
+PLANNED_KIND = "its CRD is created by the same run"
 READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and more would only queue in this process
 
 # How other tools mark what is theirs: (kind of mark, key, tool).
@@ -52,11 +54,6 @@ class Plan:
         """The changes with one of the operations, in order."""
         return [change for change in self.changes if change.operation in operations]
 
-    @property
-    def in_sync(self) -> bool:
-        """Nothing to write, nothing to prune, nothing left to another manager."""
-        return not self.of("created", "configured", "pruned") and not any(change.conflicts for change in self.changes)
-
 
 def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options) -> Plan:
     """The plan for these intents; nothing is written. Any failed LIST fails the whole plan, so nothing is pruned on half a view."""
@@ -70,20 +67,26 @@ class _Planner:
         self.result = Plan()
         self.pruned: Dict[str, Change] = {}  # by uid: one object may be listed in two versions
         self.kept_uids: Set[str] = set()
-        self.minimum = autoscaler_minimum(intents)
+        self.owned: Set[str] = set()
+        self.minimum = autoscaled(intent.body for intent in intents)
 
     def plan(self) -> Plan:
         wanted: Dict[Any, Dict[Tuple[str, str], Intent]] = {}
         for intent in self.intents:
-            resource = self.resources.find(intent.api_version, intent.ref.kind)
+            # Where only the version comes with the same run, the object may be there already, and shows in another version.
+            resource = (self.resources.find(intent.api_version, intent.ref.kind)
+                        or self.resources.preferred(intent.ref.group, intent.ref.kind))
             if resource is None:
                 self.result.changes.append(Change("created", intent.ref, "new", intent, None, intent.body, writes=True,
-                                                  unverified="its CRD is created by the same run"))
+                                                  unverified=PLANNED_KIND))
             else:
                 wanted.setdefault(resource, {})[(intent.ref.namespace, intent.ref.name)] = intent
         listed = dict.fromkeys(wanted)
         for group, kind in sorted(self.inventory.kinds):
             resource = self.resources.preferred(group, kind)
+            if resource is None and group in self.resources.stale:
+                raise Failure(f"the API group {group} does not answer ({self.resources.stale[group]})", hint=(
+                    f"Mend or remove its APIService: this reconcile has objects of {kind} in it, which cannot be found now."))
             # A kind that the cluster no longer serves took its objects with it (kustomize-controller #90).
             if resource is not None and not any((item.group, item.kind) == (group, kind) for item in wanted):
                 listed[resource] = None
@@ -97,9 +100,14 @@ class _Planner:
             absent = list(pool.map(lambda pair: self._read(pair[0], pair[1], {key[0] for key in pair[1]} - {""}, ""), rest))
             for (resource, _items), items in zip(rest, absent):
                 for intent in items.values():
-                    self.result.changes.append(Change("created", intent.ref, "new", intent, resource, intent.body, writes=True))
+                    served = resource.api_version == intent.api_version
+                    self.result.changes.append(Change("created", intent.ref, "new", intent, resource if served else None, intent.body,
+                                                      writes=True, unverified="" if served else PLANNED_KIND))
+            self._lost_with_their_homes()
             self._ask(pool)
-        self.result.changes.extend(change for uid, change in self.pruned.items() if uid not in self.kept_uids)
+        refs = {intent.ref for intent in self.intents}
+        self.result.changes.extend(change for uid, change in self.pruned.items() if uid not in self.kept_uids and change.ref not in refs)
+        self.result.owned = len(self.owned)
         self.result.changes.sort(key=lambda change: (change.operation == "pruned", sort_key(change.ref)))
         return self.result
 
@@ -120,7 +128,8 @@ class _Planner:
                 ref = Ref(resource.group, resource.kind, *key)
                 if key not in wanted:
                     self.pruned.setdefault(metadata["uid"], Change("pruned", ref, "no longer in Git", None, resource, None, live))
-            self.result.owned += bool(selector)
+            if selector:
+                self.owned.add(metadata["uid"])
         return missing
 
     def _list(self, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
@@ -147,13 +156,36 @@ class _Planner:
             stranger = self._stranger(live)
             if stranger:
                 change.operation, change.reason = "skipped", stranger
+            elif resource.api_version != intent.api_version:
+                change.operation, change.resource, change.writes, change.unverified = "configured", None, True, PLANNED_KIND
+                change.reason = f"served as {resource.api_version}, Git says {intent.api_version}"
             else:
                 compare(change, live, self.options, self.minimum.get(change.ref))
         if change.operation == "unchanged":
-            self.result.health[intent.ref] = health(live)
-            # Held no longer than needed: at 5,000 objects the bodies are most of the memory.
-            change.before = None
+            self._at_rest(change, live)
         self.result.changes.append(change)
+
+    def _at_rest(self, change: Change, live: Body) -> None:
+        found = self.result.health[change.ref] = health(live)
+        # Held no longer than needed: at 5,000 objects the bodies are most of the memory.
+        change.before = None if found.status == CURRENT else live
+
+    def _lost_with_their_homes(self) -> None:
+        """What is in a Namespace that is being deleted, or of a kind whose CRD is, goes with it, whatever it looks like now."""
+        namespaces, kinds = set(), set()
+        for change in self.result.changes:
+            live = change.before or {}
+            if live.get("metadata", {}).get("deletionTimestamp"):
+                if (change.ref.group, change.ref.kind) == NAMESPACE:
+                    namespaces.add(change.ref.name)
+                elif (change.ref.group, change.ref.kind) == CRD:
+                    kinds.add((live["spec"]["group"], live["spec"]["names"]["kind"]))
+        for change in self.result.changes:
+            if change.intent and (change.ref.namespace in namespaces or (change.ref.group, change.ref.kind) in kinds):
+                change.operation, change.reason = "created", "is deleted with what it lives in: created again after that"
+                change.body, change.before, change.patch, change.conflicts = change.intent.body, None, [], []
+                change.writes, change.undecided, change.unverified = True, False, "it must be gone first"
+                self.result.health.pop(change.ref, None)
 
     def _stranger(self, live: Body) -> str:
         """Why an object must not be adopted, "" when it may."""
@@ -175,7 +207,7 @@ class _Planner:
 
     def _ask(self, pool: ThreadPoolExecutor) -> None:
         """Dry runs: of what could not be proved, and in check mode of everything that would be written."""
-        undecided = [change for change in self.result.changes if change.operation == "referee"
+        undecided = [change for change in self.result.changes if change.undecided
                      or self.options.check_mode and (change.writes or change.patch) and not change.unverified]
         made = {change.ref.name for change in self.result.changes
                 if change.ref.kind == "Namespace" and not change.ref.group and change.operation == "created"}
@@ -191,54 +223,42 @@ class _Planner:
     def _dry_run(self, change: Change) -> Optional[Failure]:
         before = change.before
         try:
-            if change.patch and not change.writes and change.operation == "configured":
-                change.after = self.cluster.patch(change.resource, change.ref.namespace, change.ref.name, change.patch, dry_run=True)
+            if change.patch and not change.writes and not change.undecided:
+                change.after = send_patch(self.cluster, change, dry_run=True)
                 return None
-            after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
+            after = send(self.cluster, change, self.options, dry_run=True)
             for _attempt in range(LOOKS):
                 if before is None or _version(before) == _version(after):
                     break
                 # A controller wrote since the LIST (a status, a revision): what it changed is no difference of ours.
                 before = change.before = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
-                after = self.cluster.apply(change.resource, change.body, force=True, dry_run=True)[0]
+                after = send(self.cluster, change, self.options, dry_run=True)
         except Failure as error:
             if getattr(error, "immutable", False) and may_replace(change, self.options):
-                change.replaces = True
-                change.operation, change.writes = "configured", True
+                change.replaces, change.writes, change.undecided = True, True, False
                 change.reason += "; an immutable field: deleted and created again"
                 change.unverified = "it must be deleted first"
                 return None
             return in_repository(error, change)
-        if before is not None and unchanged(before, after):
-            change.writes = False
-            if change.patch:
-                change.operation = "configured"
-                return None
-            change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
-            change.before = None
-            self.result.health[change.ref] = health(after)
-        else:
-            change.operation = "configured" if change.operation == "referee" else change.operation
-            change.writes, change.after = True, after
+        change.undecided, change.writes = False, before is None or not unchanged(before, after)
+        if change.writes:
+            change.after = after
             change.reason = change.reason or "the server's dry run says that it would change"
+        elif not change.patch:
+            change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
+            self._at_rest(change, after)
         return None
 
 
 def compare(change: Change, live: Body, options: Options, minimum: Optional[int]) -> None:
     """Fill in what must be done to make live what the change's intent says.
 
-    The operation becomes configured, stays unchanged, or is "referee" where only the server's dry run can tell.
+    The operation becomes configured or unchanged; undecided where only the server's dry run can tell which.
     minimum: the least number of replicas, for an object whose number an autoscaler decides.
     """
     body = change.body = change.intent.body if change.intent else {}
     findings = seal.examine(body, live)
-    conflicts = []
-    for finding in findings:
-        # A field of another manager with the same value is shared without a conflict.
-        if finding.values:
-            for manager in seal.holders(live, finding.path):
-                if not seal.is_person(manager) and manager != seal.FIELD_MANAGER:
-                    conflicts.append((finding.path, manager))
+    conflicts = seal.contested(body, live) if findings else []
     if conflicts and options.on_conflict == "keep":
         body = change.body = copy.deepcopy(body)
         for path, _manager in conflicts:
@@ -246,6 +266,9 @@ def compare(change: Change, live: Body, options: Options, minimum: Optional[int]
         findings = seal.examine(body, live)
     change.conflicts = [Conflict(change.ref, seal.dotted(path), manager) for path, manager in conflicts]
     leftovers = seal.leftovers(live, body)
+    if minimum is not None:
+        # Taking away the number that a person set would leave the default, 1, before the autoscaler looks.
+        leftovers = [item for item in leftovers if item.path != REPLICAS]
     secret = (change.ref.group, change.ref.kind) == ("", "Secret")
     reasons = [_reason(finding, live, secret) for finding in findings]
     reasons += [f"{seal.dotted(item.path)} was added by {item.manager}" for item in leftovers]
@@ -259,13 +282,36 @@ def compare(change: Change, live: Body, options: Options, minimum: Optional[int]
         findings = [finding for finding in findings if finding.path != REPLICAS]
     change.patch = take_back(live, leftovers, replicas, hand_over)
     change.writes = any(finding.certain for finding in findings)
+    change.undecided = not change.writes and (bool(findings) or options.verify == "full")
     if not findings and not change.patch and options.verify != "full":
         change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
         return
     more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
     change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
-    if not change.writes and (findings or options.verify == "full"):
-        change.operation = "referee"
+
+
+def send(cluster: Any, change: Change, options: Options, dry_run: bool = False) -> Body:
+    """Apply a change's body; with on_conflict: fail, only what people's tools hold is taken."""
+    if options.on_conflict == "fail" and not change.conflicts:  # those that are known are the guard's to refuse
+        try:
+            return cluster.apply(change.resource, change.body, force=False, dry_run=dry_run)[0]
+        except Failure as error:
+            managers = [manager for _field, manager in getattr(error, "conflicts", ())]
+            if not managers or not all(seal.is_person(manager) or manager == seal.FIELD_MANAGER for manager in managers):
+                raise
+    return cluster.apply(change.resource, change.body, force=True, dry_run=dry_run)[0]
+
+
+def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Body:
+    """Take back what people added. What is immutable by now stays, no longer theirs: a forced apply would leave it too."""
+    ref = change.ref
+    try:
+        return cluster.patch(change.resource, ref.namespace, ref.name, change.patch, dry_run=dry_run)
+    except Failure as error:
+        if not getattr(error, "immutable", False):
+            raise
+    change.patch = [op for op in change.patch if op["path"] in ("/metadata/resourceVersion", "/metadata/managedFields")]
+    return cluster.patch(change.resource, ref.namespace, ref.name, change.patch, dry_run=dry_run)
 
 
 def _reason(finding: seal.Finding, live: Body, secret: bool) -> str:
@@ -296,11 +342,17 @@ def _version(body: Body) -> str:
 
 
 def may_replace(change: Change, options: Options) -> bool:
-    """Whether an object may be deleted and created again for an immutable field; never what takes others with it."""
+    """Whether an object may be deleted and created again for an immutable field; never what takes others with it, and what
+    holds data only where the object itself asks for it."""
+    if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
+        return False
     options_text = annotations_of(change.body or {}).get("argocd.argoproj.io/sync-options", "")
     asked = {part.strip() for part in options_text.split(",")}
-    return (options.replace_immutable or {"Replace=true", "Force=true"} & asked != set()) and (
-        (change.ref.group, change.ref.kind) not in (("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")))
+    return bool({"Replace=true", "Force=true"} & asked) or options.replace_immutable and not _holds_data(change)
+
+
+def _holds_data(change: Change) -> bool:
+    return (change.ref.group, change.ref.kind) in (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
 
 
 def in_repository(error: Failure, change: Change) -> Failure:
@@ -308,8 +360,11 @@ def in_repository(error: Failure, change: Change) -> Failure:
     where = f"{change.intent.where}: {change.ref}" if change.intent else str(change.ref)
     hint = error.hint
     if getattr(error, "immutable", False):
-        hint = ("Set replace_immutable: true, or the annotation argocd.argoproj.io/sync-options: Replace=true on the object, "
-                "to have it deleted and created again.")
+        hint = ("Set " + ("" if _holds_data(change) else "replace_immutable: true, or ") + "the annotation "
+                "argocd.argoproj.io/sync-options: Replace=true on the object, to have it deleted"
+                + (", with its data," if _holds_data(change) else "") + " and created again.")
+        if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
+            hint = "It is never replaced, for that would delete everything that depends on it."
     error.where, error.hint = where, hint
     return error
 
@@ -387,17 +442,3 @@ def _without_replicas(entry: Body) -> Body:
     fields = entry.get("fieldsV1") or {}
     spec = {key: child for key, child in fields.get(REPLICAS[0], {}).items() if key != REPLICAS[1]}
     return {**entry, "fieldsV1": {**fields, REPLICAS[0]: spec}}
-
-
-def autoscaler_minimum(intents: Sequence[Intent]) -> Dict[Ref, int]:
-    """The least number of replicas of each workload that an autoscaler in Git decides about."""
-    minimum: Dict[Ref, int] = {}
-    for intent in intents:
-        spec = intent.body.get("spec") or {}
-        target = spec.get("scaleTargetRef")
-        if (intent.ref.group, intent.ref.kind) == ("autoscaling", "HorizontalPodAutoscaler") and isinstance(target, dict):
-            group = str(target.get("apiVersion", "")).rpartition("/")[0]
-            least = spec.get("minReplicas", 1)
-            minimum[Ref(group, str(target.get("kind")), intent.ref.namespace, str(target.get("name")))] = (
-                least if isinstance(least, int) else 1)
-    return minimum

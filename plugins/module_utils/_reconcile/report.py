@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import LAST_APPLIED
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
@@ -46,7 +47,7 @@ class Report:
             "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager}
                           for change in self.plan.changes for item in change.conflicts],
             "dry_runs": self.plan.dry_runs,
-            "in_sync": self.plan.in_sync if self.check_mode else not self._left_to_others(),
+            "in_sync": self._in_sync(),
             "healthy": not unhealthy if self._knows_health() else None,
             "unhealthy": [{"object": _object(ref), "status": health.status, "message": health.message}
                           for ref, health in unhealthy],
@@ -56,9 +57,10 @@ class Report:
             result["diff"] = [entry for entry in map(_diff, changed) if entry]
         return result
 
-    def _left_to_others(self) -> bool:
-        return any(change.kept for change in self.plan.changes) or any(
-            change.operation == "skipped" and change.reason == "prune is off" for change in self.plan.changes)
+    def _in_sync(self) -> bool:
+        """Whether nothing is to be written or pruned, and nothing is left to other managers or to a later prune."""
+        to_do = self.check_mode and self.plan.of("created", "configured", "pruned")
+        return not to_do and not any(change.kept or change.left for change in self.plan.changes)
 
     def _knows_health(self) -> bool:
         written = self.plan.of("created", "configured")
@@ -112,7 +114,7 @@ def _shown(change: Change, body: Optional[Body], after: Optional[Body]) -> Body:
 
 def mask(before: Body, after: Body) -> List[Body]:
     """Secret values replaced by words that still tell whether they differ."""
-    masked: List[Body] = [dict(before), dict(after)]
+    masked: List[Body] = [_without_last_applied(before), _without_last_applied(after)]
     for part in ("data", "stringData"):
         values = [side.get(part) or {} for side in masked]
         if not any(values):
@@ -124,6 +126,13 @@ def mask(before: Body, after: Body) -> List[Body]:
             masked[index][part] = {key: "***" if all(isinstance(side, dict) and side.get(key) == value for side in values) else word
                                    for key, value in values[index].items()}
     return masked
+
+
+def _without_last_applied(body: Body) -> Body:
+    """A copy without the annotation in which `kubectl apply` keeps the whole Secret."""
+    metadata = body.get("metadata") or {}
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED}
+    return {**body, "metadata": {**metadata, "annotations": annotations}} if "annotations" in metadata else dict(body)
 
 
 def _text(body: Body) -> str:

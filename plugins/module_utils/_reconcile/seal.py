@@ -23,11 +23,15 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects i
 
 FIELD_MANAGER = "nordic-gitops"
 
-# What a person at a terminal or a dashboard writes with: their fields are drift, whether we set them or not.
-PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens", "node-fetch", "before-first-apply")
+# What a person at a terminal or a dashboard writes with: their fields are drift, whether we set them or not. Not "before-first-apply":
+# the server gives it whatever an object without managedFields held, so also what its controllers had filled in.
+PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens", "node-fetch")
 
 # `kubectl rollout restart` writes a time and means an action, not a state: taking it back would restart everything again.
 ACTIONS = frozenset({"f:kubectl.kubernetes.io/restartedAt"})
+
+# What decides how an object ends, or what it does: whoever set it, taking it away can cost data, and it is no state of Git's.
+LIFECYCLE = frozenset({("f:metadata", "f:finalizers"), ("f:metadata", "f:ownerReferences"), ("f:status",)})
 
 # Fields of built-in kinds that hold quantities: the server keeps "1" for "1000m".
 QUANTITY_MAPS = frozenset({"limits", "requests", "hard", "capacity", "max", "min", "default", "defaultRequest",
@@ -76,7 +80,7 @@ ATOMIC_ITEMS = frozenset({"imagePullSecrets", "ownerReferences", "secrets"})
 # Fields of built-in kinds that the server does not show when they hold nothing (no pointers in its Go types). Empty lists it never
 # shows, or always.
 UNSEEN = frozenset("""
-    annotations binaryData data hard labels limits nodeSelector requests
+    annotations binaryData data globalDefault hard labels limits nodeSelector requests
     hostIPC hostNetwork hostPID initialDelaySeconds medium minReadySeconds paused publishNotReadyAddresses stdin stdinOnce tty
     volumeMounts.readOnly
 """.split())
@@ -373,6 +377,34 @@ def holders(live: Body, path: Path) -> List[str]:
     return names
 
 
+def contested(body: Body, live: Body) -> List[Tuple[Path, str]]:
+    """(field, manager) of each field that Git sets and another manager, no person's tool, holds with another value."""
+    found: List[Tuple[Path, str]] = []
+    for entry in live["metadata"].get("managedFields") or ():
+        manager = entry.get("manager", "")
+        if manager != FIELD_MANAGER and not is_person(manager):
+            _contest(entry.get("fieldsV1") or {}, body, live, (), "", knowledge(body["apiVersion"]), manager, found)
+    return found
+
+
+def _contest(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, manager: str,
+             found: List[Tuple[Path, str]]) -> None:
+    name = path[-1][2:] if path and path[-1].startswith("f:") else parent
+    for key, child in fields.items():
+        if key.startswith("f:") and isinstance(want, dict) and isinstance(have, dict) and key[2:] in want and key[2:] in have:
+            mine, theirs = want[key[2:]], have[key[2:]]
+        elif key.startswith("k:") and isinstance(want, list) and isinstance(have, list) and positions(key, want) and positions(key, have):
+            mine, theirs = want[positions(key, want)[0]], have[positions(key, have)[0]]
+        else:
+            continue  # only in one of the two; or an item of a set, which is equal by its very key
+        if child:
+            _contest(child, mine, theirs, path + (key,), name, known, manager, found)
+        # Who holds an empty map or list holds nothing of what Git puts into it.
+        elif theirs not in ({}, []) and not _identical(mine, theirs) and not (
+                known.built_in and _defaulted(mine, theirs, key[2:], name, known)):
+            found.append((path + (key,), manager))
+
+
 class Leftover(NamedTuple):
     """A field that a person's tool added beside the intent and nobody else claims."""
 
@@ -390,18 +422,18 @@ def leftovers(live: Body, body: Body) -> List[Leftover]:
             continue
         fields = entry.get("fieldsV1") or {}
         (people if is_person(entry.get("manager", "")) else others).append((entry.get("manager", ""), fields))
-    found: Dict[Path, Leftover] = {}
+    found: Dict[Tuple[Any, ...], Leftover] = {}
     for manager, fields in people:
         for leftover in _added(fields, [node for _name, node in others], body, live, (), (), manager):
-            found.setdefault(leftover.path, leftover)
-    whole = [item for item in found.values() if not any(item.path[:size] in found for size in range(1, len(item.path)))]
+            found.setdefault(leftover.pointer, leftover)
+    whole = [item for item in found.values() if not any(item.pointer[:size] in found for size in range(1, len(item.pointer)))]
     return sorted(whole, key=lambda item: [(0, -step, "") if isinstance(step, int) else (1, 0, step) for step in item.pointer])
 
 
 def _added(fields: Fields, others: List[Fields], want: Any, have: Any, pointer: Tuple[Any, ...], path: Path,
            manager: str) -> Iterator[Leftover]:
     for key, child in fields.items():
-        if key == "." or key in ACTIONS:
+        if key == "." or key in ACTIONS or path + (key,) in LIFECYCLE:
             continue
         if key.startswith("f:"):
             steps: List[Any] = [key[2:]] if isinstance(have, dict) and key[2:] in have else []

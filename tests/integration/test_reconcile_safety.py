@@ -1,0 +1,522 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nothing is deleted, scaled down, leaked or called in sync that must not be: the rare moments, on the real API server."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
+from lab import proxy
+from reconciling import DEFAULTS, Reconciler, config_map, deployment, manifest, operations
+
+
+@pytest.fixture
+def options(cluster, namespace, git_repo, tmp_path):
+    return dict(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
+                git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=30)
+
+
+@pytest.fixture
+def run(options):
+    return Reconciler(**options)
+
+
+def get(cluster, namespace, kind, name):
+    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
+    return json.loads(text) if text.strip() else None
+
+
+def autoscaler(name, minimum=2):
+    return manifest("HorizontalPodAutoscaler", name, "autoscaling/v2", more=f"""spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+  minReplicas: {minimum}
+  maxReplicas: 9
+  metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 70}}}}}}]
+""")
+
+
+def crd(group, kind, versions, storage="v1", more=""):
+    plural = kind.lower() + "s"
+    text = manifest("CustomResourceDefinition", f"{plural}.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: {kind}, plural: {plural}, singular: {kind.lower()}, listKind: {kind}List}}
+  versions:
+""")
+    for version in versions:
+        text += f"""    - name: {version}
+      served: true
+      storage: {str(version == storage).lower()}
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"""
+    return text
+
+
+@pytest.fixture
+def group(cluster, namespace):
+    """An API group of this test alone; its definitions are removed afterwards."""
+    name = f"{namespace}.example.com"
+    yield name
+    cluster.kubectl("delete", "crd", f"widgets.{name}", "--ignore-not-found", "--wait=false")
+
+
+# ---- prune
+
+
+def test_objects_that_move_to_a_version_that_comes_with_the_same_commit_are_not_pruned(cluster, run, git_repo, namespace, group):
+    git_repo.write("crd.yaml", crd(group, "Widget", ["v1"]))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more="spec: {size: 1}\n"))
+    git_repo.commit()
+    run()
+    uid = get(cluster, namespace, f"widgets.{group}", "w")["metadata"]["uid"]
+    git_repo.write("crd.yaml", crd(group, "Widget", ["v1", "v2"]))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v2", more="spec: {size: 2}\n"))
+    git_repo.commit()
+    planned = run(check_mode=True)
+    result = run()
+    live = get(cluster, namespace, f"widgets.{group}", "w")
+    assert live and live["metadata"]["uid"] == uid and live["spec"] == {"size": 2}
+    assert operations(result) == operations(planned) == {f"CustomResourceDefinition widgets.{group}": "configured",
+                                                         "Widget w": "configured"}
+    assert not run()["changed"]
+
+
+def test_a_set_whose_parent_somebody_deleted_still_finds_what_git_no_longer_has(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("s.yaml", manifest("ServiceAccount", "only"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("delete", "configmap", f"nordic-gitops-{namespace}", "-n", namespace)
+    git_repo.remove("s.yaml")  # the last of its kind: only the parent's record names it
+    git_repo.commit()
+    planned = operations(run(check_mode=True))
+    assert operations(run()) == planned == {"ServiceAccount only": "pruned"}
+
+
+def test_a_parent_deleted_during_a_run_fails_it_and_the_next_one_finds_everything(cluster, run, git_repo, namespace, monkeypatch):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("s.yaml", manifest("ServiceAccount", "only"))
+    git_repo.commit()
+    run()
+    git_repo.remove("s.yaml")
+    git_repo.write("a.yaml", config_map("a", "two"))
+    git_repo.commit()
+    settle = Inventory.settle
+
+    def deleted_before(self, *args):
+        cluster.kubectl("delete", "configmap", self.name, "-n", namespace)
+        settle(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Inventory, "settle", deleted_before)
+        with pytest.raises(Failure, match=f"nordic-gitops-{namespace}"):
+            run()
+    result = run()
+    assert not result["changed"] and result["in_sync"]
+    assert get(cluster, namespace, "serviceaccount", "only") is None
+
+
+def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(cluster, run, git_repo, namespace, group):
+    git_repo.write("crd.yaml", crd(group, "Widget", ["v1"]))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1"))
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    git_repo.remove("crd.yaml")
+    git_repo.remove("w.yaml")
+    git_repo.commit()
+    # The group now comes from an aggregated API server that is down.
+    cluster.kubectl("delete", "crd", f"widgets.{group}")
+    cluster.kubectl("apply", "-f", "-", input=manifest("APIService", f"v1.{group}", "apiregistration.k8s.io/v1", more=f"""spec:
+  group: {group}
+  version: v1
+  groupPriorityMinimum: 100
+  versionPriority: 100
+  insecureSkipTLSVerify: true
+  service: {{name: nobody, namespace: {namespace}}}
+"""))
+    try:
+        wait_until(lambda: Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale.get(group))
+        with pytest.raises(Failure, match=f"{group}.*does not answer"):
+            run()
+        annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+        assert f"Widget.{group}" in annotations["applyset.kubernetes.io/contains-group-kinds"]
+    finally:
+        cluster.kubectl("delete", "apiservice", f"v1.{group}")
+    wait_until(lambda: group not in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale)
+    assert run()["in_sync"]
+
+
+def wait_until(check, seconds=20):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.1)
+
+
+# ---- autoscalers
+
+
+@pytest.mark.parametrize("way", ["kubectl apply", "kubectl edit"])
+def test_replicas_that_a_person_set_under_an_autoscaler_are_not_reset_to_one(cluster, run, git_repo, namespace, way):
+    if way == "kubectl apply":
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("web", replicas=5) + "---\n" + autoscaler("web"))
+    git_repo.write("web.yaml", deployment("web", replicas=5).replace("  replicas: 5\n", ""))
+    git_repo.write("hpa.yaml", autoscaler("web"))
+    git_repo.commit()
+    run()
+    if way == "kubectl edit":
+        cluster.kubectl("patch", "deployment", "web", "-n", namespace, "--type=merge", "--field-manager=kubectl-edit",
+                        "--patch", '{"spec":{"replicas":5}}')
+        run()
+    assert get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 5
+    assert not run()["changed"]
+
+
+def test_the_hand_over_to_keda_does_not_pass_through_one_replica(cluster, run, git_repo, namespace):
+    definition = crd("keda.sh", "ScaledObject", ["v1alpha1"], "v1alpha1")
+    cluster.kubectl("apply", "-f", "-", input=definition)
+    try:
+        cluster.kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh")
+        git_repo.write("web.yaml", deployment("web", replicas=5))
+        git_repo.commit()
+        run()
+        git_repo.write("keda.yaml", manifest("ScaledObject", "web", "keda.sh/v1alpha1", more="""spec:
+  scaleTargetRef: {name: web}
+  minReplicaCount: 0
+"""))
+        git_repo.commit()
+        run()
+        assert get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 5
+        cluster.kubectl("scale", "-n", namespace, "deployment/web", "--replicas=0")  # which is KEDA's to decide
+        assert not run()["changed"]
+    finally:
+        cluster.kubectl("delete", "crd", "scaledobjects.keda.sh", "--wait=false")
+
+
+def test_replicas_come_back_to_git_when_the_autoscaler_leaves_it(cluster, run, git_repo, namespace):
+    git_repo.write("web.yaml", deployment("web", replicas=3))
+    git_repo.write("hpa.yaml", autoscaler("web"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("scale", "-n", namespace, "deployment/web", "--replicas=6")
+    git_repo.remove("hpa.yaml")
+    git_repo.commit()
+    assert operations(run()) == {"Deployment web": "configured", "HorizontalPodAutoscaler web": "pruned"}
+    assert get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 3
+    assert not run()["changed"]
+
+
+# ---- what is never replaced or taken away
+
+
+def claim(name, more="", size="1Gi"):
+    return manifest("PersistentVolumeClaim", name, more=f"""spec:
+  accessModes: [ReadWriteOnce]
+  resources: {{requests: {{storage: {size}}}}}
+{more}""")
+
+
+def test_a_volume_claim_is_never_replaced_by_the_general_option(cluster, run, git_repo, namespace):
+    git_repo.write("data.yaml", claim("data", "  storageClassName: slow\n"))
+    git_repo.commit()
+    run()
+    uid = get(cluster, namespace, "pvc", "data")["metadata"]["uid"]
+    git_repo.write("data.yaml", claim("data", "  storageClassName: fast\n"))
+    git_repo.commit()
+    for check_mode in (True, False):
+        with pytest.raises(Failure, match="data.yaml:1: PersistentVolumeClaim .*Replace=true"):
+            run(replace_immutable=True, check_mode=check_mode)
+    assert get(cluster, namespace, "pvc", "data")["metadata"]["uid"] == uid
+
+
+def test_an_adopted_claim_keeps_the_immutable_fields_that_git_does_not_mention(cluster, run, git_repo, namespace):
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=claim("data", "  storageClassName: slow\n"))
+    uid = get(cluster, namespace, "pvc", "data")["metadata"]["uid"]
+    git_repo.write("data.yaml", claim("data"))
+    git_repo.commit()
+    planned = operations(run(check_mode=True))
+    assert operations(run()) == planned == {"PersistentVolumeClaim data": "configured"}
+    live = get(cluster, namespace, "pvc", "data")
+    assert live["metadata"]["uid"] == uid and live["spec"]["storageClassName"] == "slow"
+    assert not run()["changed"]
+
+
+def test_a_finalizer_and_an_owner_that_a_person_set_stay(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("create", "configmap", "owner", "-n", namespace)
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": get(cluster, namespace, "configmap", "owner")["metadata"]["uid"]}
+    cluster.kubectl("patch", "configmap", "a", "-n", namespace, "--type=merge", "--patch",
+                    json.dumps({"metadata": {"finalizers": ["example.com/backup"], "ownerReferences": [owner], "labels": {"x": "y"}}}))
+    assert operations(run()) == {"ConfigMap a": "configured"}
+    metadata = get(cluster, namespace, "configmap", "a")["metadata"]
+    assert metadata["finalizers"] == ["example.com/backup"] and metadata["ownerReferences"][0]["name"] == "owner"
+    assert "x" not in metadata["labels"]
+    cluster.kubectl("patch", "configmap", "a", "-n", namespace, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+    assert not run()["changed"]
+
+
+def test_several_things_added_in_one_list_go_and_the_others_stay(cluster, run, git_repo, namespace):
+    git_repo.write("web.yaml", deployment("web"))
+    git_repo.commit()
+    run()
+    web = get(cluster, namespace, "deployment", "web")
+    wanted = json.loads(json.dumps(web["spec"]["template"]["spec"]["containers"]))
+    containers = web["spec"]["template"]["spec"]["containers"]
+    containers[0]["env"] = [{"name": "A", "value": "1"}] + containers[0]["env"][:1] + [{"name": "B/~1", "value": "2"}] + containers[0]["env"][1:]
+    containers.insert(0, {"name": "early", "image": "registry.example/x:1"})
+    containers.append({"name": "late", "image": "registry.example/x:1"})
+    web["metadata"]["annotations"]["a.b/c"] = "1"
+    del web["metadata"]["managedFields"]
+    cluster.kubectl("replace", "-f", "-", input=json.dumps(web))
+    assert operations(run()) == {"Deployment web": "configured"}
+    live = get(cluster, namespace, "deployment", "web")
+    assert live["spec"]["template"]["spec"]["containers"] == wanted and "a.b/c" not in live["metadata"]["annotations"]
+    assert not run()["changed"]
+
+
+# ---- going away
+
+
+def test_what_lives_in_a_namespace_that_is_being_deleted_comes_back_with_it(cluster, run, git_repo, namespace):
+    inner = f"{namespace}-inner"
+    git_repo.write("n.yaml", manifest("Namespace", inner))
+    git_repo.write("a.yaml", config_map("a", namespace=inner))
+    git_repo.write("h.yaml", manifest("ConfigMap", "held", namespace=inner))
+    git_repo.commit()
+    try:
+        run()
+        hold = '{"metadata":{"finalizers":["example.com/hold"]}}'
+        for name in ("a", "held"):
+            cluster.kubectl("patch", "configmap", name, "-n", inner, "--type=merge", "--patch", hold)
+        cluster.kubectl("patch", "namespace", inner, "--type=merge", "--patch", '{"metadata":{"finalizers":["example.com/hold"]}}')
+        cluster.kubectl("delete", "namespace", inner, "--wait=false")
+
+        def let_go():
+            for name in ("a", "held"):
+                cluster.kubectl("patch", "configmap", name, "-n", inner, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+            cluster.kubectl("patch", "namespace", inner, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+
+        timer = threading.Timer(1.0, let_go)
+        timer.start()
+        result = run()
+        timer.join()
+        assert operations(result) == {f"Namespace {inner}": "created", "ConfigMap a": "created", "ConfigMap held": "created"}
+        assert get(cluster, inner, "configmap", "a") and get(cluster, inner, "configmap", "held")
+        assert not run()["changed"]
+    finally:
+        cluster.remove_namespace(inner)
+
+
+# ---- waves and health
+
+
+def test_a_wave_that_is_not_healthy_holds_the_next_one_in_later_runs_too(cluster, run, git_repo, namespace):
+    git_repo.write("first.yaml", manifest("Job", "first", "batch/v1", annotations='argocd.argoproj.io/sync-wave: "-1"', more="""spec:
+  template: {spec: {restartPolicy: Never, nodeSelector: {no: where}, containers: [{name: a, image: registry.example/a:1}]}}
+"""))
+    git_repo.write("second.yaml", config_map("second"))
+    git_repo.commit()
+    for _run in range(2):
+        with pytest.raises(Failure, match="Job.batch .*/first.*was not applied"):
+            run(wait_timeout=2)
+        assert get(cluster, namespace, "configmap", "second") is None
+
+
+def test_what_was_unhealthy_before_is_waited_for_though_nothing_is_written(run, git_repo):
+    git_repo.write("s.yaml", manifest("Service", "lb", more="spec: {type: LoadBalancer, selector: {a: b}, ports: [{port: 80}]}\n"))
+    git_repo.write("b.yaml", config_map("b"))
+    git_repo.commit()
+    run()
+    for _run in range(2):
+        with pytest.raises(Failure, match="Service .*/lb") as caught:
+            run(wait=True, wait_timeout=1)
+        assert caught.value.details["healthy"] is False
+
+
+def test_a_run_that_ends_unhealthy_does_not_claim_what_it_did_not_do(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("b.yaml", config_map("b"))
+    git_repo.commit()
+    run()
+    git_repo.remove("b.yaml")
+    git_repo.write("s.yaml", manifest("Service", "lb", more="spec: {type: LoadBalancer, selector: {a: b}, ports: [{port: 80}]}\n"))
+    git_repo.commit()
+    with pytest.raises(Failure) as caught:
+        run(wait=True, wait_timeout=1)
+    details = caught.value.details
+    assert details["counts"]["pruned"] == 0 and details["counts"]["created"] == 1 and not details["in_sync"]
+    assert {change["operation"] for change in details["changes"]} == {"created", "skipped"}
+    assert get(cluster, namespace, "configmap", "b")
+
+
+def test_check_mode_and_run_agree_on_what_prune_off_leaves(run, git_repo):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("b.yaml", config_map("b"))
+    git_repo.commit()
+    run()
+    git_repo.remove("b.yaml")
+    git_repo.commit()
+    assert run(prune=False, check_mode=True)["in_sync"] is run(prune=False)["in_sync"] is False
+
+
+# ---- conflicts
+
+
+@pytest.fixture
+def held_arguments(cluster, run, git_repo, namespace):
+    """A controller that holds a list, which merges as a whole, with another value than Git's."""
+    git_repo.write("web.yaml", deployment("web", more="          args: [serve, --port=80]\n"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", "deployment", "web", "-n", namespace, "--type=json", "--field-manager=some-controller", "--patch",
+                    '[{"op":"replace","path":"/spec/template/spec/containers/0/args","value":["serve","--port=81"]}]')
+    return run
+
+
+def arguments(cluster, namespace):
+    return get(cluster, namespace, "deployment", "web")["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_a_list_that_a_controller_holds_is_a_conflict_like_any_field(cluster, held_arguments, namespace):
+    with pytest.raises(Refused, match=r"containers.*args.*some-controller"):
+        held_arguments(on_conflict="fail")
+    kept = held_arguments(on_conflict="keep")
+    assert arguments(cluster, namespace) == ["serve", "--port=81"] and not kept["in_sync"]
+    forced = held_arguments()
+    assert arguments(cluster, namespace) == ["serve", "--port=80"]
+    assert [item["manager"] for item in forced["conflicts"]] == ["some-controller"]
+
+
+def test_fail_takes_what_people_hold_and_labels_of_controllers_are_no_conflict(cluster, run, git_repo, namespace):
+    git_repo.write("web.yaml", deployment("web"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("set", "image", "-n", namespace, "deployment/web", "web=registry.example/web:evil")
+    cluster.kubectl("patch", "deployment", "web", "-n", namespace, "--type=merge", "--field-manager=some-controller",
+                    "--patch", '{"metadata":{"annotations":{"some":"thing"}}}')
+    git_repo.write("web.yaml", deployment("web").replace("  name: web\n", "  name: web\n  annotations: {mine: 'yes'}\n", 1))
+    git_repo.commit()
+    result = run(on_conflict="fail")
+    assert operations(result) == {"Deployment web": "configured"} and result["conflicts"] == []
+    annotations = get(cluster, namespace, "deployment", "web")["metadata"]["annotations"]
+    assert annotations["some"] == "thing" and annotations["mine"] == "yes"
+
+
+# ---- what is shown
+
+
+def test_a_secret_does_not_leak_by_what_kubectl_keeps_in_an_annotation(cluster, run, git_repo, namespace):
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=manifest("Secret", "s", more="stringData: {password: hunter2}\n"))
+    git_repo.write("s.yaml", manifest("Secret", "s", more="stringData: {password: hunter3}\n"))
+    git_repo.commit()
+    for check_mode in (True, False):
+        text = json.dumps(run(diff=True, check_mode=check_mode))
+        for secret in ("hunter2", "hunter3", "aHVudGVyMg", "aHVudGVyMw"):
+            assert secret not in text
+
+
+def test_the_planned_diff_of_a_replacement_is_the_real_one(run, git_repo):
+    git_repo.write("web.yaml", deployment("web"))
+    git_repo.commit()
+    run()
+    git_repo.write("web.yaml", deployment("web").replace("{app: web}", "{app: other}"))
+    git_repo.commit()
+    planned, done = (run(check_mode=mode, diff=True, replace_immutable=True) for mode in (True, False))
+    assert "app: web" in done["diff"][0]["before"] and planned["diff"][0]["before"] == done["diff"][0]["before"]
+    assert [change["reason"] for change in planned["changes"]] == [change["reason"] for change in done["changes"]]
+
+
+@pytest.mark.parametrize("kind, api_version", [("TokenReview", "authentication.k8s.io/v1"), ("Binding", "v1")])
+def test_a_kind_that_cannot_be_kept_is_named_with_its_place(run, git_repo, kind, api_version):
+    git_repo.write("k.yaml", manifest(kind, "k", api_version))
+    git_repo.commit()
+    with pytest.raises(Failure, match=f"k.yaml:1: {kind} k: .*cannot"):
+        run()
+
+
+# ---- the lock
+
+
+@pytest.fixture
+def through_proxy(cluster, namespace, fault_proxy):
+    """An inventory that is asked for by way of a bad network."""
+    client = Cluster.of({"kubeconfig": str(fault_proxy.kubeconfig)})
+    return Inventory(client, client.discover().find("v1", "ConfigMap"), namespace, namespace)
+
+
+def test_a_lost_answer_about_the_lock_is_not_taken_for_another_run(fault_proxy, through_proxy):
+    def parent(method, path):
+        return method in ("POST", "PATCH") and "/configmaps" in path
+
+    inventory = through_proxy.read()
+    fault_proxy.script(proxy.LOSE, match=parent)  # the creating POST
+    inventory.hold([("", "ConfigMap")], ["a"], 5)
+    fault_proxy.script(proxy.LOSE, match=parent)  # a heartbeat
+    inventory.renew()
+    inventory.still_ours()
+    fault_proxy.script(proxy.LOSE, match=parent)  # the last write
+    inventory.settle("c1", "d", [("", "ConfigMap")], ["a"])
+    assert inventory.read().commit == "c1"
+    fault_proxy.script(proxy.LOSE, match=parent)  # taking up a parent that is there
+    inventory.hold([], [], 5)
+    inventory.release()
+    assert fault_proxy.faults == 4
+
+
+def test_a_run_that_slept_asks_for_its_lock_again_before_it_writes_on(cluster, namespace, through_proxy):
+    sleeper = through_proxy.read()
+    sleeper.hold([], [], 5)
+    sleeper.still_ours()
+    other = Inventory(sleeper.cluster, sleeper.resource, namespace, namespace).read()
+    other.live = other._write(other._parent(set(), set(), "", "", "another-machine/x/1/2/3"), other._seen())
+    sleeper.still_ours()  # nothing is asked while the lock cannot have been taken over
+    sleeper.renewed -= EXPIRE_SECONDS
+    with pytest.raises(Failure, match="took over"):
+        sleeper.still_ours()
+    sleeper.release()
+    assert through_proxy.read().live["metadata"]["annotations"]["nordic.gitops/holder"] == "another-machine/x/1/2/3"
+
+
+def test_a_waiting_run_that_could_not_look_does_not_take_a_live_ones_lock(cluster, namespace, through_proxy):
+    holder = through_proxy.read()
+    holder._me = "another-machine/x/1/2/3"
+    holder.hold([], [], 5)
+    clock = [0.0]
+
+    def sleep(seconds):
+        clock[0] += 20.0 if clock[0] == 0.0 else seconds  # the API server did not answer for a while: neither of us
+
+    waiting = Inventory(holder.cluster, holder.resource, namespace, namespace).read()
+    with pytest.raises(Failure, match="another reconcile of this name is at work"):
+        waiting.hold([], [], 25, lambda: clock[0], sleep)
+    holder.still_ours()
+    holder.release()
+
+
+# ---- a server that goes away
+
+
+def test_a_server_that_stops_answering_is_not_asked_for_each_object(options, git_repo, fault_proxy):
+    for index in range(60):
+        git_repo.write(f"{index}.yaml", config_map(f"c{index}"))
+    git_repo.commit()
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
+
+    params = {**DEFAULTS, **options, "kubeconfig": str(fault_proxy.kubeconfig)}
+    fault_proxy.randomly(1.0, [proxy.DROP], match=lambda method, path: method == "PATCH" and "/configmaps/c" in path)
+    begin = time.monotonic()
+    with pytest.raises(Failure, match="connection broke"):
+        reconcile(Source.of(params), Cluster.of(params, patience=2.0), Options.of(params, False, False), print)
+    assert time.monotonic() - begin < 7
