@@ -207,7 +207,8 @@ def _calling(
     except Failure:
         raise
     except Exception as error:  # the loader trusts the file's shape: a list where it expects a map is a TypeError
-        raise Failure(f"is no kubeconfig that can be used: {type(error).__name__}", where) from error
+        raise Failure(f"is no kubeconfig that can be used ({type(error).__name__})", where,
+                      "A kubeconfig is a mapping with clusters, users and contexts: `kubectl config view` shows yours.") from error
     finally:
         root.removeHandler(said)
     if said.errors and not config.api_key and not config.cert_file:
