@@ -235,6 +235,20 @@ def test_the_guides_rights_are_enough_for_one_namespace(cluster, namespace, depl
     assert not run()["changed"]
 
 
+def test_check_mode_shows_the_very_diff_that_the_run_makes(cluster, namespace, git_repo, tmp_path):
+    run = Reconciler(name=namespace, namespace=namespace, inventory_namespace=namespace, repository=git_repo.url,
+                     kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path / "cache"))
+    git_repo.write("web.yaml", deployment("web") + "---\n" + config_map("settings"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", "configmap", "settings", "--namespace", namespace, "--patch", '{"data":{"key":"two","added":"by hand"}}')
+    cluster.kubectl("set", "env", "deployment/web", "ADDED=by-hand", "FIRST=b", "--namespace", namespace)
+    foretold, happened = run(check_mode=True, diff=True)["diff"], run(diff=True)["diff"]
+    assert [entry["before"] for entry in foretold] == [entry["before"] for entry in happened]
+    assert [entry["after"] for entry in foretold] == [entry["after"] for entry in happened]
+    assert len(happened) == 2 and not any("hand" in entry["after"] for entry in happened)
+
+
 def test_the_commands_that_show_what_belongs_to_a_reconcile_work(cluster, namespace, git_repo, tmp_path):
     git_repo.write("settings.yaml", config_map("settings"))
     git_repo.commit()

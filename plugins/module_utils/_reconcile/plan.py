@@ -242,7 +242,7 @@ class _Planner:
             return in_repository(error, change)
         change.undecided, change.writes = False, before is None or not unchanged(before, after)
         if change.writes:
-            change.after = after
+            change.after = _taken_back(after, change) if change.patch else after
             change.reason = change.reason or "the server's dry run says that it would change"
         elif not change.patch:
             change.operation, change.reason = "unchanged", _left(change.conflicts) if change.conflicts else "in sync"
@@ -288,6 +288,17 @@ def compare(change: Change, live: Body, options: Options, minimum: Optional[int]
         return
     more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
     change.operation, change.reason = "configured", "; ".join(reasons[:3]) + more
+
+
+def _taken_back(after: Body, change: Change) -> Body:
+    """What an apply's dry run answers, less what the patch before it takes back: the server cannot rehearse one after the other."""
+    result = copy.deepcopy(after)
+    for leftover in seal.leftovers(after, change.body or {}):
+        place = result
+        for step in leftover.pointer[:-1]:
+            place = place[step]
+        del place[leftover.pointer[-1]]  # a list's last items come first, so the others keep their places
+    return result
 
 
 def send(cluster: Any, change: Change, options: Options, dry_run: bool = False) -> Body:
