@@ -100,27 +100,44 @@ def test_a_set_whose_parent_somebody_deleted_still_finds_what_git_no_longer_has(
     assert operations(run()) == planned == {"ServiceAccount only": "pruned"}
 
 
-def test_a_parent_deleted_during_a_run_fails_it_and_the_next_one_finds_everything(cluster, run, git_repo, namespace, monkeypatch):
+def test_a_parent_deleted_during_a_run_is_written_again_whole(cluster, run, git_repo, namespace, monkeypatch):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.write("s.yaml", manifest("ServiceAccount", "only"))
     git_repo.commit()
     run()
     git_repo.remove("s.yaml")
     git_repo.write("a.yaml", config_map("a", "two"))
-    git_repo.commit()
+    commit = git_repo.commit()
     settle = Inventory.settle
 
     def deleted_before(self, *args):
         cluster.kubectl("delete", "configmap", self.name, "-n", namespace)
         settle(self, *args)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Inventory, "settle", deleted_before)
-        with pytest.raises(Failure, match=f"nordic-gitops-{namespace}"):
-            run()
-    result = run()
-    assert not result["changed"] and result["in_sync"]
-    assert get(cluster, namespace, "serviceaccount", "only") is None
+    monkeypatch.setattr(Inventory, "settle", deleted_before)
+    assert operations(run()) == {"ConfigMap a": "configured", "ServiceAccount only": "pruned"}
+    annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+    assert annotations["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap" and annotations["nordic.gitops/commit"] == commit
+    assert not run()["changed"]
+
+
+@pytest.mark.parametrize("how, outcome", [("label", "pruned"), ("annotate", "skipped")])
+def test_what_changed_since_it_was_listed_is_judged_again_before_it_is_pruned(cluster, run, git_repo, namespace, monkeypatch, how, outcome):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("b.yaml", config_map("b"))
+    git_repo.commit()
+    run()
+    git_repo.remove("b.yaml")
+    git_repo.commit()
+    still_ours = Inventory.still_ours
+
+    def changed_before(self):
+        cluster.kubectl(how, "configmap", "b", "-n", namespace, "nordic.gitops/prune=disabled", "--overwrite")
+        still_ours(self)
+
+    monkeypatch.setattr(Inventory, "still_ours", changed_before)
+    assert operations(run()) == {"ConfigMap b": outcome}
+    assert bool(get(cluster, namespace, "configmap", "b")) == (outcome == "skipped")
 
 
 def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(cluster, run, git_repo, namespace, group):
@@ -462,7 +479,7 @@ def test_a_lost_answer_about_the_lock_is_not_taken_for_another_run(fault_proxy, 
     fault_proxy.script(proxy.LOSE, match=parent)  # the creating POST
     inventory.hold([("", "ConfigMap")], ["a"], 5)
     fault_proxy.script(proxy.LOSE, match=parent)  # a heartbeat
-    inventory.renew()
+    inventory.renewed -= EXPIRE_SECONDS  # a heartbeat is due
     inventory.still_ours()
     fault_proxy.script(proxy.LOSE, match=parent)  # the last write
     inventory.settle("c1", "d", [("", "ConfigMap")], ["a"])
@@ -483,7 +500,8 @@ def test_a_run_that_slept_asks_for_its_lock_again_before_it_writes_on(cluster, n
     sleeper.renewed -= EXPIRE_SECONDS
     with pytest.raises(Failure, match="took over"):
         sleeper.still_ours()
-    sleeper.release()
+    with pytest.raises(Failure, match="took over"):
+        sleeper.release()
     assert through_proxy.read().live["metadata"]["annotations"]["nordic.gitops/holder"] == "another-machine/x/1/2/3"
 
 

@@ -56,12 +56,12 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
     with clock.stage("plan"):
         resources = cluster.discover()
         inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace).read()
-        inventory.recover(resources)
         intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
         inventory.not_among(intents)
         order = steps(intents)
         kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
         namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
+        inventory.recover(resources, {resources.find(intent.api_version, intent.ref.kind) for intent in intents} - {None}, namespaces)
         # Healing what drifted from the commit already enforced takes no lock, and so costs no write beside its own: if
         # another run begins meanwhile, this one notices at its end, plans again under the lock, and enforces the whole of its commit.
         healing = inventory.settled(report.commit, digest)
@@ -80,6 +80,7 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
             rehearse(cluster, plan)
             return report
         if healing and plan.of("created", "configured") and not inventory.unmoved():
+            settle_operations(plan, earlier)
             raise Moved()
         with clock.stage("apply"):
             Writer(cluster, resources, inventory, options, progress).apply(plan, order)
@@ -121,6 +122,8 @@ def _wait(cluster: Any, plan: Plan, report: Report, inventory: Inventory, option
     failure = unhealthy(report.health, time.monotonic() - begin, options.wait_timeout)
     if failure is not None:
         settle_operations(plan, Plan())
+        for change in plan.of("pruned"):
+            change.operation, change.reason, change.left = "skipped", "nothing is pruned while something is not healthy", True
         failure.details = report.result()
         raise failure
 

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -31,6 +32,7 @@ HOLDER = "nordic.gitops/holder"
 BEAT = "nordic.gitops/heartbeat"
 
 PREFIX = "nordic-gitops-"
+READERS = 8
 RENEW_SECONDS = 5.0
 # A holder on another machine whose heartbeat stands still for so long is dead; measured on our own clock, so skew is no matter.
 EXPIRE_SECONDS = 15.0
@@ -55,10 +57,13 @@ class Inventory:
         self.ref = Ref("", "ConfigMap", namespace, self.name)
         self.live: Optional[Body] = None
         self.held = False
-        self._recovered = False
+        self.renewed = 0.0  # when, on our clock, the parent was last written
+        self._found_kinds: Set[Tuple[str, str]] = set()  # by recover
+        self._found_namespaces: Set[str] = set()
         self._me = f"{socket.gethostname()}/{_boot()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
         self._beat: Optional[threading.Thread] = None
+        self._beats = 0
         self._lost = ""
         self._guard = threading.Lock()
 
@@ -87,7 +92,7 @@ class Inventory:
     @property
     def kinds(self) -> Set[Tuple[str, str]]:
         """(group, kind) of what may be in the set."""
-        result = set()
+        result = set(self._found_kinds)
         for text in filter(None, self._annotation(GROUP_KINDS).split(",")):
             kind, _dot, group = text.partition(".")
             result.add((group, kind))
@@ -96,28 +101,33 @@ class Inventory:
     @property
     def namespaces(self) -> Set[str]:
         """The namespaces that may hold objects of the set."""
-        return set(filter(None, self._annotation(NAMESPACES).split(",")))
+        return self._found_namespaces | set(filter(None, self._annotation(NAMESPACES).split(",")))
 
-    def recover(self, resources: Iterable[Any]) -> None:
-        """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent:
-        what Git no longer has would never be found again."""
+    def recover(self, resources: Iterable[Any], wanted: Iterable[Any], namespaces: Set[str]) -> None:
+        """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent, or
+        deleted the parent while objects are still there: what Git no longer has would never be found again.
+
+        wanted, namespaces: the kinds and namespaces that Git has now.
+        """
         annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
-        if self.live is None or GROUP_KINDS in annotations and NAMESPACES in annotations:
+        if GROUP_KINDS in annotations and NAMESPACES in annotations:
             return
-        kinds, namespaces = set(self.kinds), set(self.namespaces)
-        for resource in {(item.group, item.kind): item for item in resources if {"list", "delete"} <= set(item.verbs)}.values():
-            found = self._members(resource)
-            if found:
-                kinds.add((resource.group, resource.kind))
-                namespaces.update(item["metadata"].get("namespace") or "" for item in found)
-        self.live["metadata"].setdefault("annotations", {}).update(_record(kinds, namespaces - {""}))
-        self._recovered = True
+        everywhere = self.namespaces | namespaces | {self.namespace}
+        with ThreadPoolExecutor(READERS) as pool:
+            if self.live is None and not any(pool.map(lambda resource: self._members(resource, everywhere), wanted)):
+                return  # a first run
+            kinds = {(item.group, item.kind): item for item in resources if {"list", "delete"} <= set(item.verbs)}
+            for kind, found in zip(kinds, pool.map(lambda resource: self._members(resource, everywhere), kinds.values())):
+                if found:
+                    self._found_kinds.add(kind)
+                    self._found_namespaces.update({item["metadata"].get("namespace") or "" for item in found} - {""})
 
-    def _members(self, resource: Any) -> List[Body]:
+    def _members(self, resource: Any, namespaces: Iterable[str]) -> List[Body]:
         """The set's objects of one kind, as far as this user may see them: what it may not see it never wrote."""
-        for namespace in ("", self.namespace) if resource.namespaced else ("",):
+        for places in [[""], sorted(namespaces)] if resource.namespaced else [[""]]:
             try:
-                return self.cluster.list(resource, namespace, self.selector, metadata_only=True)[0]
+                return [item for place in places
+                        for item in self.cluster.list(resource, place, self.selector, metadata_only=True)[0]]
             except Failure as error:
                 if getattr(error, "status", None) not in (403, 404, 405):
                     raise
@@ -149,7 +159,7 @@ class Inventory:
 
     def settled(self, commit: str, source: str) -> bool:
         """Whether the last complete run enforced exactly this, and nobody is at work now."""
-        return (self.live is not None and not self._recovered and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
+        return (self.live is not None and not self._found_kinds and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
                 and not self._annotation(HOLDER))
 
     def _annotation(self, key: str) -> str:
@@ -165,29 +175,39 @@ class Inventory:
         So a run that dies leaves nothing that the next one cannot find. Raises Moved when the plan must be made again,
         Failure when another run stays at work for longer than timeout (seconds).
         """
-        if self._annotation(HOLDER) not in ("", self._me):  # our own: the answer to our first attempt was lost
+        if self._annotation(HOLDER):
             self._await_holder(timeout, clock, sleep, progress)
             raise Moved()
         body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
                             self._annotation(COMMIT), self._annotation(SOURCE), self._me)
         try:
-            if self.live is None:
-                self.live = self.cluster.create(self.resource, body)
-            else:
-                self.live = self._write(body, self._seen())
+            self.live = self._write(body, self._seen() if self.live else "")
         except Failure as error:
             if getattr(error, "status", None) == 409:
                 self.read()
                 raise Moved() from None
             raise self._unwritable(error) from None
         self.held = True
-        self._beat = threading.Thread(target=self._renew, daemon=True)
+        self._stop.clear()
+        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
         self._beat.start()
 
     def still_ours(self) -> None:
-        """Stop at once when another run took the lock over (it found this one dead for too long)."""
+        """Stop at once when another run took the lock over, or may have: it found this one silent for too long."""
+        if self.held and self._is_stale():
+            with self._guard:
+                if not self._lost and self._is_stale():
+                    self._renew()
+                    if not self._lost and self._is_stale():
+                        self._lost = "the API server did not let this run say that it is still at work"
+        self._not_lost()
+
+    def _not_lost(self) -> None:
         if self._lost:
             raise Failure(self._lost, str(self.ref), "Run it again: the next run finishes what this one began.")
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self.renewed > EXPIRE_SECONDS - RENEW_SECONDS
 
     def settle(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
         """Record what is now enforced and let go."""
@@ -209,32 +229,49 @@ class Inventory:
         self._stop.set()
         if self._beat is not None:
             self._beat.join()
-        self.still_ours()
-        with self._guard:
-            self.live = self._write(body(), self._seen())
-            self.held = False
+        self._not_lost()
+        self.live = self._write(body(), self._seen())
+        self.held = False
 
     def _seen(self) -> str:
         """The resourceVersion that a write is bound to: the parent as we know it."""
         return (self.live or {})["metadata"]["resourceVersion"]
 
-    def _write(self, body: Body, resource_version: str) -> Body:
-        body["metadata"]["resourceVersion"] = resource_version
-        return self.cluster.apply(self.resource, body, force=True)[0]
+    def _write(self, body: Body, seen: str) -> Body:
+        """Write the parent, bound to the version that was seen ("": not there yet), so that only one of two writers can."""
+        began = time.monotonic()
+        try:
+            if seen:
+                body["metadata"]["resourceVersion"] = seen
+                result = self.cluster.apply(self.resource, body, force=True)[0]
+            else:
+                result = self.cluster.create(self.resource, body)
+        except Failure as error:
+            if getattr(error, "status", None) != 409 or not getattr(error, "lost", False):
+                raise
+            # The request was repeated because its answer was lost: it may have met what it wrote itself.
+            result = self.cluster.get(self.resource, self.namespace, self.name) or {"metadata": {}}
+            found = result["metadata"].get("annotations") or {}
+            if any(found.get(key) != value for key, value in body["metadata"]["annotations"].items()):
+                raise
+        self.renewed = began
+        return result
+
+    def _heartbeat(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS) and not self._lost:
+            with self._guard:
+                self._renew()
 
     def _renew(self) -> None:
-        beat = 0
-        while not self._stop.wait(RENEW_SECONDS):
-            beat += 1
-            with self._guard:
-                body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me, beat)
-                try:
-                    self.live = self._write(body, self._seen())
-                except Failure as error:
-                    if getattr(error, "status", None) in (404, 409):
-                        self._lost = "another reconcile of the same name took over, since this one did not answer for too long"
-                        return
-                    # Anything else may pass: the next beat tries again, well before the lock expires.
+        """Say that this run is alive; finds out when another one took over."""
+        self._beats += 1
+        body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me, self._beats)
+        try:
+            self.live = self._write(body, self._seen())
+        except Failure as error:
+            if getattr(error, "status", None) in (404, 409):
+                self._lost = "another reconcile of the same name took over, since this one did not answer for too long"
+            # Anything else may pass: the next beat tries again, well before the lock expires.
 
     def _parent(self, kinds: Set[Tuple[str, str]], namespaces: Set[str], commit: str, source: str, holder: str,
                 beat: int = 0) -> Body:
@@ -251,15 +288,17 @@ class Inventory:
     def _await_holder(self, timeout: float, clock: Callable[[], float], sleep: Callable[[float], None],
                       progress: Callable[[str], None]) -> None:
         """Return when the holder let go or is dead (its mark is then taken off); raise after timeout."""
-        begin = seen = clock()
+        begin = looked = clock()
+        silent = 0.0
         version = self.live["metadata"]["resourceVersion"] if self.live else ""
         progress(f"waiting for another reconcile of {self.name[len(PREFIX):]} ({self._annotation(HOLDER)})")
         while self.live is not None and self._annotation(HOLDER):
             now = clock()
             current = self.live["metadata"]["resourceVersion"]
-            if current != version:
-                version, seen = current, now
-            if _is_dead(self._annotation(HOLDER)) or now - seen > EXPIRE_SECONDS:
+            # Only what we watched counts: while the API server answered nobody, the holder could not show that it lives.
+            silent = silent + min(now - looked, 2 * POLL_SECONDS) if current == version else 0.0
+            version, looked = current, now
+            if _is_dead(self._annotation(HOLDER)) or silent > EXPIRE_SECONDS:
                 body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), "")
                 try:
                     self.live = self._write(body, current)
