@@ -30,8 +30,10 @@ def from_bytecode(archive: str, cache: str) -> None:
         folder = os.path.join(cache, _fingerprint(files))
         if not os.path.isdir(folder):
             _keep(code, files, cache, folder)
-    if os.lstat(folder).st_uid != os.geteuid():
-        return
+    for place in (cache, folder):
+        owner = os.lstat(place)
+        if owner.st_uid != os.geteuid() or owner.st_mode & 0o022:
+            return  # somebody else could have put code there
     os.utime(folder)
     for module in list(sys.modules.values()):
         paths = getattr(module, "__path__", None)

@@ -218,7 +218,7 @@ signer:
   description: Who signed the commit, when O(verify_signatures) is set.
   returned: success
   type: str
-  sample: release@example.no
+  sample: release@example.no SHA256:uNiVztksCsDhcc0u9e8BrqzOYTNi0iXgKkxFDBXQmIs
 renderer:
   description: The renderer that was used.
   returned: success
@@ -295,6 +295,8 @@ seconds:
   returned: success
   type: dict
 """
+
+from ansible_collections.nordic.gitops.plugins.module_utils import _startup  # noqa: F401  pylint: disable=unused-import # first: what follows loads faster
 
 from ansible.module_utils.basic import AnsibleModule
 

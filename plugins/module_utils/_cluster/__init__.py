@@ -70,13 +70,15 @@ class Cluster:
         return found
 
     def list(
-        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False
+        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False, name: str = ""
     ) -> Tuple[List[Body], str]:
-        """All objects, and the resourceVersion to watch from. Items carry apiVersion and kind.
+        """All objects, or the one of a name, and the resourceVersion to watch from. Items carry apiVersion and kind.
 
         The LIST is asked whole: with limit= a server may go to etcd instead of its cache (kubernetes#132088).
         """
         query = {"labelSelector": selector} if selector else {}
+        if name:
+            query["fieldSelector"] = f"metadata.name={name}"
         for last_chance in (False, True):
             try:
                 return self._pages(resource, namespace, dict(query), metadata_only)
