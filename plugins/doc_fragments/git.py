@@ -66,5 +66,5 @@ notes:
   - Needs Git 2.32 or later. O(verify_signatures) needs GnuPG, or OpenSSH 8.2 or later, for the kind of keys in O(trusted_keys).
 requirements:
   - git >= 2.32
-  - GitPython
+  - GitPython >= 3.1.41
 """
