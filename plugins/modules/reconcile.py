@@ -155,12 +155,10 @@ attributes:
     support: full
     description: A second run of the same commit writes nothing.
 notes:
-  - The user needs the verbs list, get, patch, create, and delete for the kinds in the repository, and the same for ConfigMaps in
-    O(inventory_namespace).
+  - The user needs the verbs get, list, create, patch, and delete for the kinds in the repository, watch with O(wait), and the same
+    for ConfigMaps in O(inventory_namespace). The guide in the collection's folder C(docs) has a Role that works.
 requirements:
   - python >= 3.9
-  - git >= 2.30
-  - GitPython >= 3.1
 seealso:
   - plugin: nordic.gitops.git
     plugin_type: lookup
