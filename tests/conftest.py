@@ -14,6 +14,9 @@ import pytest
 def pytest_configure(config):
     # The workers of one pytest session share one cluster; they all inherit this name of it.
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
+    # A developer's own cluster must neither decide a test nor be touched by one.
+    for name in [name for name in os.environ if name == "KUBECONFIG" or name.startswith("K8S_AUTH_")]:
+        del os.environ[name]
 
 
 def pytest_terminal_summary(terminalreporter):
