@@ -16,8 +16,8 @@ from hypothesis import strategies as some
 Body = Dict[str, Any]
 Path = Tuple[Any, ...]
 
-PEOPLE = ("kubectl-edit", "kubectl-patch", "kubectl-client-side-apply", "kubectl", "Lens", "before-first-apply")
-CONTROLLERS = ("kube-controller-manager", "argocd-controller", "helm", "some-operator")
+PEOPLE = ("kubectl-edit", "kubectl-patch", "kubectl-client-side-apply", "kubectl", "Lens")
+CONTROLLERS = ("before-first-apply", "kube-controller-manager", "argocd-controller", "helm", "some-operator")
 OURS = "nordic-gitops"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 

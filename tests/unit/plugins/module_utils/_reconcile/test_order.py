@@ -1,0 +1,140 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of writing and of deleting."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import pytest
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import (
+    DEPENDS_ON,
+    WAVE,
+    Step,
+    deletion_steps,
+    rank,
+    steps,
+)
+
+
+def intent(kind: str, name: str, api_version: str = "v1", namespace: str = "n", spec: Any = None, **annotations: str) -> Intent:
+    marks = {{"wave": WAVE, "after": DEPENDS_ON}[key]: value for key, value in annotations.items()}
+    body: Dict[str, Any] = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "annotations": marks}}
+    if spec is not None:
+        body["spec"] = spec
+    return Intent(Ref(api_version.rpartition("/")[0], kind, namespace, name), api_version, body, f"{name}.yaml:1")
+
+
+def deployment(name: str, **annotations: str) -> Intent:
+    return intent("Deployment", name, "apps/v1", **annotations)
+
+
+def crd(kind: str, group: str, **annotations: str) -> Intent:
+    return intent("CustomResourceDefinition", f"{kind.lower()}s.{group}", "apiextensions.k8s.io/v1", "",
+                  {"group": group, "names": {"kind": kind}}, **annotations)
+
+
+def names(found: List[Step]) -> List[List[str]]:
+    return [[ref.name for ref in step.refs] for step in found]
+
+
+def test_definitions_come_first_and_webhooks_last_whatever_the_order_in_git() -> None:
+    found = steps([
+        intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), deployment("web"),
+        intent("Service", "web-service"), intent("StorageClass", "fast", "storage.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1"),
+        intent("Namespace", "n", namespace=""), crd("Widget", "example.com"), intent("ServiceAccount", "runner")])
+    assert names(found) == [["widgets.example.com", "n"], ["fast"], ["runner", "web-service"], ["web", "own"], ["hook"]]
+    assert not any(step.health for step in found)
+
+
+def test_the_order_does_not_depend_on_the_order_in_git() -> None:
+    intents = [deployment("b"), deployment("a"), intent("Service", "s"), intent("ConfigMap", "c", namespace="m"), intent("ConfigMap", "c")]
+    assert steps(intents) == steps(intents[::-1])
+
+
+def test_kinds_of_the_same_name_in_other_groups_are_other_kinds() -> None:
+    assert rank(Ref("serving.knative.dev", "Service", "n", "s")) != rank(Ref("", "Service", "n", "s"))
+
+
+def test_a_wave_waits_for_the_health_of_the_wave_before_it() -> None:
+    found = steps([deployment("late", wave="5"), deployment("first", wave="-1"), deployment("middle"), intent("ConfigMap", "settings")])
+    assert names(found) == [["first"], ["settings"], ["middle"], ["late"]]
+    assert [step.health for step in found] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("wave", ["soon", "1.5", "", "0x1"])
+def test_a_wave_that_is_no_number_is_told_with_its_place(wave: str) -> None:
+    with pytest.raises(Failure) as error:
+        steps([deployment("web", wave=wave)])
+    assert WAVE in str(error.value) and "web.yaml:1" in str(error.value)
+
+
+def test_a_namespace_moves_to_the_wave_of_the_first_object_inside() -> None:
+    found = steps([intent("Namespace", "n", namespace=""), deployment("early", wave="-3"), deployment("other", wave="2")])
+    assert names(found) == [["n"], ["early"], ["other"]]
+    assert [step.health for step in found] == [False, False, True]
+
+
+def test_a_crd_moves_to_the_wave_of_the_first_object_of_its_kind() -> None:
+    found = steps([crd("Widget", "example.com", wave="4"), intent("Widget", "own", "example.com/v1", wave="-2"), deployment("web")])
+    assert names(found) == [["widgets.example.com"], ["own"], ["web"]]
+
+
+def test_a_crd_of_another_group_stays_in_its_wave() -> None:
+    found = steps([crd("Widget", "other.example", wave="4"), intent("Widget", "own", "example.com/v1", wave="-2")])
+    assert names(found) == [["own"], ["widgets.other.example"]]
+
+
+def test_what_depends_on_another_object_comes_after_it_is_healthy() -> None:
+    found = steps([deployment("app", after="apps/namespaces/n/Deployment/queue"), deployment("queue", after="/namespaces/n/ConfigMap/settings"),
+                   intent("ConfigMap", "settings")])
+    assert names(found) == [["settings"], ["queue"], ["app"]]
+    assert [step.health for step in found] == [False, True, True]
+
+
+def test_it_comes_after_the_deepest_of_its_dependencies() -> None:
+    found = steps([deployment("a"), deployment("b", after="apps/namespaces/n/Deployment/a"),
+                   deployment("c", after="apps/namespaces/n/Deployment/a, apps/namespaces/n/Deployment/b")])
+    assert names(found) == [["a"], ["b"], ["c"]]
+
+
+def test_a_cluster_scoped_dependency_is_named_without_a_namespace() -> None:
+    found = steps([deployment("app", after="storage.k8s.io/StorageClass/fast"), intent("StorageClass", "fast", "storage.k8s.io/v1", "")])
+    assert names(found) == [["fast"], ["app"]]
+
+
+@pytest.mark.parametrize("circle", [("a", "a"), ("b", "a"), ("c", "a", "b")])
+def test_a_circle_is_told_with_all_that_are_in_it(circle: tuple) -> None:
+    intents = [deployment(name, after=f"apps/namespaces/n/Deployment/{dependency}")
+               for name, dependency in zip(sorted(set(circle)), circle)]
+    with pytest.raises(Failure) as error:
+        steps(intents)
+    assert "circle" in str(error.value) and all(f"n/{name}" in str(error.value) for name in circle)
+
+
+@pytest.mark.parametrize("text", ["Deployment/a", "apps/namespaces/n/Deployment", "apps/ns/n/Deployment/a", "a", "apps//namespaces/n/Deployment/a"])
+def test_a_dependency_that_cannot_be_read_is_told_with_its_place(text: str) -> None:
+    with pytest.raises(Failure) as error:
+        steps([deployment("app", after=text), deployment("a")])
+    assert "app.yaml:1" in str(error.value) and "GROUP" in str(error.value)
+
+
+def test_a_dependency_on_what_is_not_rendered_is_refused() -> None:
+    with pytest.raises(Failure, match="not rendered"):
+        steps([deployment("app", after="apps/namespaces/n/Deployment/elsewhere")])
+
+
+def test_nothing_has_no_steps() -> None:
+    assert steps([]) == [] and deletion_steps([]) == []
+
+
+def test_deletion_is_the_reverse_of_writing() -> None:
+    intents = [deployment("web"), intent("Service", "web"), crd("Widget", "example.com"), intent("Namespace", "n", namespace=""),
+               intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1")]
+    written = [ref for step in steps(intents) for ref in step.refs]
+    deleted = [ref for step in deletion_steps(one.ref for one in intents) for ref in step]
+    assert deleted == written[::-1]
