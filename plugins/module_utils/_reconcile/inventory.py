@@ -71,7 +71,8 @@ class Inventory:
 
     def read(self) -> Inventory:
         """Read the parent object; refuses a parent that another tool made."""
-        self.live = self.cluster.get(self.resource, self.namespace, self.name)
+        found, _version = self.cluster.list(self.resource, self.namespace, name=self.name)
+        self.live = found[0] if found else None
         if self.live is not None:
             tooling = self._annotation(TOOLING)
             if tooling and not tooling.startswith("nordic.gitops/"):
