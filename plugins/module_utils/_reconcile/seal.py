@@ -335,13 +335,12 @@ def canonical_quantity(value: Any) -> Optional[str]:
     sign, whole, part, suffix = match.groups()
     part = part or ""
     nanos, rest = divmod(int(whole + part) * _NANOS[suffix or ""], 10 ** len(part))
-    # Less than a nano is rounded up, more than an int64 is capped: not ours to judge.
-    if rest or nanos >= 10**27:
-        return None
-    sign = sign if nanos else ""
     if suffix and suffix.endswith("i") and nanos >= 1024 * 10**9 and nanos % 10**9 == 0:
-        return sign + _shortest(nanos // 10**9, 1024, _BINARY)
-    return sign + _shortest(nanos, 1000, _DECIMAL)
+        text = _shortest(nanos // 10**9, 1024, _BINARY)
+    else:
+        text = _shortest(nanos, 1000, _DECIMAL)
+    # Less than a nano is rounded up, more than an int64 is capped: not ours to judge.
+    return None if rest or nanos >= 10**27 or len(text) > 18 else (sign if nanos else "") + text
 
 
 def _shortest(number: int, base: int, suffixes: Tuple[str, ...]) -> str:
