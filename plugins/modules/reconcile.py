@@ -122,7 +122,8 @@ options:
     description:
       - Whether an object is deleted and created again when Git changes an immutable field of it.
       - The annotation C(argocd.argoproj.io/sync-options) V(Replace=true) on an object allows it for that object alone.
-        Namespaces and CustomResourceDefinitions are never replaced.
+        Namespaces and CustomResourceDefinitions are never replaced, PersistentVolumeClaims and PersistentVolumes only by
+        the annotation, for their data goes with them.
     type: bool
     default: false
   verify:

@@ -362,6 +362,7 @@ def test_an_object_of_another_reconcile_is_refused_unless_adopt_is_always(cluste
 
 @pytest.mark.parametrize("mark, tool", [("labels: {kustomize.toolkit.fluxcd.io/name: apps}", "Flux"),
                                         ("annotations: {argocd.argoproj.io/tracking-id: 'x:/ConfigMap:y/a'}", "Argo CD"),
+                                        ("annotations: {objectset.rio.cattle.io/id: ''}", "k3s"),
                                         ("annotations: {meta.helm.sh/release-name: web}", "Helm")])
 def test_an_object_of_another_tool_is_refused_by_its_name(cluster, run, git_repo, namespace, mark, tool):
     cluster.kubectl("create", "-n", namespace, "-f", "-",

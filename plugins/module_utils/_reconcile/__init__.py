@@ -89,6 +89,7 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
         with clock.stage("prune"):
             prune(cluster, plan, inventory, options, progress)
         settle_operations(plan, earlier)
+        report.health = {**plan.health, **report.health}
         if healing and plan.of("created", "configured") and not inventory.unmoved():
             raise Moved()
         for kept in plan.of("skipped"):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Ref
@@ -89,7 +89,7 @@ class Writer:
                 raise Failure("the API server does not serve the kind although its CRD is established",
                               f"{unknown[0].intent.where}: {unknown[0].ref}" if unknown[0].intent else "")
             self.resources = self.cluster.discover(refresh=True)
-            if self.resources.find(unknown[0].intent.api_version, unknown[0].ref.kind) is None:  # type: ignore[union-attr]
+            if self.resources.find(unknown[0].intent.api_version, unknown[0].ref.kind) is None:
                 time.sleep(0.1)
 
     # ---- one object
@@ -171,6 +171,7 @@ def settle_operations(plan: Plan, earlier: Plan) -> None:
     for change in plan.of("configured"):
         if change.before and change.after and not change.replaces and unchanged(change.before, change.after):
             change.operation, change.reason = "unchanged", "in sync"
+            plan.health[change.ref] = health(change.after)
     written = {change.ref: change for change in earlier.of("created", "configured") if change.after is not None}
     for change in plan.of("unchanged"):
         if change.ref in written:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import threading
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -35,6 +36,7 @@ MARKS = (
     ("labels", "helm.toolkit.fluxcd.io/name", "Flux"),
     ("annotations", "argocd.argoproj.io/tracking-id", "Argo CD"),
     ("annotations", "meta.helm.sh/release-name", "Helm"),
+    ("annotations", "objectset.rio.cattle.io/id", "k3s or Fleet"),
     ("labels", "kapp.k14s.io/app", "kapp"),
     ("labels", "cli-utils.sigs.k8s.io/inventory-id", "cli-utils"),
     ("annotations", "config.k8s.io/owning-inventory", "cli-utils"),
@@ -220,12 +222,15 @@ class _Planner:
         if errors:
             raise together(errors, "the server refuses what Git says")
 
-    def _dry_run(self, change: Change) -> Optional[Failure]:
+    def _dry_run(self, change: Change, looks: int = LOOKS) -> Optional[Failure]:
         before = change.before
         try:
-            if change.patch and not change.writes and not change.undecided:
-                change.after = send_patch(self.cluster, change, dry_run=True)
-                return None
+            alone = not change.writes and not change.undecided
+            if change.patch and (alone or self.options.check_mode):  # what the server refuses of it, it refuses in check mode too
+                rehearsed = send_patch(self.cluster, change, dry_run=True)
+                if alone:
+                    change.after = rehearsed
+                    return None
             after = send(self.cluster, change, self.options, dry_run=True)
             for _attempt in range(LOOKS):
                 if before is None or _version(before) == _version(after):
@@ -234,6 +239,14 @@ class _Planner:
                 before = change.before = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
                 after = send(self.cluster, change, self.options, dry_run=True)
         except Failure as error:
+            live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name) if looks and getattr(error, "stale", False) else None
+            if live is not None:  # the patch holds for the version that was listed, and a controller wrote since
+                change.before = live
+                compare(change, live, self.options, self.minimum.get(change.ref))
+                if change.operation != "unchanged":
+                    return self._dry_run(change, looks - 1)
+                self._at_rest(change, live)
+                return None
             if getattr(error, "immutable", False) and may_replace(change, self.options):
                 change.replaces, change.writes, change.undecided = True, True, False
                 change.reason += "; an immutable field: deleted and created again"
@@ -314,15 +327,27 @@ def send(cluster: Any, change: Change, options: Options, dry_run: bool = False) 
 
 
 def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Body:
-    """Take back what people added. What is immutable by now stays, no longer theirs: a forced apply would leave it too."""
+    """Take back what people added. What the server does not let go (it is immutable, or its own by now) stays, no longer theirs."""
     ref = change.ref
-    try:
-        return cluster.patch(change.resource, ref.namespace, ref.name, change.patch, dry_run=dry_run)
-    except Failure as error:
-        if not getattr(error, "immutable", False):
-            raise
-    change.patch = [op for op in change.patch if op["path"] in ("/metadata/resourceVersion", "/metadata/managedFields")]
-    return cluster.patch(change.resource, ref.namespace, ref.name, change.patch, dry_run=dry_run)
+    while True:
+        try:
+            return cluster.patch(change.resource, ref.namespace, ref.name, change.patch, dry_run=dry_run)
+        except Failure as error:
+            if not getattr(error, "immutable", False) and (getattr(error, "status", None) != 422 or getattr(error, "stale", False)):
+                raise
+            rest = [op for op in change.patch if op["op"] != "remove" or not any(_overlap(op["path"], field) for field in getattr(error, "fields", ()))]
+            if len(rest) == len(change.patch):
+                rest = [op for op in change.patch if op["op"] != "remove"]
+                if len(rest) == len(change.patch):
+                    raise
+            change.patch = rest
+
+
+def _overlap(pointer: str, field: str) -> bool:
+    """Whether a JSON pointer and a field as the server names it (spec.ports[0].name) are one place, or one holds the other."""
+    left = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    right = re.findall(r"[^.\[\]]+", field)
+    return all(mine == theirs for mine, theirs in zip(left, right))
 
 
 def _reason(finding: seal.Finding, live: Body, secret: bool) -> str:
