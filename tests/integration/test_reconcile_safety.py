@@ -292,12 +292,12 @@ def test_several_things_added_in_one_list_go_and_the_others_stay(cluster, run, g
     containers[0]["env"] = [{"name": "A", "value": "1"}] + containers[0]["env"][:1] + [{"name": "B/~1", "value": "2"}] + containers[0]["env"][1:]
     containers.insert(0, {"name": "early", "image": "registry.example/x:1"})
     containers.append({"name": "late", "image": "registry.example/x:1"})
-    web["metadata"]["annotations"]["a.b/c"] = "1"
+    web["metadata"].setdefault("annotations", {})["a.b/c"] = "1"
     del web["metadata"]["managedFields"]
     cluster.kubectl("replace", "-f", "-", input=json.dumps(web))
     assert operations(run()) == {"Deployment web": "configured"}
     live = get(cluster, namespace, "deployment", "web")
-    assert live["spec"]["template"]["spec"]["containers"] == wanted and "a.b/c" not in live["metadata"]["annotations"]
+    assert live["spec"]["template"]["spec"]["containers"] == wanted and "a.b/c" not in live["metadata"].get("annotations", {})
     assert not run()["changed"]
 
 
