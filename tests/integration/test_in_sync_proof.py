@@ -553,15 +553,14 @@ def owned(body: Body) -> Any:
     return entry["fieldsV1"], seal.select(body, entry["fieldsV1"])
 
 
-def is_healed(live: Any, fresh: Any) -> bool:
-    """Equal, but for what others put into a map of which we own nothing but that it is there."""
-    if fresh == {} and isinstance(live, dict):
+def is_healed(live: Any, fresh: Any, intent: Any) -> bool:
+    """Equal, but for what defaults and others put into a map that Git leaves empty."""
+    if intent == {} and isinstance(live, dict):
         return True
-    if isinstance(live, dict) and isinstance(fresh, dict):
-        return all(key in live and is_healed(live[key], value) for key, value in fresh.items()) and all(
-            key in fresh or isinstance(value, dict) for key, value in live.items())
-    if isinstance(live, list) and isinstance(fresh, list):
-        return len(live) == len(fresh) and all(map(is_healed, live, fresh))
+    if isinstance(live, dict) and isinstance(fresh, dict) and isinstance(intent, dict):
+        return live.keys() == fresh.keys() and all(is_healed(live[key], value, intent.get(key)) for key, value in fresh.items())
+    if isinstance(live, list) and isinstance(fresh, list) and isinstance(intent, list):
+        return len(live) == len(fresh) == len(intent) and all(map(is_healed, live, fresh, intent))
     return bool(live == fresh)
 
 
@@ -634,7 +633,7 @@ def heal(world: World, case: List[Tuple[Body, List[others.Step]]], counts: Count
         fresh["metadata"]["labels"] = {**(fresh["metadata"].get("labels") or {}), PART_OF: label}
         fresh = world.us.apply(resource, fresh, dry_run=True)[0]
         (books, values), (fresh_books, fresh_values) = owned(live), owned(fresh)
-        assert books == fresh_books and is_healed(values, fresh_values), f"{path}: healed into {values}, Git says {fresh_values}"
+        assert books == fresh_books and is_healed(values, fresh_values, body), f"{path}: healed into {values}, Git says {fresh_values}"
         if before is not None:
             assert marks(before, body) <= marks(live, body), f"{path}: a controller's mark was taken away"
 

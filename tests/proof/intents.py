@@ -10,7 +10,6 @@ of the cluster have little to do: what is tested is the API server's own bookkee
 from __future__ import annotations
 
 import copy
-import uuid
 from typing import Any, Dict, List
 
 from hypothesis import strategies as some
@@ -334,7 +333,3 @@ def place(body: Body, name: str, namespace: str) -> Body:
         return name if value == NAME else namespace if value == NAMESPACE else value
 
     return put(copy.deepcopy(body))
-
-
-def fresh_name() -> str:
-    return f"o-{uuid.uuid4().hex[:10]}"
