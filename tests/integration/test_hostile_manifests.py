@@ -161,7 +161,7 @@ def test_a_remote_base_is_refused_and_never_fetched(hostile, listener):
 ])
 def test_a_plugin_of_kustomize_is_refused_and_never_run(hostile, canary, text):
     plugin = ("apiVersion: v1\nkind: Evil\nmetadata:\n  name: evil\n  annotations:\n    config.kubernetes.io/function: |\n"
-              f"      exec: {{path: ./evil.sh}}\n")
+              "      exec: {path: ./evil.sh}\n")
     message = hostile({"app/kustomization.yaml": text + "\n", "app/plugin.yaml": plugin, "app/evil.sh": f"#!/bin/sh\ntouch {canary}\n"}, path="app")
     assert "app/plugin.yaml:1" in message and "function" in message
     assert not canary.exists()
