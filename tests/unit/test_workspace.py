@@ -144,3 +144,19 @@ def test_an_unknown_command_prints_the_usage():
 def test_make_works_from_another_folder(tmp_path):
     done = subprocess.run(["make", "--no-print-directory", "-C", str(HERE), "help"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "make demo" in done.stdout
+
+
+def test_tests_of_one_group_run_in_one_worker(tmp_path):
+    """Sanity is run once, and what counts the cluster's requests is alone with it, only if this holds."""
+    (tmp_path / "test_sample.py").write_text(
+        "import os, pathlib, pytest\n"
+        "pytestmark = pytest.mark.xdist_group('one')\n"
+        "@pytest.mark.parametrize('number', range(8))\n"
+        "def test_it(number):\n"
+        "    with open(pathlib.Path(__file__).with_name('workers'), 'a') as handle:\n"
+        "        handle.write(os.environ['PYTEST_XDIST_WORKER'] + ' ')\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(tmp_path), "-n", "2", "--dist", "loadgroup", str(tmp_path / "test_sample.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    workers = (tmp_path / "workers").read_text(encoding="utf-8").split()
+    assert len(workers) == 8 and len(set(workers)) == 1
