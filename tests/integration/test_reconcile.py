@@ -85,7 +85,8 @@ def test_a_deleted_object_comes_back(cluster, run, git_repo, namespace):
     git_repo.commit()
     run()
     cluster.kubectl("delete", "configmap", "settings", "-n", namespace)
-    assert operations(run()) == {"ConfigMap settings": "created"}
+    result = run()
+    assert operations(result) == {"ConfigMap settings": "created"} and result["changes"][0]["reason"] == "somebody deleted it"
     assert exists(cluster, namespace, "configmap", "settings")
 
 

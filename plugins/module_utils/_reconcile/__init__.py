@@ -73,6 +73,9 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
             inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
             healing = False
             plan = _plan(cluster, resources, intents, inventory, options, clock)
+        if healing:
+            for change in plan.of("created"):
+                change.reason = "somebody deleted it" if change.reason == "new" else change.reason
         earlier, report.plan, report.health = report.plan, plan, dict(plan.health)
         if options.check_mode:
             if not healing:
