@@ -25,7 +25,7 @@ FIELD_MANAGER = "nordic-gitops"
 
 # What a person at a terminal or a dashboard writes with: their fields are drift, whether we set them or not. Not "before-first-apply":
 # the server gives it whatever an object without managedFields held, so also what its controllers had filled in.
-PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens", "node-fetch")
+PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens")
 
 # `kubectl rollout restart` writes a time and means an action, not a state: taking it back would restart everything again.
 ACTIONS = frozenset({"f:kubectl.kubernetes.io/restartedAt"})
