@@ -96,7 +96,7 @@ def _begin() -> None:
     if archive:
         try:
             from_bytecode(archive, _cache())
-        except (OSError, ValueError, ImportError):
+        except (OSError, ValueError, ImportError, TypeError):
             pass  # only slower
 
 
