@@ -304,7 +304,9 @@ def _decoded(key: str) -> Any:
 
 
 def positions(key: str, items: List[Any]) -> List[int]:
-    """Where in a list the item that a "k:" , "v:" or "i:" key names stands."""
+    """Where in a list the item that a "k:" , "v:" or "i:" key names stands; a field's key names none (the books are of another shape)."""
+    if key.startswith("f:"):
+        return []
     value = _decoded(key)
     if key.startswith("k:"):
         return [position for position, item in enumerate(items) if isinstance(item, dict)

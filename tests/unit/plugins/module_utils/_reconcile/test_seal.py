@@ -162,6 +162,17 @@ def test_an_empty_node_proves_nothing_where_a_field_is_not_known_to_be_one_value
     assert not finding.certain and finding.path[-1] == "f:resources"
 
 
+def test_books_of_another_shape_than_the_object_are_left_to_the_server() -> None:
+    body = deployment(args=["a"], image="i")
+    for place, fields in (("f:args", {"f:more": {}}), ("f:image", {"f:more": {}}), ("f:args", {'k:{"name":"x"}': {}}), ("f:args", {"i:7": {}})):
+        live = live_of(body, **KEYS)
+        live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"web"}'][place] = fields
+        findings = seal.examine(body, live)
+        assert findings and not any(finding.certain for finding in findings)
+        live["metadata"]["managedFields"].append(person("kubectl-edit", seal.own_entry(live)["fieldsV1"]))  # type: ignore[index]
+        seal.leftovers(live, body), seal.contested(body, live), seal.select(live, seal.own_entry(live)["fieldsV1"])  # type: ignore[index]
+
+
 def test_of_a_custom_kind_no_list_is_taken_for_one_value_whatever_its_group_looks_like() -> None:
     for group in ("example.com/v1", "gateway.networking.k8s.io/v1"):
         body = {"apiVersion": group, "kind": "Thing", "metadata": {"name": "t", "labels": {"a": "b"}}, "spec": {"rules": [{"port": 1}]}}
@@ -211,7 +222,10 @@ def test_a_spelling_that_the_server_treats_in_its_own_way_is_left_to_it(unsure: 
     assert seal.canonical_quantity(unsure) is None
 
 
-@given(some.builds("{}{}".format, some.one_of(some.integers(), some.decimals(-10**15, 10**15, places=3)), some.sampled_from(["", *"numkMGTPE", "Ki", "Mi", "Ti"])))
+SUFFIXES = some.sampled_from(["", *"numkMGTPE", "Ki", "Mi", "Ti"])
+
+
+@given(some.builds("{}{}".format, some.one_of(some.integers(), some.decimals(-10**15, 10**15, places=3)), SUFFIXES))
 def test_a_stored_quantity_is_stored_as_it_is(value: Any) -> None:
     stored = seal.canonical_quantity(value)
     assert stored is None or seal.canonical_quantity(stored) == stored
