@@ -559,8 +559,8 @@ def is_healed(live: Any, fresh: Any, intent: Any) -> bool:
         return True
     if isinstance(live, dict) and isinstance(fresh, dict) and isinstance(intent, dict):
         return live.keys() == fresh.keys() and all(is_healed(live[key], value, intent.get(key)) for key, value in fresh.items())
-    if isinstance(live, list) and isinstance(fresh, list) and isinstance(intent, list):
-        return len(live) == len(fresh) == len(intent) and all(map(is_healed, live, fresh, intent))
+    if isinstance(live, list) and isinstance(fresh, list) and isinstance(intent, list) and len(live) == len(fresh) == len(intent):
+        return all(map(is_healed, live, fresh, intent))
     return bool(live == fresh)
 
 
