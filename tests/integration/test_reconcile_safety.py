@@ -114,7 +114,7 @@ def test_a_parent_deleted_during_a_run_is_written_again_whole(cluster, run, git_
         cluster.kubectl("delete", "configmap", self.name, "-n", namespace)
         settle(self, *args)
 
-    monkeypatch.setattr(Inventory, "settle", deleted_before)
+    monkeypatch.setattr(Inventory, "settle", deleted_before)  # fake: the moment of the fault; the real one follows
     assert operations(run()) == {"ConfigMap a": "configured", "ServiceAccount only": "pruned"}
     annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
     assert annotations["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap" and annotations["nordic.gitops/commit"] == commit
@@ -135,7 +135,7 @@ def test_what_changed_since_it_was_listed_is_judged_again_before_it_is_pruned(cl
         cluster.kubectl(how, "configmap", "b", "-n", namespace, "nordic.gitops/prune=disabled", "--overwrite")
         still_ours(self)
 
-    monkeypatch.setattr(Inventory, "still_ours", changed_before)
+    monkeypatch.setattr(Inventory, "still_ours", changed_before)  # fake: the moment of the fault; the real one follows
     assert operations(run()) == {"ConfigMap b": outcome}
     assert bool(get(cluster, namespace, "configmap", "b")) == (outcome == "skipped")
 
