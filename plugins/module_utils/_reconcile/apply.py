@@ -79,17 +79,19 @@ class Writer:
         """Find the kinds of CRDs that this run has created."""
         deadline = time.monotonic() + DISCOVERY_SECONDS
         while True:
+            unknown: List[Intent] = []
             for change in changes:
                 if change.resource is None and change.intent is not None:
                     change.resource = self.resources.find(change.intent.api_version, change.ref.kind)
-            unknown = [change for change in changes if change.resource is None]
+                    if change.resource is None:
+                        unknown.append(change.intent)
             if not unknown:
                 return
             if time.monotonic() > deadline:
                 raise Failure("the API server does not serve the kind although its CRD is established",
-                              f"{unknown[0].intent.where}: {unknown[0].ref}" if unknown[0].intent else "")
+                              f"{unknown[0].where}: {unknown[0].ref}")
             self.resources = self.cluster.discover(refresh=True)
-            if self.resources.find(unknown[0].intent.api_version, unknown[0].ref.kind) is None:
+            if self.resources.find(unknown[0].api_version, unknown[0].ref.kind) is None:
                 time.sleep(0.1)
 
     # ---- one object
