@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, Step
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import (
