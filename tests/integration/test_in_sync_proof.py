@@ -651,6 +651,7 @@ def test_what_people_added_goes_and_what_controllers_and_actions_added_stays(wor
     body, _resource, path = world.place(deployment({"env": [{"name": "A", "value": "1"}]}))
     name = f"heal-{next(world.numbers)}"
     run(world, name, [body])
+
     def write(manager: str, patch: Body) -> None:
         status, answer = world.someone.send("PATCH", path, patch, "application/strategic-merge-patch+json", fieldManager=manager)
         assert status == 200, answer
