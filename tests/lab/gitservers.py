@@ -76,7 +76,8 @@ class _Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        raise NotImplementedError
+        """Start the server and set url; each kind of server has its own way."""
+        raise AssertionError("a kind of server says how it starts")
 
 
 def _answers(port: int, process: "subprocess.Popen[bytes]", within: float = 10.0) -> bool:
