@@ -123,6 +123,9 @@ def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
     package = dict(module.packages)[binary]
     begin = time.monotonic()
     say(f"  {binary} {module.version}: building with Go {go.version}")
+    # We hold this binary's lock, so what is aside belongs to a build that was killed.
+    for left in target.parent.glob(f".{binary}-*"):
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{binary}-", dir=target.parent) as scratch:
         output = Path(scratch) / binary
         # -v names each package when its compilation starts: the sign of life of a build of minutes.
