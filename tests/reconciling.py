@@ -57,6 +57,17 @@ def operations(result: Dict[str, Any]) -> Dict[str, str]:
     return {f"{change['object']['kind']} {change['object']['name']}": change["operation"] for change in result["changes"]}
 
 
+def get(cluster: Any, namespace: str, kind: str, name: str) -> Any:
+    """An object as it is in the cluster, with its managed fields; None where there is none."""
+    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
+    return json.loads(text) if text.strip() else None
+
+
+def exists(cluster: Any, namespace: str, kind: str, name: str) -> bool:
+    """Whether the cluster has an object."""
+    return get(cluster, namespace, kind, name) is not None
+
+
 def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "", more: str = "", annotations: str = "") -> str:
     """A small YAML document; more is appended as it is, annotations are "key: value" lines."""
     lines = [f"apiVersion: {api_version}", f"kind: {kind}", "metadata:", f"  name: {name}"]

@@ -7,33 +7,10 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from reconciling import Reconciler, config_map, deployment, manifest, operations
-
-
-@pytest.fixture
-def run(cluster, namespace, git_repo, tmp_path):
-    """A reconcile of git_repo into the test's namespace, named after it."""
-    return Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                      git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=30)
-
-
-def get(cluster, namespace, kind, name):
-    return json.loads(cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json"))
-
-
-def exists(cluster, namespace, kind, name):
-    return bool(cluster.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name"))
-
-
-def wait_until(check, seconds=20):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.1)
+from reconciling import config_map, deployment, exists, get, manifest, operations
 
 
 # ---- enforcing
@@ -168,13 +145,6 @@ spec:
       storage: true
       schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}
 """
-
-
-@pytest.fixture
-def group(cluster, namespace):
-    name = f"{namespace}.example.com"
-    yield name
-    cluster.kubectl("delete", "crd", f"widgets.{name}", "--ignore-not-found")
 
 
 def test_a_crd_a_namespace_and_what_needs_them_come_in_one_run(cluster, run, git_repo, namespace, group):

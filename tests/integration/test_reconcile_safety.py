@@ -14,23 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Clus
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
 from lab import proxy
-from reconciling import DEFAULTS, Reconciler, config_map, deployment, manifest, operations
-
-
-@pytest.fixture
-def options(cluster, namespace, git_repo, tmp_path):
-    return dict(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=30)
-
-
-@pytest.fixture
-def run(options):
-    return Reconciler(**options)
-
-
-def get(cluster, namespace, kind, name):
-    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
-    return json.loads(text) if text.strip() else None
+from reconciling import DEFAULTS, Reconciler, config_map, deployment, get, manifest, operations
 
 
 def autoscaler(name, minimum=2):
@@ -57,14 +41,6 @@ def crd(group, kind, versions, storage="v1", more=""):
       schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
 """
     return text
-
-
-@pytest.fixture
-def group(cluster, namespace):
-    """An API group of this test alone; its definitions are removed afterwards."""
-    name = f"{namespace}.example.com"
-    yield name
-    cluster.kubectl("delete", "crd", f"widgets.{name}", "--ignore-not-found", "--wait=false")
 
 
 # ---- prune

@@ -81,7 +81,13 @@ def still_inhabited(change: Change, plan: Plan, _options: Options) -> str:
     return ""
 
 
-KEEPING = (pruning_is_off, already_going, asked_to_stay, made_by_a_controller, copied_not_applied, takes_others_with_it, still_inhabited)
+def rendered_from_half_a_view(_change: Change, plan: Plan, _options: Options) -> str:
+    """A chart that asks for an API renders without what needs it, while the server behind that API is down."""
+    return plan.half_seen
+
+
+KEEPING = (pruning_is_off, already_going, asked_to_stay, made_by_a_controller, copied_not_applied, takes_others_with_it, still_inhabited,
+           rendered_from_half_a_view)
 
 
 # ---- rules for the whole run
