@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List
+import time
+from typing import Any, Callable, Dict, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -66,6 +67,14 @@ def get(cluster: Any, namespace: str, kind: str, name: str) -> Any:
 def exists(cluster: Any, namespace: str, kind: str, name: str) -> bool:
     """Whether the cluster has an object."""
     return get(cluster, namespace, kind, name) is not None
+
+
+def wait_until(check: Callable[[], Any], seconds: float = 20) -> None:
+    """Returns once check is true."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.1)
 
 
 def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "", more: str = "", annotations: str = "") -> str:

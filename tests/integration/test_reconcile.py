@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from reconciling import config_map, deployment, exists, get, manifest, operations
+from lab import microservices
+from reconciling import config_map, deployment, exists, get, manifest, operations, wait_until
 
 
 # ---- enforcing
@@ -28,6 +32,53 @@ def test_a_first_run_creates_what_git_has_and_a_second_writes_nothing(cluster, r
     assert second["counts"]["unchanged"] == 2 and second["changes"] == []
     verbs = {entry["verb"] for entry in cluster.audit(since) if "nordic.gitops" in (entry["userAgent"] or "")}
     assert verbs <= {"get", "list"}
+
+
+def test_a_first_run_lists_no_kind_twice_where_its_namespace_is_new(cluster, run, git_repo, namespace):
+    inner = f"{namespace}-inner"
+    objects = microservices.write(git_repo.path, 1, inner)
+    git_repo.commit()
+    asked = []
+    try:
+        for told in (dict(check_mode=True), dict(wait=False), dict(wait=False)):
+            since = cluster.moment()
+            result = run(**told)
+            asked.append(Counter(entry["resource"] for entry in cluster.audit(since) if entry["userAgent"] == "nordic.gitops" and entry["verb"] == "list"))
+        assert result["counts"]["unchanged"] == objects and len(asked[2]) == 9
+        # Each kind once, the ConfigMap of the inventory, and the Namespace without its label: may it be adopted?
+        assert asked[2] == Counter(asked[2].keys()) + Counter(["configmaps"])
+        assert asked[0] == asked[1] == asked[2] + Counter(["namespaces"])
+    finally:
+        cluster.remove_namespace(inner)
+
+
+def test_a_chart_sees_the_version_and_the_kinds_of_the_cluster_and_new_kinds_of_it_are_put_on_record(
+        cluster, run, git_repo, namespace, group, binaries):
+    git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\nkubeVersion: '>= 1.30.0-0'\n")
+    git_repo.write("web/templates/a.yaml", config_map("a", '"{{ .Capabilities.KubeVersion.Version }}"')
+                   + f'{{{{ if .Capabilities.APIVersions.Has "{group}/v1/Widget" }}}}\n---\n' + manifest("ServiceAccount", "widgets") + "{{ end }}\n")
+    git_repo.commit()
+    chart = dict(path="web", helm_binary=str(Path(binaries) / "helm"))
+    assert operations(run(**chart)) == {"ConfigMap a": "created"}
+    version = json.loads(cluster.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    assert get(cluster, namespace, "configmap", "a")["data"] == {"key": version}
+    assert not run(**chart)["changed"]
+
+
+    def served():
+        return Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().preferred(group, "Widget")
+
+    cluster.kubectl("apply", "-f", "-", input=CRD.format(group=group))
+    wait_until(served)
+    planned = operations(run(check_mode=True, **chart))
+    assert operations(run(**chart)) == planned == {"ServiceAccount widgets": "created"}
+    assert not run(**chart)["changed"]
+    # The commit was settled, and yet the next run must find what it came to mean.
+    record = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+    assert record["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap,ServiceAccount"
+    cluster.kubectl("delete", "crd", f"widgets.{group}")
+    wait_until(lambda: not served())
+    assert operations(run(**chart)) == {"ServiceAccount widgets": "pruned"}
 
 
 @pytest.mark.parametrize("damage", ["edit", "scale", "label", "env"])

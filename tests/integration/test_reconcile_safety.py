@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
 from lab import proxy
-from reconciling import DEFAULTS, Reconciler, config_map, deployment, get, manifest, operations
+from reconciling import DEFAULTS, Reconciler, config_map, deployment, get, manifest, operations, wait_until
 
 
 def autoscaler(name, minimum=2):
@@ -125,8 +127,37 @@ def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(clust
     git_repo.remove("crd.yaml")
     git_repo.remove("w.yaml")
     git_repo.commit()
-    # The group now comes from an aggregated API server that is down.
     cluster.kubectl("delete", "crd", f"widgets.{group}")
+    with silent(cluster, namespace, group):
+        with pytest.raises(Failure, match=f"{group}.*does not answer"):
+            run()
+        annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+        assert f"Widget.{group}" in annotations["applyset.kubernetes.io/contains-group-kinds"]
+    assert run()["in_sync"]
+
+
+def test_nothing_of_a_chart_is_pruned_while_an_api_that_it_may_ask_for_does_not_answer(cluster, run, git_repo, namespace, group, binaries):
+    git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")
+    git_repo.write("web/templates/a.yaml", config_map("a"))
+    git_repo.write("web/templates/b.yaml", config_map("b"))
+    git_repo.commit()
+    chart = dict(path="web", helm_binary=str(Path(binaries) / "helm"))
+    run(**chart)
+    git_repo.remove("web/templates/b.yaml")
+    git_repo.write("web/templates/a.yaml", config_map("a", "two"))
+    git_repo.commit()
+    with silent(cluster, namespace, group):
+        planned = run(check_mode=True, **chart)
+        result = run(**chart)
+        assert operations(result) == operations(planned) == {"ConfigMap a": "configured", "ConfigMap b": "skipped"}
+        assert not result["in_sync"] and f"{group} does not answer" in next(
+            change["reason"] for change in result["changes"] if change["operation"] == "skipped")
+    assert operations(run(**chart)) == {"ConfigMap b": "pruned"}
+
+
+@contextlib.contextmanager
+def silent(cluster, namespace, group):
+    """The group comes from an aggregated API server that is down."""
     cluster.kubectl("apply", "-f", "-", input=manifest("APIService", f"v1.{group}", "apiregistration.k8s.io/v1", more=f"""spec:
   group: {group}
   version: v1
@@ -137,21 +168,10 @@ def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(clust
 """))
     try:
         wait_until(lambda: Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale.get(group))
-        with pytest.raises(Failure, match=f"{group}.*does not answer"):
-            run()
-        annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
-        assert f"Widget.{group}" in annotations["applyset.kubernetes.io/contains-group-kinds"]
+        yield
     finally:
         cluster.kubectl("delete", "apiservice", f"v1.{group}")
     wait_until(lambda: group not in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale)
-    assert run()["in_sync"]
-
-
-def wait_until(check, seconds=20):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.1)
 
 
 # ---- autoscalers
