@@ -171,7 +171,7 @@ def test_a_remote_dependency_of_a_chart_is_refused_and_never_fetched(hostile, li
     assert "web/Chart.yaml" in message and "redis" in message and "commit charts/" in message
 
 
-def test_a_chart_reads_no_file_or_variable_of_the_machine_and_asks_no_cluster(cluster, namespace, git_repo, tmp_path, binaries, monkeypatch):
+def test_a_chart_reads_no_file_or_variable_of_the_machine_and_asks_no_cluster(cluster, namespace, run, git_repo, binaries, monkeypatch):
     """Templates may try: what they get is nothing."""
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")

@@ -260,6 +260,33 @@ def test_what_git_no_longer_has_is_pruned_and_what_was_never_ours_stays(cluster,
 
 @pytest.mark.parametrize("annotation", ["nordic.gitops/prune: disabled", "kustomize.toolkit.fluxcd.io/prune: disabled",
                                         "argocd.argoproj.io/sync-options: Prune=false", "helm.sh/resource-policy: keep"])
+def test_waves_are_pruned_in_the_reverse_of_their_order(cluster, run, git_repo):
+    for name, wave in (("a", "5"), ("b", "-1"), ("c", "0")):
+        git_repo.write(f"{name}.yaml", config_map(name, annotations=f'argocd.argoproj.io/sync-wave: "{wave}"'))
+    git_repo.write("stays.yaml", config_map("stays"))
+    git_repo.commit()
+    run()
+    for name in "abc":
+        git_repo.remove(f"{name}.yaml")
+    git_repo.commit()
+    since = cluster.moment()
+    run()
+    assert [entry["name"] for entry in cluster.audit(since) if entry["verb"] == "delete" and not entry["dryRun"]] == ["a", "c", "b"]
+
+
+def test_a_namespace_that_depends_on_another_object_is_there_before_its_content(cluster, run, git_repo, namespace):
+    inner = f"{namespace}-inner"
+    git_repo.write("space.yaml", manifest("Namespace", inner, annotations=f"config.kubernetes.io/depends-on: /namespaces/{namespace}/ConfigMap/first"))
+    git_repo.write("first.yaml", config_map("first", namespace=namespace))
+    git_repo.write("inside.yaml", config_map("inside", namespace=inner))
+    git_repo.commit()
+    try:
+        assert set(operations(run()).values()) == {"created"}
+        assert exists(cluster, inner, "configmap", "inside") and not run()["changed"]
+    finally:
+        cluster.remove_namespace(inner)
+
+
 def test_an_object_that_asks_to_stay_is_skipped_with_the_reason(cluster, run, git_repo, namespace, annotation):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.write("b.yaml", config_map("b", annotations=annotation))
