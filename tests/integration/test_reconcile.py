@@ -258,8 +258,6 @@ def test_what_git_no_longer_has_is_pruned_and_what_was_never_ours_stays(cluster,
     assert not run()["changed"]
 
 
-@pytest.mark.parametrize("annotation", ["nordic.gitops/prune: disabled", "kustomize.toolkit.fluxcd.io/prune: disabled",
-                                        "argocd.argoproj.io/sync-options: Prune=false", "helm.sh/resource-policy: keep"])
 def test_waves_are_pruned_in_the_reverse_of_their_order(cluster, run, git_repo):
     for name, wave in (("a", "5"), ("b", "-1"), ("c", "0")):
         git_repo.write(f"{name}.yaml", config_map(name, annotations=f'argocd.argoproj.io/sync-wave: "{wave}"'))
@@ -287,6 +285,8 @@ def test_a_namespace_that_depends_on_another_object_is_there_before_its_content(
         cluster.remove_namespace(inner)
 
 
+@pytest.mark.parametrize("annotation", ["nordic.gitops/prune: disabled", "kustomize.toolkit.fluxcd.io/prune: disabled",
+                                        "argocd.argoproj.io/sync-options: Prune=false", "helm.sh/resource-policy: keep"])
 def test_an_object_that_asks_to_stay_is_skipped_with_the_reason(cluster, run, git_repo, namespace, annotation):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.write("b.yaml", config_map("b", annotations=annotation))
