@@ -26,6 +26,7 @@ def test_a_first_run_creates_what_git_has_and_a_second_writes_nothing(cluster, r
     first = run()
     assert operations(first) == {"ConfigMap settings": "created", "Deployment web": "created"}
     assert first["changed"] and first["in_sync"] and first["commit"] == commit
+    assert set(first["seconds"]) == {"fetch", "render", "plan", "apply", "wait", "prune"}
     since = cluster.moment()
     second = run()
     assert not second["changed"] and second["in_sync"] and second["dry_runs"] == 0
@@ -63,7 +64,6 @@ def test_a_chart_sees_the_version_and_the_kinds_of_the_cluster_and_new_kinds_of_
     version = json.loads(cluster.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
     assert get(cluster, namespace, "configmap", "a")["data"] == {"key": version}
     assert not run(**chart)["changed"]
-
 
     def served():
         return Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().preferred(group, "Widget")

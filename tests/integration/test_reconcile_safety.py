@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Clus
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
 from lab import proxy
-from reconciling import DEFAULTS, Reconciler, config_map, deployment, get, manifest, operations, wait_until
+from reconciling import DEFAULTS, config_map, deployment, get, manifest, operations, wait_until
 
 
 def autoscaler(name, minimum=2):
