@@ -78,6 +78,25 @@ def test_a_set_whose_parent_somebody_deleted_still_finds_what_git_no_longer_has(
     assert operations(run()) == planned == {"ServiceAccount only": "pruned"}
 
 
+def test_a_set_whose_parent_somebody_deleted_still_finds_what_is_in_a_namespace_that_git_no_longer_names(cluster, run, git_repo, namespace):
+    other = cluster.namespace()
+    try:
+        git_repo.write("a.yaml", config_map("a"))
+        git_repo.write("b.yaml", config_map("b", namespace=other))
+        git_repo.commit()
+        run()
+        cluster.kubectl("delete", "configmap", f"nordic-gitops-{namespace}", "-n", namespace)
+        git_repo.remove("a.yaml")
+        git_repo.remove("b.yaml")
+        git_repo.write("c.yaml", config_map("c"))  # new: nothing that Git names now is in the set
+        git_repo.commit()
+        planned = operations(run(check_mode=True))
+        assert operations(run()) == planned == {"ConfigMap a": "pruned", "ConfigMap b": "pruned", "ConfigMap c": "created"}
+        assert get(cluster, other, "configmap", "b") is None
+    finally:
+        cluster.remove_namespace(other)
+
+
 def test_a_parent_deleted_during_a_run_is_written_again_whole(cluster, run, git_repo, namespace, monkeypatch):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.write("s.yaml", manifest("ServiceAccount", "only"))
