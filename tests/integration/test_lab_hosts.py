@@ -19,7 +19,7 @@ import pytest
 
 from lab import build, places
 from lab.errors import LabError
-from lab.hosts import AlreadyRuns, Hosts, impediment, is_running, rootfs
+from lab.hosts import AlreadyRuns, Hosts, impediment, is_running, limits, rootfs
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
@@ -326,6 +326,18 @@ class TestNothingIsLeft:
         with Hosts.start(["agent1"], tmp_path / "one") as hosts:
             assert hosts.names == ["agent1"]
         assert not (tmp_path / "one").exists()
+
+    def test_the_machines_limit_is_raised_for_them_and_put_back_by_the_last(self, tmp_path):
+        """With the kernel's 128 inotify instances the fourth host with k3s starts no pod."""
+        if not limits.BEFORE.exists():  # else other hosts run on this machine, and the limit stays theirs
+            limits.SETTING.write_text("128\n")
+        with Hosts.start(["server1"], tmp_path / "one"):
+            before = limits.BEFORE.read_text()
+            second = limits.raise_them()
+            assert int(limits.SETTING.read_text()) >= limits.ENOUGH and limits.BEFORE.read_text() == before
+            limits.lower(second)
+            assert int(limits.SETTING.read_text()) >= limits.ENOUGH
+        assert (limits.SETTING.read_text() == before) != limits.BEFORE.exists()
 
     def test_ctrl_c_while_they_start_ends_them(self, tmp_path):
         state = tmp_path / "state"

@@ -34,7 +34,7 @@ from typing import Any, Dict, List, Sequence
 
 from lab import processes
 from lab.errors import LabError
-from lab.hosts import cgroups, network
+from lab.hosts import cgroups, limits, network
 from lab.hosts.inventory import Host, write_inventory, write_known_hosts
 from lab.hosts.machine import STATE, Machine, mount, wait_for
 from lab.supervisor import WELCOME
@@ -56,11 +56,13 @@ def main(arguments: Sequence[str]) -> int:
         tell(failed=str(error))
         shutil.rmtree(state, ignore_errors=True)
         return 1
+    limit = limits.raise_them()
     alive, life = os.pipe()
     unshare(CLONE_NEWPID)
     keeper = os.fork()
     if keeper == 0:
         hold.close()
+        os.close(limit)
         os.close(life)
         os._exit(Keeper(state, orders, subnet, alive).run())
     os.close(alive)
@@ -69,18 +71,20 @@ def main(arguments: Sequence[str]) -> int:
     _pid, status = os.waitpid(keeper, 0)
     # The keeper was the first process of its namespace: at this point every process that came from it is dead.
     cgroups.remove(subnet.name)
+    limits.lower(limit)
     shutil.rmtree(state, ignore_errors=True)
     return os.waitstatus_to_exitcode(status)
 
 
 def sweep() -> None:
-    """Remove the cgroups of sets of hosts whose processes were killed, all of them."""
+    """Remove what is left of sets of hosts whose processes were killed, all of them: cgroups and a raised limit."""
     for number in cgroups.sets():
         subnet = network.Subnet(number)
         hold = subnet.claim()
         if hold:
             cgroups.remove(subnet.name, within=1)
             hold.close()
+    limits.restore()
 
 
 def unshare(flags: int) -> None:
