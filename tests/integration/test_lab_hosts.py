@@ -295,6 +295,20 @@ class TestNothingIsLeft:
         assert not traces(state, name)
         assert "No hosts run" in said("stop", "--state", state)[2] and said("status", "--state", state)[0] == 1
 
+    def test_detached_hosts_end_with_the_process_that_they_are_started_for(self, tmp_path):
+        """So a test run that is killed in the middle of a molecule scenario leaves none."""
+        state = tmp_path / "state"
+        owner = subprocess.Popen(["sleep", "600"])
+        assert said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))[0] == 0
+        name = name_on_the_machine(state)
+        time.sleep(1)
+        assert is_running(state)
+        owner.kill()
+        owner.wait()
+        assert soon(lambda: not traces(state, name)), traces(state, name)
+        code, _out, err = said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))
+        assert code == 1 and "No such process" in err and not state.exists()
+
     @pytest.mark.parametrize("victims", ["outer", "keeper", "both"])
     def test_killed_supervisors_take_the_hosts_along_and_the_next_stop_removes_the_rest(self, tmp_path, victims):
         state = tmp_path / "state"

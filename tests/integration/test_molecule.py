@@ -9,6 +9,7 @@ is reported as NOT RUN when NORDIC_WITHOUT_HOSTS asks for that; so are in `make 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lab.hosts import stop_detached
 from workspace import collection, environ, places
 
 SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -45,12 +47,16 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
         MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario),
         MOLECULE_GLOB="extensions/molecule/*/molecule.yml",
         ANSIBLE_FORCE_COLOR="0",
+        NORDIC_HOSTS_OWNER=str(os.getpid()),
         HOME=str(home),
     )
-    done = subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
-    shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
-    return done
+    try:
+        return subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
+    finally:
+        # Molecule ends them itself, unless it hung.
+        stop_detached(home / "molecule" / scenario / "hosts")
+        shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
 
 
 def parameters():

@@ -161,7 +161,9 @@ def _hosts_start(options: argparse.Namespace) -> None:
     begin = time.monotonic()
     _say(f"Starting {len(names)} hosts in {options.state}")
     try:
-        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks)
+        # For a caller that cannot hold a connection, and shall not leave hosts behind when it is killed.
+        owner = int(os.environ.get("NORDIC_HOSTS_OWNER") or 0)
+        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks, owner=owner)
     except AlreadyRuns as runs:
         hosts = Hosts.join(options.state)
         if set(hosts.names) != set(names):

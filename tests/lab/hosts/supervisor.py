@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     fcntl.flock(os.open(state, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
     sweep()
     try:
+        # Seen from here, as the keeper's numbers of processes are its own.
+        owner = [os.pidfd_open(orders["owner"])] if orders["owner"] else []
         subnet, hold = network.free_subnet()
     except (LabError, OSError) as error:
         tell(failed=str(error))
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         hold.close()
         os.close(limit)
         os.close(life)
-        os._exit(Keeper(state, orders, subnet, alive).run())
+        os._exit(Keeper(state, orders, subnet, [alive, *owner]).run())
     os.close(alive)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _signal(keeper, signal.SIGTERM))
@@ -107,14 +109,15 @@ def _signal(process: int, number: int) -> None:
 class Keeper:
     """Starts the hosts, waits for the users, ends."""
 
-    def __init__(self, state: Path, orders: Dict[str, Any], subnet: network.Subnet, alive: int) -> None:
+    def __init__(self, state: Path, orders: Dict[str, Any], subnet: network.Subnet, ends: List[int]) -> None:
         self.state = state
         self.names: List[str] = orders["names"]
         self.disks: Dict[str, str] = orders["disks"]
         self.rootfs = orders["rootfs"]
         self.detached = bool(orders["detached"])
         self.subnet = subnet
-        self.alive = alive
+        # Readable as soon as the process that made this one has ended, or the owner.
+        self.ends = ends
         self.machines: Dict[str, Machine] = {}
         self.stopping = False
 
@@ -198,7 +201,7 @@ class Keeper:
 
     def _is_wanted(self) -> None:
         # The starter says nothing on its pipe before the hosts are ready: what is there to read is its end. Detached or not.
-        ready, _ignored, _ignored = select.select([self.alive, sys.stdin.buffer], [], [], 0)
+        ready, _ignored, _ignored = select.select([*self.ends, sys.stdin.buffer], [], [], 0)
         if self.stopping or ready:
             raise LabError("stopped while starting")
 
@@ -208,8 +211,8 @@ class Keeper:
         """Until the last user is gone. The starter's pipe (standard input) is the first user."""
         users: List[Any] = [] if self.detached else [sys.stdin.buffer]
         while not self.stopping and (self.detached or users):
-            ready, _ignored, _ignored = select.select([self.alive, listener, *users], [], [], 0.2)
-            if self.alive in ready:
+            ready, _ignored, _ignored = select.select([*self.ends, listener, *users], [], [], 0.2)
+            if set(self.ends) & set(ready):
                 return
             for one in ready:
                 if one is listener:
