@@ -436,7 +436,7 @@ class TestBuild:
 class TestK3s:
     """The binaries themselves; what clusters of them do is shown where there are hosts."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def both(self):
         return k3s.binaries()
 
@@ -499,7 +499,7 @@ class TestK3s:
 
 
 class TestImages:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def tars(self):
         return {path.name: path for path in images.tars(build.silent)}
 
