@@ -59,7 +59,8 @@ def tars(say: Say = print_line) -> List[Path]:
 
 
 def _tar(image: Image, say: Say) -> Path:
-    key = hashlib.sha256("\0".join([image.module.key, repr(image), Path(__file__).read_text()]).encode()).hexdigest()[:16]
+    parts = [image.module.key, json.dumps([image.names, image.binary, image.environment, image.user]), Path(__file__).read_text()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = places.cache() / "images" / key / image.file
     if target.exists():
         return target
