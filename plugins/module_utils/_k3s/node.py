@@ -267,14 +267,17 @@ class Node:
             value = getattr(spec, option)
             if option == "agent_token" and spec.role == "agent":
                 continue
+            there = files.read(path)
             if value:
-                wanted.append(Wanted(path, value + "\n", secret=True))
-            if value or os.path.exists(path):
+                # The long form of the same token, with the CA's hash, is no other token.
+                same = there is not None and password_of(there.strip()) == password_of(value)
+                wanted.append(Wanted(path, there if same else value + "\n", secret=True))
+            if value or there is not None:
                 configuration[f"{option.replace('_', '-')}-file"] = path
-        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(configuration)))
+        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(configuration.items())))))
         folder = os.path.join(CONFIG_DIR, "config.yaml.d")
         names = {f"{name}.yaml" for name in spec.drop_ins}
-        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(values)) for name, values in spec.drop_ins.items()]
+        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(dict(sorted(values.items())))) for name, values in spec.drop_ins.items()]
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             path = os.path.join(folder, name)
             if name in names or not name.endswith((".yaml", ".yml")):
