@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -90,7 +89,6 @@ class Service:
         for path in (self.path, self.path + ".env"):  # the latter is the official installer's, with the token in it
             if os.path.exists(path):
                 os.unlink(path)
-        shutil.rmtree(self.path + ".d", ignore_errors=True)
         self.reload()
         subprocess.run(["systemctl", "reset-failed", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
