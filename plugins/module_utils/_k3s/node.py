@@ -270,7 +270,7 @@ class Node:
             there = files.read(path)
             if value:
                 # The long form of the same token, with the CA's hash, is no other token.
-                same = there is not None and password_of(there.strip()) == password_of(value)
+                same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
                 wanted.append(Wanted(path, there if same else value + "\n", secret=True))
             if value or there is not None:
                 configuration[f"{option.replace('_', '-')}-file"] = path
@@ -459,10 +459,23 @@ class Node:
                 if not spec.check_mode:
                     service.remove()
         outcome.changes += remove_leftovers(spec.data_dir, everything, spec.check_mode)
+        if not everything:
+            self._forget_the_ca()
         if not spec.check_mode:
             _clear_pending()
             if everything:
                 shutil.rmtree(HOME, ignore_errors=True)
+
+    def _forget_the_ca(self) -> None:
+        """A token's long form names the CA of the cluster that has ended; a new cluster has another one."""
+        for name in files.TOKEN_FILES.values():
+            path = os.path.join(CONFIG_DIR, name)
+            there = (files.read(path) or "").strip()
+            change = files.compare(Wanted(path, password_of(there) + "\n", secret=True)) if there else None
+            if change:
+                self.outcome.changes.append(f"{path} is kept without the ended cluster's CA")
+                if not self.spec.check_mode:
+                    change.write()
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
