@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`, which is `python -m bench`.
 
-BENCH_CASES (401,5001) and BENCH_ROUNDS (5) say what is run. The full run replaces docs/benchmarks whole; any other writes a folder of its
-own and prints its name, so that figures of two runs never stand in one table. BENCH_OUTPUT names the folder in both cases.
-BENCH_TURNS names the peers' turns to run, for work on the bench itself.
+BENCH_CASES (401,5001,k3s,fsync), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form three parts: reconcile (the
+numbers of objects), k3s and fsync. A part is measured in one run, has tables of its own, and says when and on what: figures of two runs
+never stand in one table. A run of whole parts replaces them in docs/benchmarks; any other writes a folder of its own and prints its name.
+BENCH_OUTPUT names the folder in both cases. BENCH_TURNS names the peers' turns to run, for work on the bench itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lab.errors import LabError
 from workspace import collection
 from workspace.places import CHECKOUT, of_this_checkout
 
-from . import report
+from . import fsync, k3s, report
 from .audit import Audit
 from .case import Case
 from .controllers import Controllers
@@ -37,9 +38,9 @@ from .server import Server
 from .workload import services_in
 
 CASES = (401, 5001)
-ROUNDS = 5
+APART = ("k3s", "fsync")  # cases that are a part by themselves
+ROUNDS, K3S_ROUNDS = 5, 2
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
-PICTURE = "benchmarks.png"
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -53,14 +54,15 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="nordic-bench-") as folder:
             outcome = measure(options, Path(folder), say)
-    except (Broken, LabError) as error:
+    except (Broken, LabError, fsync.NoFio) as error:
         print("bench: %s" % error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("bench: interrupted, nothing was written", file=sys.stderr)
         return 130
-    output = options.output or (PUBLISHED if _is_full(options) else of_this_checkout() / "bench")
-    write(outcome, output)
+    full = _is_full(options)
+    output = options.output or (PUBLISHED if full else of_this_checkout() / "bench")
+    write(dict(_kept(output) if full else {}, **outcome), output)
     _show(outcome, output, say)
     return 0
 
@@ -68,8 +70,9 @@ def main(arguments: Sequence[str] = ()) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     env = os.environ
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=env.get("BENCH_CASES") or ",".join(map(str, CASES)), help="numbers of objects (default: %(default)s)")
+    parser.add_argument("--cases", default=env.get("BENCH_CASES") or ",".join(map(str, CASES + APART)), help="numbers of objects, k3s, fsync (default: %(default)s)")
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
+    parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS), help="the same for k3s, a round takes minutes (default: %(default)s)")
     parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(turn.name for turn in SMALL))
     parser.add_argument(
         "--patience",
@@ -80,14 +83,16 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=env.get("BENCH_OUTPUT") or None, help="where the results go")
     options = parser.parse_args(list(arguments))
     try:
-        options.cases = sorted({int(each) for each in options.cases.replace(",", " ").split()})
+        named = options.cases.replace(",", " ").split()
+        options.apart = [each for each in APART if each in named]
+        options.cases = sorted({int(each) for each in named if each not in APART})
         for case in options.cases:
             services_in(case)
-        options.rounds = int(options.rounds)
+        options.rounds, options.k3s_rounds = int(options.rounds), int(options.k3s_rounds)
     except ValueError as error:
-        parser.error("BENCH_CASES and BENCH_ROUNDS: %s" % error)
-    if not options.cases or options.rounds < 1:
-        parser.error("there is nothing to measure: BENCH_CASES=%s, BENCH_ROUNDS=%s" % (options.cases, options.rounds))
+        parser.error("BENCH_CASES, BENCH_ROUNDS and BENCH_K3S_ROUNDS: %s" % error)
+    if not named or min(options.rounds, options.k3s_rounds) < 1:
+        parser.error("there is nothing to measure: BENCH_CASES=%s, BENCH_ROUNDS=%s, BENCH_K3S_ROUNDS=%s" % (named, options.rounds, options.k3s_rounds))
     options.turns = tuple(options.turns.replace(",", " ").split())
     unknown = set(options.turns) - {turn.name for turn in SMALL}
     if unknown:
@@ -96,10 +101,36 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _is_full(options: argparse.Namespace) -> bool:
-    return tuple(options.cases) == CASES and options.rounds >= ROUNDS and not options.turns
+    """Every part of the run is whole, so that it may stand in docs/benchmarks."""
+    if options.turns or "k3s" in options.apart and options.k3s_rounds < K3S_ROUNDS:
+        return False
+    return not options.cases or (tuple(options.cases) == CASES and options.rounds >= ROUNDS)
+
+
+def _kept(output: Path) -> Dict[str, Any]:
+    """The parts that an earlier run left there."""
+    try:
+        earlier = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {name: earlier[name] for name in report.PARTS if name in earlier}
 
 
 def measure(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
+    """Part -> what was found."""
+    found: Dict[str, Any] = {}
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    if options.cases:
+        found["reconcile"] = _reconcile(options, folder, today, say)
+    if "k3s" in options.apart:
+        found["k3s"] = dict(k3s.measure(options.k3s_rounds, folder / "k3s", say), when=today, machine=report.machine())
+    if "fsync" in options.apart:
+        say("fsync: preflight's and fio's latency in turns, %d rounds" % fsync.ROUNDS)
+        found["fsync"] = dict(fsync.measure(folder), when=today, machine=report.machine())
+    return found
+
+
+def _reconcile(options: argparse.Namespace, folder: Path, today: str, say: Any) -> Dict[str, Any]:
     say("starting a cluster")
     with Cluster.start(folder / "cluster", say=say) as cluster, Audit(cluster) as audit:
         kubeconfig = Path(cluster.kubeconfig)
@@ -112,28 +143,34 @@ def measure(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, An
             case.lay_out()
             race.prepare(case)
             race.rounds(case, options.rounds)
-        settings = {"cases": options.cases, "rounds": options.rounds, "turns": list(options.turns) or "all", "plot": PICTURE,
-                    "when": time.strftime("%Y-%m-%d", time.gmtime())}
+        settings = {"cases": options.cases, "rounds": options.rounds, "turns": list(options.turns) or "all", "when": today}
         return report.results(race.figures, settings, cases[0], server.version())
 
 
-def write(outcome: Dict[str, Any], output: Path) -> None:
-    """Replace what an earlier run left, all of it, once everything is ready: a table and a plot of two runs would not fit together."""
+def write(parts: Dict[str, Any], output: Path) -> None:
+    """Replace what an earlier run left, once everything is ready: a table and a plot of two runs would not fit together."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    outcome = {"checks": [check for name in report.PARTS if name in parts for check in parts[name]["checks"]], **parts}
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=str(output.parent)) as new:
         results = Path(new) / "results.json"
         results.write_text(json.dumps(outcome, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (Path(new) / "README.md").write_text(report.markdown(outcome), encoding="utf-8")
-        subprocess.run([sys.executable, "-m", "bench.plot", str(results), str(Path(new) / PICTURE)], check=True, cwd=str(TESTS))
+        pictures = [name for part, name in report.PICTURES.items() if part in parts]
+        for part, name in report.PICTURES.items():
+            if part in parts:
+                subprocess.run([sys.executable, "-m", "bench.plot", str(results), part, str(Path(new) / name)], check=True, cwd=str(TESTS))
         output.mkdir(exist_ok=True)
-        for name in ("results.json", "README.md", PICTURE):
+        for name in ("results.json", "README.md", *pictures):
             shutil.copyfile(Path(new) / name, output / name)
+        for name in set(report.PICTURES.values()) - set(pictures):
+            (output / name).unlink(missing_ok=True)
 
 
-def _show(outcome: Dict[str, Any], output: Path, say: Any) -> None:
+def _show(parts: Dict[str, Any], output: Path, say: Any) -> None:
     print((output / "README.md").read_text(encoding="utf-8"))
-    missed: List[str] = [check["name"] for check in outcome["checks"] if not check["holds"]]
-    say("%d of %d figures hold%s" % (len(outcome["checks"]) - len(missed), len(outcome["checks"]), "; not: " + "; ".join(missed) if missed else ""))
+    checks = [check for part in parts.values() for check in part["checks"]]
+    missed: List[str] = [check["name"] for check in checks if not check["holds"]]
+    say("%d of %d figures hold%s" % (len(checks) - len(missed), len(checks), "; not: " + "; ".join(missed) if missed else ""))
     say("written: %s" % output)
 
 

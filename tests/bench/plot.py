@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture: medians as bars, each round as a dot. `python -m bench.plot RESULTS PICTURE`, a process of its own because matplotlib is large."""
+"""The picture: medians as bars, each round as a dot. `python -m bench.plot RESULTS PART PICTURE`, a process of its own because matplotlib is large."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def panels(outcome: Dict[str, Any]) -> List[Tuple[str, List[Dict[str, Any]]]]:
         for operation in operations:
             entries = [entry for entry in outcome["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
             if entries:
-                found.append(("{:,} objects, {}".format(case, operation), entries))
+                found.append((operation if isinstance(case, str) else "{:,} objects, {}".format(case, operation), entries))
     return found
 
 
@@ -44,11 +44,11 @@ def draw(outcome: Dict[str, Any], target: Path) -> None:
     )
     for axis, (title, entries) in zip(axes[:, 0], drawn):
         _panel(axis, title, entries, outcome)
-    machine, settings = outcome["machine"], outcome["settings"]
+    machine, rounds = outcome["machine"], max(entry["rounds"] for entry in outcome["summary"])
     figure.suptitle("Seconds, less is better", x=0.01, ha="left", fontsize=14, fontweight="bold", color=TEXT)
     figure.supxlabel(
         "Bars: medians of %d rounds in one run; dots: every round. %d cores, %s. Teal: nordic.gitops; grey: the limit (bare requests); ochre: peers."
-        % (settings["rounds"], machine["cores"], machine["kernel"]),
+        % (rounds, machine["cores"], machine["kernel"]),
         fontsize=8.5, color=GREY, x=0.01, ha="left",
     )
     figure.savefig(target, dpi=150, metadata={"Software": None}, facecolor="white")
@@ -88,7 +88,8 @@ def _side(name: str) -> str:
 
 
 def main() -> None:
-    draw(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))
+    results, part, picture = sys.argv[1:]
+    draw(json.loads(Path(results).read_text(encoding="utf-8"))[part], Path(picture))
 
 
 if __name__ == "__main__":

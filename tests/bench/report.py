@@ -22,6 +22,10 @@ from .peers import CALL, DIFF, FIRST, FLOOR, HEAL, MODULE, NOOP, REPLAY
 from .race import Figure, raw
 from .stats import Spread
 
+# The parts of results.json in the order they are shown, and the picture of each that has one.
+PARTS = ("reconcile", "k3s", "fsync")
+PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png"}
+
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
 
@@ -110,42 +114,63 @@ def summary(figures: Sequence[Figure]) -> List[Dict[str, Any]]:
 
 
 def markdown(outcome: Dict[str, Any]) -> str:
-    machine_, versions_, settings = outcome["machine"], outcome["versions"], outcome["settings"]
-    lines = [
-        "# Benchmarks",
-        "",
-        "One run of `make bench` on %d cores (%s), %.0f GB of memory, %s, rounds: %d. Medians, in brackets the lowest "
-        "and the highest. Compare ratios, not seconds."
-        % (
-            machine_["cores"],
-            machine_["processor"],
-            machine_["memory_mb"] / 1024,
-            machine_["kernel"],
-            settings["rounds"],
-        ),
-        "Every raw figure is in results.json.",
-        "",
-        "![Medians and spreads](%s)" % settings["plot"],
-        "",
-        "## Figures to reach",
-        "",
-        "| figure | measured | limit | holds |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        "| %s | %s | %s | %s |"
-        % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**")
-        for check in outcome["checks"]
-    ]
-    if not outcome["checks"]:
-        lines += ["| none: this run measured no pair that has one | | | |"]
-    for title, case, operation in _sections(outcome["summary"]):
+    """The page of all parts that were measured."""
+    lines = ["# Benchmarks", "", "Each part was measured in one run of `make bench`. Compare the figures of one table, and ratios rather than seconds.",
+             "Every raw figure is in results.json."]
+    for name in PARTS:
+        if name in outcome:
+            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync}[name](outcome[name])]
+    return "\n".join(lines) + "\n"
+
+
+def _machine(part: Dict[str, Any]) -> str:
+    machine_ = part["machine"]
+    return "%d cores (%s), %.0f GB of memory, %s" % (machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"])
+
+
+def _checks(part: Dict[str, Any]) -> List[str]:
+    lines = ["| figure | measured | limit | holds |", "|---|---|---|---|"]
+    lines += ["| %s | %s | %s | %s |" % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**")
+              for check in part["checks"]]
+    return lines if part["checks"] else [*lines, "| none: this run measured no pair that has one | | | |"]
+
+
+def _reconcile(part: Dict[str, Any]) -> List[str]:
+    settings = part["settings"]
+    lines = ["# Reconcile", "", "%s, on %s, %d rounds. Medians, in brackets the lowest and the highest." % (settings["when"], _machine(part), settings["rounds"]),
+             "", "![Medians and spreads](%s)" % PICTURES["reconcile"], "", "## Figures to reach", "", *_checks(part)]
+    for title, case, operation in _sections(part["summary"]):
         lines += ["", "## " + title, "", "| | seconds | processor seconds | peak memory | requests |", "|---|---|---|---|---|"]
-        lines += [_row(entry) for entry in outcome["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
+        lines += [_row(entry) for entry in part["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
     lines += ["", "## How it is measured", ""]
-    lines += ["- %s: %s." % item for item in sorted(outcome["how"].items())]
-    lines += ["", "Versions: %s." % ", ".join("%s %s" % item for item in sorted(versions_.items())), ""]
-    return "\n".join(lines)
+    lines += ["- %s: %s." % item for item in sorted(part["how"].items())]
+    return [*lines, "", "Versions: %s." % ", ".join("%s %s" % item for item in sorted(part["versions"].items()))]
+
+
+def _k3s(part: Dict[str, Any]) -> List[str]:
+    lines = ["# k3s", "", "%s, on %s. Hosts are systemd-nspawn machines of this one, with a real systemd and sshd." % (part["when"], _machine(part)),
+             "", "![Bootstrap](%s)" % PICTURES["k3s"], "", *_checks(part), "", "| bootstrap of 3 servers and 1 agent | seconds |", "|---|---|"]
+    lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"])) for entry in part["summary"]]
+    lines += ["", "| unchanged cluster of 4 | |", "|---|---|", "| seconds | %s |" % Spread.of(part["unchanged"]["seconds"]),
+              "| ssh round trips | %d |" % part["unchanged"]["round_trips"]]
+    requests, writes = part["upgrade"]["requests"], part["upgrade"]["writes"]
+    lines += ["", "| upgrade of 4 nodes, %s to %s | |" % (part["binaries"]["old"]["version"], part["binaries"]["new"]["version"]), "|---|---|",
+              "| seconds | %.1f s |" % part["upgrade"]["seconds"], "| requests to the service | %d, %d failed |" % (requests["sent"], requests["failed"]),
+              "| latency of a request, median, p99, highest | %.1f, %.1f, %.1f ms |" % (requests["p50_ms"], requests["p99_ms"], requests["max_ms"]),
+              "| API writes unavailable, in total and at most at a time | %.2f s, %.2f s |" % (writes["unavailable"], writes["longest"])]
+    lines += ["", "| restore of 3 servers from a snapshot | since the beginning |", "|---|---|"]
+    lines += ["| %s | %.1f s |" % (step["step"], step["since_begin"]) for step in part["restore"]["timeline"]]
+    lines += ["| the whole playbook | %.1f s |" % part["restore"]["seconds"], ""]
+    lines += ["- %s: %s." % item for item in sorted(part["how"].items())]
+    return [*lines, "", "Binaries: %s." % "; ".join("%s, %s, SHA-256 %s" % (one["version"], one["origin"], one["sha256"]) for one in part["binaries"].values())]
+
+
+def _fsync(part: Dict[str, Any]) -> List[str]:
+    lines = ["# fsync", "", "%s, on %s. Preflight's own measurement and fio in the same folder, in turns, %d rounds, %.1f s each."
+             % (part["when"], _machine(part), len(part["rounds"]), part["seconds"]), "", *_checks(part), "",
+             "| round | ours p99 | fio p99 | ours p50 | fio p50 |", "|---|---|---|---|---|"]
+    return lines + ["| %d | %.3f ms | %.3f ms | %.3f ms | %.3f ms |" % (number, one["ours_p99"], one["fio_p99"], one["ours_p50"], one["fio_p50"])
+                    for number, one in enumerate(part["rounds"], 1)]
 
 
 def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:
@@ -172,6 +197,8 @@ def _value(check: Dict[str, Any], key: str) -> str:
     unit = check.get("unit")
     if not unit:
         return "%.2f" % check[key]
+    if unit in ("s", "%"):
+        return "%.1f %s" % (check[key], unit)
     return "%.0f%s" % (check[key], " MB" if unit == "MB" else "")
 
 

@@ -30,7 +30,7 @@ def outcome(tmp_path_factory):
 
 
 def figures(outcome, operation, peer):
-    return [each for each in outcome["results"]["figures"] if (each["operation"], each["peer"]) == (operation, peer)]
+    return [each for each in outcome["results"]["reconcile"]["figures"] if (each["operation"], each["peer"]) == (operation, peer)]
 
 
 def test_every_peer_is_measured_in_one_run(outcome):
@@ -41,7 +41,7 @@ def test_every_peer_is_measured_in_one_run(outcome):
 
 
 def test_the_replay_sends_what_the_apply_stage_sent(outcome):
-    replay = next(each for each in outcome["results"]["figures"] if each["peer"].startswith("replay") and each["facts"])
+    replay = next(each for each in outcome["results"]["reconcile"]["figures"] if each["peer"].startswith("replay") and each["facts"])
     assert replay["facts"]["requests"] == 17
     assert replay["requests"]["write: patch"] == 17
 
@@ -61,7 +61,7 @@ def test_results_table_and_plot_are_written_and_progress_is_shown(outcome):
     assert (outcome["folder"] / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
     assert KUBECTL in outcome["table"]
     assert "round 1 of 1" in outcome["progress"]
-    assert {"python", "ansible-core", "kubectl", "kube-apiserver", "kubernetes.core", "nordic.gitops"} <= set(outcome["results"]["versions"])
+    assert {"python", "ansible-core", "kubectl", "kube-apiserver", "kubernetes.core", "nordic.gitops"} <= set(outcome["results"]["reconcile"]["versions"])
 
 
 def test_nothing_of_the_machine_but_its_size_is_published(outcome):
