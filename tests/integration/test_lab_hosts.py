@@ -198,7 +198,7 @@ class TestHosts:
         make = "for one in $(grep -oE '/sys/fs/cgroup\\S* cgroup2? rw' /proc/mounts | cut -d' ' -f1); do mkdir $one/kubepods && echo $one; done"
         made = [sorted(hosts.run(name, make).split()) for name in ("server1", "agent1")]
         assert made[0] == made[1] and made[0]
-        assert not [folder for folder in Path("/sys/fs/cgroup").glob("*/kubepods")]
+        assert not list(Path("/sys/fs/cgroup").glob("*/kubepods"))
 
     def test_a_little_disk_is_full_soon(self, hosts):
         words = hosts.run("spare", "dd if=/dev/zero of=/var/lib/rancher/x bs=1M count=200 2>&1; rm /var/lib/rancher/x", check=False)
@@ -353,10 +353,18 @@ class TestNothingIsLeft:
             assert int(limits.SETTING.read_text()) >= limits.ENOUGH
         assert (limits.SETTING.read_text() == before) != limits.BEFORE.exists()
 
+    def test_hosts_whose_folder_somebody_removes_end(self, tmp_path):
+        """Else nobody could stop them any more."""
+        state = tmp_path / "state"
+        assert said("start", "--state", state, "--names", "server1")[0] == 0
+        name = name_on_the_machine(state)
+        (state / "orders").unlink()
+        assert soon(lambda: not traces(state, name)), traces(state, name)
+
     def test_ctrl_c_while_they_start_ends_them(self, tmp_path):
         state = tmp_path / "state"
         start = lab("start", "--state", state, "--names", "server1,server2")
-        assert soon(lambda: (state / "machines" / "server2" / "console.log").exists())
+        assert soon((state / "machines" / "server2" / "console.log").exists)
         start.send_signal(signal.SIGINT)
         assert start.communicate(timeout=PATIENCE)[1].endswith("lab: interrupted\n")
         assert soon(lambda: not supervisors(state)) and not state.exists()
