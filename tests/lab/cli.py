@@ -86,9 +86,14 @@ def _hosts_commands(commands: Any) -> None:
     command("stop", _hosts_stop, "end them")
     one = command("status", _hosts_status, "say whether they run")
     one.add_argument("--json", action="store_true", help="print all of what is known of them")
-    for name, text in (("kill", "power a host off, as a broken cable does it"), ("boot", "power it on again"), ("ssh", "log in, or run a command there")):
-        one = command(name, {"kill": _hosts_kill, "boot": _hosts_boot, "ssh": _hosts_ssh}[name], text)
+    for name, run, text in (("kill", _hosts_kill, "power a host off, as a broken cable does it"), ("boot", _hosts_boot, "power it on again"),
+                            ("fault", _hosts_fault, "give it a slow disk or a wrong clock; without an option, take them away"),
+                            ("ssh", _hosts_ssh, "log in, or run a command there")):
+        one = command(name, run, text)
         one.add_argument("name", metavar="NAME")
+        if name == "fault":
+            one.add_argument("--fsync-ms", type=int, default=0, help="each fsync takes so much longer")
+            one.add_argument("--clock-seconds", type=int, default=0, help="the clock is wrong by so much")
         if name == "boot":
             one.add_argument("--fresh", action="store_true", help="with an empty disk, as a new host")
         if name == "ssh":
@@ -189,6 +194,12 @@ def _hosts_boot(options: argparse.Namespace) -> None:
     from lab.hosts import Hosts
     with Hosts.join(options.state) as hosts:
         hosts.boot(options.name, options.fresh)
+
+
+def _hosts_fault(options: argparse.Namespace) -> None:
+    from lab.hosts import Hosts
+    with Hosts.join(options.state) as hosts:
+        hosts.fault(options.name, options.fsync_ms, options.clock_seconds)
 
 
 def _hosts_ssh(options: argparse.Namespace) -> None:

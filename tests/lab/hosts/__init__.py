@@ -13,6 +13,7 @@ reaches them, and that is all: no way leads out.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -28,12 +29,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from lab import build, places
 from lab.errors import LabError
-from lab.hosts import rootfs
+from lab.hosts import faults, rootfs
 from lab.hosts.inventory import check_names, ssh_options
 from lab.hosts.machine import size_in_bytes
 from lab.supervisor import WELCOME
 
-PROGRAMS = ("systemd-nspawn", "debootstrap", "ip", "unshare", "mount", "ssh", "ssh-keygen")
+PROGRAMS = ("systemd-nspawn", "debootstrap", "ip", "unshare", "mount", "ssh", "ssh-keygen", "mkfs.ext4", "gcc")
 CONTENTS = {"orders", "users", "hosts.json", "machines", "keys", "cage"}
 
 
@@ -161,6 +162,19 @@ class Hosts:
     def boot(self, name: str, fresh: bool = False) -> None:
         """Power on; fresh: with an empty disk, as a new host under the old name and address."""
         self._ask(do="boot", name=self._known(name), fresh=fresh)
+
+    # Faults
+
+    def fault(self, name: str, fsync_ms: int = 0, clock_seconds: int = 0) -> None:
+        """A slow disk, a wrong clock, or neither again, for programs of the host that start from now on (faults.py says which)."""
+        self.run(name, faults.script(fsync_ms, clock_seconds), input=base64.b64encode(faults.library().read_bytes()).decode())
+
+    def block(self, name: str, port: int, protocol: str = "tcp") -> None:
+        """The host drops what comes in for this port, as a firewall does."""
+        self.run(name, f"iptables -I INPUT -p {protocol} --dport {port} -j DROP")
+
+    def unblock(self, name: str, port: int, protocol: str = "tcp") -> None:
+        self.run(name, f"iptables -D INPUT -p {protocol} --dport {port} -j DROP")
 
     def _known(self, name: str) -> str:
         if name not in self.addresses:

@@ -72,9 +72,11 @@ ExecStart=/usr/local/sbin/lab-ground
     "etc/resolv.conf": (0o644, "# No name server: the names of the hosts are in /etc/hosts.\n"),
 }
 MASKED = ("console-getty.service", "getty.target", "systemd-journald-audit.socket", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
-          "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-udevd.service")
-# Each host gets its own of these.
-REMOVED = ("etc/hostname", "etc/ssh/ssh_host_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*.log")
+          "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-udevd.service",
+          # Of the machine's kernel, and a third of the time of a boot.
+          "dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount")
+# Each host gets its own of the first ones. The kernel's settings are the machine's: Debian's idea of them is not put upon it at each boot.
+REMOVED = ("etc/hostname", "usr/lib/sysctl.d/*", "etc/ssh/ssh_host_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*.log")
 
 
 def folder() -> Path:
