@@ -99,9 +99,9 @@ class Place:
     def address(self) -> str:
         """The one that this server's etcd has: from k3s' configuration of it, else the one that leads out of the host."""
         with contextlib.suppress(OSError), open(os.path.join(self.database, "config"), encoding="utf-8") as stream:
-            found = re.search(r"^advertise-client-urls: https://\[?([0-9a-fA-F.:]+?)\]?:\d+", stream.read(), re.MULTILINE)
-            if found and found.group(1) not in ("127.0.0.1", "::1"):
-                return found.group(1)
+            found = re.search(r"^advertise-client-urls: https://(\[[^\]\s]+\]|[^:\s]+):\d+", stream.read(), re.MULTILINE)
+            if found and found.group(1) not in ("127.0.0.1", "[::1]"):
+                return found.group(1).strip("[]")
         for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
             with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((anywhere, 9))
@@ -396,6 +396,7 @@ def _folder(place: Place, name: str) -> str:
 
 def _write(path: str, text: str) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)  # one that was there keeps its mode otherwise
         file.write(text)
 
 
