@@ -65,13 +65,17 @@ class Authority:
 
     def server(self, name: str, hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1")) -> Tuple[Path, Path]:
         """Certificate and key of a server that answers under these names."""
-        return self._issue(name, [], list(hosts), ExtendedKeyUsageOID.SERVER_AUTH, expired=False)
+        return self._issue(name, [], list(hosts), [ExtendedKeyUsageOID.SERVER_AUTH], expired=False)
+
+    def peer(self, name: str, hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1")) -> Tuple[Path, Path]:
+        """Certificate and key of one that answers under these names and asks others of its kind."""
+        return self._issue(name, [], list(hosts), [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], expired=False)
 
     def client(self, name: str, groups: Sequence[str] = (), expired: bool = False, file: str = "") -> Tuple[Path, Path]:
         """Certificate and key of a Kubernetes user (common name) in groups (organisations)."""
-        return self._issue(name, list(groups), [], ExtendedKeyUsageOID.CLIENT_AUTH, expired, file)
+        return self._issue(name, list(groups), [], [ExtendedKeyUsageOID.CLIENT_AUTH], expired, file)
 
-    def _issue(self, name: str, groups: List[str], hosts: List[str], purpose: x509.ObjectIdentifier,
+    def _issue(self, name: str, groups: List[str], hosts: List[str], purposes: List[x509.ObjectIdentifier],
                expired: bool, file: str = "") -> Tuple[Path, Path]:
         stem = self.folder / (file or name.replace(":", "_").replace("/", "_"))
         certificate_file, key_file = stem.with_suffix(".crt"), stem.with_suffix(".key")
@@ -85,7 +89,7 @@ class Authority:
             .public_key(key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(begin).not_valid_after(finish)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False))
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)

@@ -1,0 +1,163 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""k3s' helpers for etcd against a real etcd, arranged as k3s arranges its own; and for the API against a real API server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, wait_until
+from lab.certificates import Authority
+from lab.etcdmembers import EtcdMembers
+
+ONE, TWO, THREE = "one-0badcafe", "two-0badcafe", "three-0badcafe"
+
+
+def asked_at(members: EtcdMembers, name: str, timeout: float = 5.0) -> Etcd:
+    """As k3s: the gateway's own port first. 2382 of the k3s node is a port of the lab's here."""
+    member = members.members[name]
+    return Etcd(str(members.folder), (member.http, member.grpc), timeout)
+
+
+def settle(etcd: Etcd, question, seconds: float = 20) -> str:
+    def ask() -> str:
+        try:
+            return question(etcd.view())
+        except EtcdFailure as failure:
+            return str(failure)
+
+    return wait_until(ask, seconds, time.sleep, time.monotonic, 0.1)
+
+
+@pytest.fixture
+def three():
+    with EtcdMembers(3) as members:
+        for name in members.members:
+            assert settle(asked_at(members, name), lambda view: view.trouble()) == ""
+        yield members
+
+
+def test_every_member_sees_the_same_cluster_and_itself(three):
+    views = [asked_at(three, name).view() for name in three.members]
+    assert {frozenset(member.name for member in view.members) for view in views} == {frozenset((ONE, TWO, THREE))}
+    assert [view.own.name for view in views] == [ONE, TWO, THREE]
+    assert len({view.leader for view in views}) == 1 and views[0].quorum == 2
+    assert [view.may_stop() for view in views] == ["", "", ""]
+    assert views[0].version.startswith("3.") and views[0].db_size > 0
+
+
+def test_a_dead_member_is_seen_at_once_and_forbids_that_another_stops(three):
+    three.kill(TWO)
+    begun = time.monotonic()
+    assert settle(asked_at(three, ONE), lambda view: "" if view.may_stop() else "nothing seen yet") == ""
+    assert time.monotonic() - begun < 10
+    view = asked_at(three, ONE).view()
+    assert TWO in view.trouble() and TWO in view.may_stop()
+    assert view.may_stop(view.member(TWO)) == ""
+    three.start(TWO)
+    assert settle(asked_at(three, ONE), lambda view: view.trouble()) == ""
+    assert asked_at(three, ONE).view().may_stop() == ""
+
+
+def test_a_member_that_hangs_is_no_healthy_one(three):
+    three.freeze(TWO)
+    assert settle(asked_at(three, ONE), lambda view: "" if TWO in view.trouble() else "nothing seen yet") == ""
+    with pytest.raises(EtcdFailure, match="timed out after 1 s"):
+        asked_at(three, TWO, timeout=1).view()
+
+
+def test_without_a_quorum_there_is_no_view(three):
+    three.kill(TWO)
+    three.kill(THREE)
+    with pytest.raises(EtcdFailure) as caught:
+        while True:  # the killed ones' last answers may still count for a moment
+            asked_at(three, ONE, timeout=10).view()
+    assert caught.value.no_quorum
+
+
+def test_leadership_moves_to_the_member_that_is_asked_for(three):
+    view = asked_at(three, ONE).view()
+    leader, other = view.leader, view.best_leader(view.leader)
+    asked_at(three, leader.name).move_leader(other)
+    assert settle(asked_at(three, ONE), lambda view: "" if view.leader == other else "not yet") == ""
+
+
+def test_only_the_leader_moves_leadership(three):
+    view = asked_at(three, ONE).view()
+    follower = view.best_leader(view.leader)
+    with pytest.raises(EtcdFailure, match="not leader"):
+        asked_at(three, follower.name).move_leader(follower)
+
+
+def test_a_lost_member_is_removed(three):
+    three.kill(THREE)
+    etcd = asked_at(three, ONE)
+    # etcd itself refuses for the first seconds, as its own strict reconfiguration check wants.
+    assert settle(etcd, lambda view: "" if THREE in view.trouble() else "nothing seen yet") == ""
+    etcd.remove(etcd.view().member(THREE))
+    view = etcd.view()
+    assert {member.name for member in view.members} == {ONE, TWO} and "needs 2" in view.may_stop()
+
+
+def test_a_learner_is_no_voter_and_answers_no_questions(three):
+    three.add_learner("four-0badcafe")
+    view = asked_at(three, ONE).view()
+    assert [member.name for member in view.learners] == [""] and len(view.voters) == 3 and "learner" in view.may_stop()
+    three.start("four-0badcafe")
+    three.wait("four-0badcafe")
+    with pytest.raises(EtcdFailure) as caught:
+        while True:
+            asked_at(three, "four-0badcafe").view()
+    assert caught.value.learner
+
+
+def test_a_server_without_embedded_etcd_says_so(tmp_path):
+    with pytest.raises(EtcdFailure, match="without embedded etcd"):
+        Etcd.of_node(str(tmp_path))
+
+
+def test_nothing_that_answers_is_said_with_the_place(three):
+    three.kill(ONE)
+    with pytest.raises(EtcdFailure, match=rf"127.0.0.1:{three.members[ONE].http}.*refused"):
+        asked_at(three, ONE).view()
+
+
+@pytest.fixture
+def local(cluster, tmp_path):
+    """The data folder of a k3s server whose API server is the lab's."""
+    certificate, key = Authority(cluster.state / "pki").client("k3s-admin", ["system:masters"])
+    folder = tmp_path / "server" / "cred"
+    folder.mkdir(parents=True)
+    entries = {"server": cluster.url, "certificate-authority": cluster.ca_file, "client-certificate": certificate, "client-key": key}
+    (folder / "admin.kubeconfig").write_text("".join(f"    {key}: {value}\n" for key, value in entries.items()), encoding="utf-8")
+    return Api.of_node(str(tmp_path))
+
+
+def test_the_api_server_of_the_node_is_asked(local):
+    assert local.ready() == ""
+    nodes = local.nodes()
+    assert nodes and all(node.ready for node in nodes)
+    assert local.node(nodes[0].name) == replace(nodes[0]) and local.node("nobody") is None
+
+
+def test_a_write_probe_writes_and_leaves_nothing(local):
+    assert 0 < local.write_probe("server1") < 5
+    leases = local.do("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases")["items"]
+    assert not [lease for lease in leases if "probe" in lease["metadata"]["name"]]
+
+
+def test_a_refusal_carries_the_servers_words(local):
+    with pytest.raises(ApiFailure) as caught:
+        local.do("POST", "/api/v1/namespaces", {"metadata": {"name": "Not_A_Name"}})
+    assert caught.value.status == 422 and "Not_A_Name" in caught.value.what
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(local):
+    local.ready()
+    local._connection.sock.shutdown(socket.SHUT_RDWR)
+    assert local.nodes()
