@@ -186,9 +186,11 @@ def _restored(place: Place, snapshot: str, digest: str) -> Content:
         raise Failure(f"{free >> 20} MiB are free, and restoring {size >> 20} MiB needs {(2 * size + ROOM) >> 20}", os.path.dirname(place.scratch),
                       "Make room. `etcd_snapshot` with `state: pruned` removes old snapshots.")
     address = place.address()
-    binds = {place.server: _furnish(place, snapshot, address), os.path.join(place.data_dir, "agent"): _folder(place, "agent"),
-             CONFIG: _folder(place, "etc"), "/run/k3s": _folder(place, "run")}
-    log = os.path.join(place.scratch, "log")
+    server = _furnish(place, snapshot, address)
+    # The server's own folder last: the others' sources lie in it.
+    binds = {os.path.join(place.data_dir, "agent"): _folder(place, "agent"), CONFIG: _folder(place, "etc"), "/run/k3s": _folder(place, "run"),
+             place.server: server}
+    log = os.path.join(place.server, "log")
     revision, keys, objects, nodes, taken = run_apart(lambda: _reset_and_read(place, log), binds, address)
     return Content(digest, size, revision, keys, objects, nodes, taken)
 
