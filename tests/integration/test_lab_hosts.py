@@ -78,6 +78,10 @@ def supervisors(state):
     return sorted(found)
 
 
+def cgroups_named(name):
+    return [str(folder) for pattern in (name, f"*/{name}") for folder in Path("/sys/fs/cgroup").glob(pattern)]
+
+
 def traces(state, name):
     """What is on the machine of a set of hosts: processes, cables, cgroups, mounts, loop devices, its folder."""
     found = [f"process {number}" for number in supervisors(state)]
@@ -88,7 +92,7 @@ def traces(state, name):
         except OSError:
             continue
     found += [line for line in subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout.splitlines() if name in line]
-    found += [str(folder) for folder in Path("/sys/fs/cgroup").rglob(name)]
+    found += cgroups_named(name)
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line or name in line]
     found += [file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file") if str(state) in file.read_text()]
     return found + ([str(state)] if state.exists() else [])
@@ -309,9 +313,9 @@ class TestNothingIsLeft:
         name, (outer, keeper) = name_on_the_machine(tmp_path / "one"), supervisors(tmp_path / "one")
         os.kill(outer, signal.SIGKILL)
         assert soon(lambda: not Path(f"/proc/{keeper}").exists())
-        assert list(Path("/sys/fs/cgroup").rglob(name))
+        assert cgroups_named(name)
         with Hosts.start(["server1"], tmp_path / "two"):
-            assert not list(Path("/sys/fs/cgroup").rglob(name))
+            assert not cgroups_named(name)
         # The folder of the killed ones is taken over by a start there.
         with Hosts.start(["agent1"], tmp_path / "one") as hosts:
             assert hosts.names == ["agent1"]
