@@ -4,11 +4,13 @@
 PYTHON ?= python3
 # More arguments for pytest, for example: make test ARGS='-k prune'
 ARGS ?=
+# The hosts that `make hosts` starts; server… and agent… are grouped by their names.
+NAMES ?=
 
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench cluster cluster-down build changelog clean
+.PHONY: help demo test lint bench cluster cluster-down hosts hosts-down build changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -30,6 +32,12 @@ cluster: ## start the embedded Kubernetes and print the path of its kubeconfig
 
 cluster-down: ## end it
 	@$(workspace) run python -m lab cluster stop
+
+hosts: ## start hosts with a real systemd and print the path of their inventory (NAMES=server1,agent1; root)
+	@$(workspace) dev python -m lab hosts start $(if $(NAMES),--names $(NAMES))
+
+hosts-down: ## end them
+	@$(workspace) dev python -m lab hosts stop
 
 build: ## the artefact for Ansible Galaxy, in this folder
 	@$(workspace) build .

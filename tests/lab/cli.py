@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -61,11 +62,42 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
 
+    _hosts_commands(commands.add_parser("hosts", help="hosts with a real systemd that stay until they are stopped").add_subparsers(
+        required=True, metavar="COMMAND"))
+
     one = commands.add_parser("microservices", help="write a Git tree of microservices")
     from lab import microservices
     microservices.arguments(one)
     one.set_defaults(run=microservices.run)
     return parser
+
+
+def _hosts_commands(commands: Any) -> None:
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = commands.add_parser(name, help=text)
+        one.add_argument("--state", type=Path, default=places.default_state("hosts-state"), help="their folder (default: %(default)s)")
+        one.set_defaults(run=run)
+        return one
+
+    one = command("start", _hosts_start, "start them and print the path of their Ansible inventory")
+    one.add_argument("--names", default="server1,server2,server3,agent1", help="server… and agent… come into the groups k3s_servers and k3s_agents "
+                                                                               "(default: %(default)s)")
+    one.add_argument("--disk", action="append", default=[], metavar="NAME=SIZE", help="little room in this host's /var/lib/rancher: server1=700m")
+    command("stop", _hosts_stop, "end them")
+    one = command("status", _hosts_status, "say whether they run")
+    one.add_argument("--json", action="store_true", help="print all of what is known of them")
+    for name, run, text in (("kill", _hosts_kill, "power a host off, as a broken cable does it"), ("boot", _hosts_boot, "power it on again"),
+                            ("fault", _hosts_fault, "give it a slow disk or a wrong clock; without an option, take them away"),
+                            ("ssh", _hosts_ssh, "log in, or run a command there")):
+        one = command(name, run, text)
+        one.add_argument("name", metavar="NAME")
+        if name == "fault":
+            one.add_argument("--fsync-ms", type=int, default=0, help="each fsync takes so much longer")
+            one.add_argument("--clock-seconds", type=int, default=0, help="the clock is wrong by so much")
+        if name == "boot":
+            one.add_argument("--fresh", action="store_true", help="with an empty disk, as a new host")
+        if name == "ssh":
+            one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
 
 
 def _say(line: str) -> None:
@@ -115,3 +147,63 @@ def _status(options: argparse.Namespace) -> int:
     info = json.loads((options.state / "cluster.json").read_text())
     print(json.dumps(info, indent=2) if options.json else info["kubeconfig"])
     return 0
+
+
+def _hosts_start(options: argparse.Namespace) -> None:
+    from lab.hosts import AlreadyRuns, Hosts
+
+    names = [name.strip() for name in options.names.split(",") if name.strip()]
+    disks = dict(disk.partition("=")[::2] for disk in options.disk)
+    begin = time.monotonic()
+    _say(f"Starting {len(names)} hosts in {options.state}")
+    try:
+        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks)
+    except AlreadyRuns as runs:
+        hosts = Hosts.join(options.state)
+        if set(hosts.names) != set(names):
+            raise LabError(f"{runs} (they are {', '.join(hosts.names)})") from None
+        _say(f"Not needed: {runs}.")
+    else:
+        _say(f"Ready after {time.monotonic() - begin:.1f} s. Their inventory:")
+    print(hosts.inventory)
+
+
+def _hosts_stop(options: argparse.Namespace) -> None:
+    from lab.hosts import stop_detached
+    _say("The hosts are stopped." if stop_detached(options.state) else f"No hosts run in {options.state}.")
+
+
+def _hosts_status(options: argparse.Namespace) -> int:
+    from lab.hosts import Hosts, is_running
+    if not is_running(options.state):
+        _say(f"No hosts run in {options.state}.")
+        return 1
+    with Hosts.join(options.state) as hosts:
+        info = {**json.loads((options.state / "hosts.json").read_text()), "power": hosts.power()}
+    print(json.dumps(info, indent=2) if options.json else info["inventory"])
+    return 0
+
+
+def _hosts_kill(options: argparse.Namespace) -> None:
+    from lab.hosts import Hosts
+    with Hosts.join(options.state) as hosts:
+        hosts.kill(options.name)
+
+
+def _hosts_boot(options: argparse.Namespace) -> None:
+    from lab.hosts import Hosts
+    with Hosts.join(options.state) as hosts:
+        hosts.boot(options.name, options.fresh)
+
+
+def _hosts_fault(options: argparse.Namespace) -> None:
+    from lab.hosts import Hosts
+    with Hosts.join(options.state) as hosts:
+        hosts.fault(options.name, options.fsync_ms, options.clock_seconds)
+
+
+def _hosts_ssh(options: argparse.Namespace) -> None:
+    from lab.hosts import Hosts
+    with Hosts.join(options.state) as hosts:
+        command = hosts.ssh(options.name)
+    os.execvp(command[0], [*command, *options.words])

@@ -22,10 +22,10 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "nordic.gitops"
 
 
-def default_state() -> Path:
-    """The folder of this checkout's detached cluster; another checkout has another one."""
+def default_state(kind: str = "clusters") -> Path:
+    """The folder of this checkout's detached cluster (or its hosts); another checkout has another one."""
     checkout = hashlib.sha256(str(HERE).encode()).hexdigest()[:10]
-    return cache() / "clusters" / checkout
+    return cache() / kind / checkout
 
 
 def free_port() -> int:
