@@ -24,6 +24,8 @@ def pytest_terminal_summary(terminalreporter):
         for name, value in report.user_properties:
             if name == "told" and report.when == "call":
                 terminalreporter.write_line(value)
+    for report in terminalreporter.getreports("skipped"):
+        terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2].replace('Skipped: ', '')}")
 
 
 @pytest.fixture

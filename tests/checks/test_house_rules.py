@@ -26,7 +26,8 @@ TRACES = {
 }
 
 # A test that does not run proves nothing: what cannot run fails, and says what it misses. Only a test that needs to be root may
-# stay away from a person who is not. Code is not replaced under a test; a constant (a limit, a pause) may be made small.
+# stay away from a person who is not, and one place (tests/integration/conftest.py) leaves out what the summary then lists as
+# NOT RUN. Code is not replaced under a test; a constant (a limit, a pause) may be made small.
 UNTESTED = (r"pytest[.](?:skip|xfail|importorskip)\b|mark[.](?:skip|xfail)\b|mark[.]skipif(?!\(os[.]geteuid\(\) != 0,)"
             r"|unittest[.]mock|\bMagicM[o]ck\b|\bmonkeypatch[.]setattr\((?![\w.]+, \"_?[A-Z][A-Z0-9_]*\")")
 
@@ -84,7 +85,8 @@ def test_a_file_without_a_licence_is_found():
 
 def test_no_test_is_left_out_or_talks_to_a_mock(checkout):
     found = [f"{name}:{number}: {line.strip()}" for name, text in texts(checkout) if name.startswith("tests/") and name.endswith(".py")
-             for number, line in enumerate(text.splitlines(), 1) if re.search(UNTESTED, line) and "# fake: " not in line]
+             for number, line in enumerate(text.splitlines(), 1) if re.search(UNTESTED, line) and "# fake: " not in line
+             and not (name == "tests/integration/conftest.py" and "as NOT RUN" in line)]
     assert not found, "\n".join(found)
 
 

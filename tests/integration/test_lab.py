@@ -5,21 +5,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import hmac
+import http.client
+import io
 import json
 import os
+import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import tarfile
 import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
 
-from lab import build, components, golang, microservices, places, proxy
+from lab import build, components, golang, images, k3s, microservices, places, proxy
 from lab.api import Api
 from lab.cluster import Cluster, is_running
 from lab.errors import LabError
+from lab.overlay import Edit, File
 from lab.repository import Repository, git_env
+from lab.s3 import S3Server
 
 # A limit for what hangs, far beyond what a busy machine needs.
 PATIENCE = 120.0
@@ -379,8 +391,235 @@ class TestBuild:
     def test_the_requirements_of_every_component_are_locked(self):
         for module in components.MODULES:
             text = (module.folder / "go.mod").read_text()
-            assert f"{module.path} {module.version}" in text and f"go {module.go}" in text
-            assert (module.folder / "go.sum").read_text()
+            assert f"go {module.go}" in text
+            for path, version in [*([] if module.sources else [(module.path, module.version)]), *module.requires]:
+                assert f"{path} {version}" in text
+                assert f"{path} {version}/go.mod h1:" in (module.folder / "go.sum").read_text()
+
+    def test_another_tag_toolchain_or_source_is_another_folder(self, module):
+        ways = [{}, {"tags": "x"}, {"cgo": True}, {"toolchain": "1.22.8"}, {"sources": True}]
+        folders = [build.folder_of(dataclasses.replace(module, **way)) for way in ways]
+        assert len(set(folders)) == len(ways)
+        (module.folder / "main.go").write_text("package main\n")
+        assert build.folder_of(dataclasses.replace(module, sources=True)) not in folders
+
+    def overlaid(self, module, *changes):
+        return dataclasses.replace(module, overlay=changes)
+
+    def test_an_edit_is_built_in_and_the_source_stays_as_it_is(self, module):
+        before = (module.folder / "main.go").read_text()
+        edited = self.overlaid(module, Edit("example.com/tiny", "main.go", 'println("tiny", version)', 'println(other(), version)'),
+                               Edit("example.com/tiny", "main.go", "package main", "package main // edited"),
+                               File("example.com/tiny", "other.go", "tiny-overlay/other.go"))
+        (module.root / "tiny-overlay").mkdir()
+        (module.root / "tiny-overlay" / "other.go").write_text('package main\n\nfunc other() string { return "huge" }\n')
+        path = build.build(["tiny"], build.silent, {"tiny": edited})["tiny"]
+        assert subprocess.run([path], capture_output=True, text=True, check=False).stderr == "huge v1.0.0\n"
+        assert (module.folder / "main.go").read_text() == before and not (module.folder / "other.go").exists()
+
+    @pytest.mark.parametrize("text, count", [("missing()", 0), ("main", 2)])
+    def test_an_edit_whose_text_is_not_there_exactly_once_is_refused(self, module, text, count):
+        edited = self.overlaid(module, Edit("example.com/tiny", "main.go", text, "x"))
+        with pytest.raises(LabError, match=rf"example.com/tiny/main.go has `{re.escape(text)}` {count} times, once was expected"):
+            build.build(["tiny"], build.silent, {"tiny": edited})
+        assert not (build.folder_of(edited) / "tiny").exists()
+
+    def test_another_overlay_is_another_folder(self, module):
+        (module.root / "own.go").write_text("package main\n")
+        own = self.overlaid(module, File("example.com/tiny", "own.go", "own.go"))
+        folders = [build.folder_of(one) for one in (module, own, self.overlaid(module, Edit("example.com/tiny", "main.go", "a", "b")),
+                                                    self.overlaid(module, Edit("example.com/tiny", "main.go", "a", "c")))]
+        (module.root / "own.go").write_text("package main // changed\n")
+        assert len({*folders, build.folder_of(own)}) == 5
+
+
+class TestK3s:
+    """The binaries themselves; what clusters of them do is shown where there are hosts."""
+
+    @pytest.fixture(scope="class")
+    def both(self):
+        return k3s.binaries()
+
+    def ask(self, binary, tmp_path, *arguments, name="k3s"):
+        """Run it, or under another name what it carries; where it unpacks is ours."""
+        program = binary.path
+        if name != "k3s":
+            program = tmp_path / name
+            program.symlink_to(binary.path)
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False,
+                              env={**os.environ, "K3S_DATA_DIR": str(tmp_path / "data"), "HOME": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def test_old_and_new_are_two_versions_and_each_says_its_own(self, both, tmp_path):
+        assert len({binary.version for binary in both.values()}) == 2
+        for name, binary in both.items():
+            assert k3s.version_of(binary.path) == binary.version
+            (tmp_path / name).mkdir()
+            assert f"Client Version: {binary.version}\n" in self.ask(binary, tmp_path / name, "kubectl", "version", "--client")
+            assert hashlib.sha256(binary.path.read_bytes()).hexdigest() == binary.sha256
+
+    def test_what_it_carries_is_unpacked_and_runs(self, both, tmp_path):
+        self.ask(both["new"], tmp_path, "--version", name="crictl")
+        [folder] = [path for path in (tmp_path / "data" / "data").iterdir() if (path / "bin").is_dir() and not path.is_symlink()]
+        for program, argument in (("runc", "--version"), ("containerd-shim-runc-v2", "-v"), ("containerd", "--version")):
+            assert subprocess.run([folder / "bin" / program, argument], capture_output=True, text=True, check=True).stdout
+
+    @pytest.mark.parametrize("plugin", ["bridge", "host-local", "loopback", "portmap", "bandwidth", "firewall", "flannel"])
+    def test_each_network_plugin_speaks_the_version_of_k3s_configuration(self, plugin):
+        module = components.FLANNEL if plugin == "flannel" else components.CNI
+        done = subprocess.run([build.cached(module, plugin)], input='{"cniVersion": "1.0.0"}', capture_output=True, text=True,
+                              env={"CNI_COMMAND": "VERSION"}, check=True, timeout=PATIENCE)
+        assert "1.0.0" in json.loads(done.stdout)["supportedVersions"]
+
+    def test_the_command_line_names_binaries_and_images(self, both):
+        out, err = lab("k3s").communicate(timeout=PATIENCE)
+        told = json.loads(out)
+        assert {name: told[name] for name in both} == {name: binary.facts() for name, binary in both.items()}, err
+        assert all(Path(path).is_file() for path in told["images"]) and len(told["images"]) >= 3
+
+    def test_a_named_binary_is_taken_and_asked_for_its_version(self, monkeypatch, tmp_path):
+        program = tmp_path / "k3s"
+        program.write_text("#!/bin/sh\necho 'k3s version v1.36.3+k3s1 (abcdef12)'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("NORDIC_K3S_BINARY", str(program))
+        named = k3s.binary("new")
+        assert (named.version, named.path) == ("v1.36.3+k3s1", program)
+
+    @pytest.mark.parametrize("content, mode, words", [
+        (None, 0, "No such file or directory"), ("#!/bin/sh\n", 0o644, "Permission denied"), ("#!/bin/sh\necho hello\n", 0o755, "no version of k3s")])
+    def test_a_named_binary_that_is_none_is_refused(self, monkeypatch, tmp_path, content, mode, words):
+        program = tmp_path / "k3s"
+        if content is not None:
+            program.write_text(content)
+            program.chmod(mode)
+        monkeypatch.setenv("NORDIC_K3S_BINARY_OLD", str(program))
+        with pytest.raises(LabError, match=f"NORDIC_K3S_BINARY_OLD={program}: .*{words}"):
+            k3s.binary("old")
+
+
+class TestImages:
+    @pytest.fixture(scope="class")
+    def tars(self):
+        return {path.name: path for path in images.tars(build.silent)}
+
+    def test_each_tar_is_an_image_by_the_digests_that_it_names(self, tars):
+        assert set(tars) >= {"mirrored-pause-3.6.tar", "web-1.tar", "web-2.tar"}
+        for path in tars.values():
+            with tarfile.open(path) as tar:
+                content = {name: tar.extractfile(name).read() for name in tar.getnames()}
+            assert json.loads(content["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+
+            def blob(described):
+                data = content["blobs/" + described["digest"].replace(":", "/")]
+                assert described["digest"] == "sha256:" + hashlib.sha256(data).hexdigest() and described["size"] == len(data)
+                return data
+            for described in json.loads(content["index.json"])["manifests"]:
+                assert "/" in described["annotations"]["io.containerd.image.name"]
+                manifest = json.loads(blob(described))
+                config = json.loads(blob(manifest["config"]))
+                [layer] = [blob(layer) for layer in manifest["layers"]]
+                assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
+                with tarfile.open(fileobj=io.BytesIO(layer)) as files:
+                    [entry] = files.getmembers()
+                assert config["config"]["Entrypoint"] == [f"/{entry.name}"] and entry.mode == 0o755
+
+    def test_versions_of_the_web_image_differ_in_what_they_answer_alone(self, tars):
+        configs = []
+        for name in ("web-1.tar", "web-2.tar"):
+            with tarfile.open(tars[name]) as tar:
+                content = {name: tar.extractfile(name).read() for name in tar.getnames()}
+            manifest = json.loads(content["index.json"])["manifests"][0]
+            config = json.loads(content["blobs/" + manifest["digest"].replace(":", "/")])["config"]
+            configs.append(json.loads(content["blobs/" + config["digest"].replace(":", "/")]))
+        assert [config["config"].pop("Env") for config in configs] == [["VERSION=1"], ["VERSION=2"]]
+        assert configs[0] == configs[1]
+
+    def get(self, port, path):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def test_the_web_server_that_is_asked_to_end_is_not_ready_at_once_and_serves_on(self):
+        port = places.free_port()
+        server = subprocess.Popen([build.cached(components.PODS, "web", build.silent)], stderr=subprocess.DEVNULL,
+                                  env={"VERSION": "7", "GRACE": "2s", "LISTEN": f"127.0.0.1:{port}"})
+        try:
+            def up():
+                try:
+                    return self.get(port, "/readyz") == (200, b"ok\n")
+                except OSError:
+                    return False
+            assert soon(up)
+            server.terminate()
+            begin = time.monotonic()
+            assert soon(lambda: self.get(port, "/readyz")[0] == 503, within=1)
+            answers = []
+            while time.monotonic() < begin + 1.5:
+                answers.append(self.get(port, "/"))
+            assert answers and {status for status, _body in answers} == {200}
+            assert json.loads(answers[0][1]) == {"version": "7", "hostname": socket.gethostname()}
+            assert server.wait(PATIENCE) == 0
+        finally:
+            server.kill()
+            server.wait()
+
+    def test_the_pause_program_waits_until_it_is_asked(self):
+        program = subprocess.Popen([build.cached(components.PODS, "pause", build.silent)])
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(0.5)
+        program.terminate()
+        assert program.wait(PATIENCE) == 0
+
+
+class TestS3:
+    def send(self, server, method, key, body=b"", secret_key=None):
+        """One signed request (Signature Version 4)."""
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path = "/" + "/".join(urllib.parse.quote(part) for part in (server.bucket, *key.split("/")))
+        headers = {"host": server.endpoint, "x-amz-content-sha256": hashlib.sha256(body).hexdigest(), "x-amz-date": now}
+        names = ";".join(headers)
+        canonical = "\n".join([method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names,
+                               headers["x-amz-content-sha256"]])
+        scope = f"{now[:8]}/{server.region}/s3/aws4_request"
+        key_bytes = f"AWS4{secret_key or server.secret_key}".encode()
+        for part in scope.split("/"):
+            key_bytes = hmac.new(key_bytes, part.encode(), hashlib.sha256).digest()
+        signed = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={server.access_key}/{scope}, SignedHeaders={names}, "
+                                    f"Signature={hmac.new(key_bytes, signed.encode(), hashlib.sha256).hexdigest()}")
+        trust = ssl.create_default_context(cafile=server.ca_file) if server.tls else None
+        connection = (http.client.HTTPSConnection(server.endpoint, timeout=30, context=trust) if trust
+                      else http.client.HTTPConnection(server.endpoint, timeout=30))
+        try:
+            connection.request(method, path, body=body, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    @pytest.mark.parametrize("tls", [False, True])
+    def test_what_is_put_is_stored_and_got_with_the_right_key_and_only_with_it(self, tls):
+        with S3Server(tls=tls, bucket="snapshots") as server:
+            assert self.send(server, "PUT", "folder/one", b"1234")[0] == 200
+            assert server.objects() == ["folder/one"] and server.path("folder/one").read_bytes() == b"1234"
+            assert self.send(server, "GET", "folder/one") == (200, b"1234")
+            assert self.send(server, "GET", "folder/one", secret_key="another")[0] == 403
+            assert self.send(server, "GET", "folder/two")[0] == 404
+
+    def test_after_an_outage_it_has_what_it_had(self):
+        with S3Server() as server:
+            assert self.send(server, "PUT", "one", b"1")[0] == 200
+            port = server.port
+            server.stop()
+            with pytest.raises(OSError):
+                self.send(server, "GET", "one")
+            server.start()
+            assert server.port == port and self.send(server, "GET", "one") == (200, b"1")
 
 
 class TestMicroservices:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from lab import golang, places, processes
+from lab import golang, overlay, places, processes
 from lab.components import BINARIES, CLUSTER_BINARIES, Module
 from lab.errors import LabError
 
@@ -64,7 +64,7 @@ def build(binaries: Iterable[str] = tuple(BINARIES), say: Say = print_line,
     paths: Dict[str, Path] = {}
     for binary in (name for name in table if name in wanted):
         ready = provided(binary)
-        paths[binary] = ready if ready else _cached(table[binary], binary, say)
+        paths[binary] = ready if ready else cached(table[binary], binary, say)
     return paths
 
 
@@ -83,7 +83,8 @@ def bin_folder(binaries: Iterable[str] = CLUSTER_BINARIES, say: Say = print_line
     return folder
 
 
-def _cached(module: Module, binary: str, say: Say) -> Path:
+def cached(module: Module, binary: str, say: Say = print_line) -> Path:
+    """The module's binary in the cache, built if it is not there."""
     folder = folder_of(module)
     path = folder / binary
     if path.exists():
@@ -94,7 +95,7 @@ def _cached(module: Module, binary: str, say: Say) -> Path:
             return path
         for left in folder.glob(f".{binary}-*"):
             shutil.rmtree(left)  # by a build that was killed
-        _go_build(module, binary, path, say)
+        go_build(module, binary, path, say)
     return path
 
 
@@ -118,8 +119,9 @@ def locked(file: Path, what: str, say: Say, heartbeat: float = HEARTBEAT) -> Ite
         yield
 
 
-def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
-    go = golang.toolchain(module.go, say)
+def go_build(module: Module, binary: str, target: Path, say: Say) -> None:
+    """Build into this file, which appears when it is whole; whoever calls holds its lock."""
+    go = golang.toolchain(module.go, say, module.toolchain)
     package = dict(module.packages)[binary]
     begin = time.monotonic()
     say(f"  {binary} {module.version}: building with Go {go.version}")
@@ -129,8 +131,13 @@ def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{binary}-", dir=target.parent) as scratch:
         output = Path(scratch) / binary
         # -v names each package when its compilation starts: the sign of life of a build of minutes.
-        command = [str(go.path), "build", "-v", *module.flags, "-o", str(output), package]
-        code, words = _run(command, module.folder, go.env(), binary, say)
+        env = go.env(module.cgo)
+        overlaid: Tuple[str, ...] = ()
+        if module.overlay:
+            overlaid = ("-overlay", str(overlay.write(module, go, Path(scratch))))
+            env.update(overlay.ENV)
+        command = [str(go.path), "build", "-v", *module.flags, *overlaid, "-o", str(output), package]
+        code, words = run(command, module.folder, env, binary, say)
         if code:
             raise LabError(f"{binary} {module.version} could not be built; `{shlex.join(command)}` in {module.folder} ended with "
                            f"{code}:\n" + "\n".join(words[-20:]))
@@ -138,7 +145,7 @@ def _go_build(module: Module, binary: str, target: Path, say: Say) -> None:
     say(f"  {binary} {module.version}: built in {time.monotonic() - begin:.0f} s")
 
 
-def _run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say: Say) -> Tuple[int, List[str]]:
+def run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say: Say) -> Tuple[int, List[str]]:
     """Run a compiler, with a line every now and then; its exit code and its words."""
     begin = told = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

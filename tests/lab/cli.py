@@ -18,6 +18,9 @@ from lab import build, places
 from lab.components import BINARIES, MODULES
 from lab.errors import LabError
 
+# Stands for all that the lab's hosts need.
+HOSTS = "hosts"
+
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
@@ -42,8 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("build", help="build components into the cache")
-    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}; all by default")
+    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, hosts; all by default")
     one.set_defaults(run=_build)
+
+    one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")
+    one.set_defaults(run=_k3s)
 
     one = commands.add_parser("bin", help="print a folder with all the binaries, built where needed")
     one.set_defaults(run=_bin)
@@ -106,8 +112,20 @@ def _say(line: str) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    for name, path in build.build(options.components or tuple(BINARIES), _say).items():
-        print(f"{name}: {path}")
+    wanted = options.components or [*BINARIES, HOSTS]
+    built = build.build([name for name in wanted if name != HOSTS], _say)
+    for name, path in built.items():
+        print(f"{name}: {path}", flush=True)
+    if HOSTS in wanted:
+        from lab import k3s
+        for name, path in k3s.build_all(_say).items():
+            print(f"{name}: {path}", flush=True)
+
+
+def _k3s(_options: argparse.Namespace) -> None:
+    from lab import images, k3s
+    found = {name: binary.facts() for name, binary in k3s.binaries(_say).items()}
+    print(json.dumps({**found, "images": [str(path) for path in images.tars(_say)]}, indent=2))
 
 
 def _bin(_options: argparse.Namespace) -> None:

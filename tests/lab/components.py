@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Tuple
 
-from lab import places
+from lab import overlay, places
 from lab.errors import LabError
+from lab.overlay import Change, Edit, File
 
 COMPONENTS_FOLDER = places.HERE / "components"
 LINK_FLAGS = ("-s", "-w")
@@ -26,6 +27,13 @@ class Module:
     packages: binary -> its main package.
     stamps: Go variables set at link time, as the project's own release does.
     staging: the module replaces dependencies by folders of its own tree, released apart under this version.
+    requires: further modules, or later versions than the module asks for.
+    sources: the program is ours, its Go files are in the component's folder.
+    tags, cgo: as for `go build`. toolchain: this Go and no later one.
+    forks: the module builds only with the replacements and the checksums of its own tree, which this takes over; each
+        pair is a pattern for the right side of a replacement and what becomes of it (nothing: the line is left out).
+    replaces: replacements of our own.
+    overlay: files of dependencies, other than they are.
     """
 
     name: str
@@ -35,6 +43,14 @@ class Module:
     packages: Tuple[Tuple[str, str], ...]
     stamps: Tuple[Tuple[str, str], ...] = ()
     staging: str = ""
+    requires: Tuple[Tuple[str, str], ...] = ()
+    sources: bool = False
+    tags: str = ""
+    cgo: bool = False
+    toolchain: str = ""
+    forks: Tuple[Tuple[str, str], ...] = ()
+    replaces: Tuple[Tuple[str, str], ...] = ()
+    overlay: Tuple[Change, ...] = ()
     root: Path = COMPONENTS_FOLDER
 
     @property
@@ -45,7 +61,8 @@ class Module:
     def flags(self) -> Tuple[str, ...]:
         """The flags of `go build`; equal flags are what lets Go's build cache be used by all binaries."""
         stamps = [f"-X {variable}={value}" for variable, value in self.stamps]
-        return ("-trimpath", "-mod=readonly", "-ldflags", " ".join([*LINK_FLAGS, *stamps]))
+        tags = ("-tags", self.tags) if self.tags else ()
+        return ("-trimpath", "-mod=readonly", *tags, "-ldflags", " ".join([*LINK_FLAGS, *stamps]))
 
     @property
     def key(self) -> str:
@@ -56,6 +73,14 @@ class Module:
                 parts.append((self.folder / file).read_text())
             except FileNotFoundError:
                 raise LabError(f"{self.folder / file} is missing; `python -m lab lock {self.name}` writes it") from None
+        if self.cgo:
+            parts.append("cgo")
+        if self.toolchain:
+            parts.append(self.toolchain)
+        if self.sources:
+            parts += [f"{file.relative_to(self.folder)}\n{file.read_text()}" for file in sorted(self.folder.rglob("*.go"))]
+        if self.overlay:
+            parts.append(overlay.signature(self))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -71,16 +96,80 @@ def _kubernetes(version: str, go: str) -> Module:
         staging="v0." + version.split(".", 1)[1])
 
 
-MODULES: Tuple[Module, ...] = (
+# What clusters and their tests are made of, in the order in which it is built: what a cluster needs first comes first.
+CLUSTER_MODULES: Tuple[Module, ...] = (
     Module("etcd", "go.etcd.io/etcd/server/v3", "v3.6.16", "1.26.0", (("etcd", "go.etcd.io/etcd/server/v3"),)),
     _kubernetes("v1.37.2", "1.26.0"),
     Module("kwok", "sigs.k8s.io/kwok", "v0.8.0", "1.26.0", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),)),
     Module("helm", "helm.sh/helm/v4", "v4.3.1", "1.26.0", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
 )
 
-# In this order they are built: what a cluster needs first comes first.
-BINARIES: Dict[str, Module] = {binary: module for module in MODULES for binary, _package in module.packages}
+BINARIES: Dict[str, Module] = {binary: module for module in CLUSTER_MODULES for binary, _package in module.packages}
 CLUSTER_BINARIES = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kwok")
+
+# k3s is built on a fork of Kubernetes that no module proxy has. These are the places where it needs more than upstream exports.
+K3S_PATH = "github.com/k3s-io/k3s"
+K3S_GO = "1.22.8"
+K3S_TAGS = "ctrd apparmor seccomp netcgo osusergo providerless urfave_cli_no_docs"
+K3S_EMBED = (f"{K3S_PATH}/pkg/daemons/executor", "embed.go")
+K3S_CONTROL = (f"{K3S_PATH}/pkg/daemons/control", "server.go")
+K3S_OVERLAY: Tuple[Change, ...] = (
+    File(f"{K3S_PATH}/pkg/daemons/executor", "nordic_apiserver.go", "k3s-overlay/apiserver.go"),
+    Edit(*K3S_EMBED, 'apiapp "k8s.io/kubernetes/cmd/kube-apiserver/app"', ""),
+    Edit(*K3S_EMBED, "apiapp.NewAPIServerCommand(ctx.Done())", "newAPIServerCommand()"),
+    Edit(*K3S_EMBED, "<-apiapp.StartupConfig", "<-servedAPIs"),
+    Edit(*K3S_EMBED, "kubelet.NewKubeletCommand(context.Background())", "kubelet.NewKubeletCommand()"),
+    # Lets the API server reach nodes whose name resolves to the loopback: upstream has no such switch, the lab no such node.
+    Edit(*K3S_CONTROL, '"k8s.io/kubernetes/pkg/registry/core/node"', ""),
+    Edit(*K3S_CONTROL, "node.DisableProxyHostnameCheck = true", ""),
+    File("k8s.io/apiserver/pkg/server", "signal.go", "k3s-overlay/signal.go"),
+)
+
+
+def _k3s(version: str, module: str, kubernetes: str, containerd: str, *replaces: Tuple[str, str]) -> Module:
+    """k3s' server; kubernetes is upstream's version that takes the place of the fork's."""
+    staged = "v0." + kubernetes.split(".", 1)[1]
+    stamps = [(f"{K3S_PATH}/pkg/version.Version", version), (f"{K3S_PATH}/pkg/version.GitCommit", module.split("-")[-1][:8]),
+              # It does not start when this is another one than it was built with.
+              (f"{K3S_PATH}/pkg/version.UpstreamGolang", f"go{K3S_GO}"),
+              ("github.com/containerd/containerd/version.Version", containerd),
+              ("github.com/containerd/containerd/version.Package", "github.com/k3s-io/containerd")]
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+        stamps += [(f"{package}.gitVersion", version), (f"{package}.gitMajor", version[1:].split(".")[0]),
+                   (f"{package}.gitMinor", version.split(".")[1]), (f"{package}.gitTreeState", "clean")]
+    return Module(
+        f"k3s-{version[1:].replace('+', '-')}", K3S_PATH, module, K3S_GO,
+        (("k3s-server", f"{K3S_PATH}/cmd/server"), ("k3s", f"{K3S_PATH}/cmd/k3s"), ("runc", "github.com/opencontainers/runc"),
+         ("containerd-shim-runc-v2", "github.com/containerd/containerd/cmd/containerd-shim-runc-v2")),
+        stamps=tuple(stamps), tags=K3S_TAGS, cgo=True, toolchain=K3S_GO, overlay=K3S_OVERLAY,
+        forks=((r"github\.com/k3s-io/kubernetes/staging/src/k8s\.io/(node-api|sample-\S+) .*", ""),
+               (r"github\.com/k3s-io/kubernetes/staging/src/(\S+) .*", rf"\1 {staged}"),
+               (r"github\.com/k3s-io/kubernetes .*", f"k8s.io/kubernetes {kubernetes}")),
+        # The old name's server is gone.
+        replaces=(("inet.af/tcpproxy", "github.com/inetaf/tcpproxy v0.0.0-20200125044825-b6bb9b5b8252"), *replaces))
+
+
+K3S_OLD = _k3s("v1.30.3+k3s1", "v1.30.4-0.20240729235957-f646604010af", "v1.30.3", "v1.7.17-k3s1")
+# Of Kubernetes 1.30.5 some staging modules are not served. A release takes the shim from containerd's own tree, with this go-runc.
+K3S_NEW = _k3s("v1.30.5+k3s1", "v1.30.6-0.20240917214020-9b586704a211", "v1.30.4", "v1.7.21-k3s2",
+               ("github.com/containerd/go-runc", "github.com/containerd/go-runc v1.0.0"))
+
+PLUGINS = "github.com/containernetworking/plugins"
+CNI = Module("cni", PLUGINS, "v1.5.1", "1.22.8", (
+    *((name, f"{PLUGINS}/plugins/main/{name}") for name in ("bridge", "loopback")),
+    ("host-local", f"{PLUGINS}/plugins/ipam/host-local"),
+    *((name, f"{PLUGINS}/plugins/meta/{name}") for name in ("portmap", "firewall", "bandwidth"))), toolchain=K3S_GO)
+# The last version that has it; with a later library it speaks CNI 1.0.0, which k3s' own configuration asks for.
+FLANNEL = Module("flannel", PLUGINS, "v0.9.1", "1.22.8", (("flannel", f"{PLUGINS}/plugins/meta/flannel"),),
+                 requires=(("github.com/containernetworking/cni", "v1.1.2"),), toolchain=K3S_GO)
+
+# What runs in the pods of the lab, and what its nodes talk to.
+PODS = Module("pods", "nordic.gitops/lab/pods", "v1.0.0", "1.21.0",
+              tuple((name, f"nordic.gitops/lab/pods/{name}") for name in ("pause", "web")), sources=True)
+VERSITYGW = Module("versitygw", "github.com/versity/versitygw", "v1.8.0", "1.26.0",
+                   (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),))
+
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_OLD, K3S_NEW, CNI, FLANNEL, PODS, VERSITYGW)
 
 
 def versions() -> Dict[str, str]:

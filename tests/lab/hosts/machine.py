@@ -21,7 +21,7 @@ from typing import List, Optional
 
 from lab import processes
 from lab.errors import LabError
-from lab.hosts import cgroups
+from lab.hosts import cgroups, network
 
 ROOTFS = Path("/run/rootfs")
 STATE = Path("/run/state")
@@ -32,9 +32,11 @@ REBOOT = 133
 class Machine:
     """name; process: its nspawn, while it is on."""
 
-    def __init__(self, name: str, group: str, disk: Optional[str]) -> None:
+    def __init__(self, name: str, subnet: network.Subnet, index: int, disk: Optional[str]) -> None:
         self.name = name
-        self.group = f"{group}/{name}"
+        self.subnet = subnet
+        self.index = index
+        self.group = f"{subnet.name}/{name}"
         self.disk = disk
         self.folder = STATE / "machines" / name
         self.root = self.folder / "root"
@@ -92,6 +94,7 @@ class Machine:
     # Its power
 
     def boot(self) -> None:
+        network.plug(self.subnet, self.index, self.name)
         doors = cgroups.create(self.group)
         self.booted, self.ended = False, None
         self._listen()
@@ -132,12 +135,9 @@ class Machine:
             while not self.booted and self._notices:
                 self.booted = b"READY=1" in self._notices.recv(4096).splitlines()
         if self.process and self.process.poll() is not None:
-            code, self.process, self.booted = self.process.returncode, None, False
-            cgroups.remove(self.group)
+            code = self._end(self.process.returncode)
             if code == REBOOT:
                 self.boot()
-            else:
-                self.ended = code
         return self.booted
 
     @property
@@ -156,8 +156,13 @@ class Machine:
         except subprocess.TimeoutExpired:
             pass
         processes.end(self.process)
-        self.process, self.booted, self.ended = None, False, -signal.SIGKILL
+        self._end(-signal.SIGKILL)
+
+    def _end(self, code: int) -> int:
+        self.process, self.booted, self.ended = None, False, code
+        network.unplug(self.name)
         cgroups.remove(self.group)
+        return code
 
     def last_words(self) -> str:
         return processes.last_lines(self.log, 20)

@@ -52,6 +52,14 @@ class Subnet:
     def router(self) -> str:
         return str(self.ipv4[254])
 
+    @property
+    def router6(self) -> str:
+        return str(self.ipv6[254])
+
+    def mac(self, index: int) -> str:
+        """The same at each boot, or its neighbours would send to the one before until they ask anew."""
+        return f"02:1a:b0:{self.number >> 8:02x}:{self.number & 255:02x}:{11 + index:02x}"
+
     def host(self, index: int) -> str:
         return str(self.ipv4[11 + index])
 
@@ -90,33 +98,38 @@ def has_ipv6() -> bool:
     return flag.exists() and flag.read_text().strip() == "0"
 
 
-def build(subnet: Subnet, names: Iterable[str]) -> None:
-    """All of it, for hosts that are about to boot: each finds its eth0 in the namespace of its name."""
-    names = list(names)
-    for namespace in (SWITCH, *names):
-        ip("netns", "add", namespace)
-    v6 = has_ipv6()
-    # The machine's end gets no IPv6 address of its own making: nothing on the machine shall wait for one.
+def build(subnet: Subnet) -> None:
+    """The bridge and the cable from it to the machine."""
+    ip("netns", "add", SWITCH)
     ip("link", "add", subnet.name, "type", "veth", "peer", "name", "uplink", "netns", SWITCH)
-    switch = ["link set lo up", "link add bridge type bridge", "link set uplink master bridge", "link set uplink up"]
-    for index, name in enumerate(names):
-        ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"port{index}", "netns", SWITCH)
-        switch += [f"link set port{index} master bridge", f"link set port{index} up"]
-    # A router that knows no way: what a host sends out comes back at once as "network unreachable", as k3s wants a default route.
-    switch += ["link set bridge up", f"addr add {subnet.router}/24 dev bridge"]
-    if v6:
-        switch.append(f"addr add {subnet.ipv6[254]}/64 dev bridge nodad")
-    batch(SWITCH, switch)
-    for index, name in enumerate(names):
-        lines = ["link set lo up", f"addr add {subnet.host(index)}/24 dev eth0", "link set eth0 up", f"route add default via {subnet.router}"]
-        if v6:
-            lines += [f"addr add {subnet.host6(index)}/64 dev eth0 nodad", f"route add default via {subnet.ipv6[254]}"]
-        batch(name, lines)
-    forward = "echo 1 > /proc/sys/net/ipv4/ip_forward" + ("; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding" if v6 else "")
+    # A router that knows no way: what a host sends out comes back at once as "network unreachable", while k3s sees the default route it wants.
+    lines = ["link set lo up", "link add bridge type bridge", "link set uplink master bridge", "link set uplink up", "link set bridge up",
+             f"addr add {subnet.router}/24 dev bridge"]
+    forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
+    if has_ipv6():
+        lines.append(f"addr add {subnet.router6}/64 dev bridge nodad")
+        forward += "; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"
+    batch(SWITCH, lines)
     ip("netns", "exec", SWITCH, "sh", "-c", forward)
-    # The machine's end last: from here on the hosts can be reached.
     ip("addr", "add", f"{subnet.machine}/24", "dev", subnet.name)
     ip("link", "set", subnet.name, "up")
+
+
+def plug(subnet: Subnet, index: int, name: str) -> None:
+    """A new network namespace for a host that is about to boot, with eth0 in it: what it had of rules and interfaces is gone, as after any boot."""
+    ip("netns", "add", name)
+    ip("link", "add", "eth0", "netns", name, "address", subnet.mac(index), "type", "veth", "peer", "name", f"port{index}", "netns", SWITCH)
+    batch(SWITCH, [f"link set port{index} master bridge", f"link set port{index} up"])
+    lines = ["link set lo up", f"addr add {subnet.host(index)}/24 dev eth0", "link set eth0 up", f"route add default via {subnet.router}"]
+    if has_ipv6():
+        lines += [f"addr add {subnet.host6(index)}/64 dev eth0 nodad", f"route add default via {subnet.router6}"]
+    batch(name, lines)
+
+
+def unplug(name: str) -> None:
+    """Its processes are dead; the kernel removes interfaces with their namespace a moment later, so the cable is pulled first."""
+    ip("-netns", name, "link", "delete", "eth0")
+    ip("netns", "delete", name)
 
 
 def batch(namespace: str, lines: List[str]) -> None:

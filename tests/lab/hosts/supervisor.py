@@ -161,7 +161,7 @@ class Keeper:
 
     def _start(self) -> Dict[str, Any]:
         begin = time.monotonic()
-        network.build(self.subnet, self.names)
+        network.build(self.subnet)
         keys = STATE / "keys"
         keys.mkdir(mode=0o700)
         _key(keys / "root")
@@ -170,7 +170,7 @@ class Keeper:
         for index, name in enumerate(self.names):
             _key(keys / name)
             hosts.append(Host(name, self.subnet.host(index), (keys / f"{name}.pub").read_text().strip()))
-            self.machines[name] = Machine(name, self.subnet.name, self.disks.get(name))
+            self.machines[name] = Machine(name, self.subnet, index, self.disks.get(name))
             self._install(name, text)
             self._is_wanted()
         for machine in self.machines.values():
@@ -193,9 +193,9 @@ class Keeper:
         self.machines[name].install(hosts_file, (keys / "root.pub").read_text(), keys / name)
 
     def _is_wanted(self) -> None:
-        ready, _ignored, _ignored = select.select([self.alive] if self.detached else [self.alive, sys.stdin.buffer], [], [], 0)
-        # The starter says nothing on its pipe before the hosts are ready: what is there to read is its end.
-        if self.stopping or (self.alive in ready) or ready:
+        # The starter says nothing on its pipe before the hosts are ready: what is there to read is its end. Detached or not.
+        ready, _ignored, _ignored = select.select([self.alive, sys.stdin.buffer], [], [], 0)
+        if self.stopping or ready:
             raise LabError("stopped while starting")
 
     # Users

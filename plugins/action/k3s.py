@@ -1,0 +1,87 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends the module k3s what its host has not: the binary and the image archives, by their checksums, and only then."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Optional
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import STAGED, checksum_of, sha256_of
+
+MODULE = "nordic.gitops.k3s"
+SENDING_STATES = ("present", "upgraded")
+
+
+class ActionModule(ActionBase):
+    """One execution of the module on the host when it has everything; else what is missing is sent between two."""
+
+    TRANSFERS_FILES = True
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        try:
+            sent = self._verified(arguments) if self._sends(arguments) else {}
+        except Failure as failure:
+            return {**result, "failed": True, "msg": str(failure), **failure.details}
+        result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
+        missing = result.get("missing") or []
+        if missing and not self._task.check_mode and not result.get("failed"):
+            for checksum in missing:
+                self._send(sent[checksum], checksum, task_vars)
+            result.clear()
+            result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
+        result.pop("missing", None)
+        return result
+
+    def _sends(self, arguments: Dict[str, Any]) -> bool:
+        remote = str(arguments.get("remote_src", False)).lower() in ("true", "yes", "1", "on")
+        return not remote and arguments.get("state", "present") in SENDING_STATES
+
+    def _verified(self, arguments: Dict[str, Any]) -> Dict[str, str]:
+        """The files on the controller by their checksums, which go into the module's arguments."""
+        found: Dict[str, str] = {}
+        if arguments.get("binary"):
+            path, arguments["checksum"] = self._on_controller(arguments["binary"], arguments.get("checksum"))
+            found[arguments["checksum"]] = path
+        images = arguments.get("images") or []
+        if isinstance(images, list) and all(isinstance(image, dict) and image.get("path") for image in images):
+            arguments["images"] = [dict(image) for image in images]
+            for image in arguments["images"]:
+                path, image["checksum"] = self._on_controller(image["path"], image.get("checksum"))
+                found[image["checksum"]] = path
+        return found  # anything else is the module's to complain about
+
+    def _on_controller(self, name: str, given: Optional[str]) -> tuple[str, str]:
+        try:
+            path = self._find_needle("files", str(name))
+        except AnsibleError as error:
+            raise Failure("there is no such file on the controller", str(name), "Set remote_src when it is on the host.") from error
+        total = sha256_of(path)
+        wanted = checksum_of(str(given), os.path.basename(path)) if given else total
+        if wanted != total:
+            raise Failure(f"has SHA-256 {total}, not {wanted}", path, "The file or the checksum is a wrong one; nothing was changed.")
+        return path, total
+
+    def _send(self, path: str, checksum: str, task_vars: Optional[Dict[str, Any]]) -> None:
+        """Into a folder that only root reads, under its checksum, which the module proves again before it uses the file."""
+        own = self._connection._shell.tmpdir is None
+        if own:
+            self._make_tmp_path()
+        arrived = self._transfer_file(path, self._connection._shell.join_path(self._connection._shell.tmpdir, checksum))
+        self._fixup_perms2((self._connection._shell.tmpdir, arrived))
+        for module, options in (("ansible.legacy.file", {"path": STAGED, "state": "directory", "mode": "0700"}),
+                                ("ansible.legacy.copy", {"src": arrived, "dest": f"{STAGED}/{checksum}", "remote_src": True, "mode": "0600"})):
+            done = self._execute_module(module_name=module, module_args=options, task_vars=task_vars)
+            if done.get("failed"):
+                raise AnsibleError(f"{path} cannot be put on the host: {done.get('msg')}")
+        self._remove_tmp_path(self._connection._shell.tmpdir)
+        self._connection._shell.tmpdir = None

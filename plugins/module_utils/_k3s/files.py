@@ -1,0 +1,257 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""k3s' files on a node as values: rendered, compared with what is there, shown without secrets, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR
+
+MARK = "# Written by nordic.gitops: the next run writes it again.\n"
+TOKEN_FILES = {"token": "token", "agent_token": "agent-token"}  # the module's option, and both k3s' key and the file's name
+MASK = "********"
+
+# Keys whose value is a secret, of k3s' configuration and of registries.yaml. A key that names a file is none.
+_SECRET_KEY = re.compile(r"(?i)(^|[-_.])(token|agent-token|secret-key|access-key|session-token|password|auth|vpn-auth|identity_?token)\Z")
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*\Z")
+_NOT_PLAIN = re.compile(r"(?i)(y|n|yes|no|on|off|true|false|null|~|[-+.0-9_exabcdef]+)\Z")  # YAML would read another type
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file as it shall be; text None means that there shall be none."""
+
+    path: str
+    text: Optional[str]
+    mode: int = 0o600
+    secret: bool = False  # the whole of it
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that is not as it shall be."""
+
+    wanted: Wanted
+    before: Optional[str]
+    before_mode: Optional[int]
+
+    @property
+    def path(self) -> str:
+        return self.wanted.path
+
+    @property
+    def reason(self) -> str:
+        if self.wanted.text is None:
+            return f"{self.path} is there and shall not be"
+        if self.before is None:
+            return f"{self.path} is missing"
+        if self.before != self.wanted.text:
+            keys = _keys_that_differ(self.before, self.wanted.text)
+            return f"{self.path} differs" + (f" in {', '.join(keys)}" if keys and not self.wanted.secret else "")
+        return f"{self.path} has mode {self.before_mode:04o}, not {self.wanted.mode:04o}"
+
+    @property
+    def content_differs(self) -> bool:
+        return self.before != self.wanted.text
+
+    def diff(self) -> Dict[str, str]:
+        """For Ansible's diff mode, without secrets."""
+        def shown(text: Optional[str], mode: Optional[int]) -> str:
+            if text is None:
+                return ""
+            return f"# mode {mode:04o}\n" + (MASK + "\n" if self.wanted.secret else mask(text))
+
+        before, after = shown(self.before, self.before_mode), shown(self.wanted.text, self.wanted.mode)
+        if self.content_differs and before == after:
+            after = after.rstrip("\n") + " (another one)\n"  # else a changed secret would show no difference
+        return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
+
+    def write(self) -> None:
+        """Aside, then renamed: k3s and a killed run see the old one or the new one, whole."""
+        if self.wanted.text is None:
+            os.unlink(self.path)
+            return
+        folder = os.path.dirname(self.path)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(self.wanted.text)
+                stream.flush()
+                os.fchmod(stream.fileno(), self.wanted.mode)
+                os.fsync(stream.fileno())
+            os.rename(aside, self.path)
+        except BaseException:
+            os.unlink(aside)
+            raise
+
+
+def compare(wanted: Wanted) -> Optional[Change]:
+    """None where the file is as it shall be."""
+    try:
+        found = os.lstat(wanted.path)
+    except FileNotFoundError:
+        return None if wanted.text is None else Change(wanted, None, None)
+    if not stat.S_ISREG(found.st_mode):
+        raise Failure("is no regular file, and these modules replace nothing else", wanted.path, "Remove it, or put its content into the task.")
+    with open(wanted.path, encoding="utf-8", errors="replace") as stream:
+        text = stream.read()
+    mode = stat.S_IMODE(found.st_mode)
+    if text == wanted.text and mode == wanted.mode:
+        return None
+    return Change(wanted, text, mode)
+
+
+def read(path: str) -> Optional[str]:
+    """A file's text, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+# YAML, of which these files need mappings, lists and scalars alone; a node has no PyYAML.
+
+
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """Text that any YAML parser reads as this value. A string is written as JSON, which is YAML too."""
+    return MARK + "".join(f"{line}\n" for line in _mapping(value))
+
+
+def _mapping(value: Mapping[str, Any]) -> List[str]:
+    lines: List[str] = []
+    for key, item in value.items():
+        head = f"{_scalar(str(key))}:"
+        if isinstance(item, Mapping) and item:
+            lines += [head, *("  " + line for line in _mapping(item))]
+        elif isinstance(item, (list, tuple)) and item:
+            lines += [head, *_list(item)]
+        else:
+            lines.append(f"{head} {_scalar(item)}")
+    return lines
+
+
+def _list(items: Any) -> List[str]:
+    lines: List[str] = []
+    for item in items:
+        inner = _mapping(item) if isinstance(item, Mapping) and item else _list(item) if isinstance(item, (list, tuple)) and item else [_scalar(item)]
+        lines += ["  - " + inner[0], *("    " + line for line in inner[1:])]
+    return lines
+
+
+def _scalar(item: Any) -> str:
+    if isinstance(item, str) and _PLAIN.match(item) and not _NOT_PLAIN.match(item):
+        return item
+    return json.dumps(item, ensure_ascii=False)
+
+
+def top_level(text: str) -> Dict[str, str]:
+    """The mapping's entries as text, key by key: enough to see which differ, and to read a plain value."""
+    found: Dict[str, str] = {}
+    key = ""
+    for line in text.splitlines():
+        begun = re.match(r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s#\"'][^:#]*?)\s*:(?:\s+(.*))?$", line)
+        if begun and not line.startswith((" ", "-")):
+            key = begun.group(1).strip("\"'")
+            found[key] = begun.group(2) or ""
+        elif key and line.strip() and not line.startswith("#"):
+            found[key] += "\n" + line
+    return found
+
+
+def plain_value(text: Optional[str], key: str) -> str:
+    """A top-level scalar of a YAML file, "" where it is absent or no scalar."""
+    value = top_level(text or "").get(key, "")
+    if value.startswith('"'):
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value.strip('"')
+    return "" if "\n" in value else value.strip("'")
+
+
+def _keys_that_differ(before: str, after: str) -> List[str]:
+    old, new = top_level(before), top_level(after)
+    return [key for key in sorted(set(old) | set(new)) if old.get(key) != new.get(key)]
+
+
+# Secrets
+
+
+def mask(text: str) -> str:
+    """A YAML file's text for people, without the values of secret keys and the passwords in URLs."""
+    lines, hidden_below = [], -1
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if hidden_below >= 0 and (indent > hidden_below or line.lstrip().startswith("- ") and indent >= hidden_below):
+            continue
+        hidden_below = -1
+        entry = re.match(r"(\s*(?:- )?[\"']?([^\s:\"']+)[\"']?\s*:)(.*)$", line)
+        # registries.yaml has a mapping `auth` whose inner keys are judged themselves.
+        if entry and _SECRET_KEY.search(entry.group(2).rstrip("+")) and not (entry.group(2) == "auth" and not entry.group(3).strip()):
+            line = f"{entry.group(1)} {MASK}"
+            hidden_below = indent
+        lines.append(_PASSWORD_IN_URL.sub(MASK, line))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def secrets_of(value: Any, key: str = "") -> List[str]:
+    """The secret values inside of a configuration, for Ansible to keep out of every result and log."""
+    if isinstance(value, Mapping):
+        return [secret for inner, item in value.items() for secret in secrets_of(item, str(inner).rstrip("+"))]
+    if isinstance(value, (list, tuple)):
+        return [secret for item in value for secret in secrets_of(item, key)]
+    text = "" if value is None else str(value)
+    if _SECRET_KEY.search(key):
+        return [text] if text else []
+    return _PASSWORD_IN_URL.findall(text)
+
+
+# The unit
+
+
+def unit(role: str, binary: str = BINARY, config_dir: str = CONFIG_DIR) -> str:
+    """systemd's unit: k3s says itself when it is up, its containers outlive a restart, and nothing is downloaded.
+
+    Configuration comes from files alone, so no secret is in the unit, in argv or in the environment. A node that joins exits
+    while the first server is not up yet; it tries again after two seconds.
+    """
+    config = "" if config_dir == CONFIG_DIR else f" --config {config_dir}/config.yaml"
+    return f"""{MARK}[Unit]
+Description=k3s {role}
+Documentation=https://docs.k3s.io
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/%N
+EnvironmentFile=-/etc/sysconfig/%N
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart={binary} {role}{config}
+KillMode=process
+Delegate=yes
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=2s
+
+[Install]
+WantedBy=multi-user.target
+"""

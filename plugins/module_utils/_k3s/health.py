@@ -1,0 +1,163 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether k3s on this node is what it should be now, and the wait until it is."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from typing import Any, Callable, Mapping, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
+
+KUBELET = ("127.0.0.1", 10248)
+PAUSE = 0.5
+# A node that joins exits and is started again until the first server is up. An error that means something else is believed
+# when it came back so often.
+BELIEVED = 4
+
+
+def node_name(config: Mapping[str, Any], node_id: str = "/etc/rancher/node/id") -> str:
+    """The name under which k3s registers this host."""
+    name = str(config.get("node-name") or socket.gethostname()).lower()
+    if str(config.get("with-node-id", "")).lower() == "true" and os.path.exists(node_id):
+        with open(node_id, encoding="ascii") as stream:
+            name = f"{name}-{stream.read().strip()}"
+    return name
+
+
+def has_embedded_etcd(data_dir: str) -> bool:
+    return os.path.isdir(os.path.join(data_dir, "server/db/etcd/member"))
+
+
+def has_cluster(role: str, data_dir: str) -> bool:
+    """Whether k3s has been part of a cluster here: started once at least, with its data still there."""
+    marks = ("server/db/etcd/member", "server/db/state.db", "server/token") if role == "server" else ("agent/client-kubelet.crt",)
+    return any(os.path.exists(os.path.join(data_dir, mark)) for mark in marks)
+
+
+class Health:
+    """Questions that answer with what is in the way, in a sentence, or with nothing."""
+
+    def __init__(self, role: str, data_dir: str, name: str, with_kubelet: bool = True) -> None:
+        self.role = role
+        self.data_dir = data_dir
+        self.name = name
+        self.with_kubelet = with_kubelet
+
+    def objection(self, service: Service) -> str:
+        """Why this node is not up, or nothing."""
+        state = service.state()
+        if not state.runs:
+            return f"{service.name}.service is {state.active}"
+        return (self._api() if self.role == "server" else "") or (self._node() if self.with_kubelet else "") or self.etcd_trouble()
+
+    def _api(self) -> str:
+        try:
+            return Api.of_node(self.data_dir, 5).ready()
+        except ApiFailure as failure:
+            return str(failure)
+
+    def _node(self) -> str:
+        # The Node object says Ready long after its kubelet has gone; the kubelet itself does not.
+        connection = http.client.HTTPConnection(*KUBELET, timeout=3)
+        try:
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status != 200:
+                return "the kubelet says that it is not healthy"
+        except (OSError, http.client.HTTPException) as error:
+            return f"the kubelet does not answer: {error}"
+        finally:
+            connection.close()
+        try:
+            node = Api.of_node(self.data_dir, 5).node(self.name)
+        except ApiFailure as failure:
+            return str(failure)
+        if node is None:
+            return f"the cluster has no node {self.name} yet"
+        return "" if node.ready else f"node {self.name} is not ready: {node.message}"
+
+    def etcd_view(self) -> Optional[View]:
+        """None on a node without embedded etcd."""
+        if self.role != "server" or not os.path.exists(os.path.join(self.data_dir, CERTIFICATES, "client.crt")):
+            return None
+        return Etcd.of_node(self.data_dir).view() if has_embedded_etcd(self.data_dir) else None
+
+    def etcd_trouble(self) -> str:
+        """Of this member alone: others may be joining, or may be down without any fault of this node."""
+        try:
+            view = self.etcd_view()
+        except EtcdFailure as failure:
+            return "this server is a learner of etcd still" if failure.learner else str(failure)
+        if view is None:
+            return ""
+        if view.own is None:
+            return "etcd does not know this server as a member"
+        return "this server is a learner of etcd still" if view.own.learner else "" if view.leader else "etcd has no leader"
+
+    def objection_to_stop(self) -> str:
+        """Why stopping this server would cost etcd's quorum, or nothing."""
+        try:
+            view = self.etcd_view()
+        except EtcdFailure as failure:
+            return str(failure)
+        return view.may_stop() if view else ""
+
+
+def first_server_answers(url: str, timeout: float = 3) -> bool:
+    """Whether the server to join hands out its CA, which it does before anything else. Nothing it says is trusted here."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or 6443, timeout=timeout, context=context)
+    try:
+        connection.request("GET", "/cacerts")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_for_first_server(url: str, timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while not first_server_answers(url):
+        if time.monotonic() > end:
+            raise Failure(f"does not answer within {timeout:.0f} s, so this node cannot join", url,
+                          "Is k3s running there, and is port 6443 reachable from this host?")
+        time.sleep(PAUSE)
+
+
+def wait_until_up(question: Callable[[], str], service: Service, timeout: float) -> None:
+    """Until there is no objection. Ends early when k3s itself says, again and again, why it cannot start."""
+    begun, end = time.time(), time.monotonic() + timeout
+    restarts = service.state().restarts
+    looked = restarts
+    while True:
+        objection = question()
+        if not objection:
+            return
+        now = service.state().restarts
+        if now >= restarts + BELIEVED and now != looked:
+            looked = now
+            said, meaning = service.last_words(begun)
+            if meaning:
+                raise _not_up(service, f"k3s does not start: {' | '.join(said)}", meaning)
+        if time.monotonic() > end:
+            said, meaning = service.last_words(begun)
+            words = f"; it says: {' | '.join(said)}" if said else ""
+            raise _not_up(service, f"after {timeout:.0f} s {objection}{words}", meaning)
+        time.sleep(PAUSE)
+
+
+def _not_up(service: Service, what: str, meaning: str) -> Failure:
+    return Failure(what, f"{service.name}.service", meaning or f"`journalctl -u {service.name}` tells more.")

@@ -1,0 +1,536 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states of one node. Each looks first, refuses what is wrong before it changes anything, and changes only what differs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, binary, files, flags
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
+    Health, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leftovers import remove_leftovers
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import refuse_server_step
+
+PENDING = os.path.join(HOME, "pending")  # why k3s must restart; it survives a run that was killed in between
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the caller wants of this node; None or empty where it says nothing."""
+
+    role: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    drop_ins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    registries: Optional[Mapping[str, Any]] = None
+    files: Mapping[str, Optional[str]] = field(default_factory=dict)
+    token: str = ""
+    agent_token: str = ""
+    program: Optional[Source] = None
+    images: Tuple[Source, ...] = ()
+    sources_here: bool = False  # program and images name files of this node, not of the controller
+    start: bool = True
+    restart: bool = True
+    wait: bool = True
+    wait_timeout: float = 300.0
+    rotate_certificates: bool = False
+    check_mode: bool = False
+    restores: bool = False
+
+    @property
+    def data_dir(self) -> str:
+        return str(self.config.get("data-dir") or DATA_DIR)
+
+
+@dataclass
+class Outcome:
+    """What was done, or in check mode would be."""
+
+    changes: List[str] = field(default_factory=list)
+    diffs: List[Dict[str, str]] = field(default_factory=list)
+    missing: List[str] = field(default_factory=list)  # checksums of files that the controller must send before anything is changed
+    started: bool = False
+    restarted: bool = False
+    restart_needed: List[str] = field(default_factory=list)
+    rolled_back: bool = False
+    version: str = ""
+    previous_version: str = ""
+    seconds: Dict[str, float] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)
+
+    def result(self, diff: bool) -> Dict[str, Any]:
+        result: Dict[str, Any] = {
+            "changed": bool(self.changes), "changes": self.changes, "started": self.started, "restarted": self.restarted,
+            "restart_needed": bool(self.restart_needed), "restart_reasons": self.restart_needed, "version": self.version or None,
+            "previous_version": self.previous_version or None, "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+        }
+        if self.missing:
+            result["missing"] = self.missing
+        if diff:
+            result["diff"] = self.diffs
+        return result
+
+
+class Node:
+    """This host, as one k3s node."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.service = Service(spec.role)
+        self.outcome = Outcome()
+        configured = _configured(spec)
+        without_kubelet = str(configured.get("disable-agent", "")).lower() == "true"
+        self.health = Health(spec.role, spec.data_dir, node_name(configured), not without_kubelet)
+
+    # The states
+
+    def present(self) -> Outcome:
+        """Installed, configured and running; what differs is changed, and k3s restarted only for that."""
+        self._install(upgrade=False)
+        if self.outcome.missing:
+            return self.outcome
+        self._run()
+        return self.outcome
+
+    def upgraded(self) -> Outcome:
+        """As present, with another version of the program: the previous one comes back when the new one does not come up."""
+        before = binary.sha256_of(BINARY)
+        if not before:
+            raise Failure("k3s is not installed here, so there is nothing to upgrade", BINARY, "Use state present.")
+        self._install(upgrade=True)
+        if self.outcome.missing:
+            return self.outcome
+        try:
+            self._run()
+        except Failure as failure:
+            if self.spec.check_mode or not self._previous_differs():
+                raise
+            raise self._roll_back(failure) from failure
+        return self.outcome
+
+    def restarted(self) -> Outcome:
+        """Restarted with the quorum kept; nothing of the installation is changed."""
+        if not self.service.state().loaded:
+            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use state present.")
+        self.outcome.changes.append(f"{self.service.name}.service is restarted" + (" with new certificates" if self.spec.rotate_certificates else ""))
+        self.outcome.restarted = True
+        if not self.spec.check_mode:
+            with self._timed("restart"):
+                self._restart()
+        return self.outcome
+
+    def reset(self) -> Outcome:
+        """No cluster any more: data, containers and network of k3s are gone; program, images and configuration stay."""
+        self._take_down(everything=False)
+        return self.outcome
+
+    def absent(self) -> Outcome:
+        """Nothing of k3s is left."""
+        self._take_down(everything=True)
+        return self.outcome
+
+    # Installing
+
+    def _install(self, upgrade: bool) -> None:
+        spec, outcome = self.spec, self.outcome
+        self._refuse_other_role()
+        flags.refuse_reserved(_places(spec))
+        self._refuse_contradictions()
+        program = self._program()
+        images = self._images()
+        if outcome.missing and not spec.check_mode:
+            return
+        self._refuse_other_token()
+        wanted = self._files()
+        changes = [change for change in map(files.compare, wanted) if change]
+        self._check(changes, program, upgrade)
+        if not program and not os.path.exists(BINARY) and not outcome.missing:
+            raise Failure("k3s is not installed, and no binary is given", BINARY, "Give binary, or binary_url with checksum.")
+        links = binary.missing_links(BINARY)
+
+        reasons = [change.reason for change in changes if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path))]
+        if program or outcome.missing and not binary.sha256_of(BINARY) == (spec.program.checksum if spec.program else ""):
+            what = f"{BINARY} is replaced" if os.path.exists(BINARY) else f"{BINARY} is installed"
+            if outcome.previous_version and outcome.version and outcome.previous_version != outcome.version:
+                what += f": {outcome.previous_version} becomes {outcome.version}"
+            outcome.changes.append(what)
+            reasons.insert(0, what)
+        outcome.changes += [change.reason for change in changes]
+        outcome.changes += [f"image archive {source.name} is copied" for source, _path in images]
+        outcome.changes += [f"{name} is linked to k3s" for name in links]
+        outcome.diffs += [change.diff() for change in changes]
+        state = self.service.state()
+        if not state.enabled:
+            outcome.changes.append(f"{self.service.name}.service is enabled")
+        earlier = _pending()
+        if state.runs or state.starts:
+            outcome.restart_needed = earlier + [reason for reason in reasons if reason not in earlier]
+        if spec.check_mode:
+            return
+
+        with self._timed("install"):
+            os.makedirs(HOME, mode=0o700, exist_ok=True)
+            if outcome.restart_needed and outcome.restart_needed != earlier:
+                _set_pending(outcome.restart_needed)
+            if program:
+                if os.path.exists(BINARY):
+                    binary.keep_previous(BINARY)
+                binary.install(program, BINARY)
+            for source, path in images:
+                self._install_image(source, path, state.runs)
+            for change in changes:
+                change.write()
+            for name in links:
+                os.symlink(os.path.basename(BINARY), os.path.join(os.path.dirname(BINARY), name))
+            if state.needs_reload or any(change.path == self.service.path for change in changes):
+                self.service.reload()
+            if not state.enabled:
+                self.service.enable()
+            shutil.rmtree(binary.STAGED, ignore_errors=True)
+
+    def _program(self) -> Optional[str]:
+        """The path of a verified program that is to be installed, if the installed one is another."""
+        source, spec = self.spec.program, self.spec
+        if source is None:
+            return None
+        if spec.sources_here and source.path:
+            path: Optional[str] = binary.on_this_node(source)
+            source = Source(path=source.path, checksum=binary.sha256_of(source.path))
+        installed = binary.sha256_of(BINARY)
+        if installed and installed == source.checksum:
+            return None
+        if not (spec.sources_here and source.path):
+            if spec.check_mode and source.url:
+                self.outcome.missing.append(source.checksum)  # not downloaded to look at
+                return None
+            path = binary.fetched(source)
+        if not path:
+            self.outcome.missing.append(source.checksum)
+            return None
+        binary.refuse_other_machine(path)
+        os.chmod(path, 0o755) if path.startswith(binary.STAGED) else None
+        return path
+
+    def _images(self) -> List[Tuple[Source, str]]:
+        """The image archives that are not in their place, with the path of each one's verified content."""
+        found: List[Tuple[Source, str]] = []
+        for source in self.spec.images:
+            here = self.spec.sources_here and source.path
+            checksum = source.checksum or (binary.sha256_of(binary.on_this_node(source)) if here else "")
+            if binary.sha256_of(self._image_path(source)) == checksum:
+                continue
+            path = binary.on_this_node(source) if here else binary.fetched(source) if not self.spec.check_mode or not source.url else None
+            if path:
+                found.append((source, path))
+            else:
+                self.outcome.missing.append(checksum)
+                if self.spec.check_mode:
+                    self.outcome.changes.append(f"image archive {source.name} is copied")
+        return found
+
+    def _image_path(self, source: Source) -> str:
+        return os.path.join(self.spec.data_dir, "agent/images", source.name)
+
+    def _install_image(self, source: Source, path: str, runs: bool) -> None:
+        target = self._image_path(source)
+        binary.install(path, target, 0o644)
+        if not runs:
+            return  # k3s imports what is there whenever it starts
+        done = subprocess.run([BINARY, "ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", target], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+        if done.returncode:
+            os.unlink(target)  # so that the next run tries again
+            raise Failure(f"containerd does not take it: {done.stdout.strip()[-300:]}", target, "Is it an archive of container images?")
+
+    def _files(self) -> List[Wanted]:
+        spec = self.spec
+        configuration = dict(spec.config)
+        wanted = []
+        for option, name in files.TOKEN_FILES.items():
+            path = os.path.join(CONFIG_DIR, name)
+            value = getattr(spec, option)
+            if option == "agent_token" and spec.role == "agent":
+                continue
+            if value:
+                wanted.append(Wanted(path, value + "\n", secret=True))
+            if value or os.path.exists(path):
+                configuration[f"{option.replace('_', '-')}-file"] = path
+        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(configuration)))
+        folder = os.path.join(CONFIG_DIR, "config.yaml.d")
+        names = {f"{name}.yaml" for name in spec.drop_ins}
+        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(values)) for name, values in spec.drop_ins.items()]
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            path = os.path.join(folder, name)
+            if name in names or not name.endswith((".yaml", ".yml")):
+                continue
+            if (files.read(path) or "").startswith(files.MARK):
+                wanted.append(Wanted(path, None))
+            else:
+                self.outcome.notes.append(f"{path} is read by k3s too, and was not written by this module: it stays")
+        path = os.path.join(CONFIG_DIR, "registries.yaml")
+        if spec.registries:
+            wanted.append(Wanted(path, files.to_yaml(spec.registries)))
+        elif spec.registries is not None:
+            wanted.append(Wanted(path, None))
+        wanted += [Wanted(_allowed(path, spec.data_dir), text) for path, text in spec.files.items()]
+        wanted.append(Wanted(self.service.path, files.unit(spec.role), 0o644))
+        return wanted
+
+    # What is refused
+
+    def _refuse_other_role(self) -> None:
+        for role in ROLES:
+            if role != self.spec.role and os.path.exists(Service(role).path):
+                raise Failure(f"this host is a k3s {role} already", Service(role).path, "Take it out of its cluster first, with state absent.")
+
+    def _refuse_contradictions(self) -> None:
+        configured = _configured(self.spec)
+        if configured.get("datastore-endpoint") and configured.get("cluster-init"):
+            raise Failure("datastore-endpoint and cluster-init are both set: the datastore is either external or embedded",
+                          hint="Remove cluster-init to use the external datastore, or datastore-endpoint for embedded etcd.")
+        if configured.get("server") and configured.get("cluster-init"):
+            raise Failure("server and cluster-init are both set: a server either joins a cluster or begins one", hint="Only the first server has cluster-init.")
+        if self.spec.role == "agent" and not configured.get("server"):
+            raise Failure("an agent needs the URL of a server to join", hint="Set server in config, for example https://server1:6443.")
+
+    def _refuse_other_token(self) -> None:
+        """The token of a cluster is not changed by a file: its datastore is encrypted with it, and every node has it."""
+        given, spec = self.spec.token, self.spec
+        if re.search(r"\s", given + spec.agent_token):
+            raise Failure("a token has white space in it", "token" if re.search(r"\s", given) else "agent_token", "Give the token alone, without a line break.")
+        if not given:
+            if spec.role == "agent" and not os.path.exists(os.path.join(CONFIG_DIR, "token")):
+                raise Failure("an agent needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
+            if spec.role == "server" and _configured(spec).get("server") and not os.path.exists(os.path.join(CONFIG_DIR, "token")) \
+                    and not has_cluster("server", spec.data_dir):
+                raise Failure("a server that joins needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
+            return
+        begun = has_cluster(spec.role, spec.data_dir) or self.service.state().active in ("active", "activating")
+        for path in (os.path.join(CONFIG_DIR, "token"), os.path.join(spec.data_dir, "server/token")):
+            there = (files.read(path) or "").strip()
+            if begun and there and password_of(there) != password_of(given):
+                raise Failure("the token given is not the one of the cluster that this node belongs to", path,
+                              "Leave the token out to keep the node's own. `k3s token rotate` on a server changes a cluster's token.")
+
+    def _check(self, changes: List[Change], program: Optional[str], upgrade: bool) -> None:
+        """What the program itself decides: its version, and the configuration keys that it takes."""
+        outcome = self.outcome
+        there = os.path.exists(BINARY)
+        installed = binary.version_of(BINARY) if there and (program or not self.spec.start or upgrade) else None
+        if program:
+            new = binary.version_of(program)
+            outcome.version = str(new)
+            if installed:
+                outcome.previous_version = str(installed)
+                running = has_cluster(self.spec.role, self.spec.data_dir)
+                if running and new != installed and not upgrade:
+                    raise Failure(f"k3s {installed} is installed, and {new} is given", BINARY,
+                                  "Use the playbook upgrade.yml (state upgraded), which keeps workloads served and rolls back.")
+                refusal = refuse_server_step(installed, new) if running and new != installed else ""
+                if refusal:
+                    raise Failure(refusal, BINARY)
+        program = program or (BINARY if there else None)
+        written = any(change.path.startswith(CONFIG_DIR) and change.path.endswith(".yaml") and change.content_differs for change in changes)
+        if program and (written or outcome.version):
+            flags.refuse_unknown(program, self.spec.role, _places(self.spec))
+        elif not program:
+            outcome.notes.append("whether k3s takes these configuration keys is known when its program is on the node")
+
+    # Running
+
+    def _run(self) -> None:
+        spec, outcome = self.spec, self.outcome
+        state = self.service.state()
+        if not state.runs and not state.starts:
+            if not spec.start:
+                return
+            outcome.started = True
+            outcome.changes.append(f"{self.service.name}.service is started")
+            if spec.check_mode:
+                return
+            with self._timed("start"):
+                joins = _configured(spec).get("server")
+                if joins and not has_cluster(spec.role, spec.data_dir):
+                    wait_for_first_server(str(joins), spec.wait_timeout)
+                _clear_pending()
+                self.service.begin("start")
+        elif outcome.restart_needed and spec.restart:
+            outcome.restarted = True
+            outcome.changes.append(f"{self.service.name}.service is restarted")
+            if not spec.check_mode:
+                with self._timed("restart"):
+                    self._restart()
+            outcome.restart_needed = []
+            return
+        if spec.wait and not spec.check_mode:
+            with self._timed("wait"):
+                wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+
+    def _restart(self) -> None:
+        """One server at a time is the caller's; that this one may go is asked here, whoever calls."""
+        spec = self.spec
+        if self.service.state().runs:
+            objection = wait_until(self.health.objection_to_stop, spec.wait_timeout, time.sleep, time.monotonic)
+            if objection:
+                raise Failure(f"k3s is not stopped: {objection}", self.health.name, "Mend the other servers first. Nothing was restarted.")
+            self._hand_over_leadership()
+        if spec.rotate_certificates:
+            self.service.stop()
+            self._rotate_certificates()
+        self.service.begin("restart")
+        _clear_pending()
+        if spec.wait:
+            time.sleep(1)  # until systemd has taken the old process down, which would answer as if it were the new one
+            wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+
+    def _hand_over_leadership(self) -> None:
+        """Before the leader stops; otherwise the others notice its absence only after an election time-out, without writes meanwhile."""
+        if not has_embedded_etcd(self.spec.data_dir) or self.spec.role != "server":
+            return
+        with contextlib.suppress(EtcdFailure):  # then they elect one, a few seconds later
+            etcd = Etcd.of_node(self.spec.data_dir)
+            view = etcd.view()
+            other = view.best_leader()
+            if view.leader and view.leader == view.own and other:
+                etcd.move_leader(other)
+
+    def _rotate_certificates(self) -> None:
+        done = subprocess.run([BINARY, "certificate", "rotate", "--data-dir", self.spec.data_dir], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+        if done.returncode:
+            self.service.begin("start")
+            raise Failure(f"`k3s certificate rotate`: {done.stdout.strip()[-400:]}", hint="k3s is started again with the certificates it had.")
+
+    def _previous_differs(self) -> bool:
+        previous = binary.sha256_of(binary.PREVIOUS)
+        return bool(previous) and previous != binary.sha256_of(BINARY)
+
+    def _roll_back(self, failure: Failure) -> Failure:
+        """The previous program, restarted; answers with what to tell."""
+        was = binary.version_of(binary.PREVIOUS)
+        binary.install(binary.PREVIOUS, BINARY)
+        self.outcome.rolled_back = True
+        self.service.begin("restart")
+        told = f"the new version does not come up: {failure.what}"
+        details = {"rolled_back": True, "previous_version": str(was)}
+        try:
+            time.sleep(1)
+            wait_until_up(lambda: self.health.objection(self.service), self.service, self.spec.wait_timeout)
+        except Failure as again:
+            return Failure(f"{told}. {was} is installed again, and does not come up either: {again.what}", failure.where,
+                           failure.hint, **{**details, "healthy": False})
+        _clear_pending()
+        return Failure(f"{told}. {was} is installed again and runs.", failure.where, failure.hint, **{**details, "healthy": True})
+
+    # Taking down
+
+    def _take_down(self, everything: bool) -> None:
+        spec, outcome = self.spec, self.outcome
+        if not everything:
+            self._refuse_other_role()
+        services = [Service(role) for role in ROLES] if everything else [self.service]
+        for service in services:
+            state = service.state()
+            if state.active != "inactive":
+                outcome.changes.append(f"{service.name}.service is stopped")
+                if not spec.check_mode:
+                    service.stop()
+            if everything and (os.path.exists(service.path) or state.enabled):
+                outcome.changes.append(f"{service.path} is removed")
+                if not spec.check_mode:
+                    service.remove()
+        outcome.changes += remove_leftovers(spec.data_dir, everything, spec.check_mode)
+        if not spec.check_mode:
+            _clear_pending()
+            if everything:
+                shutil.rmtree(HOME, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.outcome.seconds[stage] = self.outcome.seconds.get(stage, 0.0) + time.monotonic() - begun
+
+
+STATES: Dict[str, Callable[[Node], Outcome]] = {
+    "present": Node.present, "upgraded": Node.upgraded, "restarted": Node.restarted, "reset": Node.reset, "absent": Node.absent}
+
+
+def make(state: str, spec: Spec) -> Outcome:
+    """The node in this state. Two runs on one node take turns."""
+    if platform.system() != "Linux":
+        raise Failure(f"this host runs {platform.system()}", hint="k3s runs on Linux.")
+    if os.geteuid() != 0:
+        raise Failure("k3s is installed by root", hint="Add `become: true`.")
+    if spec.check_mode:
+        return STATES[state](Node(spec))
+    folder = os.path.dirname(HOME)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(os.path.join(folder, "k3s.lock"), "w", encoding="ascii") as lock:
+        os.chmod(lock.fileno(), 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return STATES[state](Node(spec))
+
+
+def password_of(token: str) -> str:
+    """The secret part of a token, which is the same in its short and its long form (K10HASH::server:SECRET)."""
+    found = re.match(r"K10[0-9a-f]{64}::(?:[^:]+:)?(.*)\Z", token, re.DOTALL)
+    return found.group(1) if found else token
+
+
+def _places(spec: Spec) -> Dict[str, Mapping[str, Any]]:
+    """The configuration by the words of the task that set it."""
+    return {"config": spec.config, **{f"drop_ins.{name}": values for name, values in spec.drop_ins.items()}}
+
+
+def _configured(spec: Spec) -> Dict[str, Any]:
+    """As k3s reads it: drop-ins after the file, by name."""
+    merged = dict(spec.config)
+    for name in sorted(spec.drop_ins):
+        merged.update({key.rstrip("+"): value for key, value in spec.drop_ins[name].items()})
+    return merged
+
+
+def _allowed(path: str, data_dir: str) -> str:
+    clean = os.path.normpath(path)
+    if not clean.startswith((CONFIG_DIR + "/", data_dir + "/", DATA_DIR + "/")):
+        raise Failure(f"{path!r} is not below {CONFIG_DIR} or {data_dir}", "files", "Other files are another task's, such as ansible.builtin.copy.")
+    name = os.path.relpath(clean, CONFIG_DIR)
+    if name in ("config.yaml", "registries.yaml", "token", "agent-token") or name.startswith("config.yaml.d/"):
+        raise Failure(f"{path!r} is written from an option of its own", "files", "Use config, drop_ins, registries, token or agent_token.")
+    return clean
+
+
+def _pending() -> List[str]:
+    text = files.read(PENDING)
+    try:
+        return [str(reason) for reason in json.loads(text)] if text else []
+    except ValueError:
+        return ["an earlier run was interrupted"]
+
+
+def _set_pending(reasons: List[str]) -> None:
+    Change(Wanted(PENDING, json.dumps(reasons)), None, None).write()
+
+
+def _clear_pending() -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(PENDING)

@@ -1,0 +1,76 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module's options, read once and handed down as a value."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Set
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import ROLES
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import secrets_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Spec
+
+SPEC = dict(
+    state=dict(type="str", choices=["present", "upgraded", "restarted", "reset", "absent"], default="present"),
+    role=dict(type="str", choices=list(ROLES), default="server"),
+    binary=dict(type="path"),
+    binary_url=dict(type="str"),
+    checksum=dict(type="str"),
+    images=dict(type="list", elements="dict", default=[], options=dict(path=dict(type="path", required=True), checksum=dict(type="str"))),
+    remote_src=dict(type="bool", default=False),
+    config=dict(type="dict", default={}),
+    drop_ins=dict(type="dict", default={}),
+    registries=dict(type="dict"),
+    files=dict(type="dict", default={}),
+    token=dict(type="str", no_log=True),
+    agent_token=dict(type="str", no_log=True),
+    start=dict(type="bool", default=True),
+    restart=dict(type="bool", default=True),
+    wait=dict(type="bool", default=True),
+    wait_timeout=dict(type="int", default=300),
+    rotate_certificates=dict(type="bool", default=False),
+)
+
+
+def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
+    if params["wait_timeout"] <= 0:
+        raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, more than 0.")
+    if params["rotate_certificates"] and params["state"] != "restarted":
+        raise Failure("rotate_certificates is for state restarted alone", hint="k3s renews certificates while it is stopped.")
+    for name, values in params["drop_ins"].items():
+        if not isinstance(values, dict):
+            raise Failure(f"is {type(values).__name__}, not a dictionary", f"drop_ins.{name}", "Write k3s' configuration keys below the name.")
+        if "/" in name or name.startswith("."):
+            raise Failure(f"{name!r} is no name of a file", "drop_ins", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
+    for path, text in params["files"].items():
+        if text is not None and not isinstance(text, str):
+            raise Failure(f"is {type(text).__name__}, not text", f"files.{path}", "Render it, for example by the filter to_nice_yaml.")
+    return Spec(
+        role=params["role"], config=params["config"], drop_ins=params["drop_ins"], registries=params["registries"], files=params["files"],
+        token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),
+        images=tuple(_source(image["path"], image["checksum"]) for image in params["images"]), sources_here=params["remote_src"],
+        start=params["start"], restart=params["restart"], wait=params["wait"], wait_timeout=float(params["wait_timeout"]),
+        rotate_certificates=params["rotate_certificates"], check_mode=check_mode)
+
+
+def secrets(params: Mapping[str, Any]) -> Set[str]:
+    """What must be in no output though it stands inside of a dictionary. Very short ones would blank out half of every message."""
+    found = [secret for option in ("config", "drop_ins", "registries") for secret in secrets_of(params[option] or {})]
+    return {secret for secret in found if len(secret) > 3}
+
+
+def _program(params: Mapping[str, Any]) -> Any:
+    if params["binary"]:
+        return _source(params["binary"], params["checksum"])
+    if params["binary_url"]:
+        source = Source(url=params["binary_url"])
+        return Source(url=source.url, checksum=checksum_of(params["checksum"], source.name.replace("%2B", "+")))
+    return None
+
+
+def _source(path: str, checksum: Any) -> Source:
+    source = Source(path=path)
+    return Source(path=path, checksum=checksum_of(checksum, source.name) if checksum else "")

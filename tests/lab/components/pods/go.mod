@@ -1,0 +1,3 @@
+module nordic.gitops/lab/pods
+
+go 1.21.0
