@@ -124,6 +124,12 @@ class TestHosts:
         stopped = ansible(hosts, "server1", "systemd_service", "name=systemd-tmpfiles-clean.timer state=stopped")["server1"]
         assert stopped["changed"] and hosts.run("server1", "systemctl is-active systemd-tmpfiles-clean.timer", check=False) == "inactive\n"
 
+    def test_systemd_answers_for_as_long_as_the_host_is_up(self, hosts):
+        """It tells its container's manager of each reload; when nobody heard it, it stood still after a few."""
+        for _turn in range(3):
+            hosts.run("server1", "for turn in 1 2 3 4 5 6 7 8 9 10; do timeout 30 systemctl daemon-reload; done; timeout 30 systemctl start systemd-tmpfiles-clean")
+        assert hosts.run("server1", "timeout 30 systemctl is-system-running") == "running\n"
+
     def test_ansible_reboots_one(self, hosts):
         before = hosts.run("agent1", "cat /proc/sys/kernel/random/boot_id; cat /etc/machine-id").split()
         assert ansible(hosts, "agent1", "reboot")["agent1"]["rebooted"]

@@ -22,6 +22,7 @@ from typing import List, Optional
 from lab import processes
 from lab.errors import LabError
 from lab.hosts import cgroups, network
+from lab.hosts.ground import furnish, write
 
 ROOTFS = Path("/run/rootfs")
 STATE = Path("/run/state")
@@ -56,13 +57,14 @@ class Machine:
         # and what etcd's folder takes to fsync shall be what the disk takes.
         subprocess.run(["cp", "--archive", "--reflink=auto", str(ROOTFS / "var"), str(self.folder / "var")], check=True)
         upper = self.folder / "upper"
-        self._write(upper / "etc" / "hostname", f"{self.name}\n")
-        self._write(upper / "etc" / "hosts", hosts_file)
-        self._write(upper / "root" / ".ssh" / "authorized_keys", public_key, 0o600)
+        furnish(upper)
+        write(upper / "etc" / "hostname", f"{self.name}\n")
+        write(upper / "etc" / "hosts", hosts_file)
+        write(upper / "root" / ".ssh" / "authorized_keys", public_key, 0o600)
         (upper / "root").chmod(0o700)
         (upper / "root" / ".ssh").chmod(0o700)
-        self._write(upper / "etc" / "ssh" / "ssh_host_ed25519_key", host_key.read_text(), 0o600)
-        self._write(upper / "etc" / "ssh" / "ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_text())
+        write(upper / "etc" / "ssh" / "ssh_host_ed25519_key", host_key.read_text(), 0o600)
+        write(upper / "etc" / "ssh" / "ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_text())
         self._mount()
 
     def _mount(self) -> None:
@@ -84,12 +86,6 @@ class Machine:
         """Remove the disk: what is installed next is a new host in the old one's place."""
         subprocess.run(["umount", "--no-mtab", "--recursive", str(self.root)], check=True)
         shutil.rmtree(self.folder)
-
-    @staticmethod
-    def _write(file: Path, text: str, mode: int = 0o644) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=mode)
-        file.write_text(text)
 
     # Its power
 
@@ -121,19 +117,26 @@ class Machine:
 
     def _listen(self) -> None:
         """nspawn hands on what the host's systemd says when all that it starts at boot has started."""
-        if self._notices:
-            self._notices.close()
+        self._close()
         path = self.folder / "notices"
         path.unlink(missing_ok=True)
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind(str(path))
         self._notices.setblocking(False)
 
+    def _close(self) -> None:
+        """From then on nothing is said to us: a socket that nobody reads fills, and the host's systemd would stand still before it."""
+        if self._notices:
+            self._notices.close()
+            self._notices = None
+
     def look(self) -> bool:
         """Take in what has happened; True when it is up: booted, with all that it starts at boot."""
         with contextlib.suppress(BlockingIOError):
-            while not self.booted and self._notices:
+            while self._notices:
                 self.booted = b"READY=1" in self._notices.recv(4096).splitlines()
+                if self.booted:
+                    self._close()
         if self.process and self.process.poll() is not None:
             code = self._end(self.process.returncode)
             if code == REBOOT:

@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every host boots from: a small Debian, made once into the cache and never written to again.
+"""What every host boots from: a small Debian, made once into the cache and never written to again. What a host is told beyond that is in ground.py.
 
 Hosts have no route out, so whatever a role, k3s or a test wants of the system is in here.
 """
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import List
 
 from lab import build, places, processes
 from lab.errors import LabError
@@ -30,58 +30,13 @@ PACKAGES = (
     "fio", "iputils-ping",
 )
 
-# The ground under a host, before anything else of it starts.
-GROUND = """\
-#!/bin/sh
-set -eu
-# kubelet and runc want mounts of theirs to be seen in pods.
-mount --make-rshared /
-# Where the machine has cgroup v1, nspawn leaves the controllers read-only; without `bind` it is the file system, everybody's, that is remounted.
-for controller in /sys/fs/cgroup/*/; do
-    controller=${controller%/}
-    if mountpoint --quiet "$controller" && [ ! -L "$controller" ]; then
-        mount -o remount,bind,rw "$controller"
-    fi
-done
-# The kernel has only one of each of these, and kubelet writes them: a file of the host's own keeps that from the machine.
-for sysctl in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
-    if [ -e "/proc/sys/$sysctl" ]; then
-        mkdir -p "/run/lab-sysctl/${sysctl%/*}"
-        cat "/proc/sys/$sysctl" > "/run/lab-sysctl/$sysctl"
-        mount --bind "/run/lab-sysctl/$sysctl" "/proc/sys/$sysctl"
-    fi
-done
-"""
-
-FILES: Dict[str, Tuple[int, str]] = {
-    "usr/local/sbin/lab-ground": (0o755, GROUND),
-    "etc/systemd/system/lab-ground.service": (0o644, """\
-[Unit]
-Description=The ground of a host of the lab
-DefaultDependencies=no
-Before=sysinit.target systemd-sysctl.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/local/sbin/lab-ground
-"""),
-    # The kernel's log is the machine's, /dev/kmsg is there because kubelet does not start without it.
-    "etc/systemd/journald.conf.d/lab.conf": (0o644, "[Journal]\nReadKMsg=no\nStorage=persistent\nSystemMaxUse=200M\n"),
-    "etc/ssh/sshd_config.d/lab.conf": (0o644, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nMaxStartups 100\nMaxSessions 100\n"),
-    "etc/resolv.conf": (0o644, "# No name server: the names of the hosts are in /etc/hosts.\n"),
-}
-MASKED = ("console-getty.service", "getty.target", "systemd-journald-audit.socket", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
-          "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-udevd.service",
-          # Of the machine's kernel, and a third of the time of a boot.
-          "dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount")
 # Each host gets its own of the first ones. The kernel's settings are the machine's: Debian's idea of them is not put upon it at each boot.
 REMOVED = ("etc/hostname", "usr/lib/sysctl.d/*", "etc/ssh/ssh_host_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*.log")
 
 
 def folder() -> Path:
     """Where it is, or will be: whatever changes its content changes the name."""
-    recipe = json.dumps([1, SUITE, PACKAGES, FILES, MASKED, REMOVED])
+    recipe = json.dumps([2, SUITE, PACKAGES, REMOVED])
     return places.cache() / "hosts" / f"debian-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 
@@ -100,7 +55,7 @@ def make(say: build.Say = build.silent) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
             made = Path(scratch) / "root"
             _debootstrap(made, say)
-            _furnish(made)
+            _strip(made)
             made.chmod(0o755)
             made.rename(target)
         say(f"  the hosts' file system: made in {time.monotonic() - begin:.0f} s")
@@ -135,20 +90,7 @@ def _debootstrap(target: Path, say: build.Say) -> None:
                        + (f"\nand of its log:\n{processes.last_lines(log, 10)}" if log.exists() else ""))
 
 
-def _furnish(root: Path) -> None:
-    for name, (mode, text) in FILES.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)
-        file.write_text(text)
-        file.chmod(mode)
-    units = root / "etc" / "systemd" / "system"
-    wanted = units / "sysinit.target.wants"
-    wanted.mkdir(exist_ok=True)
-    (wanted / "lab-ground.service").symlink_to("/etc/systemd/system/lab-ground.service")
-    for unit in MASKED:
-        (units / unit).unlink(missing_ok=True)
-        (units / unit).symlink_to("/dev/null")
+def _strip(root: Path) -> None:
     for pattern in REMOVED:
         for left in root.glob(pattern):
             if left.is_dir():
