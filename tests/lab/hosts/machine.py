@@ -134,6 +134,10 @@ class Machine:
         with contextlib.suppress(BlockingIOError):
             while not self.booted and self._notices:
                 self.booted = b"READY=1" in self._notices.recv(4096).splitlines()
+        if self.booted and self._notices:
+            # What it says later would fill the socket, and then nspawn waits for us, and the host's systemd for nspawn: for ever.
+            self._notices.close()
+            self._notices = None
         if self.process and self.process.poll() is not None:
             code = self._end(self.process.returncode)
             if code == REBOOT:
