@@ -137,9 +137,10 @@ def version_of(path: str) -> Version:
                               timeout=30, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         raise Failure(f"cannot be run: {error}", path, "Is this a k3s binary for this machine?") from error
-    if done.returncode or not done.stdout.startswith("k3s version"):
+    said = re.match(r"\S+ version (v\S+)", done.stdout)  # the first word is the file's own name
+    if done.returncode or not said:
         raise Failure(f"`--version` says {(done.stdout + done.stderr).strip()[:200]!r}", path, "Is this a k3s binary for this machine?")
-    return Version.of(done.stdout)
+    return Version.of(said.group(1))
 
 
 def install(source: str, target: str, mode: int = 0o755) -> None:

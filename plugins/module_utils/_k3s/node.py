@@ -103,7 +103,7 @@ class Node:
     def present(self) -> Outcome:
         """Installed, configured and running; what differs is changed, and k3s restarted only for that."""
         self._install(upgrade=False)
-        if self.outcome.missing:
+        if self.outcome.missing and not self.spec.check_mode:
             return self.outcome
         self._run()
         return self.outcome
@@ -114,7 +114,7 @@ class Node:
         if not before:
             raise Failure("k3s is not installed here, so there is nothing to upgrade", BINARY, "Use state present.")
         self._install(upgrade=True)
-        if self.outcome.missing:
+        if self.outcome.missing and not self.spec.check_mode:
             return self.outcome
         try:
             self._run()
