@@ -178,7 +178,7 @@ class Node:
         state = self.service.state()
         if not state.enabled:
             outcome.changes.append(f"{self.service.name}.service is enabled")
-        earlier = _pending()
+        earlier = pending()
         if state.runs or state.starts:
             outcome.restart_needed = earlier + [reason for reason in reasons if reason not in earlier]
         if spec.check_mode:
@@ -519,7 +519,8 @@ def _allowed(path: str, data_dir: str) -> str:
     return clean
 
 
-def _pending() -> List[str]:
+def pending() -> List[str]:
+    """Why k3s still has to restart since an earlier run."""
     text = files.read(PENDING)
     try:
         return [str(reason) for reason in json.loads(text)] if text else []

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import List, Tuple
 
@@ -105,11 +106,16 @@ class Service:
         return [line[:400] for line in chosen], meaning
 
     def _systemctl(self, *arguments: str) -> str:
-        try:
-            done = subprocess.run(["systemctl", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  errors="replace", check=False)
-        except FileNotFoundError as error:
-            raise Failure("there is no systemctl", hint="These modules run k3s as a unit of systemd.") from error
+        for attempt in range(4):
+            try:
+                done = subprocess.run(["systemctl", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                      errors="replace", check=False)
+            except FileNotFoundError as error:
+                raise Failure("there is no systemctl", hint="These modules run k3s as a unit of systemd.") from error
+            # While it reloads its units systemd may not answer for a moment.
+            if not done.returncode or attempt == 3 or not re.search("Transport endpoint|Connection reset|Connection timed out|Failed to activate", done.stderr):
+                break
+            time.sleep(1)
         if done.returncode:
             raise Failure(f"`systemctl {' '.join(arguments)}`: {done.stderr.strip() or done.stdout.strip()}", hint="Is systemd running on this host?")
         return done.stdout

@@ -1,0 +1,204 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host is now, in the words of k3s. Looks, and changes nothing; what cannot be learned is null, with the reason beside it."""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import hashlib
+import os
+import platform
+import re
+import socket
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, ROLES, files
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import sha256_of, version_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import Health, has_cluster, has_embedded_etcd, node_name
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import password_of, pending
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
+
+# Certificates by the folder that k3s keeps them in; the soonest to expire decides.
+CERTIFICATES = {"server": ("server/tls", "server/tls/etcd", "agent"), "agent": ("agent",)}
+
+
+def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
+    """The module's result. salt makes the token's fingerprint comparable within one play, and with nothing outside of it."""
+    role = next((role for role in ROLES if os.path.exists(Service(role).path)), None)
+    configured = _configuration()
+    data_dir = data_dir or str(configured.get("data-dir") or DATA_DIR)
+    service = Service(role or "server")
+    state = service.state()
+    name = node_name(configured)
+    checksum = sha256_of(BINARY)
+    found: Dict[str, Any] = {
+        "installed": bool(checksum), "version": _version(checksum), "binary": BINARY if checksum else None, "binary_sha256": checksum or None, "role": role,
+        "service": {"name": service.name, "state": state.active, "enabled": state.enabled, "pid": state.pid or None, "restarts": state.restarts},
+        "restart_pending": pending(),
+        "node_name": name, "hostname": socket.gethostname(), "machine_id": (files.read("/etc/machine-id") or "").strip(), "architecture": platform.machine(),
+        "data_dir": data_dir, "datastore": datastore(role, data_dir, configured), "has_cluster": has_cluster(role or "server", data_dir),
+        "server_url": configured.get("server") or None, "cluster_init": str(configured.get("cluster-init", "")).lower() == "true",
+        "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": _ca(data_dir),
+        "certificates": certificates(role, data_dir), "snapshots": _snapshots(data_dir, configured),
+    }
+    found.update(_cluster(role, data_dir, name, state.runs) if with_cluster else {})
+    return found
+
+
+def _version(checksum: str) -> Optional[str]:
+    try:
+        return str(version_of(BINARY)) if checksum else None
+    except Failure:
+        return None
+
+
+def datastore(role: Optional[str], data_dir: str, configured: Dict[str, str]) -> Optional[str]:
+    """etcd, sqlite or external; None where there is none, or none yet."""
+    if role == "agent":
+        return None
+    if configured.get("datastore-endpoint"):
+        return "external"
+    if has_embedded_etcd(data_dir):
+        return "etcd"
+    if os.path.exists(os.path.join(data_dir, "server/db/state.db")):
+        return "sqlite"
+    return None
+
+
+def _cluster(role: Optional[str], data_dir: str, name: str, runs: bool) -> Dict[str, Any]:
+    """What only a running k3s tells."""
+    found: Dict[str, Any] = {"ready": None, "node": None, "nodes": None, "etcd": None, "trouble": None}
+    if not role or not runs:
+        return found
+    health = Health(role, data_dir, name)
+    try:
+        view = health.etcd_view()
+        found["etcd"] = etcd_facts(view) if view else None
+    except EtcdFailure as failure:
+        found["trouble"] = str(failure)
+    try:
+        api = Api.of_node(data_dir, 5)
+        nodes = api.nodes() if role == "server" else [node for node in [api.node(name)] if node]
+        facts = [{"name": node.name, "ready": node.ready, "message": node.message, "roles": list(node.roles), "version": node.version,
+                  "unschedulable": node.unschedulable, "addresses": list(node.addresses)} for node in nodes]
+        found["nodes"] = facts if role == "server" else None
+        found["node"] = next((fact for fact in facts if fact["name"] == name), None)
+        found["ready"] = bool(found["node"] and found["node"]["ready"])
+    except ApiFailure as failure:
+        found["trouble"] = str(failure)
+        found["ready"] = False
+    return found
+
+
+def etcd_facts(view: View) -> Dict[str, Any]:
+    healthy = {member.id for member in view.healthy_voters}
+    return {
+        "members": [{"name": member.name, "node": member.node, "id": f"{member.id:x}", "address": member.address, "voter": not member.learner,
+                     "healthy": member.id in healthy, "leader": member.id == view.leader_id} for member in view.members],
+        "voters": len(view.voters), "healthy_voters": len(healthy), "learners": len(view.learners), "quorum": view.quorum,
+        "leader": view.leader.name if view.leader else None, "is_leader": bool(view.leader and view.leader == view.own),
+        "may_stop": not view.may_stop(), "objection": view.may_stop() or None, "alarms": list(view.alarms), "version": view.version,
+        "database_bytes": view.db_size,
+    }
+
+
+def _configuration() -> Dict[str, str]:
+    """The plain values of the configuration files, as k3s reads them: the drop-ins after the file, by name."""
+    merged: Dict[str, str] = {}
+    folder = os.path.join(CONFIG_DIR, "config.yaml.d")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for path in [os.path.join(CONFIG_DIR, "config.yaml"), *(os.path.join(folder, name) for name in names if name.endswith((".yaml", ".yml")))]:
+        text = files.read(path) or ""
+        merged.update({key: files.plain_value(text, key) for key in files.top_level(text)})
+    return merged
+
+
+# The token: never itself, only whether there is one and whether two are the same
+
+
+def _token(role: Optional[str], data_dir: str) -> str:
+    for path in (os.path.join(CONFIG_DIR, "token"), os.path.join(data_dir, "server/token")):
+        text = (files.read(path) or "").strip()
+        if text:
+            return text
+    return ""
+
+
+def fingerprint(token: str, salt: str) -> Optional[str]:
+    """Of the token's secret part, made slowly, so that nobody guesses a weak one from a log."""
+    if not token or not salt:
+        return None
+    return hashlib.scrypt(password_of(token).encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
+
+
+def _ca(data_dir: str) -> Optional[str]:
+    """Which cluster this node belongs to: the SHA-256 of the CA that every node of it trusts. No secret."""
+    for name in ("server/tls/server-ca.crt", "agent/server-ca.crt"):
+        text = files.read(os.path.join(data_dir, name))
+        if text:
+            return hashlib.sha256("".join(re.findall("[A-Za-z0-9+/=]{20,}", text)).encode()).hexdigest()
+    return None
+
+
+# Certificates
+
+
+def certificates(role: Optional[str], data_dir: str) -> Dict[str, Any]:
+    """How many there are, and the one that expires first."""
+    found: List[Tuple[float, str]] = []
+    for folder in CERTIFICATES.get(role or "", ()):
+        place = os.path.join(data_dir, folder)
+        for name in sorted(os.listdir(place)) if os.path.isdir(place) else []:
+            if name.endswith(".crt") and "-ca" not in name:
+                end = expiry(files.read(os.path.join(place, name)) or "")
+                if end is not None:
+                    found.append((end, os.path.join(folder, name)))
+    if not found:
+        return {"count": 0, "first_expiry": None, "first_name": None, "days_left": None}
+    end, name = min(found)
+    return {"count": len(found), "first_expiry": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end)), "first_name": name,
+            "days_left": int((end - time.time()) // 86400)}
+
+
+def expiry(pem: str) -> Optional[float]:
+    """When the first certificate of a PEM file ends. Python's standard library has no public parser for one that is no CA's."""
+    found = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
+    if not found:
+        return None
+    try:
+        body = _inside(_inside(base64.b64decode(found.group(1)))[0][1])
+        fields = body[1:] if body[0][0] == 0xA0 else body  # an explicit version comes first
+        kind, text = _inside(fields[3][1])[1]  # serial number, algorithm, issuer, validity: from, to
+        moment = text.decode("ascii")
+        if kind == 0x17:  # UTCTime has two digits for the year, RFC 5280 section 4.1.2.5.1
+            moment = ("19" if int(moment[:2]) >= 50 else "20") + moment
+        return float(calendar.timegm(time.strptime(moment, "%Y%m%d%H%M%SZ")))
+    except (ValueError, IndexError):
+        return None
+
+
+def _inside(data: bytes) -> List[Tuple[int, bytes]]:
+    """DER's values at one level, as (tag, content). The outermost one of `data` is opened when it is alone."""
+    found: List[Tuple[int, bytes]] = []
+    place = 0
+    while place < len(data):
+        tag, length = data[place], data[place + 1]
+        place += 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[place:place + size], "big")
+            place += size
+        found.append((tag, data[place:place + length]))
+        place += length
+    return _inside(found[0][1]) if len(found) == 1 and found[0][0] == 0x30 else found
+
+
+def _snapshots(data_dir: str, configured: Dict[str, str]) -> int:
+    folder = configured.get("etcd-snapshot-dir") or os.path.join(data_dir, "server/db/snapshots")
+    return len([name for name in os.listdir(folder) if not name.startswith(".")]) if os.path.isdir(folder) else 0

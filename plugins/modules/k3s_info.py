@@ -1,0 +1,193 @@
+#!/usr/bin/python
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_info
+short_description: What a host is as a k3s node
+version_added: 1.0.0
+author:
+  - nordic.gitops contributors (@nordic-gitops)
+description:
+  - Reads what is installed, configured and running on one host, and with O(cluster) what its k3s says about etcd and the nodes.
+  - Changes nothing, and tells no secret. Of the token there is a fingerprint, so that hosts can be compared.
+  - With M(nordic.gitops.k3s_plan) the results of all hosts become a plan.
+options:
+  cluster:
+    description: Whether to ask the running k3s about etcd's members and about the nodes.
+    type: bool
+    default: true
+  salt:
+    description:
+      - A value of this play, for example random, that makes the token's fingerprint. Hosts can be compared when it was the same.
+      - Without it there is no fingerprint.
+    type: str
+attributes:
+  check_mode:
+    description: Reads only, so check mode is the same.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+seealso:
+  - module: nordic.gitops.k3s
+  - module: nordic.gitops.k3s_plan
+"""
+
+EXAMPLES = r"""
+- name: Look
+  nordic.gitops.k3s_info:
+  register: k3s_now
+
+- name: Stop when etcd could not spare this server
+  ansible.builtin.assert:
+    that: k3s_now.etcd is none or k3s_now.etcd.may_stop
+    fail_msg: "{{ k3s_now.etcd.objection }}"
+
+- name: Renew certificates in time
+  nordic.gitops.k3s:
+    state: restarted
+    rotate_certificates: true
+  when: k3s_now.certificates.days_left is not none and k3s_now.certificates.days_left < 60
+"""
+
+RETURN = r"""
+installed:
+  description: Whether the k3s program is there.
+  returned: success
+  type: bool
+version:
+  description: Its version.
+  returned: success
+  type: str
+  sample: v1.30.5+k3s1
+binary:
+  description: Its path.
+  returned: success
+  type: str
+binary_sha256:
+  description: Its SHA-256.
+  returned: success
+  type: str
+role:
+  description: V(server), V(agent), or null when there is no unit of either.
+  returned: success
+  type: str
+service:
+  description: The unit's C(name), C(state) in systemd's words, whether it is C(enabled), its C(pid) and how often systemd had to start it again (C(restarts)).
+  returned: success
+  type: dict
+restart_pending:
+  description: Why k3s has to be restarted since an earlier run, one sentence each.
+  returned: success
+  type: list
+  elements: str
+node_name:
+  description: The name of its Node.
+  returned: success
+  type: str
+hostname:
+  description: The host's own name.
+  returned: success
+  type: str
+machine_id:
+  description: The content of C(/etc/machine-id).
+  returned: success
+  type: str
+architecture:
+  description: The processor, as C(uname -m) says it.
+  returned: success
+  type: str
+data_dir:
+  description: The folder of k3s' data.
+  returned: success
+  type: str
+datastore:
+  description: V(etcd) for the embedded one, V(sqlite), V(external), or null where there is none.
+  returned: success
+  type: str
+has_cluster:
+  description: Whether the host belongs to a cluster. It does from k3s' first start until V(reset) or V(absent).
+  returned: success
+  type: bool
+server_url:
+  description: The server that it joined by, as its configuration says.
+  returned: success
+  type: str
+cluster_init:
+  description: Whether its configuration says C(cluster-init).
+  returned: success
+  type: bool
+token_fingerprint:
+  description: Equal on hosts with the same token and the same O(salt). Null without token or salt.
+  returned: success
+  type: str
+ca_fingerprint:
+  description: Equal on all hosts of one cluster, once they have started. The SHA-256 of the cluster's CA certificate.
+  returned: success
+  type: str
+certificates:
+  description: How many there are (C(count)), and the one that expires first (C(first_expiry), C(first_name), C(days_left)).
+  returned: success
+  type: dict
+snapshots:
+  description: How many snapshots of etcd are in the local folder.
+  returned: success
+  type: int
+ready:
+  description: Whether its Node is Ready. Null when k3s does not run.
+  returned: with O(cluster)
+  type: bool
+node:
+  description: Its Node, with C(name), C(ready), C(message), C(roles), C(version), C(unschedulable) and C(addresses).
+  returned: with O(cluster)
+  type: dict
+nodes:
+  description: All Nodes, from a server.
+  returned: with O(cluster)
+  type: list
+  elements: dict
+etcd:
+  description:
+    - C(members) with C(name), C(node), C(id), C(address), C(voter), C(healthy) and C(leader). How many C(voters), C(healthy_voters)
+      and C(learners) there are, the C(quorum), the C(leader), and whether that C(is_leader) this server.
+    - Whether this server C(may_stop), and the C(objection) if not. C(alarms), C(version) and C(database_bytes).
+    - Null without embedded etcd, or when it gives no answer, which is in RV(trouble) then.
+  returned: with O(cluster)
+  type: dict
+trouble:
+  description: Why something could not be asked.
+  returned: with O(cluster)
+  type: str
+"""
+
+from ansible_collections.nordic.gitops.plugins.module_utils import _startup  # noqa: F401  pylint: disable=unused-import # first: what follows loads faster
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import look
+
+SPEC = dict(
+    cluster=dict(type="bool", default=True),
+    salt=dict(type="str"),
+)
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        found = look(module.params["salt"] or "", module.params["cluster"])
+    except Failure as failure:
+        module.fail_json(msg=str(failure), **failure.details)
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
