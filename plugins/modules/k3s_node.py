@@ -38,6 +38,10 @@ options:
     type: list
     elements: str
     default: []
+  workloads:
+    description: For V(healthy), whether the workloads must be available too.
+    type: bool
+    default: true
   timeout:
     description: How long to wait, in seconds.
     type: int
@@ -137,6 +141,7 @@ SPEC = dict(
     state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent"], required=True),
     version=dict(type="str"),
     tolerate=dict(type="list", elements="str", default=[]),
+    workloads=dict(type="bool", default=True),
     timeout=dict(type="int", default=300),
     delete_emptydir_data=dict(type="bool", default=True),
     force=dict(type="bool", default=False),
@@ -155,7 +160,7 @@ def run(params, check_mode):
     if params["state"] == "uncordoned":
         return {"changed": membership.uncordon(cluster, name, check_mode)}
     if params["state"] == "healthy":
-        seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"], timeout)
+        seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout)
         return {"changed": False, "seconds": round(seconds, 1), "unavailable": membership.unavailable(cluster.api)}
     return membership.remove(cluster, name, timeout, check_mode)
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -157,11 +157,12 @@ def _anothers(node: Node) -> bool:
 # Healthy
 
 
-def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Iterable[str], timeout: float) -> float:
-    """Seconds until the node, etcd, the controllers and all workloads are well; a Failure with what is not when the time is over."""
+def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[Iterable[str]], timeout: float) -> float:
+    """Seconds until the node, etcd, the controllers and all workloads (none when tolerate is None) are well; a Failure with what is not
+    when the time is over."""
     begun = cluster.clock()
     seen: Dict[str, str] = {}
-    tolerated = set(tolerate)
+    tolerated = None if tolerate is None else set(tolerate)
     while True:
         objection = _objection(cluster, name, version, tolerated, seen)
         if not objection:
@@ -171,7 +172,7 @@ def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Iterable[s
         cluster.sleep(PAUSE)
 
 
-def _objection(cluster: Cluster, name: str, version: str, tolerated: Iterable[str], seen: Dict[str, str]) -> str:
+def _objection(cluster: Cluster, name: str, version: str, tolerated: Optional[Set[str]], seen: Dict[str, str]) -> str:
     try:
         node = cluster.api.node(name)
         if node is None:
@@ -186,7 +187,7 @@ def _objection(cluster: Cluster, name: str, version: str, tolerated: Iterable[st
         idle = _idle(cluster.api, seen)
         if idle:
             return f"{' and '.join(idle)} has no leader at work yet"
-        waiting = [one for one in unavailable(cluster.api) if one not in tolerated]
+        waiting = [] if tolerated is None else [one for one in unavailable(cluster.api) if one not in tolerated]
         return f"not all pods are available of {', '.join(waiting)}" if waiting else ""
     except (ApiFailure, EtcdFailure) as failure:
         return str(failure)
