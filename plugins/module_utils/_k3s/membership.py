@@ -174,6 +174,10 @@ def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[I
 
 def _objection(cluster: Cluster, name: str, version: str, tolerated: Optional[Set[str]], seen: Dict[str, str]) -> str:
     try:
+        # First, as a server that is a learner still has no API server and no Ready node.
+        trouble = _etcd_trouble(cluster.etcd) if cluster.etcd else ""
+        if trouble:
+            return trouble
         node = cluster.api.node(name)
         if node is None:
             return "it is not in the cluster"
@@ -181,9 +185,6 @@ def _objection(cluster: Cluster, name: str, version: str, tolerated: Optional[Se
             return f"it is not Ready: {node.message}"
         if version and node.version != version:
             return f"its kubelet reports {node.version}, not {version}"
-        trouble = cluster.etcd.view().trouble() if cluster.etcd else ""
-        if trouble:
-            return trouble
         idle = _idle(cluster.api, seen)
         if idle:
             return f"{' and '.join(idle)} has no leader at work yet"
@@ -191,6 +192,17 @@ def _objection(cluster: Cluster, name: str, version: str, tolerated: Optional[Se
         return f"not all pods are available of {', '.join(waiting)}" if waiting else ""
     except (ApiFailure, EtcdFailure) as failure:
         return str(failure)
+
+
+def _etcd_trouble(etcd: Etcd) -> str:
+    """What is wrong with etcd. A learner that has caught up becomes a voter at once: the next server can join then."""
+    view = etcd.view()
+    for learner in view.learners:
+        try:
+            etcd.promote(learner)
+        except EtcdFailure:
+            pass  # it has not caught up yet, or is a voter meanwhile
+    return view.trouble()
 
 
 def _idle(api: Api, seen: Dict[str, str]) -> List[str]:
