@@ -26,12 +26,13 @@ options:
       - V(present) installs, configures and starts k3s.
       - V(upgraded) is V(present) with another version of k3s. When it does not come up within O(wait_timeout), the previous binary
         is installed and started again, and the task fails. A downgrade and a skipped minor version are refused.
+      - V(rolled_back) installs the program from before the last upgrade again, and restarts k3s.
       - V(restarted) restarts k3s, whatever the reason.
       - V(reset) ends the node's membership with all its data, containers and network. Program, images and configuration stay.
       - V(absent) removes k3s and all that belongs to it.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
-    choices: [present, upgraded, restarted, reset, absent]
+    choices: [present, upgraded, rolled_back, restarted, reset, absent]
     default: present
   role:
     description: Whether the host is a server (control plane and, unless told otherwise, workloads) or an agent (workloads only).

@@ -207,6 +207,10 @@ class Etcd:
         """Only the leader itself can."""
         self._ask("/v3/maintenance/transfer-leadership", {"targetID": str(to.id)})
 
+    def promote(self, member: Member) -> None:
+        """A learner becomes a voter, if etcd finds that it has caught up. k3s does the same, but looks only every 15 s."""
+        self._ask("/v3/cluster/member/promote", {"ID": str(member.id)})
+
     def remove(self, member: Member) -> None:
         self._ask("/v3/cluster/member/remove", {"ID": str(member.id)})
 

@@ -124,6 +124,22 @@ class Node:
             raise self._roll_back(failure) from failure
         return self.outcome
 
+    def rolled_back(self) -> Outcome:
+        """The program from before the last upgrade, restarted."""
+        if not binary.sha256_of(binary.PREVIOUS):
+            raise Failure("no previous program is kept here", binary.PREVIOUS, "Only an upgrade leaves one.")
+        if not self._previous_differs():
+            return self.outcome
+        self.outcome.version, self.outcome.previous_version = str(binary.version_of(binary.PREVIOUS)), str(binary.version_of(BINARY))
+        self.outcome.changes.append(f"{BINARY} is replaced: {self.outcome.previous_version} becomes {self.outcome.version} again")
+        self.outcome.restarted = self.outcome.rolled_back = True
+        if not self.spec.check_mode:
+            _set_pending([self.outcome.changes[-1]])
+            binary.install(binary.PREVIOUS, BINARY)
+            with self._timed("restart"):
+                self._restart()
+        return self.outcome
+
     def restarted(self) -> Outcome:
         """Restarted with the quorum kept; nothing of the installation is changed."""
         if not self.service.state().loaded:
@@ -487,7 +503,7 @@ class Node:
 
 
 STATES: Dict[str, Callable[[Node], Outcome]] = {
-    "present": Node.present, "upgraded": Node.upgraded, "restarted": Node.restarted, "reset": Node.reset, "absent": Node.absent}
+    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "reset": Node.reset, "absent": Node.absent}
 
 
 def make(state: str, spec: Spec) -> Outcome:

@@ -1,0 +1,255 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The five requests of S3 that copies of snapshots need, signed by Signature Version 4, with the standard library alone.
+
+Nodes have neither boto3 nor minio's client, and k3s' own upload can neither encrypt to a certificate nor be kept inside a region.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import xml.etree.ElementTree
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+
+S3_SPEC = dict(
+    endpoint=dict(type="str", required=True),
+    bucket=dict(type="str", required=True),
+    region=dict(type="str", required=True),
+    allowed_regions=dict(type="list", elements="str"),
+    folder=dict(type="str", default=""),
+    access_key=dict(type="str", required=True, no_log=True),
+    secret_key=dict(type="str", required=True, no_log=True),
+    session_token=dict(type="str", no_log=True),
+    ca_path=dict(type="path"),
+    allow_http=dict(type="bool", default=False),
+    timeout=dict(type="int", default=60),
+)
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+ATTEMPTS = 5
+PAUSE = 0.5  # seconds before the second attempt, doubled each time
+MAX_ANSWER = 8 * 1024 * 1024
+MAX_OBJECT = 5 * 1024 ** 3  # what one PUT may carry; etcd itself advises at most 8 GiB
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of the store, by its name below the folder."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """One folder of one bucket in one region."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    folder: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: Optional[str] = field(default=None, repr=False)
+    ca_path: Optional[str] = None
+    timeout: int = 60
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Store:
+        """From the module's option, refused where the rules about place and transport say no."""
+        in_an_allowed_region(params["region"], params["allowed_regions"])
+        url = urllib.parse.urlsplit(params["endpoint"])
+        if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.username:
+            raise Failure("the endpoint is no URL of the form https://HOST[:PORT]", "s3.endpoint", "Bucket and keys have options of their own.")
+        if url.scheme == "http" and not params["allow_http"]:
+            raise Refused("the endpoint would carry snapshots in clear text", "s3.endpoint",
+                          "Use https://, or say `allow_http: true` where the network is yours alone.")
+        return cls(f"{url.scheme}://{url.netloc}", params["bucket"], params["region"], params["folder"].strip("/"), params["access_key"],
+                   params["secret_key"], params["session_token"], params["ca_path"], params["timeout"])
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.bucket}/{self.folder}".rstrip("/")
+
+    def place(self) -> None:
+        """Refuse a bucket that lies elsewhere than was said. (A wrong region is refused by AWS' check of the signature, too.)"""
+        # HEAD needs no permission of its own: the header comes with a 403 as well.
+        _body, headers, status = self._ask("HEAD", "", accept=(200, 301, 400, 403, 404))
+        real = headers.get("x-amz-bucket-region", "")
+        if real and real != self.region:
+            raise Refused(f"the bucket lies in region {real}, not in {self.region}", str(self), "Nothing was sent.")
+        if status == 404:
+            raise Failure("there is no such bucket", str(self), "Create it in the region you chose.")
+
+    def put(self, name: str, path: str, metadata: Mapping[str, str]) -> None:
+        """Send a file whole; the server checks its SHA-256, which is part of the signature."""
+        size = os.path.getsize(path)
+        if size > MAX_OBJECT:
+            raise Failure(f"{size} bytes are more than one PUT carries", path, "Compact and defragment etcd, or keep this snapshot elsewhere.")
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            for chunk in iter(lambda: file.read(1 << 20), b""):
+                digest.update(chunk)
+            headers = {f"x-amz-meta-{key}": value for key, value in metadata.items()}
+            headers["content-length"] = str(size)
+            self._ask("PUT", self._key(name), headers=headers, body=file, digest=digest.hexdigest())
+        item = self.head(name)
+        if item is None or item[0].size != size:
+            raise Failure(f"the store says it has {item[0].size if item else 'nothing'} of {size} bytes", f"{self}/{name}", "Run again.")
+
+    def get(self, name: str, path: str) -> None:
+        """Fetch an object into a new file of mode 0600."""
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            _body, _headers, status = self._ask("GET", self._key(name), into=file, accept=(200, 404))
+        if status == 404:
+            raise Failure("there is no such object", f"{self}/{name}", "The module etcd_snapshot_info lists them.")
+
+    def head(self, name: str) -> Optional[Tuple[Item, Dict[str, str]]]:
+        """The object and its metadata, None when there is none."""
+        _body, headers, status = self._ask("HEAD", self._key(name), accept=(200, 404))
+        if status == 404:
+            return None
+        metadata = {key[len("x-amz-meta-"):]: value for key, value in headers.items() if key.startswith("x-amz-meta-")}
+        return Item(name, int(headers.get("content-length", 0))), metadata
+
+    def list(self) -> List[Item]:
+        """Every object directly in the folder, by name."""
+        prefix = f"{self.folder}/" if self.folder else ""
+        found: List[Item] = []
+        query = {"list-type": "2", "prefix": prefix, "delimiter": "/"}
+        while True:
+            body, _headers, _status = self._ask("GET", "", query=query)
+            try:
+                answer = xml.etree.ElementTree.fromstring(body)
+            except xml.etree.ElementTree.ParseError as error:
+                raise Failure(f"the answer to a list is no XML: {error}", str(self), "Is the endpoint an S3 server?") from error
+            for entry in answer.iterfind("{*}Contents"):
+                key, size = entry.findtext("{*}Key") or "", int(entry.findtext("{*}Size") or 0)
+                if len(key) > len(prefix):
+                    found.append(Item(key[len(prefix):], size))
+            token = answer.findtext("{*}NextContinuationToken")
+            if not token:
+                return sorted(found, key=lambda item: item.name)
+            query["continuation-token"] = token
+
+    def delete(self, name: str) -> None:
+        self._ask("DELETE", self._key(name), accept=(200, 204, 404))
+
+    def _key(self, name: str) -> str:
+        return f"{self.folder}/{name}" if self.folder else name
+
+    def _ask(self, method: str, key: str, headers: Optional[Dict[str, str]] = None, query: Optional[Dict[str, str]] = None, body: Any = None,
+             digest: str = EMPTY, into: Any = None, accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
+        path = urllib.parse.quote(f"/{self.bucket}/{key}" if key else f"/{self.bucket}")
+        where = f"{self.endpoint}{path}"
+        for attempt in range(1, ATTEMPTS + 1):
+            if body is not None:
+                body.seek(0)
+            if into is not None:
+                into.seek(0)
+                into.truncate()
+            asked = self._request(method, path, query or {}, dict(headers or {}), body, digest)
+            try:
+                with self._opener().open(asked, timeout=self.timeout) as answer:
+                    return self._read(answer, into), {key.lower(): value for key, value in answer.headers.items()}, answer.status
+            except urllib.error.HTTPError as error:
+                text = error.read(MAX_ANSWER)
+                if error.code in accept:
+                    return text, {key.lower(): value for key, value in error.headers.items()}, error.code
+                trouble, again = _words(text) or f"HTTP {error.code} {error.reason}", error.code in (429, 500, 502, 503, 504)
+            except (OSError, ValueError) as error:  # URLError is an OSError
+                reason = getattr(error, "reason", error)
+                trouble, again = str(reason), not isinstance(reason, ssl.SSLCertVerificationError)
+            if not again or attempt == ATTEMPTS:
+                raise Failure(f"{method} failed: {trouble}", where, _hint(trouble))
+            self.sleep(PAUSE * 2 ** (attempt - 1))
+        raise AssertionError  # the loop returns or raises
+
+    @staticmethod
+    def _read(answer: Any, into: Any) -> bytes:
+        if into is None:
+            return answer.read(MAX_ANSWER)
+        got = 0
+        for chunk in iter(lambda: answer.read(1 << 20), b""):
+            into.write(chunk)
+            got += len(chunk)
+        wanted = answer.headers.get("content-length")
+        if wanted is not None and got != int(wanted):
+            raise OSError(f"the connection ended after {got} of {wanted} bytes")
+        return b""
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        context = ssl.create_default_context(cafile=self.ca_path)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
+
+    def _request(self, method: str, path: str, query: Mapping[str, str], headers: Dict[str, str], body: Any, digest: str) -> urllib.request.Request:
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        headers.update({"host": urllib.parse.urlsplit(self.endpoint).netloc, "x-amz-date": now, "x-amz-content-sha256": digest})
+        if self.session_token:
+            headers["x-amz-security-token"] = self.session_token
+        canonical_query = "&".join(f"{urllib.parse.quote(key, safe='')}={urllib.parse.quote(value, safe='')}" for key, value in sorted(query.items()))
+        headers["authorization"] = authorization(method, path, canonical_query, headers, digest, now, self.region, self.access_key, self.secret_key)
+        url = self.endpoint + path + (f"?{canonical_query}" if canonical_query else "")
+        return urllib.request.Request(url, data=body, headers=headers, method=method)
+
+
+def authorization(method: str, path: str, query: str, headers: Mapping[str, str], digest: str, now: str, region: str,
+                  access_key: str, secret_key: str) -> str:
+    """Signature Version 4 of one request, as the documentation of Amazon S3 builds it; content-length stays unsigned."""
+    signed = sorted(name for name in headers if name != "content-length")
+    canonical = "\n".join([method, path, query, *(f"{name}:{' '.join(headers[name].split())}" for name in signed), "", ";".join(signed), digest])
+    scope = f"{now[:8]}/{region}/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = b"AWS4" + secret_key.encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={';'.join(signed)}, Signature={signature}"
+
+
+def in_an_allowed_region(region: str, allowed: Optional[Sequence[str]]) -> None:
+    if allowed is not None and region not in allowed:
+        raise Refused(f"region {region} is not one of those allowed: {', '.join(allowed) or 'none'}", "s3.region",
+                      "Snapshots hold every secret of the cluster. Nothing was sent.")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would lead into another region, with a signature that is for this one."""
+
+    def redirect_request(self, *_arguments: Any) -> None:  # type: ignore[override]
+        return None
+
+
+def _words(text: bytes) -> str:
+    """Code and message of an error of S3, without what it echoes of the request."""
+    try:
+        answer = xml.etree.ElementTree.fromstring(text)
+    except xml.etree.ElementTree.ParseError:
+        return ""
+    parts = [answer.findtext(name) or answer.findtext("{*}" + name) or "" for name in ("Code", "Message")]
+    return ": ".join(part for part in parts if part)
+
+
+def _hint(trouble: str) -> str:
+    for word, hint in (("AccessDenied", "The key needs s3:PutObject, GetObject, ListBucket and DeleteObject here."),
+                       ("SignatureDoesNotMatch", "Is the secret key right, and the clock of this node?"),
+                       ("InvalidAccessKeyId", "The access key is not known there."),
+                       ("RequestTimeTooSkewed", "Set the clock of this node."),
+                       ("NoSuchBucket", "Create the bucket in the region you chose."),
+                       ("certificate verify failed", "Give the CA's file by `s3.ca_path`."),
+                       ("region", "Is `s3.region` the bucket's own?")):
+        if word in trouble:
+            return hint
+    return "Can this node reach the endpoint?"
