@@ -4,8 +4,9 @@
 """`make bench`, which is `python -m bench`.
 
 BENCH_CASES (401,5001,k3s,fsync), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form three parts: reconcile (the
-numbers of objects), k3s and fsync. A part is measured in one run, has tables of its own, and says when and on what: figures of two runs
-never stand in one table. A run of whole parts replaces them in docs/benchmarks; any other writes a folder of its own and prints its name.
+numbers of objects), k3s and fsync. A part is measured in one run, has tables of its own, and says when, on what and with which versions:
+figures of two runs never stand in one table. A run of whole parts replaces just these in docs/benchmarks; any other, and one in which
+something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured, whatever the figures are.
 BENCH_OUTPUT names the folder in both cases. BENCH_TURNS names the peers' turns to run, for work on the bench itself.
 """
 
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from lab.cluster import Cluster
 from lab.errors import LabError
@@ -53,18 +54,18 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     try:
         with tempfile.TemporaryDirectory(prefix="nordic-bench-") as folder:
-            outcome = measure(options, Path(folder), say)
-    except (Broken, LabError, fsync.NoFio) as error:
-        print("bench: %s" % error, file=sys.stderr)
-        return 1
+            outcome, broken = measure(options, Path(folder), say)
     except KeyboardInterrupt:
         print("bench: interrupted, nothing was written", file=sys.stderr)
         return 130
-    full = _is_full(options)
-    output = options.output or (PUBLISHED if full else of_this_checkout() / "bench")
-    write(dict(_kept(output) if full else {}, **outcome), output)
-    _show(outcome, output, say)
-    return 0
+    for error in broken:
+        print("bench: %s" % error, file=sys.stderr)
+    if outcome:
+        full = _is_full(options) and not broken
+        output = options.output or (PUBLISHED if full else of_this_checkout() / "bench")
+        write(dict(_kept(output) if full else {}, **outcome), output)
+        _show(outcome, output, say)
+    return 1 if broken else 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -116,21 +117,41 @@ def _kept(output: Path) -> Dict[str, Any]:
     return {name: earlier[name] for name in report.PARTS if name in earlier}
 
 
-def measure(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
-    """Part -> what was found."""
-    found: Dict[str, Any] = {}
-    today = time.strftime("%Y-%m-%d", time.gmtime())
+def measure(options: argparse.Namespace, folder: Path, say: Any) -> Tuple[Dict[str, Any], List[str]]:
+    """Part -> what was found, and what broke: a part that breaks does not take the others' figures with it."""
+    cases: Dict[str, Callable[[], Dict[str, Any]]] = {}
     if options.cases:
-        found["reconcile"] = _reconcile(options, folder, today, say)
+        cases["reconcile"] = lambda: _reconcile(options, folder, say)
     if "k3s" in options.apart:
-        found["k3s"] = dict(k3s.measure(options.k3s_rounds, folder / "k3s", say), when=today, machine=report.machine())
+        cases["k3s"] = lambda: _k3s(options, folder, say)
     if "fsync" in options.apart:
-        say("fsync: preflight's and fio's latency in turns, %d rounds" % fsync.ROUNDS)
-        found["fsync"] = dict(fsync.measure(folder), when=today, machine=report.machine())
-    return found
+        cases["fsync"] = lambda: _fsync(say)
+    found: Dict[str, Any] = {}
+    broken: List[str] = []
+    for name, part in cases.items():
+        try:
+            found[name] = dict(part(), when=time.strftime("%Y-%m-%d", time.gmtime()))
+        except (Broken, LabError, fsync.NoFio, subprocess.TimeoutExpired) as error:
+            broken.append("%s: %s" % (name, error))
+            continue
+        broken += ["%s: %s was not measured: %s" % (name, *item) for item in found[name].get("broken", {}).items()]
+    return found, broken
 
 
-def _reconcile(options: argparse.Namespace, folder: Path, today: str, say: Any) -> Dict[str, Any]:
+def _k3s(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
+    return dict(k3s.measure(options.k3s_rounds, folder / "k3s", say), machine=report.machine(), versions=report.own_versions())
+
+
+def _fsync(say: Any) -> Dict[str, Any]:
+    say("fsync: preflight's and fio's latency in turns, %d rounds" % fsync.ROUNDS)
+    # Beside what this checkout has built, which is on a disk; the folder for temporary files may be memory.
+    of_this_checkout().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fsync-", dir=of_this_checkout()) as folder:
+        part = fsync.measure(Path(folder))
+    return dict(part, machine=report.machine(), versions=dict(report.own_versions(), fio=part.pop("fio")))
+
+
+def _reconcile(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
     say("starting a cluster")
     with Cluster.start(folder / "cluster", say=say) as cluster, Audit(cluster) as audit:
         kubeconfig = Path(cluster.kubeconfig)
@@ -143,7 +164,7 @@ def _reconcile(options: argparse.Namespace, folder: Path, today: str, say: Any) 
             case.lay_out()
             race.prepare(case)
             race.rounds(case, options.rounds)
-        settings = {"cases": options.cases, "rounds": options.rounds, "turns": list(options.turns) or "all", "when": today}
+        settings = {"cases": options.cases, "rounds": options.rounds, "turns": list(options.turns) or "all"}
         return report.results(race.figures, settings, cases[0], server.version())
 
 

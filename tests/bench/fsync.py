@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -48,12 +49,27 @@ def compare(folder: str, rounds: int = ROUNDS, seconds: float = SECONDS) -> Dict
             "holds": apart <= WITHIN}
 
 
+HOW = {"fsync": "preflight's own measurement and fio write to files in the same folder, in turns, every second round in the other order; "
+                "compared are the medians of the rounds' 99th percentiles"}
+OPERATION = "p99 of a write with fdatasync"
+
+
 def measure(folder: Path) -> Dict[str, Any]:
     """The part `fsync` of the results."""
     outcome = compare(str(folder))
-    check = {"name": "fsync, median of %d p99: apart from fio's" % ROUNDS, "ratio": round(100 * outcome["apart"], 2), "limit": 100 * WITHIN,
-             "holds": outcome["holds"], "unit": "%"}
-    return {"checks": [check], "seconds": outcome["seconds"], "rounds": outcome["rounds"]}
+    check = {"name": "fsync, median of %d p99: apart from fio's" % len(outcome["rounds"]), "ratio": round(100 * outcome["apart"], 2),
+             "limit": 100 * WITHIN, "holds": outcome["holds"], "unit": "%"}
+    peers = {"nordic.gitops, preflight": "ours_p99", "fio": "fio_p99"}
+    figures = [{"case": "fsync", "operation": OPERATION, "peer": peer, "milliseconds": pair[key]} for pair in outcome["rounds"] for peer, key in peers.items()]
+    rows = {peer: [pair[key] for pair in outcome["rounds"]] for peer, key in peers.items()}
+    summary = [{"case": "fsync", "operation": OPERATION, "peer": peer, "rounds": len(row), "median": round(statistics.median(row), 4),
+                "low": round(min(row), 4), "high": round(max(row), 4)} for peer, row in rows.items()]
+    return {"settings": {"rounds": len(outcome["rounds"]), "seconds": outcome["seconds"]}, "how": HOW, "checks": [check], "summary": summary,
+            "figures": figures, "rounds": outcome["rounds"], "fio": fio_version()}
+
+
+def fio_version() -> str:
+    return subprocess.run(["fio", "--version"], capture_output=True, text=True, check=True).stdout.strip().replace("fio-", "")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,9 +12,10 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from lab import components
+from workspace import collection
 
 from . import checks
 from .case import Case
@@ -24,7 +25,7 @@ from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
 PARTS = ("reconcile", "k3s", "fsync")
-PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png"}
+PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
@@ -77,14 +78,21 @@ def versions(case: Case, server_version: str) -> Dict[str, str]:
     found["etcd"] = dict(components.versions())["etcd"]
     found["git"] = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
     for name in ("kubernetes.core", "nordic.gitops"):
-        found[name] = _collection(name, case)
+        found[name] = _collection(name, case.env())
     return found
 
 
-def _collection(name: str, case: Case) -> str:
+def own_versions() -> Dict[str, str]:
+    """What the parts without a peer of Python's are run with."""
+    env = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(collection.linked()))
+    return {"python": platform.python_version(), "ansible-core": importlib.metadata.version("ansible-core"),
+            "nordic.gitops": _collection("nordic.gitops", env)}
+
+
+def _collection(name: str, env: Mapping[str, str]) -> str:
     command = [str(Path(sys.executable).parent / "ansible-galaxy"), "collection", "list", "--format", "json", name]
-    listing = json.loads(subprocess.run(command, env=case.env(), check=True, capture_output=True, text=True).stdout)
-    return next(iter(listing.values()))[name]["version"]
+    listing = json.loads(subprocess.run(command, env=dict(env), check=True, capture_output=True, text=True).stdout)
+    return str(next(iter(listing.values()))[name]["version"])
 
 
 def rows(figures: Sequence[Figure]) -> Iterator[Tuple[int, str, str, List[Figure]]]:
@@ -115,7 +123,7 @@ def summary(figures: Sequence[Figure]) -> List[Dict[str, Any]]:
 
 def markdown(outcome: Dict[str, Any]) -> str:
     """The page of all parts that were measured."""
-    lines = ["# Benchmarks", "", "Each part was measured in one run of `make bench`. Compare the figures of one table, and ratios rather than seconds.",
+    lines = ["# Benchmarks", "", "Each part was measured in one run of `make bench`. Compare the figures of one part, and ratios rather than seconds.",
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
@@ -123,54 +131,69 @@ def markdown(outcome: Dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _machine(part: Dict[str, Any]) -> str:
+def _head(title: str, part: Dict[str, Any], *more: str) -> List[str]:
+    """What a part begins with: when and on what it was measured, its picture, and its figures to reach."""
     machine_ = part["machine"]
-    return "%d cores (%s), %.0f GB of memory, %s" % (machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"])
+    when = "%s, on %d cores (%s), %.0f GB of memory, %s, rounds: %d." % (
+        part["when"], machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], part["settings"]["rounds"])
+    picture = {"Reconcile": "reconcile", "k3s": "k3s", "fsync": "fsync"}[title]
+    return ["## " + title, "", when, *more, "", "![%s](%s)" % (title, PICTURES[picture]), "", *_checks(part)]
 
 
 def _checks(part: Dict[str, Any]) -> List[str]:
     lines = ["| figure | measured | limit | holds |", "|---|---|---|---|"]
     lines += ["| %s | %s | %s | %s |" % (check["name"], _value(check, "ratio"), _limit(check), "yes" if check["holds"] else "**no**")
               for check in part["checks"]]
-    return lines if part["checks"] else [*lines, "| none: this run measured no pair that has one | | | |"]
+    lines += [] if part["checks"] else ["| none: this run measured no pair that has one | | | |"]
+    broken = ["- %s: not measured, %s." % item for item in part.get("broken", {}).items()]
+    return [*lines, "", *broken] if broken else lines
+
+
+def _tail(part: Dict[str, Any]) -> List[str]:
+    """How it was measured, and with what."""
+    return ["", "### How %s is measured" % part["called"], "", *("- %s: %s." % item for item in sorted(part["how"].items())), "",
+            "Versions: %s." % ", ".join("%s %s" % item for item in sorted(part["versions"].items()))]
 
 
 def _reconcile(part: Dict[str, Any]) -> List[str]:
-    settings = part["settings"]
-    lines = ["# Reconcile", "", "%s, on %s, %d rounds. Medians, in brackets the lowest and the highest." % (settings["when"], _machine(part), settings["rounds"]),
-             "", "![Medians and spreads](%s)" % PICTURES["reconcile"], "", "## Figures to reach", "", *_checks(part)]
+    lines = _head("Reconcile", part, "Medians, in brackets the lowest and the highest.")
     for title, case, operation in _sections(part["summary"]):
-        lines += ["", "## " + title, "", "| | seconds | processor seconds | peak memory | requests |", "|---|---|---|---|---|"]
+        lines += ["", "### " + title, "", "| | seconds | processor seconds | peak memory | requests |", "|---|---|---|---|---|"]
         lines += [_row(entry) for entry in part["summary"] if (entry["case"], entry["operation"]) == (case, operation)]
-    lines += ["", "## How it is measured", ""]
-    lines += ["- %s: %s." % item for item in sorted(part["how"].items())]
-    return [*lines, "", "Versions: %s." % ", ".join("%s %s" % item for item in sorted(part["versions"].items()))]
+    return lines + _tail(dict(part, called="it"))
 
 
 def _k3s(part: Dict[str, Any]) -> List[str]:
-    lines = ["# k3s", "", "%s, on %s. Hosts are systemd-nspawn machines of this one, with a real systemd and sshd." % (part["when"], _machine(part)),
-             "", "![Bootstrap](%s)" % PICTURES["k3s"], "", *_checks(part), "", "| bootstrap of 3 servers and 1 agent | seconds |", "|---|---|"]
-    lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"])) for entry in part["summary"]]
-    lines += ["", "| unchanged cluster of 4 | |", "|---|---|", "| seconds | %s |" % Spread.of(part["unchanged"]["seconds"]),
-              "| ssh round trips | %d |" % part["unchanged"]["round_trips"]]
-    requests, writes = part["upgrade"]["requests"], part["upgrade"]["writes"]
-    lines += ["", "| upgrade of 4 nodes, %s to %s | |" % (part["binaries"]["old"]["version"], part["binaries"]["new"]["version"]), "|---|---|",
-              "| seconds | %.1f s |" % part["upgrade"]["seconds"], "| requests to the service | %d, %d failed |" % (requests["sent"], requests["failed"]),
-              "| latency of a request, median, p99, highest | %.1f, %.1f, %.1f ms |" % (requests["p50_ms"], requests["p99_ms"], requests["max_ms"]),
-              "| API writes unavailable, in total and at most at a time | %.2f s, %.2f s |" % (writes["unavailable"], writes["longest"])]
-    lines += ["", "| restore of 3 servers from a snapshot | since the beginning |", "|---|---|"]
-    lines += ["| %s | %.1f s |" % (step["step"], step["since_begin"]) for step in part["restore"]["timeline"]]
-    lines += ["| the whole playbook | %.1f s |" % part["restore"]["seconds"], ""]
-    lines += ["- %s: %s." % item for item in sorted(part["how"].items())]
-    return [*lines, "", "Binaries: %s." % "; ".join("%s, %s, SHA-256 %s" % (one["version"], one["origin"], one["sha256"]) for one in part["binaries"].values())]
+    old, new = part["binaries"]["old"], part["binaries"]["new"]
+    lines = _head("k3s", part, "Hosts are systemd-nspawn machines of this one, with a real systemd and sshd.")
+    lines += ["", "### Bootstrap and what follows", "", "| | | seconds |", "|---|---|---|"]
+    lines += ["| %s | %s | %s |" % (entry["operation"], entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"]))
+              for entry in part["summary"]]
+    copying = Spread.of([each["copying"] for each in part["script"]])
+    lines += ["", "Of the install script's seconds, copying took %s. Bootstrap and the unchanged cluster: k3s %s." % (copying, old["version"])]
+    if "unchanged" in part:
+        lines[-1] += " Each call on the unchanged cluster made %d round trips of ssh." % part["unchanged"]["round_trips"]
+    if "upgrade" in part:
+        requests, writes = part["upgrade"]["requests"], part["upgrade"]["writes"]
+        lines += ["", "### Upgrade of 4 nodes, %s to %s" % (old["version"], new["version"]), "", "| | |", "|---|---|",
+                  "| whole call | %.1f s |" % part["upgrade"]["seconds"],
+                  "| requests to the service | %d, of them failed: %d |" % (requests["sent"], requests["failed"]),
+                  "| latency of a request: median, p99, highest | %.1f, %.1f, %.1f ms |" % (requests["p50_ms"], requests["p99_ms"], requests["max_ms"]),
+                  "| API writes unavailable: in total, at most at a time | %.2f s, %.2f s |" % (writes["unavailable"], writes["longest"])]
+    if "restore" in part:
+        lines += ["", "### Restore of 3 servers, %s" % new["version"], "", "| step | it took | since the beginning |", "|---|---|---|"]
+        lines += ["| %s | %.1f s | %.1f s |" % (step["step"], step["seconds"], step["since_begin"]) for step in part["restore"]["timeline"]]
+        lines += ["| whole call | | %.1f s |" % part["restore"]["seconds"]]
+    return [*lines, *_tail(dict(part, called="k3s")), "",
+            *("- k3s %s (%s): %s, SHA-256 %s." % (one["version"], name, one["origin"], one["sha256"]) for name, one in part["binaries"].items())]
 
 
 def _fsync(part: Dict[str, Any]) -> List[str]:
-    lines = ["# fsync", "", "%s, on %s. Preflight's own measurement and fio in the same folder, in turns, %d rounds, %.1f s each."
-             % (part["when"], _machine(part), len(part["rounds"]), part["seconds"]), "", *_checks(part), "",
-             "| round | ours p99 | fio p99 | ours p50 | fio p50 |", "|---|---|---|---|---|"]
-    return lines + ["| %d | %.3f ms | %.3f ms | %.3f ms | %.3f ms |" % (number, one["ours_p99"], one["fio_p99"], one["ours_p50"], one["fio_p50"])
-                    for number, one in enumerate(part["rounds"], 1)]
+    lines = _head("fsync", part)
+    lines += ["", "### Rounds", "", "| round | ours p99 | fio p99 | ours p50 | fio p50 |", "|---|---|---|---|---|"]
+    lines += ["| %d | %.3f ms | %.3f ms | %.3f ms | %.3f ms |" % (number, one["ours_p99"], one["fio_p99"], one["ours_p50"], one["fio_p50"])
+              for number, one in enumerate(part["rounds"], 1)]
+    return lines + _tail(dict(part, called="fsync"))
 
 
 def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:
@@ -195,6 +218,8 @@ def _row(entry: Dict[str, Any]) -> str:
 
 def _value(check: Dict[str, Any], key: str) -> str:
     unit = check.get("unit")
+    if key not in check:
+        return "not measured"
     if not unit:
         return "%.2f" % check[key]
     if unit in ("s", "%"):
