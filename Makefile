@@ -10,7 +10,7 @@ NAMES ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench cluster cluster-down hosts hosts-down build changelog clean
+.PHONY: help demo test test-full lint bench cluster cluster-down hosts hosts-down build changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -20,6 +20,9 @@ demo: ## 50 microservices from a Git repository onto a real cluster: reconciled,
 
 test: ## every test: sanity, linters, unit, property, integration on a real cluster, molecule
 	@$(workspace) test $(ARGS)
+
+test-full: ## the same, and the molecule scenarios that take longer
+	@$(workspace) test-full $(ARGS)
 
 lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, types, house rules
 	@$(workspace) dev python -m pytest tests/checks $(ARGS)

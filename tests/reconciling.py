@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List
+import time
+from typing import Any, Callable, Dict, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -55,6 +56,25 @@ def outcome(process: "subprocess.Popen[str]", timeout: float = 120) -> Dict[str,
 def operations(result: Dict[str, Any]) -> Dict[str, str]:
     """{"ConfigMap web": "created"} of what a run did."""
     return {f"{change['object']['kind']} {change['object']['name']}": change["operation"] for change in result["changes"]}
+
+
+def get(cluster: Any, namespace: str, kind: str, name: str) -> Any:
+    """An object as it is in the cluster, with its managed fields; None where there is none."""
+    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
+    return json.loads(text) if text.strip() else None
+
+
+def exists(cluster: Any, namespace: str, kind: str, name: str) -> bool:
+    """Whether the cluster has an object."""
+    return get(cluster, namespace, kind, name) is not None
+
+
+def wait_until(check: Callable[[], Any], seconds: float = 20) -> None:
+    """Returns once check is true."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.1)
 
 
 def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "", more: str = "", annotations: str = "") -> str:

@@ -1,11 +1,12 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The artefact for Galaxy: it builds, installs into an empty folder, documents itself from there, and holds what it should and no more."""
+"""The artefact for Galaxy: it builds, installs into an empty folder, documents itself and reconciles from there, and holds what it should and no more."""
 
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -74,6 +75,31 @@ def test_every_playbook_of_the_artefact_is_found_by_its_name_and_parses(bench, i
     for path in sorted((here / "playbooks").glob("*.yml")):
         outcome = bench.run("ansible-playbook", "--syntax-check", f"nordic.gitops.{path.stem}", cwd=installed, root=installed)
         assert outcome.code == 0, outcome.output
+
+
+@pytest.mark.xdist_group("cluster")
+def test_the_installed_artefact_reconciles_a_cluster_and_finds_it_in_sync_the_second_time(bench, installed, cluster, namespace, git_repo, tmp_path):
+    """The demo's reconcile step as a user has it: the playbook by its name, nothing of the checkout in reach."""
+    from lab import microservices
+
+    services = 3
+    objects = microservices.write(git_repo.path, services, namespace)
+    git_repo.commit()
+    given = {"reconcile_name": namespace, "reconcile_repository": git_repo.url, "reconcile_inventory_namespace": namespace,
+             "reconcile_kubeconfig": str(cluster.kubeconfig), "reconcile_git_cache": str(tmp_path / "cache")}
+    told = []
+    for changed in (1, 0):
+        outcome = bench.run("ansible-playbook", "-vvv", "nordic.gitops.reconcile", "-e", json.dumps(given), cwd=tmp_path, root=installed)
+        assert outcome.code == 0 and re.search(rf"localhost +: ok=[0-9]+ +changed={changed} ", outcome.output), outcome.output
+        assert '"in_sync": true' in outcome.output and '"healthy": true' in outcome.output, outcome.output
+        # The module of the artefact ran, and nothing of the collection from anywhere else.
+        modules = set(re.findall(r"Using module file (.*/nordic/gitops/.*)", outcome.output))
+        assert modules == {str(installed / "ansible_collections/nordic/gitops/plugins/modules/reconcile.py")}
+        told.append(outcome.output)
+    # The Namespace was there before, made by the test.
+    assert f'"created": {objects - 1}' in told[0] and '"configured": 1' in told[0], told[0]
+    assert f'"unchanged": {objects}' in told[1] and '"dry_runs": 0' in told[1], told[1]
+    assert len(cluster.kubectl("get", "deployments", "-n", namespace, "-o", "name").split()) == services
 
 
 def test_a_collection_without_a_version_is_not_built(bench, planted, tmp_path):

@@ -205,7 +205,7 @@ def test_metadata_alone_can_be_listed(client, namespace):
     [item] = client.list(secrets, namespace, "test=cluster", metadata_only=True)[0]
     assert (item["apiVersion"], item["kind"]) == ("v1", "Secret") and "data" not in item
     assert item["metadata"]["managedFields"][0]["manager"] == "nordic-gitops"
-    assert [item["data"] for item in client.list_each(secrets, namespace, "test=cluster")] == [{"word": "c2VzYW1l"}]
+    assert [item["data"] for item in client.list(secrets, namespace, "test=cluster")[0]] == [{"word": "c2VzYW1l"}]
 
 
 def test_a_missing_object_is_none_and_a_missing_right_is_an_error(client, config_maps, namespace, cluster):

@@ -16,7 +16,6 @@ import time
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git import Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 
 
@@ -26,21 +25,6 @@ def canary(tmp_path):
     path = tmp_path / "canary"
     yield path
     assert not path.exists(), "something was executed"
-
-
-@pytest.fixture
-def mirror(tmp_path):
-    opened = []
-
-    def open_mirror(repository, limits=Limits(pause=0.01), **options):
-        opened.append(
-            Mirror(Source.of({"repository": getattr(repository, "url", repository), "git_cache": str(tmp_path / "cache"), **options}), limits)
-        )
-        return opened[-1]
-
-    yield open_mirror
-    for one in opened:
-        one.close()
 
 
 @pytest.fixture

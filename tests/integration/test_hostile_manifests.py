@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from lab.repository import Repository
-from reconciling import Reconciler, config_map, operations
+from reconciling import Reconciler, config_map, get, operations
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def canary(tmp_path):
 
 
 @pytest.fixture
-def hostile(cluster, namespace, git_repo, tmp_path, binaries):
+def hostile(cluster, options, git_repo, binaries):
     """What the reconcile of a good file beside the files given says; everything stays unwritten."""
-    def said(files=None, make=None, **options):
+    def said(files=None, make=None, **more):
         git_repo.write("a.yaml", config_map("good"))
         for name, content in (files or {}).items():
             git_repo.write(name, content)
@@ -36,9 +36,7 @@ def hostile(cluster, namespace, git_repo, tmp_path, binaries):
             git_repo.commit()
         else:
             make(git_repo)
-        run = Reconciler(**{**dict(
-            name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path / "cache"),
-            inventory_namespace=namespace, helm_binary=str(Path(binaries) / "helm"), kustomize_binary=str(Path(binaries) / "kubectl")), **options})
+        run = Reconciler(**{**options, "helm_binary": str(Path(binaries) / "helm"), "kustomize_binary": str(Path(binaries) / "kubectl"), **more})
         since = cluster.moment()
         with pytest.raises(Failure) as caught:
             run()
@@ -123,7 +121,7 @@ def test_a_submodule_is_refused_and_never_fetched(hostile, tmp_path, canary):
     assert "m" in message and "submodule" in message and not canary.exists()
 
 
-def test_no_hook_filter_or_attribute_of_the_repository_runs(cluster, namespace, git_repo, tmp_path, canary):
+def test_no_hook_filter_or_attribute_of_the_repository_runs(run, git_repo, canary):
     git_repo.write("a.yaml", config_map("good"))
     git_repo.write(".gitattributes", "*.yaml filter=evil diff=evil merge=evil\n")
     git_repo.write("hooks/post-checkout", f"#!/bin/sh\ntouch {canary}\n").chmod(0o755)
@@ -135,8 +133,6 @@ def test_no_hook_filter_or_attribute_of_the_repository_runs(cluster, namespace, 
         path.chmod(0o755)
     for key in ("filter.evil.smudge", "filter.evil.clean", "diff.evil.textconv", "core.fsmonitor", "core.sshCommand", "uploadpack.packObjectsHook"):
         git_repo.git("config", key, f"touch {canary}; cat")
-    run = Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                     git_cache=str(tmp_path / "cache"), inventory_namespace=namespace)
     assert operations(run()) == {"ConfigMap good": "created"}
     assert not canary.exists()
 
@@ -175,7 +171,7 @@ def test_a_remote_dependency_of_a_chart_is_refused_and_never_fetched(hostile, li
     assert "web/Chart.yaml" in message and "redis" in message and "commit charts/" in message
 
 
-def test_a_chart_reads_no_file_or_variable_of_the_machine_and_asks_no_cluster(cluster, namespace, git_repo, tmp_path, binaries, monkeypatch):
+def test_a_chart_reads_no_file_or_variable_of_the_machine_and_asks_no_cluster(cluster, namespace, run, git_repo, binaries, monkeypatch):
     """Templates may try: what they get is nothing."""
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")
@@ -183,10 +179,8 @@ def test_a_chart_reads_no_file_or_variable_of_the_machine_and_asks_no_cluster(cl
                    '  file: {{ .Files.Get "/etc/hostname" | quote }}\n  above: {{ .Files.Get "../../../etc/hostname" | quote }}\n'
                    '  cluster: {{ lookup "v1" "Namespace" "" "" | toJson | quote }}\n  host: {{ getHostByName "localhost" | quote }}\n')
     git_repo.commit()
-    run = Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, path="web", kubeconfig=str(cluster.kubeconfig),
-                     git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, helm_binary=str(Path(binaries) / "helm"))
-    run()
-    data = json.loads(cluster.kubectl("get", "configmap", "a", "-n", namespace, "-o", "json"))["data"]
+    run(path="web", helm_binary=str(Path(binaries) / "helm"))
+    data = get(cluster, namespace, "configmap", "a")["data"]
     assert data == {"file": "", "above": "", "cluster": "{}", "host": ""}
 
 
@@ -240,7 +234,7 @@ spec:
 """
 
 
-def test_what_an_odd_editor_wrote_is_stored_as_kubectl_stores_it(cluster, namespace, git_repo, tmp_path):
+def test_what_an_odd_editor_wrote_is_stored_as_kubectl_stores_it(cluster, namespace, options, git_repo, tmp_path):
     """The same files, applied by us and by kubectl into two namespaces: the stored objects are the same."""
     group, other = f"{namespace}.example.com", cluster.namespace()
     crd = tmp_path / "crd.yaml"
@@ -255,8 +249,7 @@ def test_what_an_odd_editor_wrote_is_stored_as_kubectl_stores_it(cluster, namesp
             git_repo.write(name, content)
             (folder / name).write_bytes(content)
         git_repo.commit()
-        run = Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                         git_cache=str(tmp_path / "cache"), inventory_namespace="default")
+        run = Reconciler(**{**options, "inventory_namespace": "default"})
         run()
         cluster.kubectl("apply", "--server-side", "-n", other, "-f", str(folder))
         ours, theirs = _stored(cluster, namespace, group), _stored(cluster, other, group)

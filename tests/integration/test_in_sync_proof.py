@@ -529,7 +529,7 @@ class Held:
     def resolve(self) -> Held:
         return self
 
-    def render(self, _commit: Held) -> Rendered:
+    def render(self, _commit: Held, _serves: Any) -> Rendered:
         return Rendered(self.documents, "directory", False)
 
 

@@ -28,6 +28,7 @@ import pytest
 from lab import build, components, golang, images, k3s, microservices, places, proxy
 from lab.api import Api
 from lab.cluster import Cluster, is_running
+from lab.components import K3S_NEW
 from lab.errors import LabError
 from lab.overlay import Edit, File
 from lab.repository import Repository, git_env
@@ -436,7 +437,7 @@ class TestBuild:
 class TestK3s:
     """The binaries themselves; what clusters of them do is shown where there are hosts."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def both(self):
         return k3s.binaries()
 
@@ -472,6 +473,18 @@ class TestK3s:
                               env={"CNI_COMMAND": "VERSION"}, check=True, timeout=PATIENCE)
         assert "1.0.0" in json.loads(done.stdout)["supportedVersions"]
 
+    def test_another_part_of_it_is_another_folder(self):
+        parts = [K3S_NEW, components.K3S_OLD, dataclasses.replace(K3S_NEW, stamps=(*K3S_NEW.stamps, ("main.x", "y"))),
+                 dataclasses.replace(K3S_NEW, overlay=K3S_NEW.overlay[1:]), dataclasses.replace(K3S_NEW, toolchain="1.22.9")]
+        assert len({k3s.folder_of(module) for module in parts}) == len(parts)
+
+    def test_what_the_machine_lacks_is_said_before_anything_is_compiled(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("NORDIC_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("NORDIC_K3S_BINARY", raising=False)
+        with pytest.raises(LabError, match="this machine lacks gcc, pkg-config, zstd; bindep.txt names the packages"):
+            k3s.binary("new", pytest.fail)
+
     def test_the_command_line_names_binaries_and_images(self, both):
         out, err = lab("k3s").communicate(timeout=PATIENCE)
         told = json.loads(out)
@@ -499,7 +512,7 @@ class TestK3s:
 
 
 class TestImages:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def tars(self):
         return {path.name: path for path in images.tars(build.silent)}
 

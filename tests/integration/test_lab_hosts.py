@@ -19,7 +19,7 @@ import pytest
 
 from lab import build, places
 from lab.errors import LabError
-from lab.hosts import AlreadyRuns, Hosts, impediment, is_running, rootfs
+from lab.hosts import AlreadyRuns, Hosts, impediment, is_running, limits, rootfs
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
@@ -295,6 +295,20 @@ class TestNothingIsLeft:
         assert not traces(state, name)
         assert "No hosts run" in said("stop", "--state", state)[2] and said("status", "--state", state)[0] == 1
 
+    def test_detached_hosts_end_with_the_process_that_they_are_started_for(self, tmp_path):
+        """So a test run that is killed in the middle of a molecule scenario leaves none."""
+        state = tmp_path / "state"
+        owner = subprocess.Popen(["sleep", "600"])
+        assert said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))[0] == 0
+        name = name_on_the_machine(state)
+        time.sleep(1)
+        assert is_running(state)
+        owner.kill()
+        owner.wait()
+        assert soon(lambda: not traces(state, name)), traces(state, name)
+        code, _out, err = said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))
+        assert code == 1 and "No such process" in err and not state.exists()
+
     @pytest.mark.parametrize("victims", ["outer", "keeper", "both"])
     def test_killed_supervisors_take_the_hosts_along_and_the_next_stop_removes_the_rest(self, tmp_path, victims):
         state = tmp_path / "state"
@@ -326,6 +340,18 @@ class TestNothingIsLeft:
         with Hosts.start(["agent1"], tmp_path / "one") as hosts:
             assert hosts.names == ["agent1"]
         assert not (tmp_path / "one").exists()
+
+    def test_the_machines_limit_is_raised_for_them_and_put_back_by_the_last(self, tmp_path):
+        """With the kernel's 128 inotify instances the fourth host with k3s starts no pod."""
+        if not limits.BEFORE.exists():  # else other hosts run on this machine, and the limit stays theirs
+            limits.SETTING.write_text("128\n")
+        with Hosts.start(["server1"], tmp_path / "one"):
+            before = limits.BEFORE.read_text()
+            second = limits.raise_them()
+            assert int(limits.SETTING.read_text()) >= limits.ENOUGH and limits.BEFORE.read_text() == before
+            limits.lower(second)
+            assert int(limits.SETTING.read_text()) >= limits.ENOUGH
+        assert (limits.SETTING.read_text() == before) != limits.BEFORE.exists()
 
     def test_ctrl_c_while_they_start_ends_them(self, tmp_path):
         state = tmp_path / "state"

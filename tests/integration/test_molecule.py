@@ -1,19 +1,30 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every molecule scenario of the collection, by name, with all that `molecule test` does: converge, idempotence and verify included."""
+"""Every molecule scenario of the collection, by name, with all that `molecule test` does: converge, idempotence and verify included.
+
+A scenario whose molecule.yml has platforms runs on hosts of the lab (extensions/molecule/shared). Where they cannot be it fails, or
+is reported as NOT RUN when NORDIC_WITHOUT_HOSTS asks for that; so are in `make test` the ones that only `make test-full` runs.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from lab.hosts import stop_detached
 from workspace import collection, environ, places
 
-SCENARIOS = sorted(path.parent.name for path in (places.CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml"))
+SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+             for path in sorted((places.CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml"))}
+
+# The others take minutes each and are left to `make test-full`.
+IN_EVERY_RUN = ("reconcile", "preflight", "single", "ha", "upgrade", "restore")
 
 TASK = """---
 - name: Sample
@@ -36,16 +47,27 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
         MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario),
         MOLECULE_GLOB="extensions/molecule/*/molecule.yml",
         ANSIBLE_FORCE_COLOR="0",
+        NORDIC_HOSTS_OWNER=str(os.getpid()),
         HOME=str(home),
     )
-    done = subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
-    shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
-    return done
+    try:
+        return subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
+    finally:
+        # Molecule ends them itself, unless it hung.
+        stop_detached(home / "molecule" / scenario / "hosts")
+        shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
+
+
+def parameters():
+    for name, definition in SCENARIOS.items():
+        marks = [pytest.mark.hosts] if definition.get("platforms") else []
+        marks += [] if name in IN_EVERY_RUN else [pytest.mark.full]
+        yield pytest.param(name, marks=marks)
 
 
 @pytest.mark.timeout(1300)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", list(parameters()))
 def test_molecule(scenario, tmp_path):
     done = run_molecule(collection.copied("molecule") / collection.NAME, scenario, tmp_path)
     if done.returncode:

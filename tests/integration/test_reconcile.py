@@ -7,33 +7,14 @@ from __future__ import annotations
 
 import json
 import threading
-import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from reconciling import Reconciler, config_map, deployment, manifest, operations
-
-
-@pytest.fixture
-def run(cluster, namespace, git_repo, tmp_path):
-    """A reconcile of git_repo into the test's namespace, named after it."""
-    return Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                      git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=30)
-
-
-def get(cluster, namespace, kind, name):
-    return json.loads(cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json"))
-
-
-def exists(cluster, namespace, kind, name):
-    return bool(cluster.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name"))
-
-
-def wait_until(check, seconds=20):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.1)
+from lab import microservices
+from reconciling import config_map, deployment, exists, get, manifest, operations, wait_until
 
 
 # ---- enforcing
@@ -45,12 +26,59 @@ def test_a_first_run_creates_what_git_has_and_a_second_writes_nothing(cluster, r
     first = run()
     assert operations(first) == {"ConfigMap settings": "created", "Deployment web": "created"}
     assert first["changed"] and first["in_sync"] and first["commit"] == commit
+    assert set(first["seconds"]) == {"fetch", "render", "plan", "apply", "wait", "prune"}
     since = cluster.moment()
     second = run()
     assert not second["changed"] and second["in_sync"] and second["dry_runs"] == 0
     assert second["counts"]["unchanged"] == 2 and second["changes"] == []
     verbs = {entry["verb"] for entry in cluster.audit(since) if "nordic.gitops" in (entry["userAgent"] or "")}
     assert verbs <= {"get", "list"}
+
+
+def test_a_first_run_lists_no_kind_twice_where_its_namespace_is_new(cluster, run, git_repo, namespace):
+    inner = f"{namespace}-inner"
+    objects = microservices.write(git_repo.path, 1, inner)
+    git_repo.commit()
+    asked = []
+    try:
+        for told in (dict(check_mode=True), dict(wait=False), dict(wait=False)):
+            since = cluster.moment()
+            result = run(**told)
+            asked.append(Counter(entry["resource"] for entry in cluster.audit(since) if entry["userAgent"] == "nordic.gitops" and entry["verb"] == "list"))
+        assert result["counts"]["unchanged"] == objects and len(asked[2]) == 9
+        # Each kind once, the ConfigMap of the inventory, and the Namespace without its label: may it be adopted?
+        assert asked[2] == Counter(asked[2].keys()) + Counter(["configmaps"])
+        assert asked[0] == asked[1] == asked[2] + Counter(["namespaces"])
+    finally:
+        cluster.remove_namespace(inner)
+
+
+def test_a_chart_sees_the_version_and_the_kinds_of_the_cluster_and_new_kinds_of_it_are_put_on_record(
+        cluster, run, git_repo, namespace, group, binaries):
+    git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\nkubeVersion: '>= 1.30.0-0'\n")
+    git_repo.write("web/templates/a.yaml", config_map("a", '"{{ .Capabilities.KubeVersion.Version }}"')
+                   + f'{{{{ if .Capabilities.APIVersions.Has "{group}/v1/Widget" }}}}\n---\n' + manifest("ServiceAccount", "widgets") + "{{ end }}\n")
+    git_repo.commit()
+    chart = dict(path="web", helm_binary=str(Path(binaries) / "helm"))
+    assert operations(run(**chart)) == {"ConfigMap a": "created"}
+    version = json.loads(cluster.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    assert get(cluster, namespace, "configmap", "a")["data"] == {"key": version}
+    assert not run(**chart)["changed"]
+
+    def served():
+        return Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().preferred(group, "Widget")
+
+    cluster.kubectl("apply", "-f", "-", input=CRD.format(group=group))
+    wait_until(served)
+    planned = operations(run(check_mode=True, **chart))
+    assert operations(run(**chart)) == planned == {"ServiceAccount widgets": "created"}
+    assert not run(**chart)["changed"]
+    # The commit was settled, and yet the next run must find what it came to mean.
+    record = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+    assert record["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap,ServiceAccount"
+    cluster.kubectl("delete", "crd", f"widgets.{group}")
+    wait_until(lambda: not served())
+    assert operations(run(**chart)) == {"ServiceAccount widgets": "pruned"}
 
 
 @pytest.mark.parametrize("damage", ["edit", "scale", "label", "env"])
@@ -170,13 +198,6 @@ spec:
 """
 
 
-@pytest.fixture
-def group(cluster, namespace):
-    name = f"{namespace}.example.com"
-    yield name
-    cluster.kubectl("delete", "crd", f"widgets.{name}", "--ignore-not-found")
-
-
 def test_a_crd_a_namespace_and_what_needs_them_come_in_one_run(cluster, run, git_repo, namespace, group):
     inner = f"{namespace}-inner"
     git_repo.write("a-widget.yaml", manifest("Widget", "first", f"{group}/v1", inner, "spec: {size: 3}\n"))
@@ -235,6 +256,33 @@ def test_what_git_no_longer_has_is_pruned_and_what_was_never_ours_stays(cluster,
     assert not exists(cluster, namespace, "configmap", "b") and not exists(cluster, namespace, "serviceaccount", "only")
     assert exists(cluster, namespace, "configmap", "foreign") and exists(cluster, namespace, "configmap", "a")
     assert not run()["changed"]
+
+
+def test_waves_are_pruned_in_the_reverse_of_their_order(cluster, run, git_repo):
+    for name, wave in (("a", "5"), ("b", "-1"), ("c", "0")):
+        git_repo.write(f"{name}.yaml", config_map(name, annotations=f'argocd.argoproj.io/sync-wave: "{wave}"'))
+    git_repo.write("stays.yaml", config_map("stays"))
+    git_repo.commit()
+    run()
+    for name in "abc":
+        git_repo.remove(f"{name}.yaml")
+    git_repo.commit()
+    since = cluster.moment()
+    run()
+    assert [entry["name"] for entry in cluster.audit(since) if entry["verb"] == "delete" and not entry["dryRun"]] == ["a", "c", "b"]
+
+
+def test_a_namespace_that_depends_on_another_object_is_there_before_its_content(cluster, run, git_repo, namespace):
+    inner = f"{namespace}-inner"
+    git_repo.write("space.yaml", manifest("Namespace", inner, annotations=f"config.kubernetes.io/depends-on: /namespaces/{namespace}/ConfigMap/first"))
+    git_repo.write("first.yaml", config_map("first", namespace=namespace))
+    git_repo.write("inside.yaml", config_map("inside", namespace=inner))
+    git_repo.commit()
+    try:
+        assert set(operations(run()).values()) == {"created"}
+        assert exists(cluster, inner, "configmap", "inside") and not run()["changed"]
+    finally:
+        cluster.remove_namespace(inner)
 
 
 @pytest.mark.parametrize("annotation", ["nordic.gitops/prune: disabled", "kustomize.toolkit.fluxcd.io/prune: disabled",

@@ -5,32 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
 from lab import proxy
-from reconciling import DEFAULTS, Reconciler, config_map, deployment, manifest, operations
-
-
-@pytest.fixture
-def options(cluster, namespace, git_repo, tmp_path):
-    return dict(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=30)
-
-
-@pytest.fixture
-def run(options):
-    return Reconciler(**options)
-
-
-def get(cluster, namespace, kind, name):
-    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
-    return json.loads(text) if text.strip() else None
+from reconciling import DEFAULTS, config_map, deployment, get, manifest, operations, wait_until
 
 
 def autoscaler(name, minimum=2):
@@ -57,14 +43,6 @@ def crd(group, kind, versions, storage="v1", more=""):
       schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
 """
     return text
-
-
-@pytest.fixture
-def group(cluster, namespace):
-    """An API group of this test alone; its definitions are removed afterwards."""
-    name = f"{namespace}.example.com"
-    yield name
-    cluster.kubectl("delete", "crd", f"widgets.{name}", "--ignore-not-found", "--wait=false")
 
 
 # ---- prune
@@ -98,6 +76,25 @@ def test_a_set_whose_parent_somebody_deleted_still_finds_what_git_no_longer_has(
     git_repo.commit()
     planned = operations(run(check_mode=True))
     assert operations(run()) == planned == {"ServiceAccount only": "pruned"}
+
+
+def test_a_set_whose_parent_somebody_deleted_still_finds_what_is_in_a_namespace_that_git_no_longer_names(cluster, run, git_repo, namespace):
+    other = cluster.namespace()
+    try:
+        git_repo.write("a.yaml", config_map("a"))
+        git_repo.write("b.yaml", config_map("b", namespace=other))
+        git_repo.commit()
+        run()
+        cluster.kubectl("delete", "configmap", f"nordic-gitops-{namespace}", "-n", namespace)
+        git_repo.remove("a.yaml")
+        git_repo.remove("b.yaml")
+        git_repo.write("c.yaml", config_map("c"))  # new: nothing that Git names now is in the set
+        git_repo.commit()
+        planned = operations(run(check_mode=True))
+        assert operations(run()) == planned == {"ConfigMap a": "pruned", "ConfigMap b": "pruned", "ConfigMap c": "created"}
+        assert get(cluster, other, "configmap", "b") is None
+    finally:
+        cluster.remove_namespace(other)
 
 
 def test_a_parent_deleted_during_a_run_is_written_again_whole(cluster, run, git_repo, namespace, monkeypatch):
@@ -149,8 +146,37 @@ def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(clust
     git_repo.remove("crd.yaml")
     git_repo.remove("w.yaml")
     git_repo.commit()
-    # The group now comes from an aggregated API server that is down.
     cluster.kubectl("delete", "crd", f"widgets.{group}")
+    with silent(cluster, namespace, group):
+        with pytest.raises(Failure, match=f"{group}.*does not answer"):
+            run()
+        annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
+        assert f"Widget.{group}" in annotations["applyset.kubernetes.io/contains-group-kinds"]
+    assert run()["in_sync"]
+
+
+def test_nothing_of_a_chart_is_pruned_while_an_api_that_it_may_ask_for_does_not_answer(cluster, run, git_repo, namespace, group, binaries):
+    git_repo.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")
+    git_repo.write("web/templates/a.yaml", config_map("a"))
+    git_repo.write("web/templates/b.yaml", config_map("b"))
+    git_repo.commit()
+    chart = dict(path="web", helm_binary=str(Path(binaries) / "helm"))
+    run(**chart)
+    git_repo.remove("web/templates/b.yaml")
+    git_repo.write("web/templates/a.yaml", config_map("a", "two"))
+    git_repo.commit()
+    with silent(cluster, namespace, group):
+        planned = run(check_mode=True, **chart)
+        result = run(**chart)
+        assert operations(result) == operations(planned) == {"ConfigMap a": "configured", "ConfigMap b": "skipped"}
+        assert not result["in_sync"] and f"{group} does not answer" in next(
+            change["reason"] for change in result["changes"] if change["operation"] == "skipped")
+    assert operations(run(**chart)) == {"ConfigMap b": "pruned"}
+
+
+@contextlib.contextmanager
+def silent(cluster, namespace, group):
+    """The group comes from an aggregated API server that is down."""
     cluster.kubectl("apply", "-f", "-", input=manifest("APIService", f"v1.{group}", "apiregistration.k8s.io/v1", more=f"""spec:
   group: {group}
   version: v1
@@ -161,21 +187,10 @@ def test_a_group_that_does_not_answer_is_named_and_nothing_of_it_forgotten(clust
 """))
     try:
         wait_until(lambda: Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale.get(group))
-        with pytest.raises(Failure, match=f"{group}.*does not answer"):
-            run()
-        annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
-        assert f"Widget.{group}" in annotations["applyset.kubernetes.io/contains-group-kinds"]
+        yield
     finally:
         cluster.kubectl("delete", "apiservice", f"v1.{group}")
     wait_until(lambda: group not in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover().stale)
-    assert run()["in_sync"]
-
-
-def wait_until(check, seconds=20):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.1)
 
 
 # ---- autoscalers

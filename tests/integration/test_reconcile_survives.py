@@ -23,9 +23,8 @@ SERVICES = 16
 
 
 @pytest.fixture
-def options(cluster, namespace, git_repo, tmp_path):
-    return dict(name=namespace, namespace=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig),
-                git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait_timeout=60, prune_limit="100%")
+def options(options):
+    return {**options, "wait_timeout": 60, "prune_limit": "100%"}
 
 
 def write(git_repo, version, services=SERVICES):

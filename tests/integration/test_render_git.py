@@ -26,7 +26,7 @@ def rendered(git_repo, binaries, tmp_path):
     """Writes files, commits them, and renders one folder of the commit."""
     cache = tmp_path / "cache"
 
-    def render_it(files=None, path=".", **options):
+    def render_it(files=None, path=".", serves=None, **options):
         for name, content in (files or {}).items():
             git_repo.write(name, content)
         git_repo.commit()
@@ -35,7 +35,7 @@ def rendered(git_repo, binaries, tmp_path):
             commit = mirror.resolve("main")
             known = dict(kustomize_binary=str(Path(binaries) / "kubectl"), helm_binary=str(Path(binaries) / "helm"), release_name="shop")
             tree = mirror.tree(commit, path)
-            return render(tree, RenderOptions(**{**known, **options}), str(cache / "render"), root=mirror.tree(commit))
+            return render(tree, RenderOptions(**{**known, **options}), str(cache / "render"), root=mirror.tree(commit), serves=serves)
         finally:
             mirror.close()
 
@@ -294,6 +294,27 @@ def test_a_chart_is_rendered_with_its_values_and_crds(rendered):
     assert {document.where for document in result.documents} == {"charts/web/crds/thing.yaml", "charts/web/templates/config.yaml"}
     assert config(result) == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop", "namespace": "shop"},
                               "data": {"size": "small", "kube": "v1.31.2", "looked": "{}", "api": "true", "dns": ""}}
+
+
+def test_a_chart_is_rendered_again_for_a_cluster_that_serves_something_else(rendered):
+    first = rendered(CHART, "charts/web", serves=lambda: ("v1.31.2+k3s1", ("v1", "x.io/v1", "x.io/v1/Thing")))
+    assert (config(first)["data"]["kube"], config(first)["data"]["api"]) == ("v1.31.2+k3s1", "true")
+    assert rendered({"other": "x"}, "charts/web", serves=lambda: ("v1.31.2+k3s1", ("v1", "x.io/v1", "x.io/v1/Thing"))).cached
+    second = rendered({}, "charts/web", serves=lambda: ("v1.32.0", ("v1",)))
+    assert not second.cached and (config(second)["data"]["kube"], config(second)["data"]["api"]) == ("v1.32.0", "false")
+
+
+def test_a_version_that_helm_cannot_read_leaves_the_chart_helm_s_own(rendered):
+    built_by_hand = rendered(CHART, "charts/web", serves=lambda: ("v0.0.0-master+$Format:%H$", ("v1",)))
+    assert config(built_by_hand)["data"]["kube"] == config(rendered({}, "charts/web"))["data"]["kube"]
+
+
+def test_what_is_no_chart_asks_no_cluster(rendered):
+    asked = []
+    for files in ({"apps/a.yaml": CONFIG % "a"}, {"apps/kustomization.yaml": "resources: [a.yaml]\n"}):
+        rendered(files, "apps", serves=lambda: asked.append("it") or ("v1.32.0", ()))
+        assert rendered({}, "apps", serves=lambda: asked.append("it") or ("v1.32.0", ())).cached
+    assert not asked
 
 
 @pytest.mark.parametrize(

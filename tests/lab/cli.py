@@ -89,6 +89,7 @@ def _hosts_commands(commands: Any) -> None:
     one.add_argument("--names", default="server1,server2,server3,agent1", help="server… and agent… come into the groups k3s_servers and k3s_agents "
                                                                                "(default: %(default)s)")
     one.add_argument("--disk", action="append", default=[], metavar="NAME=SIZE", help="little room in this host's /var/lib/rancher: server1=700m")
+    one.add_argument("--k3s", action="store_true", help="put what Ansible needs to know of the lab's k3s beside the inventory (k3s.yml)")
     command("stop", _hosts_stop, "end them")
     one = command("status", _hosts_status, "say whether they run")
     one.add_argument("--json", action="store_true", help="print all of what is known of them")
@@ -168,14 +169,19 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _hosts_start(options: argparse.Namespace) -> None:
-    from lab.hosts import AlreadyRuns, Hosts
+    from lab.hosts import AlreadyRuns, Hosts, k3s
+    from lab.hosts.inventory import write_yaml
 
     names = [name.strip() for name in options.names.split(",") if name.strip()]
     disks = dict(disk.partition("=")[::2] for disk in options.disk)
+    # Built before the hosts wait for it.
+    settings = k3s.variables(_say) if options.k3s else {}
     begin = time.monotonic()
     _say(f"Starting {len(names)} hosts in {options.state}")
     try:
-        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks)
+        # For a caller that cannot hold a connection, and shall not leave hosts behind when it is killed.
+        owner = int(os.environ.get("NORDIC_HOSTS_OWNER") or 0)
+        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks, owner=owner)
     except AlreadyRuns as runs:
         hosts = Hosts.join(options.state)
         if set(hosts.names) != set(names):
@@ -183,6 +189,8 @@ def _hosts_start(options: argparse.Namespace) -> None:
         _say(f"Not needed: {runs}.")
     else:
         _say(f"Ready after {time.monotonic() - begin:.1f} s. Their inventory:")
+    if settings:
+        write_yaml(hosts.inventory.with_name("k3s.yml"), settings)
     print(hosts.inventory)
 
 

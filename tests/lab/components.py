@@ -133,7 +133,8 @@ def _k3s(version: str, module: str, kubernetes: str, containerd: str, *replaces:
               # It does not start when this is another one than it was built with.
               (f"{K3S_PATH}/pkg/version.UpstreamGolang", f"go{K3S_GO}"),
               ("github.com/containerd/containerd/version.Version", containerd),
-              ("github.com/containerd/containerd/version.Package", "github.com/k3s-io/containerd")]
+              ("github.com/containerd/containerd/version.Package", "github.com/k3s-io/containerd"),
+              ("github.com/kubernetes-sigs/cri-tools/pkg/version.Version", "v1.29.0-k3s1")]
     for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
         stamps += [(f"{package}.gitVersion", version), (f"{package}.gitMajor", version[1:].split(".")[0]),
                    (f"{package}.gitMinor", version.split(".")[1]), (f"{package}.gitTreeState", "clean")]
@@ -166,10 +167,14 @@ FLANNEL = Module("flannel", PLUGINS, "v0.9.1", "1.22.8", (("flannel", f"{PLUGINS
 # What runs in the pods of the lab, and what its nodes talk to.
 PODS = Module("pods", "nordic.gitops/lab/pods", "v1.0.0", "1.21.0",
               tuple((name, f"nordic.gitops/lab/pods/{name}") for name in ("pause", "web")), sources=True)
+# With the client libraries that kubectl has compiled already.
+COREDNS = Module("coredns", "nordic.gitops/lab/coredns", "v1.15.0", "1.26.0", (("coredns", "nordic.gitops/lab/coredns"),), sources=True,
+                 requires=(("github.com/coredns/coredns", "v1.15.0"),
+                           *((f"k8s.io/{name}", "v0.37.2") for name in ("api", "apimachinery", "client-go"))))
 VERSITYGW = Module("versitygw", "github.com/versity/versitygw", "v1.8.0", "1.26.0",
                    (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_OLD, K3S_NEW, CNI, FLANNEL, PODS, VERSITYGW)
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_OLD, K3S_NEW, CNI, FLANNEL, PODS, COREDNS, VERSITYGW)
 
 
 def versions() -> Dict[str, str]:

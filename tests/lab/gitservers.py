@@ -84,7 +84,9 @@ def _answers(port: int, process: "subprocess.Popen[bytes]", within: float = 10.0
     end = time.monotonic() + within
     while time.monotonic() < end and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            with socket.create_connection(("127.0.0.1", port), 1) as found:
+                if found.getsockname() == found.getpeername():
+                    continue  # nobody listens yet: the kernel chose this very port for our end, and TCP connects a socket to itself
             # If another server owns the port, ours is about to find that out.
             time.sleep(0.05)
             return process.poll() is None

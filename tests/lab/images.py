@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Tuple
 
 from lab import places
 from lab.build import Say, cached, locked, print_line
-from lab.components import PODS, Module
+from lab.components import COREDNS, PODS, Module
 
 # The architecture of the machine that builds; that of its nodes, too.
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -29,15 +29,17 @@ MEDIA = "application/vnd.oci.image"
 
 @dataclass(frozen=True)
 class Image:
-    """names: all under which it is known. binary: the program of the module that it runs."""
+    """names: all under which it is known. binary: the program of the module that it runs. user: nobody, but for low ports."""
 
     names: Tuple[str, ...]
     module: Module
     binary: str
     environment: Tuple[Tuple[str, str], ...] = ()
+    user: str = "65534:65534"
 
     @property
     def file(self) -> str:
+        """The name of its tar."""
         return self.names[0].rpartition("/")[2].replace(":", "-") + ".tar"
 
 
@@ -46,6 +48,8 @@ IMAGES: Tuple[Image, ...] = (
     # The name that k3s asks for.
     Image(("docker.io/rancher/mirrored-pause:3.6",), PODS, "pause"),
     *(Image((f"{WEB}:{version}",), PODS, "web", (("VERSION", version),)) for version in ("1", "2")),
+    # The names that the two k3s ask for; the program is the one that components.py says.
+    Image(tuple(f"docker.io/rancher/mirrored-coredns-coredns:{version}" for version in ("1.10.1", "1.11.3")), COREDNS, "coredns", user="0:0"),
 )
 
 
@@ -55,7 +59,8 @@ def tars(say: Say = print_line) -> List[Path]:
 
 
 def _tar(image: Image, say: Say) -> Path:
-    key = hashlib.sha256("\0".join([image.module.key, repr(image), Path(__file__).read_text()]).encode()).hexdigest()[:16]
+    parts = [image.module.key, json.dumps([image.names, image.binary, image.environment, image.user]), Path(__file__).read_text()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = places.cache() / "images" / key / image.file
     if target.exists():
         return target
@@ -63,20 +68,20 @@ def _tar(image: Image, say: Say) -> Path:
         if not target.exists():
             program = cached(image.module, image.binary, say)
             aside = target.with_suffix(".new")
-            write(aside, image.names, program, dict(image.environment))
+            write(aside, image, program)
             aside.replace(target)
     return target
 
 
-def write(target: Path, names: Tuple[str, ...], program: Path, environment: Dict[str, str]) -> None:
-    """An image of one file, /<name of the program>, that runs it as nobody."""
+def write(target: Path, image: Image, program: Path) -> None:
+    """An image of one file, /<name of the program>, that runs it."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         _add(tar, program.name, program.read_bytes(), 0o755)
     architecture = ARCHITECTURE[os.uname().machine]
     platform = {"architecture": architecture, "os": "linux"}
-    config = _json({**platform, "config": {"Entrypoint": [f"/{program.name}"], "User": "65534:65534",
-                                           "Env": [f"{name}={value}" for name, value in sorted(environment.items())]},
+    config = _json({**platform, "config": {"Entrypoint": [f"/{program.name}"], "User": image.user,
+                                           "Env": [f"{name}={value}" for name, value in image.environment]},
                     "rootfs": {"type": "layers", "diff_ids": [_digest(layer.getvalue())]}})
     manifest = _json({"schemaVersion": 2, "mediaType": f"{MEDIA}.manifest.v1+json",
                       "config": _described(f"{MEDIA}.config.v1+json", config),
@@ -84,7 +89,7 @@ def write(target: Path, names: Tuple[str, ...], program: Path, environment: Dict
     index = _json({"schemaVersion": 2, "mediaType": f"{MEDIA}.index.v1+json", "manifests": [
         {**_described(f"{MEDIA}.manifest.v1+json", manifest), "platform": platform,
          "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}}
-        for name in names]})
+        for name in image.names]})
     with tarfile.open(target, "w") as tar:
         _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", index)

@@ -31,7 +31,7 @@ from lab.errors import LabError
 RELEASES: Dict[str, Tuple[Module, str]] = {"old": (K3S_OLD, "NORDIC_K3S_BINARY_OLD"), "new": (K3S_NEW, "NORDIC_K3S_BINARY")}
 
 # runc 1.1.14 for both: it is what runs the pods, not what is upgraded, and so it is built once.
-RUNC = replace(K3S_NEW, tags="seccomp apparmor", stamps=(), overlay=())
+RUNC = replace(K3S_NEW, tags="seccomp apparmor", stamps=(("main.version", "1.1.14-k3s1"),), overlay=())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ USAGE = """usage: python3 tests/workspace COMMAND …
   run COMMAND …   run COMMAND with what the collection needs (requirements.txt) and the collection on Ansible's path
   dev COMMAND …   the same with what the tests and the benchmark need (requirements-dev.txt, bindep.txt)
   test [ARG …]    every test: pytest with the checkers, the cluster being built in the background meanwhile
+  test-full [ARG …]  the same with the longer molecule scenarios
   build FOLDER    the artefact for Ansible Galaxy, into FOLDER
   changelog       CHANGELOG.rst and changelogs/changelog.yaml from the fragments, in the tree
   clean           remove what this checkout left in the state folder, and nothing of another checkout
@@ -48,6 +49,11 @@ def test(arguments: List[str]) -> int:
     with _building_the_lab(variables):
         command = [str(environment / "bin" / "python"), "-m", "pytest", *workers, *arguments]
         return subprocess.run(command, env=variables, cwd=str(CHECKOUT), check=False).returncode
+
+
+def test_full(arguments: List[str]) -> int:
+    os.environ["NORDIC_FULL"] = "1"
+    return test(arguments)
 
 
 def build(arguments: List[str]) -> int:
@@ -116,7 +122,7 @@ def _building_the_lab(variables: Dict[str, str]) -> Iterator[None]:
             build.wait()
 
 
-COMMANDS = {"run": run, "dev": dev, "test": test, "build": build, "changelog": changelog, "clean": clean}
+COMMANDS = {"run": run, "dev": dev, "test": test, "test-full": test_full, "build": build, "changelog": changelog, "clean": clean}
 
 
 def main(arguments: List[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import discovery
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
@@ -60,6 +60,10 @@ class Cluster:
                 self._resources = self._discover()
             return self._resources
 
+    def version(self) -> str:
+        """The server's version, "v1.34.1+k3s1"."""
+        return self._transport.send("discover", "GET", "/version", "").body.get("gitVersion", "")
+
     def resource(self, api_version: str, kind: str, where: str = "") -> Resource:
         """The resource, or a Failure that says what may have been meant."""
         found = self.discover().find(api_version, kind)
@@ -86,15 +90,6 @@ class Cluster:
                 if error.status != 410 or last_chance:  # a server that paginates compacted what it was paging through
                     raise
         raise AssertionError("unreachable")
-
-    def list_each(
-        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False
-    ) -> Iterator[Body]:
-        """Like list, but each object can be freed when the caller is done with it."""
-        items, _version = self.list(resource, namespace, selector, metadata_only)
-        items.reverse()
-        while items:
-            yield items.pop()
 
     def get(self, resource: Resource, namespace: str, name: str) -> Optional[Body]:
         """The object, or None where there is none."""

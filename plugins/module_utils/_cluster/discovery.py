@@ -55,8 +55,9 @@ class Resource(NamedTuple):
 class Resources:
     """Every resource of the server, the versions of a group in the server's order of preference."""
 
-    def __init__(self, served: Iterable[Resource], stale: Optional[Dict[str, str]] = None) -> None:
+    def __init__(self, served: Iterable[Resource], stale: Optional[Dict[str, str]] = None, versions: Iterable[str] = ()) -> None:
         self.stale = stale or {}  # group: why it could not be read (its aggregated API server is down)
+        self._versions = set(versions)  # group versions, also of a group that does not answer
         self._by_version: Dict[Tuple[str, str], Resource] = {}
         self._by_group: Dict[Tuple[str, str], Resource] = {}
         for resource in served:
@@ -68,6 +69,12 @@ class Resources:
 
     def __len__(self) -> int:
         return len(self._by_version)
+
+    @property
+    def api_versions(self) -> Tuple[str, ...]:
+        """All that is served, as helm's Capabilities.APIVersions has it: "apps/v1" and "apps/v1/Deployment", sorted."""
+        kinds = {f"{api_version}/{kind}" for api_version, kind in self._by_version}
+        return tuple(sorted(self._versions | {api_version for api_version, _kind in self._by_version} | kinds))
 
     def find(self, api_version: str, kind: str) -> Optional[Resource]:
         return self._by_version.get((api_version, kind))
@@ -104,9 +111,11 @@ class Resources:
 def from_aggregated(*lists: Dict[str, Any]) -> Resources:
     served: List[Resource] = []
     stale: Dict[str, str] = {}
+    versions: List[str] = []
     for group in (item for each in lists for item in each.get("items") or []):
         name = group.get("metadata", {}).get("name", "")
         for version in group.get("versions") or []:
+            versions.append(f"{name}/{version['version']}" if name else version["version"])
             if version.get("freshness") == "Stale":
                 stale.setdefault(name, f"{version.get('version')} is stale")
             for resource in version.get("resources") or []:
@@ -122,7 +131,7 @@ def from_aggregated(*lists: Dict[str, Any]) -> Resources:
                             tuple(resource.get("verbs") or ()),
                         )
                     )
-    return Resources(served, stale)
+    return Resources(served, stale, versions)
 
 
 def group_versions(core: Dict[str, Any], groups: Dict[str, Any]) -> List[str]:
@@ -137,7 +146,9 @@ def group_versions(core: Dict[str, Any], groups: Dict[str, Any]) -> List[str]:
 
 def from_plain(lists: Iterable[Dict[str, Any]], stale: Dict[str, str]) -> Resources:
     served = []
+    versions = []
     for each in lists:
+        versions.append(each["groupVersion"])
         group, _slash, version = each["groupVersion"].rpartition("/")
         for resource in each.get("resources") or []:
             if "/" not in resource["name"]:
@@ -151,4 +162,4 @@ def from_plain(lists: Iterable[Dict[str, Any]], stale: Dict[str, str]) -> Resour
                         tuple(resource.get("verbs") or ()),
                     )
                 )
-    return Resources(served, stale)
+    return Resources(served, stale, versions)

@@ -127,7 +127,7 @@ def refuse_other_machine(path: str) -> None:
     here = platform.machine()
     if here not in MACHINES.get(machine, ()):
         raise Failure(f"is a program for {MACHINES.get(machine, ('another machine',))[0]}, and this host is {here}", path,
-                      "Give each architecture its own binary, for example k3s_binary: files/k3s-{{ ansible_architecture }}.")
+                      "Give each architecture its own binary, by the variables of a group.")
 
 
 def version_of(path: str) -> Version:

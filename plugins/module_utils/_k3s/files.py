@@ -25,6 +25,7 @@ _SECRET_KEY = re.compile(r"(?i)(^|[-_.])(token|agent-token|secret-key|access-key
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*\Z")
 _NOT_PLAIN = re.compile(r"(?i)(y|n|yes|no|on|off|true|false|null|~|[-+.0-9_exabcdef]+)\Z")  # YAML would read another type
+_NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # by YAML 1.2, section 5.1; below 0x20 JSON escapes itself
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _list(items: Any) -> List[str]:
 def _scalar(item: Any) -> str:
     if isinstance(item, str) and _PLAIN.match(item) and not _NOT_PLAIN.match(item):
         return item
-    return json.dumps(item, ensure_ascii=False)
+    return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(item, ensure_ascii=False))
 
 
 def top_level(text: str) -> Dict[str, str]:

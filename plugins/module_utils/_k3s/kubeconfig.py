@@ -18,6 +18,8 @@ LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 
 def merged(existing: str, fetched: str, name: str, server: str, make_current: bool) -> str:
     """The new text of the file: one cluster, user and context called `name`, everything else as it was."""
+    # Plain text, as Ansible marks its own with where it comes from, and YAML refuses that.
+    name, server = f"{name}", f"{server}"
     kubeconfig, source = _loaded(existing, "the kubeconfig on the controller"), _loaded(fetched, "the kubeconfig on the server")
     try:
         entries: Dict[str, Any] = {key: source[plural][0][key] for plural, key in LISTS if key != "context"}

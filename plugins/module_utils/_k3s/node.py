@@ -283,14 +283,17 @@ class Node:
             value = getattr(spec, option)
             if option == "agent_token" and spec.role == "agent":
                 continue
+            there = files.read(path)
             if value:
-                wanted.append(Wanted(path, value + "\n", secret=True))
-            if value or os.path.exists(path):
+                # The long form of the same token, with the CA's hash, is no other token.
+                same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
+                wanted.append(Wanted(path, there if same else value + "\n", secret=True))
+            if value or there is not None:
                 configuration[f"{option.replace('_', '-')}-file"] = path
-        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(configuration)))
+        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(configuration.items())))))
         folder = os.path.join(CONFIG_DIR, "config.yaml.d")
         names = {f"{name}.yaml" for name in spec.drop_ins}
-        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(values)) for name, values in spec.drop_ins.items()]
+        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(dict(sorted(values.items())))) for name, values in spec.drop_ins.items()]
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             path = os.path.join(folder, name)
             if name in names or not name.endswith((".yaml", ".yml")):
@@ -472,10 +475,23 @@ class Node:
                 if not spec.check_mode:
                     service.remove()
         outcome.changes += remove_leftovers(spec.data_dir, everything, spec.check_mode)
+        if not everything:
+            self._forget_the_ca()
         if not spec.check_mode:
             _clear_pending()
             if everything:
                 shutil.rmtree(HOME, ignore_errors=True)
+
+    def _forget_the_ca(self) -> None:
+        """A token's long form names the CA of the cluster that has ended; a new cluster has another one."""
+        for name in files.TOKEN_FILES.values():
+            path = os.path.join(CONFIG_DIR, name)
+            there = (files.read(path) or "").strip()
+            change = files.compare(Wanted(path, password_of(there) + "\n", secret=True)) if there else None
+            if change:
+                self.outcome.changes.append(f"{path} is kept without the ended cluster's CA")
+                if not self.spec.check_mode:
+                    change.write()
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

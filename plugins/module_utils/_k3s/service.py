@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ MEANINGS = (
     (r"duplicate node name found", "etcd has a member of this node's name already: remove the lost one first."),
     (r"address already in use", "Another program listens on a port that k3s needs."),
     (r"no space left on device", "The disk is full."),
+    (r"inotify|too many open files", "The kernel allows too few inotify instances: raise fs.inotify.max_user_instances."),
     (r"failed to find memory cgroup", "The kernel has no memory cgroup: add cgroup_memory=1 cgroup_enable=memory to its command line."),
     (r"unknown flag|flag provided but not defined", "A part of k3s does not know one of the arguments in its configuration."),
     (r"x509: certificate has expired or is not yet valid", "A certificate is expired, or the clocks of the nodes differ."),
@@ -90,7 +90,6 @@ class Service:
         for path in (self.path, self.path + ".env"):  # the latter is the official installer's, with the token in it
             if os.path.exists(path):
                 os.unlink(path)
-        shutil.rmtree(self.path + ".d", ignore_errors=True)
         self.reload()
         subprocess.run(["systemctl", "reset-failed", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 

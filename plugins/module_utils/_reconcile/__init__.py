@@ -30,7 +30,7 @@ PLANS = 5  # how often a plan is made again because another run of the same name
 def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -> Report:
     """Make the cluster what Git says at one commit. Returns a Report; raises Refused with a rule's own words, Failure otherwise.
 
-    source: resolve() -> Commit, render(commit) -> Rendered. cluster: a _cluster.Cluster.
+    source: resolve() -> Commit, render(commit, serves) -> Rendered. cluster: a _cluster.Cluster.
     """
     clock = _Stopwatch()
     with ThreadPoolExecutor(1) as pool:
@@ -39,7 +39,7 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
         with clock.stage("fetch"):
             commit = source.resolve()
         with clock.stage("render"):
-            rendered = source.render(commit)
+            rendered = source.render(commit, lambda: (cluster.version(), cluster.discover().api_versions))
         discovery.result()
     report = Report(commit.id, commit.signer, seconds=clock.seconds, check_mode=options.check_mode,
                     rendered=rendered.renderer, cached=rendered.cached, notes=rendered.notes)
@@ -64,15 +64,16 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
         inventory.recover(resources, {resources.find(intent.api_version, intent.ref.kind) for intent in intents} - {None}, namespaces)
         # Healing what drifted from the commit already enforced takes no lock, and so costs no write beside its own: if
         # another run begins meanwhile, this one notices at its end, plans again under the lock, and enforces the whole of its commit.
-        healing = inventory.settled(report.commit, digest)
+        # The record must hold every kind all the same: a chart may render to others for another version of helm or of the cluster.
+        healing = inventory.settled(report.commit, digest) and kinds <= inventory.kinds and namespaces <= inventory.namespaces
     try:
         if not healing and not options.check_mode:
             inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
-        plan = _plan(cluster, resources, intents, inventory, options, clock)
+        plan = _plan(rendered, cluster, resources, intents, inventory, options, clock)
         if healing and plan.of("pruned") and not options.check_mode:
             inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
             healing = False
-            plan = _plan(cluster, resources, intents, inventory, options, clock)
+            plan = _plan(rendered, cluster, resources, intents, inventory, options, clock)
         if healing:
             for change in plan.of("created"):
                 change.reason = "somebody deleted it" if change.reason == "new" else change.reason
@@ -107,9 +108,11 @@ def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, prog
     return report
 
 
-def _plan(cluster: Any, resources: Any, intents: Any, inventory: Inventory, options: Options, clock: _Stopwatch) -> Plan:
+def _plan(rendered: Any, cluster: Any, resources: Any, intents: Any, inventory: Inventory, options: Options, clock: _Stopwatch) -> Plan:
     with clock.stage("plan"):
         plan = make_plan(cluster, resources, intents, inventory, options)
+        if rendered.renderer == "helm" and resources.stale:
+            plan.half_seen = f"the chart may render less while the API group {', '.join(sorted(resources.stale))} does not answer"
         guard(plan, options)
         return plan
 

@@ -81,7 +81,15 @@ def still_inhabited(change: Change, plan: Plan, _options: Options) -> str:
     return ""
 
 
-KEEPING = (pruning_is_off, already_going, asked_to_stay, made_by_a_controller, copied_not_applied, takes_others_with_it, still_inhabited)
+def rendered_from_half_a_view(_change: Change, plan: Plan, _options: Options) -> str:
+    """A chart that asks for an API renders without what needs it, while the server behind that API is down."""
+    return plan.half_seen
+
+
+KEEPING = (pruning_is_off, already_going, asked_to_stay, made_by_a_controller, copied_not_applied, takes_others_with_it, still_inhabited,
+           rendered_from_half_a_view)
+# What these keep should go all the same: with it the cluster is not in sync.
+LEAVING = (pruning_is_off, rendered_from_half_a_view)
 
 
 # ---- rules for the whole run
@@ -131,7 +139,7 @@ def guard(plan: Plan, options: Options) -> None:
         for rule in KEEPING:
             reason = rule(change, plan, options)
             if reason:
-                change.operation, change.reason, change.left = "skipped", reason, rule is pruning_is_off
+                change.operation, change.reason, change.left = "skipped", reason, rule in LEAVING
                 break
     refusals = [sentence for sentence in (rule(plan, options) for rule in RULES) if sentence]
     if refusals:

@@ -57,6 +57,7 @@ class Inventory:
         self.ref = Ref("", "ConfigMap", namespace, self.name)
         self.live: Optional[Body] = None
         self.held = False
+        self.empty = False  # by recover: it could look, and the set has no object of any kind that Git has
         self.renewed = 0.0  # when, on our clock, the parent was last written
         self._found_kinds: Set[Tuple[str, str]] = set()  # by recover
         self._found_namespaces: Set[str] = set()
@@ -115,16 +116,19 @@ class Inventory:
             return
         everywhere = self.namespaces | namespaces | {self.namespace}
         with ThreadPoolExecutor(READERS) as pool:
-            if self.live is None and not any(pool.map(lambda resource: self._members(resource, everywhere), wanted)):
-                return  # a first run
+            if self.live is None:
+                members = list(pool.map(lambda resource: self._members(resource, everywhere), wanted))
+                if not any(members):  # a first run
+                    self.empty = None not in members
+                    return
             kinds = {(item.group, item.kind): item for item in resources if {"list", "delete"} <= set(item.verbs)}
             for kind, found in zip(kinds, pool.map(lambda resource: self._members(resource, everywhere), kinds.values())):
                 if found:
                     self._found_kinds.add(kind)
                     self._found_namespaces.update({item["metadata"].get("namespace") or "" for item in found} - {""})
 
-    def _members(self, resource: Any, namespaces: Iterable[str]) -> List[Body]:
-        """The set's objects of one kind, as far as this user may see them: what it may not see it never wrote."""
+    def _members(self, resource: Any, namespaces: Iterable[str]) -> Optional[List[Body]]:
+        """The set's objects of one kind, None where this user may see none: what it may not see it never wrote."""
         for places in [[""], sorted(namespaces)] if resource.namespaced else [[""]]:
             try:
                 return [item for place in places
@@ -132,7 +136,7 @@ class Inventory:
             except Failure as error:
                 if getattr(error, "status", None) not in (403, 404, 405):
                     raise
-        return []
+        return None
 
     def rehearse(self) -> None:
         """Ask the server's dry run whether the parent could be written."""

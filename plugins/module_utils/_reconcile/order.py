@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Intent, Ref
 
 WAVE = "argocd.argoproj.io/sync-wave"
 DEPENDS_ON = "config.kubernetes.io/depends-on"
+_WAVE_NUMBER = re.compile("[-+]?[0-9]{1,9}")
 
 CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
 NAMESPACE = ("", "Namespace")
@@ -89,11 +90,13 @@ def steps(intents: Sequence[Intent]) -> List[Step]:
     return result
 
 
-def deletion_steps(refs: Iterable[Ref]) -> List[Tuple[Ref, ...]]:
-    """The exact reverse of writing: what depends on others goes first."""
-    groups: Dict[int, List[Ref]] = {}
-    for ref in refs:
-        groups.setdefault(rank(ref), []).append(ref)
+def deletion_steps(bodies: Mapping[Ref, Body]) -> List[Tuple[Ref, ...]]:
+    """The exact reverse of writing: the last wave goes first, and in it what depends on others; Namespaces and CRDs last of all."""
+    groups: Dict[Tuple[bool, int, int], List[Ref]] = {}
+    for ref, body in bodies.items():
+        wave = annotations_of(body).get(WAVE, "0")
+        within = int(wave) if _WAVE_NUMBER.fullmatch(wave) else 0  # somebody may have changed it
+        groups.setdefault(((ref.group, ref.kind) not in (CRD, NAMESPACE), within, rank(ref)), []).append(ref)
     return [tuple(sorted(groups[key], key=sort_key, reverse=True)) for key in sorted(groups, reverse=True)]
 
 
@@ -106,50 +109,57 @@ def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
     waves: Dict[Ref, int] = {}
     for intent in intents:
         text = annotations_of(intent.body).get(WAVE, "0")
-        if not re.fullmatch("[-+]?[0-9]{1,9}", text):
+        if not _WAVE_NUMBER.fullmatch(text):
             raise Failure(f"annotation {WAVE} is {json.dumps(text)}, not a whole number",
                           f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".')
         waves[intent.ref] = int(text)
     # An object cannot exist before its Namespace or its CRD: these move to the wave of the first object that needs them.
     if any(waves.values()):
-        needs: Dict[Ref, int] = {}
-        for intent in intents:
-            home = Ref("", "Namespace", "", intent.ref.namespace)
-            needs[home] = min(needs.get(home, waves[intent.ref]), waves[intent.ref])
-        kinds: Dict[Tuple[str, str], int] = {}
-        for intent in intents:
-            kind = (intent.ref.group, intent.ref.kind)
-            kinds[kind] = min(kinds.get(kind, waves[intent.ref]), waves[intent.ref])
-        for intent in intents:
-            ref = intent.ref
-            if (ref.group, ref.kind) == CRD:
-                spec = intent.body.get("spec") or {}
-                kind = (str(spec.get("group")), str((spec.get("names") or {}).get("kind")))
-                waves[ref] = min(waves[ref], kinds.get(kind, waves[ref]))
-            elif ref in needs:
-                waves[ref] = min(waves[ref], needs[ref])
+        for ref, homes in _homes(intents).items():
+            for home in homes:
+                waves[home] = min(waves[home], waves[ref])
     return waves
 
 
+def _homes(intents: Sequence[Intent]) -> Dict[Ref, List[Ref]]:
+    """What each object cannot exist without, of what is rendered here: its Namespace, its CRD."""
+    known = {intent.ref for intent in intents}
+    definitions: Dict[Tuple[str, str], Ref] = {}
+    for intent in intents:
+        if (intent.ref.group, intent.ref.kind) == CRD:
+            spec = intent.body.get("spec") or {}
+            definitions[str(spec.get("group")), str((spec.get("names") or {}).get("kind"))] = intent.ref
+    result: Dict[Ref, List[Ref]] = {}
+    for ref in known:
+        needed = (Ref("", "Namespace", "", ref.namespace), definitions.get((ref.group, ref.kind)))
+        result[ref] = [home for home in needed if home is not None and home in known]
+    return result
+
+
 def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
-    """0 for an object that depends on nothing, else one more than the deepest of its dependencies."""
+    """0 for an object that depends on nothing, else one more than the deepest of its dependencies; no less than its Namespace and CRD."""
     edges: Dict[Ref, List[Ref]] = {}
     where = {intent.ref: intent.where for intent in intents}
     for intent in intents:
         text = annotations_of(intent.body).get(DEPENDS_ON)
         if text:
             edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
-    levels: Dict[Ref, int] = {intent.ref: 0 for intent in intents if intent.ref not in edges}
+    if not edges:
+        return dict.fromkeys(where, 0)
+    homes = _homes(intents)
+    levels: Dict[Ref, int] = {}
 
     def level(ref: Ref, path: Tuple[Ref, ...]) -> int:
         if ref in path:
             circle = " -> ".join(str(item) for item in path[path.index(ref):] + (ref,))
-            raise Failure(f"the {DEPENDS_ON} annotations form a circle: {circle}", where[ref], "Remove one of them.")
+            raise Failure(f"the {DEPENDS_ON} annotations form a circle: {circle}", where[ref],
+                          "Remove one of them. An object depends on its Namespace and on its CustomResourceDefinition without saying so.")
         if ref not in levels:
-            levels[ref] = 1 + max(level(dependency, path + (ref,)) for dependency in edges[ref])
+            before = [1 + level(dependency, path + (ref,)) for dependency in edges.get(ref, ())]
+            levels[ref] = max(before + [level(home, path + (ref,)) for home in homes[ref]], default=0)
         return levels[ref]
 
-    for ref in edges:
+    for ref in where:
         level(ref, ())
     return levels
 

@@ -51,6 +51,7 @@ class Plan:
     health: Dict[Ref, Health] = field(default_factory=dict)
     dry_runs: int = 0  # how often the referee was asked
     owned: int = 0  # objects of the set in the cluster
+    half_seen: str = ""  # why Git may say less now than it would otherwise
 
     def of(self, *operations: str) -> List[Change]:
         """The changes with one of the operations, in order."""
@@ -95,16 +96,16 @@ class _Planner:
         namespaces = self.inventory.namespaces | {intent.ref.namespace for intent in self.intents if intent.ref.namespace}
 
         with ThreadPoolExecutor(READERS) as pool:
-            missing = list(pool.map(lambda resource: self._read(resource, wanted.get(resource, {}), namespaces,
-                                                                self.inventory.selector), list(listed)))
+            if self.inventory.empty:
+                missing = [wanted.get(resource, {}) for resource in listed]
+            else:
+                missing = list(pool.map(lambda resource: self._read(resource, wanted.get(resource, {}), namespaces,
+                                                                    self.inventory.selector), list(listed)))
             # What the set does not hold may be there all the same: one more LIST of just the kinds and namespaces concerned.
+            # Namespaces first, since nothing is in one that does not exist.
             rest = [(resource, items) for resource, items in zip(listed, missing) if items]
-            absent = list(pool.map(lambda pair: self._read(pair[0], pair[1], {key[0] for key in pair[1]} - {""}, ""), rest))
-            for (resource, _items), items in zip(rest, absent):
-                for intent in items.values():
-                    served = resource.api_version == intent.api_version
-                    self.result.changes.append(Change("created", intent.ref, "new", intent, resource if served else None, intent.body,
-                                                      writes=True, unverified="" if served else PLANNED_KIND))
+            nowhere = self._read_rest(pool, [pair for pair in rest if (pair[0].group, pair[0].kind) == NAMESPACE], set())
+            self._read_rest(pool, [pair for pair in rest if (pair[0].group, pair[0].kind) != NAMESPACE], nowhere)
             self._lost_with_their_homes()
             self._ask(pool)
         refs = {intent.ref for intent in self.intents}
@@ -133,6 +134,24 @@ class _Planner:
             if selector:
                 self.owned.add(metadata["uid"])
         return missing
+
+    def _read_rest(self, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any, Dict[Tuple[str, str], Intent]]], nowhere: Set[str]) -> Set[str]:
+        """Judge what exists outside of the set, note the others as created and return their names; nowhere: Namespaces that do not exist."""
+        def read(pair: Tuple[Any, Dict[Tuple[str, str], Intent]]) -> Dict[Tuple[str, str], Intent]:
+            resource, items = pair
+            places = {namespace for namespace, _name in items} - {""}
+            if places and places <= nowhere:
+                return items
+            return self._read(resource, items, places - nowhere, "")
+
+        created = set()
+        for (resource, _items), absent in zip(rest, list(pool.map(read, rest))):
+            for intent in absent.values():
+                served = resource.api_version == intent.api_version
+                self.result.changes.append(Change("created", intent.ref, "new", intent, resource if served else None, intent.body,
+                                                  writes=True, unverified="" if served else PLANNED_KIND))
+                created.add(intent.ref.name)
+        return created
 
     def _list(self, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
         if not resource.namespaced:

@@ -25,7 +25,7 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, prog
     changes = {change.ref: change for change in plan.of("pruned")}
     rehearse(cluster, plan)
     with ThreadPoolExecutor(WRITERS) as pool:
-        for refs in deletion_steps(changes):
+        for refs in deletion_steps({ref: change.before or {} for ref, change in changes.items()}):
             inventory.still_ours()
             deleted = [changes[ref] for ref in refs]
             errors = failures(pool, lambda change: _delete(cluster, change, plan, inventory, options), deleted)

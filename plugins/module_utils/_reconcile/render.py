@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
-from dataclasses import dataclass, field, fields
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
-FORMAT = 1
+FORMAT = 2
 KEPT = 64  # renders kept in the cache
 ABANDONED = 3600  # seconds after which a half-written cache file is nobody's any more
 SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
@@ -54,25 +55,29 @@ class Rendered:
     notes: Tuple[str, ...] = ()  # what a person should know though it is no error
 
 
-def render(tree: Any, options: RenderOptions, cache_folder: str, key_extra: str = "", root: Optional[Any] = None) -> Rendered:
+# What a cluster is, for a chart that asks: its version, and the API versions that it serves.
+Serves = Callable[[], Tuple[str, Tuple[str, ...]]]
+
+
+def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[Any] = None, serves: Optional[Serves] = None) -> Rendered:
     """Render a tree, or take what the same tree rendered to before. All that is wrong in it is one Failure.
 
     tree: id, path, files() and read_many(). root: the tree of the commit's root, which lets kustomize and values files
-    use other folders of the same repository.
+    use other folders of the same repository. serves: asked where a chart is rendered, which may depend on the answer.
     """
-    cache = _Cache(cache_folder, _key(tree, options, key_extra))
+    cache = _Cache(cache_folder, _key(tree, options))
     entry = cache.load()
-    if entry is not None and _still_holds(entry, options, tree, root):
+    if entry is not None and _still_holds(entry, options, tree, root, serves):
         documents = [Document(body, file, line) for file, line, body in entry["documents"]]
         return Rendered(documents, entry["renderer"], True, tuple(entry["notes"]))
 
-    entry = _render(tree, options, root)
+    entry = _render(tree, options, root, serves)
     notes = tuple(entry["notes"]) + cache.store(entry)
     documents = [Document(body, file, line) for file, line, body in entry["documents"]]
     return Rendered(documents, entry["renderer"], False, notes)
 
 
-def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str, Any]:
+def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Optional[Serves]) -> Dict[str, Any]:
     # Only what must be rendered needs YAML (30 ms to import), so nothing of it is imported above.
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
@@ -88,11 +93,13 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str,
     notes: List[str] = []
     reads: Dict[str, str] = {}
     stamp = ""
+    if name == "helm" and serves is not None:
+        options = for_cluster(options, *serves())
     if name == "directory":
         documents = directory.render_directory(files, path, options, failures)
     else:
         binary = (kustomize if name == "kustomize" else helm).find(options)
-        stamp = binary.stamp
+        stamp = _stamp(binary, options)
         if name == "kustomize":
             documents, reads = kustomize.render_kustomize(files, path, options, binary, failures)
         else:
@@ -109,6 +116,18 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any]) -> Dict[str,
         "notes": notes,
         "documents": [(document.file, document.line, normalise(document.body)) for document in documents],
     }
+
+
+def for_cluster(options: RenderOptions, version: str, api_versions: Tuple[str, ...]) -> RenderOptions:
+    """The options for a chart that goes to this cluster. A version that helm cannot read (of a server built by hand) stays out."""
+    known = version if re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?", version) else ""
+    return replace(options, kube_version=options.kube_version or known, api_versions=options.api_versions or api_versions)
+
+
+def _stamp(binary: Any, options: RenderOptions) -> str:
+    """What tells the render of another binary, or for another cluster, from this one."""
+    cluster = json.dumps([options.kube_version, options.api_versions])
+    return f"{binary.stamp} {hashlib.sha256(cluster.encode()).hexdigest()[:16]}"
 
 
 def _path_of(tree: Any) -> str:
@@ -131,12 +150,14 @@ def _place(failure: Failure) -> Tuple[str, int]:
     return (file, int(line)) if line.isdigit() else (failure.where, 0)
 
 
-def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root: Optional[Any]) -> bool:
-    """Whether what a cached render read outside of the tree is the same: the binary, and files of other folders."""
+def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root: Optional[Any], serves: Optional[Serves]) -> bool:
+    """Whether what a cached render read outside of the tree is the same: the binary, the cluster, and files of other folders."""
     if entry["renderer"] != "directory":
         from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import helm, kustomize
 
-        if (kustomize if entry["renderer"] == "kustomize" else helm).find(options).stamp != entry["stamp"]:
+        if entry["renderer"] == "helm" and serves is not None:
+            options = for_cluster(options, *serves())
+        if _stamp((kustomize if entry["renderer"] == "kustomize" else helm).find(options), options) != entry["stamp"]:
             return False
     reads = entry["reads"]
     if not reads or root is None or root.id == entry["root"]:
@@ -150,11 +171,11 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root:
         return False
 
 
-def _key(tree: Any, options: RenderOptions, extra: str) -> str:
+def _key(tree: Any, options: RenderOptions) -> str:
     chosen = {one.name: getattr(options, one.name) for one in fields(options) if one.name != "timeout"}
     chosen["values"] = dict(options.values or {})
     try:
-        text = json.dumps([FORMAT, tree.id, tree.path, chosen, extra], sort_keys=True)
+        text = json.dumps([FORMAT, tree.id, tree.path, chosen], sort_keys=True)
     except (TypeError, ValueError) as error:
         raise Failure(f"values cannot be written as JSON: {error}", "values") from None
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, render
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, Serves, render
 
 
 class Source:
@@ -40,7 +40,7 @@ class Source:
     def resolve(self) -> _git.Commit:
         return self.mirror.resolve()
 
-    def render(self, commit: _git.Commit) -> Rendered:
+    def render(self, commit: _git.Commit, serves: Optional[Serves] = None) -> Rendered:
         tree = self.mirror.tree(commit, self.path)
         root = tree if tree.path in (".", "") else self.mirror.tree(commit)
-        return render(tree, self.options, self.cache_folder, root=root)
+        return render(tree, self.options, self.cache_folder, root=root, serves=serves)

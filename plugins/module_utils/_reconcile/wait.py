@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
@@ -78,30 +79,15 @@ def wait(
     return {ref: result[ref] for ref in targets}
 
 
-def wait_established(
-    cluster: Any,
-    targets: Mapping[Ref, Target],
-    timeout: float,
-    progress: Optional[Progress] = None,
-    clock: Clock = time.monotonic,
-    selector: str = "",
-) -> Dict[Ref, Health]:
-    """Wait for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active."""
-    # Nothing here is Failed and then well again by itself, except for names that another definition is about to free.
-    return wait(cluster, targets, timeout, progress, clock, selector, settle=0.5)
+# Waits for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active.
+# Nothing of it is Failed and then well again by itself, except for names that another definition is about to free.
+wait_established = functools.partial(wait, settle=0.5)
 
 
-def wait_gone(
-    cluster: Any,
-    targets: Mapping[Ref, Target],
-    timeout: float,
-    progress: Optional[Progress] = None,
-    clock: Clock = time.monotonic,
-    selector: str = "",
-) -> Dict[Ref, Health]:
+def wait_gone(cluster: Any, targets: Mapping[Ref, Target], timeout: float, progress: Optional[Progress] = None) -> Dict[Ref, Health]:
     """Wait until deleted objects have disappeared: NotFound, or Terminating with the finalizers that hold it."""
-    board = _Board(targets, _judge_gone, clock, settle=0.0, goal=NOT_FOUND)
-    _follow(cluster, board, timeout, progress, selector)
+    board = _Board(targets, _judge_gone, time.monotonic, settle=0.0, goal=NOT_FOUND)
+    _follow(cluster, board, timeout, progress, "")
     return dict(board.health)
 
 

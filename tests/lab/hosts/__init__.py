@@ -71,9 +71,10 @@ class Hosts:
 
     @classmethod
     def start(cls, names: Sequence[str], state: Optional[Path] = None, detached: bool = False, say: build.Say = build.silent,
-              disks: Optional[Mapping[str, str]] = None) -> "Hosts":
+              disks: Optional[Mapping[str, str]] = None, owner: int = 0) -> "Hosts":
         """Start them; booted and answering ssh when this returns. Detached they stay until stop_detached().
 
+        owner: a process id; even detached ones end with this process, however it ends.
         disks: for a host that shall have little room in /var/lib/rancher, how much: {"server1": "700m"}.
         """
         problem = impediment()
@@ -90,7 +91,7 @@ class Hosts:
         else:
             state = state.absolute()
             _take(state)
-        orders = {"names": list(names), "disks": dict(disks or {}), "detached": detached, "rootfs": str(system)}
+        orders = {"names": list(names), "disks": dict(disks or {}), "detached": detached, "owner": owner, "rootfs": str(system)}
         (state / "orders").write_text(json.dumps(orders))
         process = subprocess.Popen(
             [sys.executable, "-m", "lab.hosts.supervisor", str(state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -34,22 +34,38 @@ for sysctl in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_
 done
 """
 
-# runc lowers the chance of a pod's pause process to be killed when memory is short. Where the machine's root lacks CAP_SYS_RESOURCE (many
-# virtual machines for tests do) the kernel refuses that, and no pod starts. containerd can be told to leave it; k3s makes its
-# configuration out of a template at each start. Not with the host, as k3s' folder comes and goes: before each start of k3s.
-CONTAINERD = """\
+# What k3s reads of its own folder, for two things that a role shall not have to know. Before each start of k3s and not once with
+# the host, as that folder comes and goes and the version changes.
+# 1. runc makes a pod's pause process less likely to be killed when memory is short. Where the machine's root lacks CAP_SYS_RESOURCE
+#    (virtual machines for tests often do) the kernel refuses that and no pod starts, unless containerd is told to leave it.
+#    containerd 1 (k3s up to 1.31) has it from k3s' template, where a key before the table is read as one in it; containerd 2 from an
+#    import, as it refuses such a key.
+# 2. kubelet 1.35 and later refuses cgroup v1, unless told not to.
+BEFORE_K3S = """\
 #!/bin/sh
 set -eu
-bounding=$(sed -n 's/^CapBnd:\\s*//p' /proc/self/status)
-[ $(( 0x$bounding >> 24 & 1 )) = 0 ] || exit 0
-folder=/var/lib/rancher/k3s/agent/etc/containerd
-mkdir -p "$folder"
-if [ ! -e "$folder/config.toml.tmpl" ]; then
-    printf '%s\\n' 'plugins."io.containerd.grpc.v1.cri".restrict_oom_score_adj = true' '{{ template "base" . }}' > "$folder/config.toml.tmpl"
+minor=$(k3s --version | sed -n 's/^k3s version v1\\.\\([0-9]*\\).*/\\1/p')
+[ -n "$minor" ] || exit 0
+etc=/var/lib/rancher/k3s/agent/etc
+bounding=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
+if [ $(( 0x$bounding >> 24 & 1 )) = 0 ]; then
+    template=$etc/containerd/config.toml.tmpl
+    if [ "$minor" -lt 32 ]; then
+        mkdir -p "$etc/containerd"
+        [ -e "$template" ] ||
+            printf '%s\\n' 'plugins."io.containerd.grpc.v1.cri".restrict_oom_score_adj = true # lab' '{{ template "base" . }}' > "$template"
+    else
+        ! grep -qs '# lab' "$template" || rm "$template"
+        mkdir -p "$etc/containerd/config-v3.toml.d"
+        printf '%s\\n' 'version = 3' "[plugins.'io.containerd.cri.v1.runtime']" 'restrict_oom_score_adj = true' > "$etc/containerd/config-v3.toml.d/lab.toml"
+    fi
+fi
+if [ "$minor" -ge 35 ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
+    mkdir -p "$etc/kubelet.conf.d"
+    printf '%s\\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failCgroupV1: false' > "$etc/kubelet.conf.d/90-lab.conf"
 fi
 """
-
-BEFORE_K3S = "[Service]\nExecStartPre=/usr/local/sbin/lab-containerd\n"
+K3S_UNIT = "[Service]\nExecStartPre=/usr/local/sbin/lab-before-k3s\n"
 
 FILES: Dict[str, Tuple[int, str]] = {
     "usr/local/sbin/lab-ground": (0o755, GROUND),
@@ -64,10 +80,10 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/local/sbin/lab-ground
 """),
-    "usr/local/sbin/lab-containerd": (0o755, CONTAINERD),
+    "usr/local/sbin/lab-before-k3s": (0o755, BEFORE_K3S),
     # For k3s.service and k3s-….service, in a place where no installer and no role looks.
-    "usr/local/lib/systemd/system/k3s.service.d/lab.conf": (0o644, BEFORE_K3S),
-    "usr/local/lib/systemd/system/k3s-.service.d/lab.conf": (0o644, BEFORE_K3S),
+    "usr/local/lib/systemd/system/k3s.service.d/lab.conf": (0o644, K3S_UNIT),
+    "usr/local/lib/systemd/system/k3s-.service.d/lab.conf": (0o644, K3S_UNIT),
     # The kernel's log is the machine's, /dev/kmsg is there because kubelet does not start without it.
     "etc/systemd/journald.conf.d/lab.conf": (0o644, "[Journal]\nReadKMsg=no\nStorage=persistent\nSystemMaxUse=200M\n"),
     "etc/ssh/sshd_config.d/lab.conf": (0o644, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nMaxStartups 100\nMaxSessions 100\n"),

@@ -55,8 +55,6 @@ def write_known_hosts(file: Path, hosts: Sequence[Host]) -> None:
 
 def write_inventory(file: Path, hosts: Sequence[Host], state: Path) -> None:
     """An inventory of Ansible; state is the folder's name as Ansible's process sees it."""
-    import yaml  # Ansible's own dependency; the rest of the lab does without it
-
     groups: Dict[str, Any] = {group: {"hosts": {}} for _prefix, group in GROUPS}
     groups["ungrouped"] = {"hosts": {}}
     for host in hosts:
@@ -71,4 +69,10 @@ def write_inventory(file: Path, hosts: Sequence[Host], state: Path) -> None:
         },
         "children": groups,
     }}
+    write_yaml(file, content)
+
+
+def write_yaml(file: Path, content: Any) -> None:
+    import yaml  # Ansible's own dependency; the rest of the lab does without it
+
     file.write_text("---\n" + yaml.safe_dump(content, sort_keys=False, width=1000))

@@ -34,7 +34,7 @@ from typing import Any, Dict, List, Sequence
 
 from lab import processes
 from lab.errors import LabError
-from lab.hosts import cgroups, network
+from lab.hosts import cgroups, limits, network
 from lab.hosts.inventory import Host, write_inventory, write_known_hosts
 from lab.hosts.machine import STATE, Machine, mount, wait_for
 from lab.supervisor import WELCOME
@@ -51,36 +51,42 @@ def main(arguments: Sequence[str]) -> int:
     fcntl.flock(os.open(state, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
     sweep()
     try:
+        # Seen from here, as the keeper's numbers of processes are its own.
+        owner = [os.pidfd_open(orders["owner"])] if orders["owner"] else []
         subnet, hold = network.free_subnet()
     except (LabError, OSError) as error:
         tell(failed=str(error))
         shutil.rmtree(state, ignore_errors=True)
         return 1
+    limit = limits.raise_them()
     alive, life = os.pipe()
     unshare(CLONE_NEWPID)
     keeper = os.fork()
     if keeper == 0:
         hold.close()
+        os.close(limit)
         os.close(life)
-        os._exit(Keeper(state, orders, subnet, alive).run())
+        os._exit(Keeper(state, orders, subnet, [alive, *owner]).run())
     os.close(alive)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _signal(keeper, signal.SIGTERM))
     _pid, status = os.waitpid(keeper, 0)
     # The keeper was the first process of its namespace: at this point every process that came from it is dead.
     cgroups.remove(subnet.name)
+    limits.lower(limit)
     shutil.rmtree(state, ignore_errors=True)
     return os.waitstatus_to_exitcode(status)
 
 
 def sweep() -> None:
-    """Remove the cgroups of sets of hosts whose processes were killed, all of them."""
+    """Remove what is left of sets of hosts whose processes were killed, all of them: cgroups and a raised limit."""
     for number in cgroups.sets():
         subnet = network.Subnet(number)
         hold = subnet.claim()
         if hold:
             cgroups.remove(subnet.name, within=1)
             hold.close()
+    limits.restore()
 
 
 def unshare(flags: int) -> None:
@@ -103,14 +109,15 @@ def _signal(process: int, number: int) -> None:
 class Keeper:
     """Starts the hosts, waits for the users, ends."""
 
-    def __init__(self, state: Path, orders: Dict[str, Any], subnet: network.Subnet, alive: int) -> None:
+    def __init__(self, state: Path, orders: Dict[str, Any], subnet: network.Subnet, ends: List[int]) -> None:
         self.state = state
         self.names: List[str] = orders["names"]
         self.disks: Dict[str, str] = orders["disks"]
         self.rootfs = orders["rootfs"]
         self.detached = bool(orders["detached"])
         self.subnet = subnet
-        self.alive = alive
+        # Readable as soon as the process that made this one has ended, or the owner.
+        self.ends = ends
         self.machines: Dict[str, Machine] = {}
         self.stopping = False
 
@@ -194,7 +201,7 @@ class Keeper:
 
     def _is_wanted(self) -> None:
         # The starter says nothing on its pipe before the hosts are ready: what is there to read is its end. Detached or not.
-        ready, _ignored, _ignored = select.select([self.alive, sys.stdin.buffer], [], [], 0)
+        ready, _ignored, _ignored = select.select([*self.ends, sys.stdin.buffer], [], [], 0)
         if self.stopping or ready:
             raise LabError("stopped while starting")
 
@@ -204,8 +211,8 @@ class Keeper:
         """Until the last user is gone. The starter's pipe (standard input) is the first user."""
         users: List[Any] = [] if self.detached else [sys.stdin.buffer]
         while not self.stopping and (self.detached or users):
-            ready, _ignored, _ignored = select.select([self.alive, listener, *users], [], [], 0.2)
-            if self.alive in ready:
+            ready, _ignored, _ignored = select.select([*self.ends, listener, *users], [], [], 0.2)
+            if set(self.ends) & set(ready):
                 return
             for one in ready:
                 if one is listener:

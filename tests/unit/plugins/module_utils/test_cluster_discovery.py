@@ -130,6 +130,15 @@ def test_an_old_servers_discovery_gives_the_same():
     assert len(served) == 3
 
 
+def test_helm_is_told_each_version_and_each_kind_of_it_also_of_a_server_that_is_down():
+    lists = {"items": [
+        {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [{"resource": "deployments", "responseKind": {"kind": "Deployment"}}]}]},
+        {"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]}]}
+    assert discovery.from_aggregated(lists).api_versions == ("apps/v1", "apps/v1/Deployment", "metrics.k8s.io/v1beta1")
+    core = {"groupVersion": "v1", "resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}
+    assert discovery.from_plain([core, {"groupVersion": "metrics.k8s.io/v1beta1"}], {}).api_versions == ("metrics.k8s.io/v1beta1", "v1", "v1/Pod")
+
+
 @pytest.mark.parametrize(
     ("resource", "arguments", "path"),
     [

@@ -129,12 +129,32 @@ def test_a_dependency_on_what_is_not_rendered_is_refused() -> None:
 
 
 def test_nothing_has_no_steps() -> None:
-    assert steps([]) == [] and deletion_steps([]) == []
+    assert steps([]) == [] and deletion_steps({}) == []
 
 
 def test_deletion_is_the_reverse_of_writing() -> None:
     intents = [deployment("web"), intent("Service", "web"), crd("Widget", "example.com"), intent("Namespace", "n", namespace=""),
                intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1")]
     written = [ref for step in steps(intents) for ref in step.refs]
-    deleted = [ref for step in deletion_steps(one.ref for one in intents) for ref in step]
+    deleted = [ref for step in deletion_steps({one.ref: one.body for one in intents}) for ref in step]
     assert deleted == written[::-1]
+
+
+def test_the_last_wave_is_deleted_first_and_a_namespace_and_a_crd_last_of_all() -> None:
+    intents = [deployment("early", wave="-1"), intent("ConfigMap", "late", wave="3"), deployment("late", wave="3"), intent("Widget", "own", "example.com/v1"),
+               crd("Widget", "example.com", wave="9"), intent("Namespace", "n", namespace="", wave="9"), deployment("odd", wave="by hand")]
+    deleted = [{ref.name for ref in step} for step in deletion_steps({one.ref: one.body for one in intents})]
+    assert deleted == [{"late"}, {"late"}, {"own", "odd"}, {"early"}, {"widgets.example.com", "n"}]
+
+
+def test_what_is_in_a_namespace_or_of_a_kind_that_depends_on_others_comes_after_it() -> None:
+    space = intent("Namespace", "n", namespace="", after="policy.example/Policy/p")
+    definition = crd("Widget", "example.com", after="/Namespace/n")
+    policy = intent("Policy", "p", "policy.example/v1", "")
+    found = steps([deployment("web"), intent("Widget", "own", "example.com/v1", "other"), space, definition, policy])
+    assert names(found) == [["p"], ["n"], ["web"], ["widgets.example.com"], ["own"]]
+
+
+def test_a_namespace_that_depends_on_its_own_content_is_a_circle() -> None:
+    with pytest.raises(Failure, match="circle: Namespace n -> ConfigMap n/c -> Namespace n"):
+        steps([intent("Namespace", "n", namespace="", after="/namespaces/n/ConfigMap/c"), intent("ConfigMap", "c")])

@@ -255,12 +255,11 @@ def test_other_options_are_another_render(cache, change):
     assert render(tree, RenderOptions(**change), cache).cached
 
 
-def test_another_tree_path_or_extra_is_another_render(cache):
+def test_another_tree_or_path_is_another_render(cache):
     tree = MemoryTree({"a.yaml": CONFIG % "a"})
     render(tree, RenderOptions(), cache)
     assert not render(MemoryTree({"a.yaml": CONFIG % "b"}), RenderOptions(), cache).cached
     assert not render(MemoryTree(tree.content, "apps"), RenderOptions(), cache).cached
-    assert not render(tree, RenderOptions(), cache, key_extra="x").cached
 
 
 def test_the_cache_is_for_its_owner_alone(cache):

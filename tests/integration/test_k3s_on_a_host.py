@@ -1,0 +1,249 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module k3s on one real host: what is refused before anything is changed, what is left alone, and where no secret is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, NamedTuple
+
+import pytest
+import yaml
+
+from lab import k3s
+from lab.hosts import Hosts
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+
+SERVER: Dict[str, Any] = {"disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}
+TOKEN = "the-token-of-this-test-0123456789"
+S3_KEY = "the-s3-key-of-this-test-0123456789"
+
+
+class Answer(NamedTuple):
+    result: Dict[str, Any]
+    output: str  # of ansible-playbook at -vvvv
+
+    @property
+    def message(self) -> str:
+        return str(self.result.get("msg", ""))
+
+
+class Machine:
+    """One host, and the module on it."""
+
+    def __init__(self, hosts: Hosts, folder: Path) -> None:
+        self.hosts, self.folder = hosts, folder
+        self.binaries = k3s.binaries()
+
+    def k3s(self, check: bool = False, **options: Any) -> Answer:
+        options = {"binary": str(self.binaries["old"].path), "wait_timeout": 240, **options}
+        options = {name: value for name, value in options.items() if value is not None}
+        kept = self.folder / "result.json"
+        play = [{"hosts": "server1", "gather_facts": False, "tasks": [
+            {"name": "Sample", "nordic.gitops.k3s": options, "register": "answer", "ignore_errors": True},
+            {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(kept), "mode": "0600"}, "delegate_to": "localhost", "check_mode": False,
+             "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}}]}]
+        playbook = self.folder / "play.yml"
+        playbook.write_text(yaml.safe_dump(play), encoding="utf-8")
+        done = subprocess.run(["ansible-playbook", "-vvvv", "--diff", *(["--check"] if check else []), "-i", str(self.hosts.inventory), str(playbook)],
+                              text=True, capture_output=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Answer(json.loads(kept.read_text(encoding="utf-8")), done.stdout + done.stderr)
+
+    def run(self, command: str) -> str:
+        return self.hosts.run("server1", command)
+
+    def clean(self) -> None:
+        self.k3s(state="absent", binary=None)
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with Hosts.start(["server1"]) as started:
+        yield started
+
+
+@pytest.fixture
+def fresh(hosts, tmp_path):
+    """A host without k3s."""
+    machine = Machine(hosts, tmp_path)
+    machine.clean()
+    return machine
+
+
+@pytest.fixture(scope="module")
+def serving(hosts, tmp_path_factory):
+    """A host with a server that these tests share, each leaving it as it was."""
+    machine = Machine(hosts, tmp_path_factory.mktemp("serving"))
+    machine.clean()
+    answer = machine.k3s(config=SERVER, token=TOKEN)
+    assert answer.result["started"] and not answer.result.get("failed"), answer.message
+    return machine
+
+
+def refused(machine: Machine, **options: Any) -> str:
+    """The message; and nothing was changed for it."""
+    answer = machine.k3s(**options)
+    assert answer.result.get("failed"), answer.result
+    assert machine.run("ls -d /usr/local/bin/k3s /etc/rancher/k3s /etc/systemd/system/k3s*.service 2>/dev/null; true") == ""
+    return answer.message
+
+
+def test_a_key_that_k3s_does_not_take_is_refused_with_the_one_that_was_meant(fresh):
+    message = refused(fresh, config={"tls_san": ["a"], "flanel-backend": "none"}, drop_ins={"50-x": {"nonsense": True}})
+    assert "config: k3s server has no option tls_san, did you mean tls-san?" in message
+    assert "did you mean flannel-backend" in message and "drop_ins.50-x: k3s server has no option nonsense" in message
+
+
+def test_a_servers_key_on_an_agent_is_said_to_be_one(fresh):
+    message = refused(fresh, role="agent", config={"server": "https://a:6443", "cluster-cidr": "10.0.0.0/8"}, token=TOKEN)
+    assert "k3s agent has no option cluster-cidr, it is one of servers" in message
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"checksum": "0" * 64}, "nothing was changed"),
+    ({"binary": "/etc/hostname"}, "no program for Linux"),
+    ({"binary": "/no/such/k3s"}, "no such file on the controller"),
+    ({"binary": "/no/such/k3s", "remote_src": True}, "no such file on this node"),
+    ({"binary": None}, "no binary is given"),
+    ({"config": {"token": TOKEN}}, "Use the option token"),
+    ({"config": {"tls-san": {"a": 1}}}, "A value is text"),
+    ({"config": {"datastore-endpoint": "postgres://x", "cluster-init": True}}, "either external or embedded"),
+    ({"config": {"server": "https://a:6443", "cluster-init": True}}, "either joins a cluster or begins one"),
+    ({"config": {"server": "https://a:6443"}}, "needs the cluster's token"),
+    ({"role": "agent", "token": TOKEN}, "needs the URL of a server"),
+    ({"role": "agent", "config": {"server": "https://a:6443"}}, "needs the cluster's token"),
+    ({"token": "two words"}, "white space"),
+    ({"files": {"/etc/passwd": "x"}}, "not below /etc/rancher/k3s"),
+    ({"files": {"/etc/rancher/k3s/../../passwd": "x"}}, "not below /etc/rancher/k3s"),
+    ({"files": {"/etc/rancher/k3s/token": "x"}}, "an option of its own"),
+    ({"drop_ins": {"../x": {}}}, "no name of a file"),
+    ({"rotate_certificates": True}, "state restarted alone"),
+    ({"state": "upgraded"}, "nothing to upgrade"),
+    ({"state": "restarted", "binary": None}, "there is no k3s.service"),
+])
+def test_bad_input_is_refused_before_anything_is_changed(fresh, options, said):
+    assert said in refused(fresh, **options)
+
+
+def test_every_kind_of_cluster_is_only_configuration(fresh):
+    """Rendered, and accepted by the binary: nothing starts here."""
+    config = {**SERVER, "datastore-endpoint": "postgres://k3s:pass@db:5432/k3s", "cluster-cidr": "10.42.0.0/16,fd00:42::/56",
+              "service-cidr": "10.43.0.0/16,fd00:43::/112", "flannel-backend": "none", "disable-network-policy": True, "disable-agent": True,
+              "node-label": ["disk=nvme"], "node-taint": ["dedicated=x:NoSchedule"], "kubelet-arg": ["max-pods=200"], "etcd-s3": True,
+              "etcd-s3-secret-key": S3_KEY, "secrets-encryption": True, "protect-kernel-defaults": True}
+    answer = fresh.k3s(config=config, drop_ins={"50-more": {"kubelet-arg+": ["v=1"]}}, start=False, token=TOKEN)
+    assert not answer.result.get("failed") and not answer.result["started"], answer.message
+    written = yaml.safe_load(fresh.run("cat /etc/rancher/k3s/config.yaml"))
+    assert written == {**config, "token-file": "/etc/rancher/k3s/token"}
+    assert yaml.safe_load(fresh.run("cat /etc/rancher/k3s/config.yaml.d/50-more.yaml")) == {"kubelet-arg+": ["v=1"]}
+    modes = fresh.run("stat -c '%a %U' /etc/rancher/k3s/config.yaml /etc/rancher/k3s/token /etc/rancher/k3s/config.yaml.d/50-more.yaml")
+    assert set(modes.splitlines()) == {"600 root"}
+    for secret in (TOKEN, S3_KEY, "k3s:pass"):
+        assert secret not in answer.output
+    again = fresh.k3s(config=config, start=False)
+    assert not again.result["changed"], again.result
+    gone = fresh.k3s(config=config, start=False, drop_ins={})
+    assert not gone.result["changed"] or "50-more.yaml is there and shall not be" in str(gone.result["changes"])
+
+
+def test_check_mode_says_what_the_run_then_does(fresh):
+    options = {"config": SERVER, "token": TOKEN, "start": False}
+    told, done = fresh.k3s(check=True, **options), fresh.k3s(**options)
+    assert told.result["changes"] == done.result["changes"] and told.result["changed"]
+
+
+def test_a_second_run_changes_nothing_and_is_one_command_on_the_host(serving):
+    answer = serving.k3s(config=SERVER)
+    assert not answer.result["changed"] and not answer.result["restart_needed"], answer.result
+    task = answer.output.partition("TASK [Sample]")[2].partition("TASK [")[0]
+    assert len(re.findall(r"SSH: EXEC", task)) == 1
+
+
+def test_the_token_is_in_no_argument_no_environment_no_log_and_no_output(serving):
+    answer = serving.k3s(config=SERVER, token=TOKEN)
+    assert TOKEN not in answer.output
+    # The pattern is not itself in the shell's arguments.
+    pattern = f"[{TOKEN[0]}]{TOKEN[1:]}"
+    assert serving.run(f"cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c -- '{pattern}'; true").strip() == "0"
+    assert serving.run(f"journalctl --boot --no-pager | grep -c -- '{pattern}'; true").strip() == "0"
+    files = serving.run(f"grep -rl -- '{pattern}' /etc /var/lib/rancher/k3s/server/token /var/lib/nordic.gitops 2>/dev/null; true").split()
+    assert files and all(serving.run(f"stat -Lc %a {file}").strip() == "600" for file in files), files
+
+
+def test_another_token_is_refused_on_a_node_of_a_cluster(serving):
+    answer = serving.k3s(config=SERVER, token="not-the-one-0123456789")
+    assert answer.result.get("failed") and "not the one of the cluster" in answer.message and "not-the-one" not in answer.output
+
+
+def test_a_restart_that_is_owed_is_made_up_for(serving):
+    changed = {**SERVER, "kubelet-arg": ["max-pods=99"]}
+    for _run in range(2):  # the second one finds the file as it shall be, and still knows
+        answer = serving.k3s(config=changed, restart=False)
+        assert answer.result["restart_needed"] and not answer.result["restarted"] and "kubelet-arg" in str(answer.result["restart_reasons"])
+    answer = serving.k3s(config=changed)
+    assert answer.result["restarted"] and not answer.result["restart_needed"], answer.result
+    assert not serving.k3s(config=changed).result["changed"]
+    assert serving.k3s(config=SERVER).result["restarted"]
+
+
+def test_a_file_that_somebody_opened_to_all_is_closed_without_a_restart(serving):
+    serving.run("chmod 644 /etc/rancher/k3s/config.yaml")
+    answer = serving.k3s(config=SERVER)
+    assert answer.result["changes"] == ["/etc/rancher/k3s/config.yaml has mode 0644, not 0600"] and not answer.result["restart_needed"]
+
+
+def test_other_peoples_drop_ins_stay_and_are_named(serving):
+    serving.run("mkdir -p /etc/rancher/k3s/config.yaml.d; echo 'debug: false' > /etc/rancher/k3s/config.yaml.d/99-mine.yaml")
+    answer = serving.k3s(config=SERVER)
+    serving.run("rm /etc/rancher/k3s/config.yaml.d/99-mine.yaml")
+    assert not answer.result["changed"] and "99-mine.yaml" in str(answer.result["warnings"])
+
+
+def test_another_version_is_not_slipped_in(serving):
+    answer = serving.k3s(config=SERVER, binary=str(serving.binaries["new"].path))
+    assert answer.result.get("failed") and "upgrade.yml" in answer.message
+
+
+def test_an_upgrade_that_does_not_come_up_is_rolled_back(serving, tmp_path):
+    """The new program says its version and its options, and what it carries is broken, as after a disk error on the builder's side."""
+    content = bytearray(serving.binaries["new"].path.read_bytes())
+    middle = len(content) // 2
+    content[middle:middle + 4096] = bytes(4096)
+    broken = tmp_path / "k3s"
+    broken.write_bytes(content)
+    answer = serving.k3s(state="upgraded", config=SERVER, binary=str(broken), wait_timeout=60)
+    assert answer.result.get("failed") and answer.result["rolled_back"] and answer.result["healthy"], answer.message
+    assert f"{serving.binaries['old'].version} is installed again and runs" in answer.message
+    installed = serving.run("sha256sum /usr/local/bin/k3s").split()[0]
+    assert installed == serving.binaries["old"].sha256 and "Ready" in serving.run("kubectl get nodes")
+
+
+def test_an_upgrade_restarts_with_the_new_version_and_a_downgrade_is_refused(serving):
+    old, new = serving.binaries["old"], serving.binaries["new"]
+    answer = serving.k3s(state="upgraded", config=SERVER, binary=str(new.path))
+    assert not answer.result.get("failed"), answer.message
+    assert (answer.result["previous_version"], answer.result["version"], answer.result["restarted"]) == (old.version, new.version, True)
+    assert not serving.k3s(state="upgraded", config=SERVER, binary=str(new.path)).result["changed"]
+    back = serving.k3s(state="upgraded", config=SERVER, binary=str(old.path))
+    assert back.result.get("failed") and "is older than" in back.message
+
+
+def test_absent_leaves_nothing_and_is_done_once(serving):
+    assert serving.k3s(state="absent", binary=None).result["changed"]
+    left = serving.run("ls -d /usr/local/bin/* /etc/rancher/k3s /var/lib/rancher/k3s /var/lib/kubelet /var/lib/nordic.gitops/k3s 2>/dev/null; "
+                       "iptables-save | grep -E 'KUBE|CNI'; ip -br link | grep -E 'cni|flannel'; ls /etc/systemd/system | grep '^k3s'; true")
+    assert left == ""
+    assert not serving.k3s(state="absent", binary=None).result["changed"]
+
+
+def test_the_checksum_in_these_tests_is_the_files_own(tmp_path):
+    binary = k3s.binaries()["old"]
+    assert hashlib.sha256(Path(os.fspath(binary.path)).read_bytes()).hexdigest() == binary.sha256

@@ -1,0 +1,120 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""k3s' files as values: YAML that any parser reads back, differences that name the key, and no secret in what is shown."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import MASK, Change, Wanted, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
+SCALARS = st.one_of(TEXT, st.booleans(), st.integers(), st.none())
+VALUES: Any = st.recursive(SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)), max_leaves=8)
+
+
+@given(st.dictionaries(TEXT, VALUES, max_size=5))
+def test_what_is_written_is_what_a_yaml_parser_reads(value: Any) -> None:
+    read = yaml.safe_load(to_yaml(value))
+    assert (read or {}) == value
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "1.0", "0x10", "null", "~", "", "2026-11-25", "a: b", "#x", "- x", "12:30:00", "1e3", "Ja æøå", "0o7", "=", "!tag"])
+def test_text_that_looks_like_another_type_stays_text(text: str) -> None:
+    assert yaml.safe_load(to_yaml({"key": text, "list": [text]})) == {"key": text, "list": [text]}
+
+
+def test_a_readable_value_is_not_quoted() -> None:
+    assert "node-name: server1\n" in to_yaml({"node-name": "server1"})
+
+
+REGISTRIES = {"mirrors": {"docker.io": {"endpoint": ["https://user:hunter2@mirror.example.no"]}},
+              "configs": {"mirror.example.no": {"auth": {"username": "anna", "password": "hunter2"}, "tls": {"ca_file": "/etc/ca.crt"}}}}
+CONFIG = {"token-file": "/etc/rancher/k3s/token", "datastore-endpoint": "postgres://k3s:hunter2@db:5432/k3s", "etcd-s3-secret-key": "hunter2",
+          "etcd-s3-access-key": "hunter2", "vpn-auth": "name=tailscale,joinKey=hunter2", "etcd-s3": True, "agent-token": "hunter2", "tls-san": ["a"]}
+
+
+@pytest.mark.parametrize("value", [REGISTRIES, CONFIG])
+def test_no_secret_is_in_what_is_shown_and_everything_else_is(value: Any) -> None:
+    shown = mask(to_yaml(value))
+    assert "hunter2" not in shown and MASK in shown
+    for text in ("token-file", "tls-san", "etcd-s3: true") if value is CONFIG else ("anna", "ca_file", "mirror.example.no"):
+        assert text in shown
+
+
+def test_a_secret_of_several_lines_is_masked_whole() -> None:
+    assert "hunter" not in mask("token:\n- hunter2\n- hunter3\nnode-name: x\n") and "node-name: x" in mask("token:\n- hunter2\nnode-name: x\n")
+
+
+@pytest.mark.parametrize("value", [REGISTRIES, CONFIG])
+def test_the_secrets_inside_of_dictionaries_are_known(value: Any) -> None:
+    assert all("hunter2" in secret for secret in secrets_of(value)) and len(secrets_of(value)) >= 2
+    assert "/etc/rancher/k3s/token" not in secrets_of(value)
+
+
+def test_a_difference_names_the_keys(tmp_path) -> None:
+    path = str(tmp_path / "config.yaml")
+    Change(Wanted(path, to_yaml({"tls-san": ["a"], "debug": True, "node-name": "x"})), None, None).write()
+    change = compare(Wanted(path, to_yaml({"tls-san": ["a", "b"], "node-name": "x", "selinux": True})))
+    assert change and change.reason == f"{path} differs in debug, selinux, tls-san"
+
+
+def test_a_file_is_written_whole_with_its_mode_and_then_nothing_differs(tmp_path) -> None:
+    wanted = Wanted(str(tmp_path / "new" / "token"), "secret\n", secret=True)
+    change = compare(wanted)
+    assert change and change.reason.endswith("is missing")
+    change.write()
+    assert stat.S_IMODE(os.stat(wanted.path).st_mode) == 0o600 and compare(wanted) is None
+    assert os.listdir(tmp_path / "new") == ["token"]
+
+
+def test_a_mode_that_is_too_open_is_a_difference(tmp_path) -> None:
+    wanted = Wanted(str(tmp_path / "token"), "secret\n")
+    Change(wanted, None, None).write()
+    os.chmod(wanted.path, 0o644)
+    change = compare(wanted)
+    assert change and "mode 0644, not 0600" in change.reason and not change.content_differs
+
+
+def test_a_file_that_shall_not_be_is_removed(tmp_path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("x", encoding="utf-8")
+    change = compare(Wanted(str(path), None))
+    assert change and "shall not be" in change.reason
+    change.write()
+    assert not path.exists() and compare(Wanted(str(path), None)) is None
+
+
+def test_a_link_or_a_folder_is_never_replaced(tmp_path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    for name in ("link", "."):
+        with pytest.raises(Failure, match="no regular file"):
+            compare(Wanted(str(tmp_path / name), "x"))
+
+
+def test_the_diff_shows_no_secret_but_that_there_is_another_one(tmp_path) -> None:
+    wanted = Wanted(str(tmp_path / "token"), "hunter3\n", secret=True)
+    diff = Change(wanted, "hunter2\n", 0o600).diff()
+    assert "hunter" not in str(diff) and diff["before"] != diff["after"]
+
+
+def test_the_top_level_of_other_peoples_yaml_is_read() -> None:
+    text = "# comment\nserver: 'https://a:6443'\ntls-san:\n- a\n- b\n\"node-name\": \"x\"\nwrite-kubeconfig-mode: 0640\n"
+    assert list(top_level(text)) == ["server", "tls-san", "node-name", "write-kubeconfig-mode"]
+    assert [plain_value(text, key) for key in ("server", "tls-san", "node-name", "nothing")] == ["https://a:6443", "", "x", ""]
+
+
+@pytest.mark.parametrize("role", ["server", "agent"])
+def test_the_unit_names_no_secret_and_downloads_nothing(role: str) -> None:
+    text = unit(role)
+    assert f"ExecStart=/usr/local/bin/k3s {role}\n" in text and "Type=notify" in text and "KillMode=process" in text and "Delegate=yes" in text
+    assert "token" not in text.lower() and "http" not in text.replace("https://docs.k3s.io", "")

@@ -1,0 +1,223 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All nodes together: what is refused, in the words that a person reads, and what is planned."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan import RULES, Plan, Wanted, make_plan
+
+SALT = "salt"
+
+
+def host(name: str, role: str = "server", begun: bool = False, config: Optional[Dict[str, Any]] = None, binary: str = "k3s", **info: Any) -> Dict[str, Any]:
+    """A host as k3s_info finds it: fresh, or of a cluster."""
+    found: Dict[str, Any] = {
+        "node_name": name, "machine_id": f"id-{name}", "architecture": "x86_64", "role": None, "has_cluster": False, "ready": None, "version": None,
+        "datastore": None, "cluster_init": False, "server_url": None, "ca_fingerprint": None, "token_fingerprint": None, "data_dir": "/var/lib/rancher/k3s"}
+    if begun:
+        found.update(role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
+                     datastore="etcd" if role == "server" else None, server_url="https://10.0.0.1:6443")
+    found.update(info)
+    return {"name": name, "role": role, "address": f"10.0.0.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {}, "binary": binary}
+
+
+def servers(count: int, **options: Any) -> List[Dict[str, Any]]:
+    return [host(f"server{number}", **options) for number in range(1, count + 1)]
+
+
+def planned(*nodes: Any, url: str = "", version: str = "", token: str = "", agent_token: str = "") -> Plan:
+    listed = [node for entry in nodes for node in (entry if isinstance(entry, list) else [entry])]
+    return make_plan(Wanted.of(listed, url, version, token, agent_token, SALT))
+
+
+def refused(*nodes: Any, **options: Any) -> str:
+    with pytest.raises(Refused) as error:
+        planned(*nodes, **options)
+    return str(error.value)
+
+
+# What is planned
+
+
+def test_the_first_by_name_begins_and_the_others_join_it() -> None:
+    plan = planned(servers(3), host("agent1", "agent"))
+    assert (plan.bootstrap, plan.order, plan.new) == ("server1", ("server1", "server2", "server3", "agent1"), plan.order)
+    assert plan.config == {"server1": {"cluster-init": True}, **{name: {"server": "https://10.0.0.1:6443"} for name in ("server2", "server3", "agent1")}}
+    assert plan.datastore == "etcd" and plan.token_from is None
+
+
+def test_server2_comes_before_server10() -> None:
+    assert planned([host(f"server{number}") for number in (10, 9, 2)]).bootstrap == "server2"
+
+
+def test_the_same_server_begins_whatever_the_inventorys_order() -> None:
+    nodes = servers(5) + [host("agent1", "agent")]
+    for seed in range(20):
+        random.Random(seed).shuffle(nodes)
+        assert planned(nodes).bootstrap == "server1"
+
+
+def test_a_cluster_that_exists_is_joined_and_never_begun_again() -> None:
+    plan = planned(host("server1"), host("server2", begun=True, server_url=None, cluster_init=True), host("server3"))
+    assert plan.bootstrap == "server2"
+    assert [name for name, keys in plan.config.items() if keys.get("cluster-init")] == ["server2"]
+    assert plan.config["server1"] == {"server": "https://10.0.0.2:6443"} and plan.new == ("server1", "server3")
+
+
+def test_a_server_that_is_up_is_joined_rather_than_one_that_is_down() -> None:
+    assert planned(host("server1", begun=True, ready=False), host("server2", begun=True), host("server3")).bootstrap == "server2"
+
+
+def test_a_cluster_that_is_up_to_date_is_left_as_it_is() -> None:
+    nodes = [host("server1", begun=True, cluster_init=True, server_url=None), host("server2", begun=True), host("server3", begun=True),
+             host("agent1", "agent", begun=True)]
+    plan = planned(nodes)
+    assert plan.new == () and plan.token_needed == ()
+    assert plan.config["server1"] == {"cluster-init": True} and plan.config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    nodes[0]["info"]["ready"] = False  # then another is joined by, and still nobody's configuration changes
+    assert planned(nodes).config == plan.config
+
+
+def test_one_server_keeps_its_state_in_sqlite_unless_told_otherwise() -> None:
+    plan = planned(host("server1"), host("agent1", "agent"))
+    assert plan.datastore == "sqlite" and plan.config["server1"] == {}
+    assert planned(host("server1", config={"cluster-init": True})).config == {"server1": {"cluster-init": True}}
+
+
+def test_a_single_server_that_gets_company_moves_to_etcd() -> None:
+    plan = planned(host("server1", begun=True, datastore="sqlite", server_url=None), host("server2"), host("server3"))
+    assert plan.config["server1"] == {"cluster-init": True} and plan.datastore == "etcd"
+
+
+def test_servers_with_an_external_datastore_meet_there() -> None:
+    plan = planned(servers(2, config={"datastore-endpoint": "postgres://db/k3s"}), host("agent1", "agent"))
+    assert plan.datastore == "external" and plan.config["server2"] == {} and plan.config["agent1"] == {"server": "https://10.0.0.1:6443"}
+
+
+def test_a_fixed_address_is_what_nodes_join_by() -> None:
+    assert planned(servers(3), url="https://k3s.example.no:6443").config["server2"] == {"server": "https://k3s.example.no:6443"}
+
+
+def test_an_ipv6_address_and_another_port_become_a_url() -> None:
+    node = host("server1", config={"https-listen-port": 7443})
+    node["address"] = "fd00::1"
+    assert planned(node, host("agent1", "agent")).config["agent1"] == {"server": "https://[fd00::1]:7443"}
+
+
+def test_the_token_comes_from_the_server_that_is_joined() -> None:
+    plan = planned(host("server1"), host("server2", begun=True), host("server3"))
+    assert plan.token_from == {"node": "server2", "path": "/var/lib/rancher/k3s/server/token"} and plan.token_needed == ("server1", "server3")
+
+
+def test_the_token_of_an_interrupted_run_is_taken_up() -> None:
+    plan = planned(host("server1"), host("server2", token_fingerprint="left"), host("server3"))
+    assert plan.token_from == {"node": "server2", "path": "/etc/rancher/k3s/token"}
+
+
+def test_the_leader_is_restarted_last_and_agents_after_the_servers() -> None:
+    plan = planned(host("server1", begun=True, etcd={"is_leader": True}), host("server2", begun=True), host("server3", begun=True), host("agent1", "agent"))
+    assert plan.restart_order == ("server2", "server3", "server1", "agent1")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("count", "instead"), [(2, "Take 1 or 3"), (4, "Take 3 or 5"), (6, "Take 5 or 7")])
+def test_an_even_number_of_etcd_servers_is_refused_with_the_reason(count: int, instead: str) -> None:
+    text = refused(servers(count))
+    assert f"{count} servers with embedded etcd" in text and "odd number" in text and instead in text and f"the loss of {(count - 1) // 2}," in text
+
+
+def test_two_servers_with_an_external_datastore_are_no_even_etcd() -> None:
+    planned(servers(2, config={"datastore-endpoint": "mysql://x"}))
+
+
+def test_two_hosts_of_one_name_are_refused() -> None:
+    text = refused(host("server1", node_name="node"), host("agent1", "agent", node_name="Node"))
+    assert "server1 and agent1 have the same node name, node" in text and "hostname" in text
+
+
+def test_a_node_name_in_config_counts_instead_of_the_hostname() -> None:
+    planned(host("server1", node_name="node", config={"node-name": "one"}), host("agent1", "agent", node_name="node"))
+
+
+def test_two_hosts_of_one_machine_id_are_refused() -> None:
+    text = refused(host("server1", machine_id="abc"), host("agent1", "agent", machine_id="abc"))
+    assert "the same machine-id, abc" in text and "systemd-machine-id-setup" in text
+
+
+def test_one_binary_for_different_processors_is_refused() -> None:
+    nodes = [host("server1"), host("agent1", "agent", architecture="aarch64")]
+    assert "server1 (x86_64)" in refused(nodes) and "agent1 (aarch64)" in refused(nodes)
+    nodes[1]["binary"] = "k3s-arm64"
+    planned(nodes)
+
+
+def test_a_datastore_both_external_and_embedded_is_refused() -> None:
+    assert "either external or embedded" in refused(host("server1", config={"datastore-endpoint": "x", "cluster-init": True}))
+    assert "all servers, or for none" in refused(host("server1", config={"datastore-endpoint": "x"}), host("server2"), host("server3"))
+    assert "cannot move it" in refused(host("server1", begun=True, config={"datastore-endpoint": "x"}))
+
+
+def test_hosts_of_two_clusters_are_refused() -> None:
+    text = refused(host("server1", begun=True), host("server2", begun=True, ca_fingerprint="other"), host("server3"))
+    assert "belong to 2 clusters" in text and "state reset" in text
+
+
+def test_an_agent_of_a_lost_cluster_is_refused() -> None:
+    assert "none of these servers is part of" in refused(host("server1"), host("agent1", "agent", begun=True))
+
+
+def test_tokens_that_differ_are_refused() -> None:
+    text = refused(host("server1", begun=True), host("server2", begun=True, token_fingerprint="other"), host("server3"))
+    assert "tokens of server1 and server2 are different" in text
+
+
+def test_another_token_than_the_clusters_is_refused_without_telling_it() -> None:
+    text = refused(host("server1", begun=True), token="not-the-one")
+    assert "not the one of the cluster" in text and "not-the-one" not in text
+
+
+def test_a_downgrade_and_a_skipped_minor_are_refused() -> None:
+    assert "server1: v1.29.9+k3s1 is older" in refused(host("server1", begun=True), version="v1.29.9+k3s1")
+    assert "go to v1.31 first" in refused(host("server1", begun=True), version="v1.32.0+k3s1")
+
+
+def test_an_agent_newer_than_the_oldest_server_is_refused() -> None:
+    nodes = [host("server1", begun=True), host("agent1", "agent", begun=True, version="v1.31.0+k3s1")]
+    assert "upgrade the servers first" in refused(nodes)
+    assert "newer than a server" in refused(host("server1", begun=True), host("agent1", "agent"), version="v1.31.0+k3s1")
+
+
+def test_a_host_that_changes_its_role_is_refused() -> None:
+    assert "server1 is a k3s agent and shall be a server" in refused(host("server1", role="server", begun=True) | {"info": host("x", begun=True)["info"]
+                                                                                                                   | {"role": "agent"}})
+
+
+def test_no_server_is_refused() -> None:
+    assert "k3s_servers" in refused(host("agent1", "agent"))
+
+
+def test_a_server_key_in_config_is_refused_because_it_is_planned() -> None:
+    assert "k3s_url" in refused(host("server1"), host("agent1", "agent", config={"server": "https://elsewhere:6443"}))
+
+
+def test_all_reasons_are_told_at_once() -> None:
+    with pytest.raises(Refused) as error:
+        planned(host("server1", machine_id="abc"), host("server2", machine_id="abc"))
+    assert len(error.value.details["objections"]) == 2
+
+
+def test_every_rule_of_the_file_is_in_the_table() -> None:
+    module = sys.modules[make_plan.__module__]
+    rules = {value for name, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
+             and getattr(value, "__annotations__", {}).get("return") == "str" and not name.startswith("_")}
+    assert rules == set(RULES)
