@@ -439,6 +439,8 @@ class TestK3s:
 
     @pytest.fixture
     def both(self):
+        """All that hosts need; what builds for long does it in a fixture, which has no time limit."""
+        k3s.build_all()
         return k3s.binaries()
 
     def ask(self, binary, tmp_path, *arguments, name="k3s"):
@@ -590,6 +592,10 @@ class TestImages:
 
 
 class TestS3:
+    @pytest.fixture(autouse=True)
+    def built(self):
+        build.cached(components.VERSITYGW, "versitygw")
+
     def send(self, server, method, key, body=b"", secret_key=None):
         """One signed request (Signature Version 4)."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
