@@ -8,7 +8,7 @@
         subprocess.run(["ansible", "all", "-i", hosts.inventory, "-m", "ping"])
 
 They end with the `with` block, and also when this process ends in any other way. They reach one another and this machine
-reaches them, and that is all: no way leads out.
+reaches them, and that is all: no way leads out. They are no prison: who is root there could be root on this machine.
 """
 
 from __future__ import annotations

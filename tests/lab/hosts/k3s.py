@@ -27,4 +27,3 @@ def variables(say: build.Say = build.silent) -> Dict[str, Any]:
         "all": {"vars": {"lab_k3s": found, "lab_k3s_config": {}}},
         "k3s_servers": {"vars": {"lab_k3s_config": SERVER_CONFIG}},
     }
-

@@ -196,7 +196,11 @@ def size_in_bytes(text: str) -> int:
 def wait_for(machines: List[Machine], within: float, meanwhile: object = None) -> None:
     """Until all of them are up."""
     end = time.monotonic() + within
-    while not all([machine.look() for machine in machines]):
+    while True:
+        # Each is looked at, not only the first that is late: one that reboots has to be started.
+        up = [machine.look() for machine in machines]
+        if all(up):
+            return
         for machine in machines:
             if machine.ended is not None:
                 raise LabError(f"{machine.name} did not boot, systemd-nspawn ended with {machine.ended}; its last lines:\n{machine.last_words()}")

@@ -9,6 +9,7 @@ end the kernel takes everything away, the cable's end on the machine included.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import random
@@ -128,7 +129,8 @@ def plug(subnet: Subnet, index: int, name: str) -> None:
 
 def unplug(name: str) -> None:
     """Its processes are dead; the kernel removes interfaces with their namespace a moment later, so the cable is pulled first."""
-    ip("-netns", name, "link", "delete", "eth0")
+    with contextlib.suppress(LabError):  # whoever was root there may have removed or renamed it
+        ip("-netns", name, "link", "delete", "eth0")
     ip("netns", "delete", name)
 
 

@@ -210,7 +210,8 @@ class Keeper:
     def _serve(self, listener: socket.socket) -> None:
         """Until the last user is gone. The starter's pipe (standard input) is the first user."""
         users: List[Any] = [] if self.detached else [sys.stdin.buffer]
-        while not self.stopping and (self.detached or users):
+        # Without their folder nobody could find them again.
+        while not self.stopping and (self.detached or users) and (STATE / "orders").exists():
             ready, _ignored, _ignored = select.select([*self.ends, listener, *users], [], [], 0.2)
             if set(self.ends) & set(ready):
                 return
@@ -229,7 +230,7 @@ class Keeper:
             for machine in self.machines.values():
                 machine.look()
         # From here on nobody is welcomed: who tries to join sees the end.
-        (STATE / "users").unlink()
+        (STATE / "users").unlink(missing_ok=True)
         listener.close()
 
     def _obey(self, user: Any, said: bytes) -> None:
@@ -268,7 +269,8 @@ class Keeper:
 
 
 def _key(file: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", file.name, "-f", str(file)], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", file.name, "-f", str(file)],
+                   check=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
 def _welcome(listener: socket.socket) -> socket.socket:
