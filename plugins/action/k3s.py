@@ -21,7 +21,7 @@ SENDING_STATES = ("present", "upgraded")
 class ActionModule(ActionBase):
     """One execution of the module on the host when it has everything; else what is missing is sent between two."""
 
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False  # or three more commands would make and remove a folder that a run with nothing to send does not need
     _supports_check_mode = True
     _supports_async = False
 
@@ -73,9 +73,7 @@ class ActionModule(ActionBase):
 
     def _send(self, path: str, checksum: str, task_vars: Optional[Dict[str, Any]]) -> None:
         """Into a folder that only root reads, under its checksum, which the module proves again before it uses the file."""
-        own = self._connection._shell.tmpdir is None
-        if own:
-            self._make_tmp_path()
+        self._make_tmp_path()
         arrived = self._transfer_file(path, self._connection._shell.join_path(self._connection._shell.tmpdir, checksum))
         self._fixup_perms2((self._connection._shell.tmpdir, arrived))
         for module, options in (("ansible.legacy.file", {"path": STAGED, "state": "directory", "mode": "0700"}),

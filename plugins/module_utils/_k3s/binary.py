@@ -150,8 +150,11 @@ def install(source: str, target: str, mode: int = 0o755) -> None:
     descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as stream, open(source, "rb") as content:
-            shutil.copyfileobj(content, stream, 1 << 20)
-            stream.flush()
+            for block in iter(lambda: content.read(4 << 20), b""):
+                stream.write(block)
+                stream.flush()
+                # Not all of it at the end: etcd's own writes would wait for it, and the API with them.
+                os.fdatasync(stream.fileno())
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.rename(aside, target)

@@ -228,7 +228,7 @@ def in_an_allowed_region(region: str, allowed: Optional[Sequence[str]]) -> None:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect would lead into another region, with a signature that is for this one."""
 
-    def redirect_request(self, *_arguments: Any) -> None:  # type: ignore[override]
+    def redirect_request(self, *_arguments: Any) -> None:
         return None
 
 

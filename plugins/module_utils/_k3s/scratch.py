@@ -33,6 +33,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etc
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
 
 TIMEOUT = 300.0
+BUSY = 120.0  # seconds to wait for another verification on this server
 PAGE = 4096  # bbolt's; a snapshot is a database of whole pages and the SHA-256 of them
 ROOM = 256 * 1024 * 1024  # what etcd writes beside the database: two segments of its log, ahead of their use
 KEYS = 5000  # in one answer
@@ -356,10 +357,16 @@ def _alone(place: Place) -> Iterator[None]:
     """One verification at a time on a server; the lock goes with the process."""
     os.makedirs(os.path.dirname(place.scratch), mode=0o700, exist_ok=True)
     with open(os.open(f"{place.scratch}.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Failure("another snapshot is being verified here", place.scratch, "Wait for it.") from error
+        # A run that was killed may have left its module at work here for some seconds more.
+        end = time.monotonic() + BUSY
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise Failure(f"another snapshot is being verified here, for more than {BUSY:.0f} s", place.scratch, "Wait for it.") from error
+            place.sleep(0.5)
         yield
 
 

@@ -57,7 +57,7 @@ class Request:
         copies = self.copies("")
         if not copies:
             raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"Here are: {', '.join(known) or 'none'}.")
-        return snapshot.download(self.store, copies[-1].file, self.folder, key)  # type: ignore[arg-type]
+        return snapshot.download(self.store, copies[-1].file, self.folder, key)
 
 
 def present(request: Request) -> Dict[str, Any]:

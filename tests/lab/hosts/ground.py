@@ -57,7 +57,8 @@ if [ $(( 0x$bounding >> 24 & 1 )) = 0 ]; then
     else
         ! grep -qs '# lab' "$template" || rm "$template"
         mkdir -p "$etc/containerd/config-v3.toml.d"
-        printf '%s\\n' 'version = 3' "[plugins.'io.containerd.cri.v1.runtime']" 'restrict_oom_score_adj = true' > "$etc/containerd/config-v3.toml.d/lab.toml"
+        printf '%s\\n' 'version = 3' "[plugins.'io.containerd.cri.v1.runtime']" 'restrict_oom_score_adj = true' \\
+            > "$etc/containerd/config-v3.toml.d/lab.toml"
     fi
 fi
 if [ "$minor" -ge 35 ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
@@ -86,7 +87,8 @@ ExecStart=/usr/local/sbin/lab-ground
     "usr/local/lib/systemd/system/k3s-.service.d/lab.conf": (0o644, K3S_UNIT),
     # The kernel's log is the machine's, /dev/kmsg is there because kubelet does not start without it.
     "etc/systemd/journald.conf.d/lab.conf": (0o644, "[Journal]\nReadKMsg=no\nStorage=persistent\nSystemMaxUse=200M\n"),
-    "etc/ssh/sshd_config.d/lab.conf": (0o644, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nMaxStartups 100\nMaxSessions 100\n"),
+    "etc/ssh/sshd_config.d/lab.conf": (0o644, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n"
+                                               "MaxStartups 100\nMaxSessions 100\n"),
     "etc/resolv.conf": (0o644, "# No name server: the names of the hosts are in /etc/hosts.\n"),
 }
 MASKED = ("console-getty.service", "getty.target", "systemd-journald-audit.socket", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",

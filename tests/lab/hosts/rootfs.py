@@ -31,7 +31,8 @@ PACKAGES = (
 )
 
 # Each host gets its own of the first ones. The kernel's settings are the machine's: Debian's idea of them is not put upon it at each boot.
-REMOVED = ("etc/hostname", "usr/lib/sysctl.d/*", "etc/ssh/ssh_host_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*.log")
+REMOVED = ("etc/hostname", "usr/lib/sysctl.d/*", "etc/ssh/ssh_host_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb",
+           "var/lib/apt/lists/*", "var/log/*.log")
 
 
 def folder() -> Path:

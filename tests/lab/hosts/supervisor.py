@@ -269,7 +269,8 @@ class Keeper:
 
 
 def _key(file: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", file.name, "-f", str(file)], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", file.name, "-f", str(file)],
+                   check=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
 def _welcome(listener: socket.socket) -> socket.socket:

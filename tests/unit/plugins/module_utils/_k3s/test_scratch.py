@@ -122,3 +122,18 @@ def test_k3s_reason_is_found_in_its_log(tmp_path):
                    encoding="utf-8")
     assert scratch._last_words(str(log)) == 'starting kubernetes: no \\"x\\"'
     assert scratch._last_words(str(tmp_path / "none")) == "it said nothing"
+
+
+def test_a_verification_waits_for_the_one_that_a_killed_run_left(tmp_path):
+    pauses = []
+    place = scratch.Place(str(tmp_path), "k3s")
+    with scratch._alone(place):
+        def ends(seconds):
+            pauses.append(seconds)
+            holder.__exit__(None, None, None)
+
+        holder = scratch._alone(scratch.Place(str(tmp_path / "other"), "k3s"))
+        holder.__enter__()
+        patient = scratch.Place(str(tmp_path / "other"), "k3s", sleep=ends)
+        with scratch._alone(patient):
+            assert pauses == [0.5]

@@ -1,0 +1,110 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of snapshots on a real S3 server: sent, listed, fetched, deleted, encrypted, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
+from lab.s3 import S3Server
+
+FILE = "nightly-server1-1790000000"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with S3Server(tls=True) as running:
+        yield running
+
+
+def store_of(server, **changes):
+    params = dict(endpoint=server.url, bucket=server.bucket, region=server.region, allowed_regions=[server.region], folder="production",
+                  access_key=server.access_key, secret_key=server.secret_key, session_token=None, ca_path=server.ca_file, allow_http=False, timeout=10)
+    return Store.of({**params, **changes})
+
+
+@pytest.fixture
+def store(server):
+    store = store_of(server)
+    yield store
+    for item in store.list():
+        store.delete(item.name)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / FILE
+    path.write_bytes(b"every secret of the cluster" * 40_000)
+    return Snapshot(FILE, path.stat().st_size, 1790000000, str(path))
+
+
+def test_what_was_sent_is_listed_and_comes_back(store, saved, tmp_path):
+    snapshot.upload(store, saved, None, {"node": "server1"})
+    assert [(one.file, one.size, one.encrypted) for one in snapshot.there(store)] == [(FILE, saved.size, False)]
+    assert store.head(FILE)[1]["node"] == "server1"
+    got = snapshot.download(store, FILE, str(tmp_path / "elsewhere"), None)
+    assert (tmp_path / "elsewhere" / FILE).read_bytes() == (tmp_path / FILE).read_bytes()
+    assert (tmp_path / "elsewhere" / FILE).stat().st_mode & 0o777 == 0o600 and got.size == saved.size
+
+
+def test_an_encrypted_copy_is_useless_to_the_store_and_opens_with_the_key(server, store, saved, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=backup"],
+                   cwd=tmp_path, check=True, capture_output=True)
+    snapshot.upload(store, saved, (tmp_path / "crt").read_text(), {})
+    assert b"secret of the cluster" not in server.path(f"production/{FILE}.cms").read_bytes()
+    with pytest.raises(Failure, match="it is encrypted"):
+        snapshot.download(store, f"{FILE}.cms", str(tmp_path / "a"), None)
+    snapshot.download(store, f"{FILE}.cms", str(tmp_path / "b"), (tmp_path / "key").read_text())
+    assert (tmp_path / "b" / FILE).read_bytes() == (tmp_path / FILE).read_bytes()
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [FILE]
+
+
+def test_more_objects_than_one_answer_holds_are_all_listed(server, store):
+    folder = server.path("production")
+    folder.mkdir(exist_ok=True)
+    for number in range(1005):
+        (folder / f"n-s1-{1790000000 + number}").write_bytes(b"x")
+    assert len(snapshot.there(store)) == 1005
+
+
+def test_only_the_named_object_is_deleted_and_twice_is_no_error(store, saved):
+    snapshot.upload(store, saved, None, {})
+    store.put("other-server1-1790000001", saved.path, {})
+    store.delete(FILE)
+    store.delete(FILE)
+    assert [item.name for item in store.list()] == ["other-server1-1790000001"]
+
+
+def test_a_wrong_key_is_told_without_it(server, saved):
+    with pytest.raises(Failure) as told:
+        store_of(server, secret_key="not-the-secret").put(FILE, saved.path, {})
+    assert "SignatureDoesNotMatch" in str(told.value) and "not-the-secret" not in str(told.value)
+
+
+def test_a_bucket_that_is_not_there_is_told(server, saved):
+    with pytest.raises(Failure, match="no such bucket"):
+        snapshot.upload(store_of(server, bucket="nowhere"), saved, None, {})
+
+
+def test_a_server_whose_authority_is_unknown_gets_nothing(server, saved):
+    with pytest.raises(Failure, match="certificate verify failed"):
+        store_of(server, ca_path=None).put(FILE, saved.path, {})
+
+
+def test_a_short_outage_is_waited_for(server, store, saved):
+    server.stop()
+    pauses = []
+
+    def restart(seconds):
+        pauses.append(seconds)
+        server.start()
+
+    patient = Store(**{**store.__dict__, "sleep": restart})
+    patient.put(FILE, saved.path, {})
+    assert pauses == [0.5] and store.head(FILE)[0].size == saved.size

@@ -1,0 +1,65 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role k3s offers what the module takes, as the module takes it; and what runs on the controller documents what it reads."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "k3s"
+SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+VARIABLES = SPECS["main"]["options"]
+DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
+TASKS = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text(encoding="utf-8"))
+# What the role decides itself, by the plan.
+DECIDED = {"state", "role", "start", "restart", "wait", "rotate_certificates"}
+
+
+def installs():
+    return next(task["nordic.gitops.k3s"] for task in TASKS if task["name"] == "Install k3s")
+
+
+def test_every_option_of_the_module_is_handed_on_but_what_the_role_decides():
+    assert set(SPEC) - {"rotate_certificates"} == set(installs())
+    assert {f"k3s_{option}" for option in set(SPEC) - DECIDED} <= set(VARIABLES)
+
+
+@pytest.mark.parametrize("option", sorted(set(SPEC) - DECIDED))
+def test_a_variable_is_what_the_option_is(option):
+    spec, variable = SPEC[option], VARIABLES[f"k3s_{option}"]
+    assert variable["type"] == spec["type"] and variable.get("elements") == spec.get("elements")
+    assert variable.get("no_log", False) == bool(spec.get("no_log", False))
+    assert set(variable.get("options", {})) == set(spec.get("options", {}))
+
+
+def test_the_defaults_are_those_that_are_documented():
+    assert DEFAULTS == {name: variable["default"] for name, variable in VARIABLES.items() if "default" in variable}
+
+
+def test_every_entry_point_of_the_role_is_documented():
+    files = {path.stem for path in (ROLE / "tasks").glob("*.yml")} - {"cis"}  # which main includes
+    assert files == set(SPECS)
+
+
+@pytest.mark.parametrize("name", ["k3s_plan", "k3s_kubeconfig"])
+def test_what_runs_on_the_controller_reads_what_it_documents(name):
+    action = importlib.import_module(f"ansible_collections.nordic.gitops.plugins.action.{name}")
+    module = importlib.import_module(f"ansible_collections.nordic.gitops.plugins.modules.{name}")
+
+    def same(spec, documented):
+        assert set(spec) == set(documented)
+        for option, entry in spec.items():
+            for key in ("type", "elements", "default", "choices"):
+                assert entry.get(key) == documented[option].get(key), (option, key)
+            assert entry.get("required", False) == documented[option].get("required", False)
+            if "options" in entry:
+                same(entry["options"], documented[option]["suboptions"])
+
+    same(action.SPEC, yaml.safe_load(module.DOCUMENTATION)["options"])
