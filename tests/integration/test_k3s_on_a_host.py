@@ -148,6 +148,9 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
     assert set(modes.splitlines()) == {"600 root"}
     for secret in (TOKEN, S3_KEY, "k3s:pass"):
         assert secret not in answer.output
+        # Ansible writes a module's arguments to the host's log.
+        assert fresh.run(f"journalctl --boot --no-pager | grep -c -- '[{secret[0]}]{secret[1:]}'; true").strip() == "0"
+    assert "nordic.gitops.k3s: Invoked with" in fresh.run("journalctl --boot --no-pager")
     again = fresh.k3s(config=config, start=False)
     assert not again.result["changed"], again.result
     gone = fresh.k3s(config=config, start=False, drop_ins={})
