@@ -150,7 +150,7 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
         assert secret not in answer.output
         # Ansible writes a module's arguments to the host's log.
         assert fresh.run(f"journalctl --boot --no-pager | grep -c -- '[{secret[0]}]{secret[1:]}'; true").strip() == "0"
-    assert "nordic.gitops.k3s: Invoked with" in fresh.run("journalctl --boot --no-pager")
+    assert re.search(r"ansible-nordic\.gitops\.k3s\[\d+\]: Invoked with", fresh.run("journalctl --boot --no-pager"))
     again = fresh.k3s(config=config, start=False)
     assert not again.result["changed"], again.result
     gone = fresh.k3s(config=config, start=False, drop_ins={})
