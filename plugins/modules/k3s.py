@@ -255,10 +255,17 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import mak
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC, secrets, spec_of
 
 
+class Module(AnsibleModule):
+    """Knows the secrets inside of dictionaries, which no option's no_log covers, before it writes its arguments to the host's log."""
+
+    def _log_invocation(self):
+        self.no_log_values.update(secrets(self.params))
+        super()._log_invocation()
+
+
 def main():
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True, mutually_exclusive=[("binary", "binary_url")],
-                           required_by={"binary_url": ["checksum"]})
-    # Secrets inside of dictionaries, which no option's no_log covers.
+    module = Module(argument_spec=SPEC, supports_check_mode=True, mutually_exclusive=[("binary", "binary_url")],
+                    required_by={"binary_url": ["checksum"]})
     module.no_log_values.update(secrets(module.params))
     try:
         outcome = make(module.params["state"], spec_of(module.params, module.check_mode))

@@ -148,10 +148,13 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
     assert set(modes.splitlines()) == {"600 root"}
     for secret in (TOKEN, S3_KEY, "k3s:pass"):
         assert secret not in answer.output
-    again = fresh.k3s(config=config, start=False)
+        # Ansible writes a module's arguments to the host's log.
+        assert fresh.run(f"journalctl --boot --no-pager | grep -c -- '[{secret[0]}]{secret[1:]}'; true").strip() == "0"
+    assert re.search(r"ansible-nordic\.gitops\.k3s\[\d+\]: Invoked with", fresh.run("journalctl --boot --no-pager"))
+    again = fresh.k3s(config=config, start=False, drop_ins={"50-more": {"kubelet-arg+": ["v=1"]}})
     assert not again.result["changed"], again.result
-    gone = fresh.k3s(config=config, start=False, drop_ins={})
-    assert not gone.result["changed"] or "50-more.yaml is there and shall not be" in str(gone.result["changes"])
+    gone = fresh.k3s(config=config, start=False)
+    assert gone.result["changes"] == ["/etc/rancher/k3s/config.yaml.d/50-more.yaml is there and shall not be"]
 
 
 def test_check_mode_says_what_the_run_then_does(fresh):
