@@ -93,7 +93,11 @@ def preflight(node: Node) -> Report:
 def _run(check: Check, node: Node) -> Result:
     begin = time.monotonic()
     if check.applies(node.profile):
-        finding = check.measure(node)
+        try:
+            finding = check.measure(node)
+        except OSError as error:
+            # One thing that the machine refuses to tell must not hide all the others.
+            finding = Finding(FAIL, "not to be measured", (str(error),))
     else:
         finding = Finding(NOT_APPLICABLE, f"not for {node.profile}")
     return Result(check, finding, check.threshold(node.profile), check.name in node.options.accept, time.monotonic() - begin)
