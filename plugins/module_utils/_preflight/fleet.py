@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -74,7 +75,8 @@ class Fleet:
         for host, result in self.hosts.items():
             for check in result["checks"]:
                 if check["verdict"] in (FAIL, WARN, ACCEPTED):
-                    key = (check["verdict"], check["name"], check["value"], tuple(check["evidence"]))
+                    # A number of a namespace or a process is another one on each host, and still the same finding.
+                    key = (check["verdict"], check["name"], check["value"], re.sub(r"\d+", "#", "\n".join(check["evidence"])))
                     together.setdefault(key, (check, []))[1].append(host)
         order = [name for name, _title, _family in self.names()]
         return [Group(check, tuple(hosts)) for check, hosts in
