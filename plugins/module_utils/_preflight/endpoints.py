@@ -67,7 +67,7 @@ class Heard:
 
     @property
     def loss(self) -> float:
-        return 1 - len(self.times) / self.asked if self.asked else 1.0
+        return (self.asked - len(self.times)) / self.asked if self.asked else 1.0
 
 
 def listen_to(endpoints: Sequence[Endpoint]) -> Tuple[Heard, ...]:

@@ -93,7 +93,7 @@ class Fio:
 
 def fio_command(program: str, folder: str, seconds: float) -> Tuple[str, ...]:
     return (program, "--name=preflight", f"--directory={folder}", "--rw=write", "--ioengine=sync", "--fdatasync=1", f"--bs={RECORD}",
-            f"--size={SEGMENT}", f"--runtime={seconds:g}", "--percentile_list=50:99:99.9", "--output-format=json")
+            f"--size={SEGMENT}", f"--runtime={int(seconds * 1000)}ms", "--percentile_list=50:99:99.9", "--output-format=json")
 
 
 def fio(folder: str, seconds: float, program: Optional[str] = None) -> Optional[Fio]:
