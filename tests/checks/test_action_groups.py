@@ -1,13 +1,17 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every module is in the action group, so that `module_defaults: group/nordic.gitops.gitops` reaches all of them."""
+"""Every module that talks to a cluster is in the action group, so that `module_defaults: group/nordic.gitops.gitops` reaches all of them."""
 
 from __future__ import annotations
+
+import re
 
 import yaml
 
 GROUP = "gitops"
+# Whose documentation has this fragment takes the connection's options. In the group, any other module would refuse them.
+FRAGMENT = re.compile(r"^\s+- nordic\.gitops\.connection$", re.MULTILINE)
 
 
 def members(runtime: str) -> set[str]:
@@ -15,14 +19,15 @@ def members(runtime: str) -> set[str]:
 
 
 def modules(folder) -> set[str]:
-    return {path.stem for path in (folder / "plugins" / "modules").glob("*.py") if path.stem != "__init__"}
+    """Those that take a connection to a cluster."""
+    return {path.stem for path in (folder / "plugins" / "modules").glob("*.py") if FRAGMENT.search(path.read_text(encoding="utf-8"))}
 
 
 def faults(folder) -> list[str]:
-    """Where the group and the modules differ, and modules whose documentation does not name the group."""
+    """Where the group and the modules with a connection differ."""
     grouped = members((folder / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     found = [f"{name}: not in the action group {GROUP} of meta/runtime.yml" for name in sorted(modules(folder) - grouped)]
-    return found + [f"{name}: in the action group {GROUP}, but there is no such module" for name in sorted(grouped - modules(folder))]
+    return found + [f"{name}: in the action group {GROUP}, but there is no such module with a connection" for name in sorted(grouped - modules(folder))]
 
 
 def test_no_module_is_missing_from_the_action_group(copy):
@@ -30,9 +35,10 @@ def test_no_module_is_missing_from_the_action_group(copy):
 
 
 def test_a_missing_and_a_surplus_member_are_found(planted):
-    folder = planted({"plugins/modules/forgotten.py": "", "plugins/modules/there.py": "",
-                      "meta/runtime.yml": "---\naction_groups:\n  gitops:\n    - there\n    - gone\n"})
-    assert [fault.split(":")[0] for fault in faults(folder)] == ["forgotten", "gone"]
+    connected = "extends_documentation_fragment:\n  - nordic.gitops.connection\n"
+    folder = planted({"plugins/modules/forgotten.py": connected, "plugins/modules/there.py": connected, "plugins/modules/apart.py": "",
+                      "plugins/modules/surplus.py": "", "meta/runtime.yml": "---\naction_groups:\n  gitops:\n    - there\n    - gone\n    - surplus\n"})
+    assert [fault.split(":")[0] for fault in faults(folder)] == ["forgotten", "gone", "surplus"]
 
 
 def test_the_group_sets_the_connection_of_every_module_once(bench, copy, tmp_path):
