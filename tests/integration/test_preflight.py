@@ -54,7 +54,7 @@ class Preflight:
             file.unlink(missing_ok=True)
         dump = {"name": "Dump", "ansible.builtin.copy": {"content": "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars)"
                                                          " | map(attribute='preflight_result', default={}))) | to_json }}", "dest": str(results), "mode": "0600"},
-                "delegate_to": "localhost", "run_once": True}
+                "delegate_to": "localhost", "run_once": True, "check_mode": False, "changed_when": False}
         role = {"name": "Preflight", "ansible.builtin.include_role": {"name": "nordic.gitops.preflight"},
                 "vars": {"preflight_accept": ACCEPTED, "preflight_report": str(report), **variables}}
         play = {"hosts": on, "gather_facts": False, "tasks": [{"name": "All of it", "block": [role, *([{"name": "Then", "ansible.builtin.debug": {"msg": then}}] if then else [])],

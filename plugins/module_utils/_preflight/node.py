@@ -18,6 +18,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile i
 
 
 class Node:
+    machine: Machine
+    options: Options
+
     def __init__(self, machine: Machine, options: Options) -> None:
         self.machine = machine
         self.options = options

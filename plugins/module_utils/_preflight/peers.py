@@ -20,8 +20,8 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import ports
@@ -127,7 +127,7 @@ def own_address(machine: Machine) -> str:
         if address and not address.startswith("127."):
             return address
     for line in machine.lines("/proc/net/if_inet6"):
-        digits, _index, _length, scope = line.split()[:4]
+        digits, _number, _length, scope = line.split()[:4]
         if scope == "00":
             return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
     raise Failure("the node has no address but loopback", "address", "Give the node an address, or name it with the option address.")
@@ -245,9 +245,7 @@ def serve(sockets: Sockets, nonce: str, state: str, now: Callable[[], float]) ->
         begin = asked = time.monotonic()
         while time.monotonic() < min(asked + IDLE, begin + LIFETIME):
             for key, _events in selector.select(1.0):
-                one = key.fileobj
-                if not isinstance(one, socket.socket):
-                    continue
+                one = cast(socket.socket, key.fileobj)
                 with contextlib.suppress(OSError):
                     if key.data == "listen":
                         connection, _address = one.accept()

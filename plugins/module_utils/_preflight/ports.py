@@ -9,7 +9,7 @@ import errno
 import re
 import socket
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import FAIL, NOT_APPLICABLE, PASS, WARN, Check, Finding, worst
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
@@ -134,7 +134,7 @@ def in_use(machine: Machine, ports: Iterable[Port]) -> Dict[str, str]:
     return found
 
 
-def free(held: Dict[str, str], profile: Profile) -> Finding:
+def free(held: Mapping[str, str], profile: Profile) -> Finding:
     """held: the ports that somebody has, with the holder."""
     strangers: List[str] = []
     evidence: List[str] = []
@@ -148,7 +148,7 @@ def free(held: Dict[str, str], profile: Profile) -> Finding:
         if not ours:
             strangers.append(f"{port} by {who}")
     evidence.sort(key=lambda sentence: "runs already" in sentence)
-    data = {"held": held}
+    data = {"held": dict(held)}
     if strangers:
         return Finding(FAIL, f"held: {', '.join(strangers)}", tuple(evidence), f"End what holds {', '.join(strangers)}, or move it to another port.",
                        data=data)
