@@ -35,7 +35,7 @@ nav{margin-top:14px;display:flex;gap:18px;flex-wrap:wrap}
 .banner p{font-weight:400;font-size:14px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:16px}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
-.tile b{display:block;font-size:26px;line-height:1.25}
+.tile b{display:block;font-size:24px;line-height:1.25;white-space:nowrap}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(360px,1fr));gap:14px;margin-top:12px}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px;margin-top:12px}
 table{border-collapse:collapse;width:100%}
@@ -62,8 +62,8 @@ svg{display:block;width:100%;height:auto;margin-top:8px}
 svg text{fill:var(--soft);font-size:11px}.barf{fill:var(--bar)}.axis{stroke:var(--line)}
 .good{stroke:var(--warn);stroke-dasharray:4 3}.limit{stroke:var(--fail);stroke-dasharray:4 3}
 svg .goodt{fill:var(--warn)}svg .limitt{fill:var(--fail)}
-.figures{display:flex;gap:18px;flex-wrap:wrap;margin-top:6px}
-.figures span b{display:block;font-size:16px}
+.figures{display:grid;grid-template-columns:repeat(4,1fr);gap:8px;margin-top:6px}
+.figures b{display:block;font-size:15px;color:var(--ink);white-space:nowrap}
 footer{margin-top:48px;color:var(--soft);font-size:13px}
 @media print{body{background:#fff}nav{display:none}.scroll{overflow:visible}.card,.finding,details{break-inside:avoid}}
 """
@@ -123,9 +123,9 @@ def _profile(result: Mapping[str, Any]) -> str:
 
 def _banner(fleet: Fleet, total: int) -> str:
     failed, verdict = fleet.failed, fleet.verdict
-    names = ", ".join(escape(name) for name in failed)
     if failed:
-        text, more = f"Refused: {len(failed)} of {total} host{'s' if total != 1 else ''} must not carry a node", f"{names}. See the findings below for evidence and mending."
+        text = f"Refused: {len(failed)} of {total} host{'s' if total != 1 else ''} must not carry a node"
+        more = "; ".join(f"{escape(host)}: {escape(_failures(fleet, host))}" for host in failed) + '. <a href="#findings">Evidence and mending</a>.'
     elif verdict in (WARN, ACCEPTED):
         kept = sorted({group.check["name"] for group in fleet.groups() if group.check["verdict"] == ACCEPTED})
         text = f"Ready: no check fails, {fleet.count(WARN)} warning{'s' if fleet.count(WARN) != 1 else ''}"
@@ -134,6 +134,12 @@ def _banner(fleet: Fleet, total: int) -> str:
     else:
         text, more, verdict = "Ready: every check passes", "Nothing was accepted by name.", PASS
     return f'<div class="banner {CLASSES[verdict]}">{text}<p>{more}</p></div>'
+
+
+def _failures(fleet: Fleet, host: str) -> str:
+    if host in fleet.silent:
+        return "not measured"
+    return ", ".join(check["title"] for check in fleet.hosts[host]["checks"] if check["verdict"] == FAIL)
 
 
 def _tiles(fleet: Fleet) -> str:
@@ -149,6 +155,8 @@ def _tiles(fleet: Fleet) -> str:
 
 
 def _seconds(value: float) -> str:
+    if value < 0.0001:
+        return "&lt; 0.1 ms"
     return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.1f} s"
 
 
@@ -198,8 +206,8 @@ def _latencies(fleet: Fleet) -> str:
     low, high = math.floor(math.log10(least) * 2) / 2 - 0.1, math.ceil(math.log10(most) * 2) / 2
     cards = "".join(_card(host, check, low, high) for host, check in measured)
     return _section("latency", "fsync latency of the datastore's folder",
-                    "How long each fdatasync() took after a record of the size of etcd's was appended. Both axes are the same for all hosts; the horizontal "
-                    f"one is logarithmic. etcd asks for a 99th percentile of at most {GOOD:.0f} ms; above {LIMIT:.0f} ms a host is refused.",
+                    "How long each fdatasync() took after a record of the size of etcd's was appended, as a share of all. The horizontal axis is logarithmic "
+                    f"and the same for all hosts. etcd asks for a 99th percentile of at most {GOOD:.0f} ms; above {LIMIT:.0f} ms a host is refused.",
                     f'<div class="cards">{cards}</div>')
 
 
@@ -208,7 +216,7 @@ WIDTH, HEIGHT, BASE = 420, 170, 140
 
 def _card(host: str, check: Mapping[str, Any], low: float, high: float) -> str:
     data = check["data"]
-    figures = "".join(f'<span class="soft small">{name}<b style="color:var(--ink)">{_milliseconds(data[key])}</b></span>'
+    figures = "".join(f'<span class="soft small">{name}<b>{_milliseconds(data[key])}</b></span>'
                       for name, key in (("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms"), ("longest", "max_ms")))
     fio = data.get("fio")
     beside = f" · fio here: p99 {_milliseconds(fio['p99_ms'])}" if fio else ""
@@ -234,8 +242,9 @@ def _svg(histogram: Iterable[Any], low: float, high: float, host: str) -> str:
                    for bound, count in entries if count)
     ticks = ""
     for power in range(math.ceil(low), math.floor(high) + 1):
+        label = f"{10**power:g} ms" if power < 3 else f"{10**(power - 3):g} s"
         ticks += (f'<line class="axis" x1="{x(10**power)}" x2="{x(10**power)}" y1="{BASE}" y2="{BASE + 5}"/>'
-                  f'<text x="{x(10**power)}" y="{BASE + 18}" text-anchor="middle">{10**power:g} ms</text>')
+                  f'<text x="{x(10**power)}" y="{BASE + 18}" text-anchor="middle">{label}</text>')
     lines = (f'<line class="good" x1="{x(GOOD)}" x2="{x(GOOD)}" y1="18" y2="{BASE}"/><text class="goodt" x="{x(GOOD) - 4}" y="14" text-anchor="middle">{GOOD:.0f} ms</text>'
              f'<line class="limit" x1="{x(LIMIT)}" x2="{x(LIMIT)}" y1="18" y2="{BASE}"/><text class="limitt" x="{x(LIMIT) + 4}" y="14" text-anchor="middle">{LIMIT:.0f} ms</text>')
     share = f'<text x="26" y="{BASE - 101}" text-anchor="end">{highest / total:.0%}</text><text x="26" y="{BASE}" text-anchor="end">0</text>'
@@ -275,8 +284,9 @@ def _way(peer: Mapping[str, Any]) -> str:
     if peer.get("mtu") is not None:
         lines.append(f"MTU {peer['mtu']}" + (f" of {peer['promised_mtu']}" if peer["mtu"] < peer["promised_mtu"] else ""))
     if peer.get("skew_s") is not None:
-        ahead = "" if abs(peer["skew_s"]) < 1e-9 else "+" if peer["skew_s"] > 0 else "−"
-        lines.append(f"clock {ahead}{_seconds(abs(peer['skew_s']))}")
+        # What is below the exchange's own uncertainty has no sign.
+        known = abs(peer["skew_s"]) >= max(peer["uncertainty_s"], 0.0001)
+        lines.append(f"clock {'+' if peer['skew_s'] > 0 else '−'}{_seconds(abs(peer['skew_s']))}" if known else "clocks agree")
     if peer.get("silence"):
         lines.append(escape(peer["silence"]))
     return f'{first}<br><span class="soft small">{"<br>".join(lines)}</span>'
