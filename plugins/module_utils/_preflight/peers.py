@@ -169,6 +169,13 @@ class Sockets(NamedTuple):
 
 def listen(machine: Machine, name: str, address: str, profile: Profile, state: str = STATE, now: Callable[[], float] = time.time) -> Peer:
     """Start this node's listener, in a process of its own, and describe it."""
+    try:
+        return _listen(machine, name, address, profile, state, now)
+    except OSError as error:
+        raise Failure(f"the listener could not be started: {error}", "node_preflight", "Run it again; somebody may have taken a port in this very moment.") from error
+
+
+def _listen(machine: Machine, name: str, address: str, profile: Profile, state: str, now: Callable[[], float]) -> Peer:
     stop(state)
     address = address or own_address(machine)
     family = socket.AF_INET6 if family_of(address) == socket.AF_INET6 else socket.AF_INET

@@ -63,8 +63,9 @@ PORTS = (
     Port(10259, "tcp", "scheduler", lambda profile: profile.server, _none),
 )
 
-# Programs of the cluster itself: on a node that runs, these ports are theirs.
-OURS = re.compile(r"^(?:k3s|containerd|cilium|calico|typha|etcd|kube)")
+# Programs of the cluster itself: on a node that runs, these ports are theirs. An etcd or kubelet of its own belongs to another Kubernetes.
+OURS = re.compile(r"^(?:k3s|cilium|calico)")
+CONTAINERD = "10010/tcp"
 # A socket without a process belongs to the kernel: VXLAN and WireGuard devices have such.
 KERNEL = "the kernel"
 
@@ -143,7 +144,7 @@ def free(held: Mapping[str, str], profile: Profile) -> Finding:
         who = held.get(str(port))
         if who is None:
             continue
-        ours = bool(OURS.match(who)) or (who == KERNEL and port.protocol == "udp")
+        ours = bool(OURS.match(who)) or (who == KERNEL and port.protocol == "udp") or (str(port) == CONTAINERD and who.startswith("containerd "))
         evidence.append(f"{port} ({port.purpose}) is held by {who}{': this node runs already' if ours else ''}")
         if not ours:
             strangers.append(f"{port} by {who}")
