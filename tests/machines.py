@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping, Union
+from typing import Mapping, Optional, Union
 
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
 
@@ -14,7 +14,7 @@ FIRST = {"pid": "pid:[4026531836]", "user": "user:[4026531837]"}
 OTHER = {"pid": "pid:[4026532800]", "user": "user:[4026532801]"}
 
 
-def lay_out(root: Path, files: Mapping[str, Union[str, bytes]] = {}, links: Mapping[str, str] = {}, architecture: str = "x86_64",
+def lay_out(root: Path, files: Mapping[str, Union[str, bytes]], links: Optional[Mapping[str, str]] = None, architecture: str = "x86_64",
             own: bool = True) -> Machine:
     """own: PID 1 is in the kernel's own namespaces, and PID 2 is the kernel's."""
     for name, content in files.items():
@@ -22,7 +22,7 @@ def lay_out(root: Path, files: Mapping[str, Union[str, bytes]] = {}, links: Mapp
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     namespaces = {f"proc/1/ns/{kind}": target for kind, target in (FIRST if own else OTHER).items()}
-    for name, target in {**namespaces, **links}.items():
+    for name, target in {**namespaces, **(links or {})}.items():
         path = root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)

@@ -12,7 +12,7 @@ import struct
 import sys
 
 # push rbx; mov r8, rdi; mov eax, 0x40000000; xor ecx, ecx; cpuid; mov [r8], ebx; mov [r8+4], ecx; mov [r8+8], edx; pop rbx; ret
-CODE = bytes.fromhex("53" "4989f8" "b800000040" "31c9" "0fa2" "418918" "41894804" "41895008" "5b" "c3")
+CODE = bytes.fromhex("53 4989f8 b800000040 31c9 0fa2 418918 41894804 41895008 5b c3")
 
 
 def hypervisor() -> str:

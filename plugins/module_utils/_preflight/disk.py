@@ -101,7 +101,9 @@ def _device(machine: Machine, name: str) -> Tuple[str, str]:
     virtual = name.startswith(("vd", "xvd")) or model in ("QEMU HARDDISK", "Virtual disk", "Virtual Disk", "PersistentDisk", "Volume")
     if virtual:
         # The hypervisor's word: QEMU calls every disk rotational unless it is told otherwise.
-        return (SSD if rotational == 0 else VIRTUAL), f"{called} is a virtual disk, {sentence}{'' if rotational == 0 else ', which says little of a virtual disk'}"
+        if rotational == 0:
+            return SSD, f"{called} is a virtual disk, {sentence}"
+        return VIRTUAL, f"{called} is a virtual disk, {sentence}, which says little of a virtual disk"
     if rotational == 0:
         return SSD, f"{called}: {sentence}"
     return (ROTATIONAL if rotational == 1 else UNKNOWN), f"{called}: {sentence if rotational == 1 else 'its kind is not told'}"

@@ -156,12 +156,11 @@ def judge(heard: Sequence[Heard]) -> Finding:
             ordered = sorted(one.times)
             median, p95 = percentile(ordered, 50), percentile(ordered, 95)
             entry.update(median_ms=round(median, 3), p95_ms=round(p95, 3))
-            slow = median >= endpoint.limit
-            verdicts.append(FAIL if slow else WARN if p95 >= endpoint.limit or one.loss > LOSS else PASS)
+            verdicts.append(FAIL if median >= endpoint.limit else WARN if p95 >= endpoint.limit or one.loss > LOSS else PASS)
             evidence.append(f"{endpoint.name} ({endpoint}): median {median:.2f} ms, p95 {p95:.2f} ms, {one.loss:.0%} lost of {one.asked}, "
                             f"limit {endpoint.limit:g} ms" + (f", last trouble: {one.trouble}" if one.trouble else ""))
             values.append(f"{endpoint.name} {median:.2f} ms")
-        data.append(entry)
+        data.append({**entry, "verdict": verdicts[-1]})
     order = sorted(range(len(heard)), key=lambda place: (FAIL, WARN, PASS).index(verdicts[place]))
     return Finding(worst(*verdicts), ", ".join(values[place] for place in order[:3]) + (" …" if len(values) > 3 else ""),
                    tuple(evidence[place] for place in order), data={"endpoints": data})

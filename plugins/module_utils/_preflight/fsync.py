@@ -53,7 +53,7 @@ class Latencies:
 
 
 def measure(folder: str, seconds: float = SECONDS) -> Latencies:
-    """Append records to a preallocated file until the segment is full or the time is over. The file has no name, so that nothing is left behind."""
+    """Append records to a preallocated file until the segment is full or the time is over. The file has no name: nothing is left behind."""
     handle, path = tempfile.mkstemp(prefix=".nordic.gitops-", dir=folder)
     try:
         os.unlink(path)
@@ -108,7 +108,7 @@ def fio(folder: str, seconds: float, program: Optional[str] = None) -> Optional[
         return None
     own = tempfile.mkdtemp(prefix=".nordic.gitops-", dir=folder)
     try:
-        done = subprocess.run(fio_command(program, own, seconds), stdin=subprocess.DEVNULL, capture_output=True, cwd="/", timeout=seconds + 60, check=False)
+        done = subprocess.run(fio_command(program, own, seconds), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + 60, check=False)
         report = json.loads(done.stdout[done.stdout.index(b"{"):])
         told = report["jobs"][0]["sync"]["lat_ns"]
         rank = {float(name): value / 1e6 for name, value in told["percentile"].items()}
@@ -142,7 +142,8 @@ def check(folder: str) -> Finding:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Finding(FAIL, "no space to measure", (f"{folder}: {error.strerror} while {SEGMENT // 1024**2} MiB were reserved, as etcd does",),
                            "Make room on the file system.")
-        return Finding(FAIL, "not to be measured", (f"{folder}: {error.strerror}",), "Make the folder writable for root, on a file system that is mounted rw.")
+        return Finding(FAIL, "not to be measured", (f"{folder}: {error.strerror}",),
+                       "Make the folder writable for root, on a file system that is mounted rw.")
 
 
 ROWS = (

@@ -20,9 +20,11 @@ FAMILIES = {"machine": "Machine", "kernel": "Kernel", "time": "Time", "network":
 
 STYLE = """
 :root{--ink:#16202c;--soft:#5a6b7d;--line:#dfe5ec;--page:#f5f7fa;--card:#fff;--bar:#3f72af;
---pass:#12703f;--passbg:#e3f4ea;--warn:#8a5a00;--warnbg:#fdf1d3;--fail:#b3261e;--failbg:#fce4e2;--accepted:#5b3fa0;--acceptedbg:#ece6fa;--none:#7a8896;--nonebg:#eef1f4}
+--pass:#12703f;--passbg:#e3f4ea;--warn:#8a5a00;--warnbg:#fdf1d3;--fail:#b3261e;--failbg:#fce4e2;
+--accepted:#5b3fa0;--acceptedbg:#ece6fa;--none:#7a8896;--nonebg:#eef1f4}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf5;--soft:#9aabbd;--line:#2b3745;--page:#10161d;--card:#18212b;--bar:#6ea3e0;
---pass:#6fd39b;--passbg:#143324;--warn:#f0c261;--warnbg:#3a2d0f;--fail:#ff8f87;--failbg:#451a18;--accepted:#c0abf7;--acceptedbg:#2b2247;--none:#8494a5;--nonebg:#222c37}}
+--pass:#6fd39b;--passbg:#143324;--warn:#f0c261;--warnbg:#3a2d0f;--fail:#ff8f87;--failbg:#451a18;
+--accepted:#c0abf7;--acceptedbg:#2b2247;--none:#8494a5;--nonebg:#222c37}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
 font-variant-numeric:tabular-nums}
@@ -82,10 +84,10 @@ def page(results: Any, title: str = "Preflight", now: Optional[float] = None) ->
         _findings(fleet),
         _hosts(fleet),
         _method(fleet),
-        f"<footer>Written {written} by nordic.gitops. Every figure was measured on the host itself; times are those of its own clock.</footer>",
+        f"<footer>Written {written} by nordic.gitops. Every figure was measured on the host itself; times are those of its clock.</footer>",
     ]
-    return ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>\n" + "\n".join(part for part in parts if part) + "\n</main></body></html>\n")
+    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n")
 
 
 def _pill(verdict: str, text: str = "") -> str:
@@ -245,8 +247,9 @@ def _svg(histogram: Iterable[Any], low: float, high: float, host: str) -> str:
         label = f"{10**power:g} ms" if power < 3 else f"{10**(power - 3):g} s"
         ticks += (f'<line class="axis" x1="{x(10**power)}" x2="{x(10**power)}" y1="{BASE}" y2="{BASE + 5}"/>'
                   f'<text x="{x(10**power)}" y="{BASE + 18}" text-anchor="middle">{label}</text>')
-    lines = (f'<line class="good" x1="{x(GOOD)}" x2="{x(GOOD)}" y1="18" y2="{BASE}"/><text class="goodt" x="{x(GOOD) - 4}" y="14" text-anchor="middle">{GOOD:.0f} ms</text>'
-             f'<line class="limit" x1="{x(LIMIT)}" x2="{x(LIMIT)}" y1="18" y2="{BASE}"/><text class="limitt" x="{x(LIMIT) + 4}" y="14" text-anchor="middle">{LIMIT:.0f} ms</text>')
+    lines = "".join(f'<line class="{name}" x1="{x(value)}" x2="{x(value)}" y1="18" y2="{BASE}"/>'
+                    f'<text class="{name}t" x="{x(value) + shift}" y="14" text-anchor="middle">{value:.0f} ms</text>'
+                    for name, value, shift in (("good", GOOD, -4), ("limit", LIMIT, 4)))
     share = f'<text x="26" y="{BASE - 101}" text-anchor="end">{highest / total:.0%}</text><text x="26" y="{BASE}" text-anchor="end">0</text>'
     return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Histogram of fsync latency on {escape(host)}">'
             f'<line class="axis" x1="30" x2="{WIDTH - 10}" y1="{BASE}" y2="{BASE}"/>{bars}{ticks}{lines}{share}</svg>')
@@ -266,8 +269,8 @@ def _between(fleet: Fleet) -> str:
         cells = "".join(f'<td class="cell">{_way(peers[name]) if name in peers else ""}</td>' for name in names)
         rows += f"<tr><th>{escape(host)}</th>{cells}</tr>"
     head = "".join(f"<th>to {escape(name)}</th>" for name in names)
-    return _section("between", "Between nodes", "What each host (row) measured of each other one (column): the ports that it needs there, the shortest round trip, "
-                    "the largest packet that comes back whole, and how far the other clock is ahead.",
+    return _section("between", "Between nodes", "What each host (row) measured of each other one (column): the ports that it needs there, the "
+                    "shortest round trip, the largest packet that comes back whole, and how far the other clock is ahead.",
                     f'<div class="scroll"><table><thead><tr><th>from</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
 
 
@@ -300,13 +303,12 @@ def _endpoints(fleet: Fleet) -> str:
     for host, check in named:
         for one in check["data"]["endpoints"]:
             heard = one.get("median_ms") is not None
-            verdict = FAIL if not heard or one["median_ms"] >= one["limit_ms"] else WARN if one["p95_ms"] >= one["limit_ms"] or one["loss"] > 0.05 else PASS
             values = f'<td>{one["median_ms"]:.2f} ms</td><td>{one["p95_ms"]:.2f} ms</td>' if heard else "<td>–</td><td>–</td>"
-            rows += (f"<tr><th>{escape(host)}</th><td>{_pill(verdict)} {escape(one['name'])}</td><td><code>{escape(one['address'])}</code></td>{values}"
+            rows += (f"<tr><th>{escape(host)}</th><td>{_pill(one['verdict'])} {escape(one['name'])}</td><td><code>{escape(one['address'])}</code></td>{values}"
                      f"<td>{one['loss']:.0%}</td><td>{one['limit_ms']:g} ms</td></tr>")
     return _section("endpoints", "Latency to endpoints", "Twenty exchanges each, one after another. The median must stay below the limit.",
-                    '<div class="scroll"><table><thead><tr><th>from</th><th>endpoint</th><th>address</th><th>median</th><th>p95</th><th>lost</th><th>limit</th></tr>'
-                    f"</thead><tbody>{rows}</tbody></table></div>")
+                    '<div class="scroll"><table><thead><tr><th>from</th><th>endpoint</th><th>address</th><th>median</th><th>p95</th><th>lost</th>'
+                    f"<th>limit</th></tr></thead><tbody>{rows}</tbody></table></div>")
 
 
 # ---- findings, hosts, method
@@ -325,10 +327,12 @@ def _finding(group: Group) -> str:
     check = group.check
     evidence = "".join(f"<li><code>{escape(sentence)}</code></li>" for sentence in check["evidence"])
     verdict = check["verdict"]
-    taken = f'<dt>Accepted</dt><dd>by its name, <code>{escape(check["name"])}</code>; it was found as: {check["found"]}</dd>' if verdict == ACCEPTED else ""
+    taken = f'<dt>Accepted</dt><dd>by its name, <code>{escape(check["name"])}</code>; it was found as: {check["found"]}</dd>'
+    taken = taken if verdict == ACCEPTED else ""
     return (f'<div class="card finding {CLASSES[verdict]}-edge"><h3>{_pill(verdict, verdict)} {escape(check["title"])}: {escape(check["value"])}</h3>'
             f'<dl><dt>Hosts</dt><dd>{escape(", ".join(group.hosts))}</dd><dt>Wanted</dt><dd>{escape(check["threshold"])}</dd>{taken}'
-            f'<dt>Evidence</dt><dd><ul>{evidence}</ul></dd><dt>Why</dt><dd>{escape(check["why"])}</dd><dt>To mend</dt><dd>{escape(check["mend"])}</dd></dl></div>')
+            f'<dt>Evidence</dt><dd><ul>{evidence}</ul></dd><dt>Why</dt><dd>{escape(check["why"])}</dd>'
+            f'<dt>To mend</dt><dd>{escape(check["mend"])}</dd></dl></div>')
 
 
 def _hosts(fleet: Fleet) -> str:
@@ -339,10 +343,12 @@ def _hosts(fleet: Fleet) -> str:
             f'<tr><td>{_pill(check["verdict"], check["verdict"])}</td><th>{escape(check["title"])}<br><code class="soft">{escape(check["name"])}</code></th>'
             f'<td>{escape(check["value"])}</td><td class="soft">{escape(check["threshold"])}</td>'
             f'<td class="small">{"<br>".join(f"<code>{escape(sentence)}</code>" for sentence in check["evidence"])}</td></tr>' for check in result["checks"])
-        blocks += (f'<details><summary>{escape(host)} {_pill(result["verdict"], result["verdict"])} <span class="soft small">{escape(str(node["hostname"]))} · '
-                   f'{escape(str(node["address"] or "no address asked"))} · {escape(str(node["system"]))} · Linux {escape(str(node["kernel"]))} {escape(str(node["architecture"]))} · '
-                   f'measured {escape(str(result["measured_at"]))} in {result["seconds"]} s</span></summary>'
-                   f'<div class="scroll"><table><thead><tr><th>verdict</th><th>check</th><th>value</th><th>wanted</th><th>evidence</th></tr></thead><tbody>{rows}</tbody></table></div></details>')
+        about = " · ".join(str(part) for part in (
+            node["hostname"], node["address"], node["system"], f"Linux {node['kernel']} {node['architecture']}",
+            f"measured {result['measured_at']} in {result['seconds']} s") if part)
+        blocks += (f'<details><summary>{escape(host)} {_pill(result["verdict"], result["verdict"])} <span class="soft small">{escape(about)}</span></summary>'
+                   '<div class="scroll"><table><thead><tr><th>verdict</th><th>check</th><th>value</th><th>wanted</th><th>evidence</th></tr></thead>'
+                   f"<tbody>{rows}</tbody></table></div></details>")
     return _section("hosts", "Every host in full", "All checks with all evidence, one host each.", blocks) if blocks else ""
 
 
@@ -351,9 +357,11 @@ def _method(fleet: Fleet) -> str:
     for name, title, _family in fleet.names():
         wanted = list(dict.fromkeys(str(fleet.check(host, name)["threshold"]) for host in fleet.hosts))
         why = next(str(fleet.check(host, name)["why"]) for host in fleet.hosts if fleet.check(host, name).get("why"))
-        rows += f"<tr><th>{escape(title)}<br><code class=\"soft\">{escape(name)}</code></th><td>{'<br>'.join(map(escape, wanted))}</td><td>{escape(why)}</td></tr>"
+        rows += (f'<tr><th>{escape(title)}<br><code class="soft">{escape(name)}</code></th><td>{"<br>".join(map(escape, wanted))}</td>'
+                 f"<td>{escape(why)}</td></tr>")
     if not rows:
         return ""
-    return _section("method", "Method", "What was asked of each host, and why. A verdict is pass, warn (works, with a risk), fail (refused) or accepted (a fail or warn that "
-                    "a person took by its name in the inventory).",
-                    f'<div class="scroll"><table><thead><tr><th>check</th><th>threshold</th><th>why it matters</th></tr></thead><tbody>{rows}</tbody></table></div>')
+    return _section("method", "Method", "What was asked of each host, and why. A verdict is pass, warn (works, with a risk), fail (refused) or accepted "
+                    "(a fail or warn that a person took by its name in the inventory).",
+                    '<div class="scroll"><table><thead><tr><th>check</th><th>threshold</th><th>why it matters</th></tr></thead>'
+                    f"<tbody>{rows}</tbody></table></div>")

@@ -37,7 +37,8 @@ def mtu(met: Iterable[Met]) -> Finding:
         values.append(peer.mtu)
         if peer.mtu < peer.promised:
             verdicts.append(FAIL)
-            evidence.append(f"{peer.name}: packets of {peer.mtu} bytes come back whole, of {peer.mtu + 1} they do not; the interfaces promise {peer.promised}")
+            evidence.append(f"{peer.name}: packets of {peer.mtu} bytes come back whole, of {peer.mtu + 1} they do not; "
+                            f"the interfaces promise {peer.promised}")
         else:
             verdicts.append(PASS if peer.mtu >= LEAST_MTU else FAIL)
             evidence.append(f"{peer.name}: packets of {peer.mtu} bytes, all that the interfaces promise, come back whole")

@@ -59,7 +59,8 @@ def _usable(folder: str) -> None:
         raise Failure("is not an absolute path", f"data_dir {folder!r}", "Give k3s' data-dir from the root folder on.")
     if not os.path.exists(folder):
         # k3s would create it, on whichever disk happens to be there when the right one is not mounted.
-        raise Failure("does not exist", f"data_dir {folder!r}", "Mount its disk and create it, or leave the option out to measure where k3s' own default will be.")
+        raise Failure("does not exist", f"data_dir {folder!r}",
+                      "Mount its disk and create it, or leave the option out to measure where k3s' own default will be.")
     if not os.path.isdir(folder):
         raise Failure("is not a folder", f"data_dir {folder!r}", "Name the folder that k3s gets as its data-dir.")
     # Root passes access(2) on a mount that is read-only, statvfs(3) tells.

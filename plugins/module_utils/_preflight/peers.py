@@ -172,7 +172,8 @@ def listen(machine: Machine, name: str, address: str, profile: Profile, state: s
     try:
         return _listen(machine, name, address, profile, state, now)
     except OSError as error:
-        raise Failure(f"the listener could not be started: {error}", "node_preflight", "Run it again; somebody may have taken a port in this very moment.") from error
+        raise Failure(f"the listener could not be started: {error}", "node_preflight",
+                      "Run it again; somebody may have taken a port in this very moment.") from error
 
 
 def _listen(machine: Machine, name: str, address: str, profile: Profile, state: str, now: Callable[[], float]) -> Peer:

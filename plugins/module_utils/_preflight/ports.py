@@ -188,7 +188,8 @@ def reachable(met: Iterable[Tuple[str, str, Dict[str, str]]]) -> Finding:
         return Finding(worst(*verdicts), f"blocked: {shown}", tuple(evidence))
     if not reached and evidence:
         return Finding(WARN, "nothing could be tried", tuple(evidence))
-    return Finding(PASS, f"all {reached} on {peers} node{'s' if peers != 1 else ''}", tuple(evidence) or ("every port answered with this run's own word",))
+    value = f"all {reached} on {peers} node{'s' if peers != 1 else ''}"
+    return Finding(PASS, value, tuple(evidence) or ("every port answered with this run's own word",))
 
 
 ROWS = (
@@ -196,7 +197,7 @@ ROWS = (
         name="ports_free",
         family="network",
         title="Ports free",
-        threshold=lambda profile: ", ".join(str(port) for port in shared_ports(profile)) + f" and {len(own_ports(profile)) - len(shared_ports(profile))} local",
+        threshold=lambda profile: f"{', '.join(map(str, shared_ports(profile)))} and {len(own_ports(profile)) - len(shared_ports(profile))} local",
         measure=lambda node: free(node.held, node.profile),
         why="k3s does not start, or starts half, when something else has one of its ports.",
         mend="End the program that holds the port, or move it.",

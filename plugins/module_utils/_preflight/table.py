@@ -24,7 +24,8 @@ def table(results: Any, width: int = 120) -> str:
         lines += [*_block(fleet, hosts[start:start + across], width), ""]
     for group in fleet.groups():
         check = group.check
-        lines += _wrapped(f"{WORDS[check['verdict']]} {check['name']} on {', '.join(group.hosts)}: {check['value']} (wanted: {check['threshold']})", width, 0)
+        head = f"{WORDS[check['verdict']]} {check['name']} on {', '.join(group.hosts)}: {check['value']} (wanted: {check['threshold']})"
+        lines += _wrapped(head, width, 0)
         for sentence in check["evidence"][:4]:
             lines += _wrapped(sentence, width, 4)
         if len(check["evidence"]) > 4:
@@ -39,8 +40,8 @@ def table(results: Any, width: int = 120) -> str:
 
 def _block(fleet: Fleet, hosts: Sequence[str], width: int) -> List[str]:
     column = min(34, (width - NAME) // len(hosts))
-    lines = [_row("", hosts, column), _row("", [str(fleet.hosts[host]["profile"]["role"]) + ", " + str(fleet.hosts[host]["profile"]["cni"])
-                                                for host in hosts], column)]
+    profiles = [fleet.hosts[host]["profile"] for host in hosts]
+    lines = [_row("", hosts, column), _row("", [f"{profile['role']}, {profile['cni']}" for profile in profiles], column)]
     for name, _title, _family in fleet.names():
         cells = []
         for host in hosts:

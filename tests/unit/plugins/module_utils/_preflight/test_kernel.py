@@ -92,7 +92,8 @@ def test_a_module_is_found_loaded_built_in_loadable_or_missing_each_by_its_sourc
 
 
 def test_wireguard_is_asked_for_where_it_is_the_backend_and_else_only_told(tmp_path):
-    machine = lay_out(tmp_path, {RELEASE: "6.1.0", "boot/config-6.1.0": "".join(f"CONFIG_{row.symbol}=y\n" for row in kernel.MODULES if row.name != "wireguard")})
+    options = "".join(f"CONFIG_{row.symbol}=y\n" for row in kernel.MODULES if row.name != "wireguard")
+    machine = lay_out(tmp_path, {RELEASE: "6.1.0", "boot/config-6.1.0": options})
     assert kernel.modules(machine, Profile(cni="flannel"), lambda name: False).verdict == "warn"
     assert kernel.modules(machine, Profile(cni="flannel-wireguard"), lambda name: False).verdict == "fail"
 

@@ -36,8 +36,10 @@ def met(mtu, promised=1500, silence=""):
     return Met("other", "10.0.0.2", {}, mtu=mtu, promised=promised, silence=silence)
 
 
-@pytest.mark.parametrize(("peers", "verdict"), [([met(1500)], "pass"), ([met(9000, 9000)], "pass"), ([met(1450)], "fail"), ([met(1500), met(1400)], "fail"),
-                                                ([met(1280, 1280)], "fail"), ([met(None, silence="nothing comes back")], "warn"), ([], "not applicable")])
+@pytest.mark.parametrize(("peers", "verdict"), [
+    ([met(1500)], "pass"), ([met(9000, 9000)], "pass"), ([met(1450)], "fail"), ([met(1500), met(1400)], "fail"), ([met(1280, 1280)], "fail"),
+    ([met(None, silence="nothing comes back")], "warn"), ([], "not applicable"),
+])
 def test_a_path_that_carries_less_than_the_interfaces_promise_is_refused(peers, verdict):
     finding = network.mtu(peers)
     assert finding.verdict == verdict
@@ -49,9 +51,9 @@ def test_a_path_that_carries_less_than_the_interfaces_promise_is_refused(peers, 
 
 
 @contextlib.contextmanager
-def name_server(answers=True):
+def name_server(number, answers=True):
     """A socket on port 53 of a loopback address of its own."""
-    address = f"127.{os.getpid() % 250 + 1}.{threading.get_ident() % 250}.53"
+    address = f"127.{os.getpid() % 250 + 1}.{number}.53"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind((address, 53))
         one.settimeout(5)
@@ -72,9 +74,9 @@ def name_server(answers=True):
 @pytest.mark.skipif(os.geteuid() != 0, reason="port 53 is root's")
 def test_a_name_server_that_answers_anything_is_there_and_a_silent_one_is_not(monkeypatch):
     monkeypatch.setattr(network, "DNS_TIMEOUT", 0.2)
-    with name_server() as address:
+    with name_server(1) as address:
         assert network.ask(address).seconds is not None
-    with name_server(answers=False) as address:
+    with name_server(2, answers=False) as address:
         assert network.ask(address).trouble == "no answer in 0 s, asked 2 times"
     assert network.ask("127.77.77.77").trouble == "Connection refused"
 
@@ -105,7 +107,8 @@ def test_an_endpoint_is_read(address, shown):
     assert str(Endpoint.of({"name": "x", "address": address, "limit": 5})) == shown
 
 
-@pytest.mark.parametrize("address", ["fix.example.no", "https://fix.example.no", "host:port", "host:0", "host:70000", "", "2001:db8::1:443", "icmp://", "a b:1"])
+@pytest.mark.parametrize("address", ["fix.example.no", "https://fix.example.no", "host:port", "host:0", "host:70000", "", "2001:db8::1:443", "icmp://",
+                                     "a b:1"])
 def test_an_address_that_is_none_is_refused_with_how_to_write_it(address):
     with pytest.raises(Failure) as failure:
         Endpoint.of({"name": "exchange", "address": address, "limit": 5})
@@ -191,11 +194,11 @@ def test_what_a_node_listens_on_and_must_reach_follows_from_its_profile():
 @pytest.mark.parametrize("cni", CNIS)
 def test_every_shared_port_is_reached_by_somebody_and_every_reached_one_is_listened_on(cni):
     for role in ("server", "agent"):
-        own = Profile(role, cni)
+        listening = Profile(role, cni)
         reached = set()
-        for other in (Profile("server", cni), Profile("agent", cni)):
-            reached |= numbers(ports.reachable_ports(other, own))
-        assert reached == numbers(ports.shared_ports(own))
+        for asking in (Profile("server", cni), Profile("agent", cni)):
+            reached |= numbers(ports.reachable_ports(asking, listening))
+        assert reached == numbers(ports.shared_ports(listening))
 
 
 def test_a_port_that_is_held_is_found_with_its_holder():
