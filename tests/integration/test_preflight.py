@@ -54,7 +54,8 @@ class Preflight:
         report, results = self.folder / "report.html", self.folder / "results.json"
         for file in (report, results):
             file.unlink(missing_ok=True)
-        dump = {"name": "Dump", "ansible.builtin.copy": {"content": DUMP, "dest": str(results), "mode": "0600"}, "delegate_to": "localhost", "run_once": True, "check_mode": False, "changed_when": False}
+        dump = {"name": "Dump", "ansible.builtin.copy": {"content": DUMP, "dest": str(results), "mode": "0600"},
+                "delegate_to": "localhost", "run_once": True, "check_mode": False, "changed_when": False}
         role = {"name": "Preflight", "ansible.builtin.include_role": {"name": "nordic.gitops.preflight"},
                 "vars": {"preflight_accept": ACCEPTED, "preflight_report": str(report), **variables}}
         after = [{"name": "Then", "ansible.builtin.debug": {"msg": then}}] if then else []
