@@ -23,7 +23,8 @@ options:
     description:
       - V(checked) runs the checks.
       - V(listening) starts a short-lived process that holds the ports k3s will need, as far as they are free, so that the other nodes can try
-        them. It answers only who knows its nonce, which the result has, and ends by itself after two minutes without a question.
+        them. It answers only who knows its nonce, which the result has, and ends when all of O(peers) have been checked, or after two minutes
+        without a question.
       - V(stopped) ends that process and waits until its ports are free.
     type: str
     choices: [checked, listening, stopped]
@@ -242,6 +243,12 @@ peers:
     silence:
       description: Why something was not measured.
       type: str
+dismissed:
+  description:
+    - Whether every listener knows that this node is done with it. When it is so on all nodes of O(peers), all listeners have ended,
+      and O(state=stopped) has nothing to do.
+  returned: state is checked
+  type: bool
 profile:
   description: The O(role), O(cni) and O(datastore) that the thresholds are for.
   returned: state is checked

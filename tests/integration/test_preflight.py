@@ -116,6 +116,8 @@ def test_hosts_pass_when_that_one_finding_is_accepted_by_name_and_nothing_change
     done = preflight(then="all is well")
     assert done.code == 0, done.output
     assert done.output.count("all is well") == 3
+    # The listeners ended by themselves when everybody was done: nobody was visited a third time.
+    assert len(re.findall(r"Give the ports back\] \*+\nskipping: \[(\w+)\]\nskipping: \[(\w+)\]\nskipping: \[(\w+)\]", done.output)) == 1
     assert set(re.findall(r"changed=(\d+)", done.output)) == {"0"}
     for host, result in done.results.items():
         taken = done.check(host, "virtualisation")
@@ -230,6 +232,7 @@ def test_a_host_that_cannot_be_reached_does_not_hide_the_others_and_is_refused(p
     done = preflight("-i", str(tmp_path / "more.yml"))
     assert done.code != 0 and "1 of 4 hosts must not carry a node" in done.output
     assert "server9 was not measured" in done.output and "not measured</span> server9" in done.report
+    assert len(re.findall(r"Give the ports back\] \*+\nok", done.output)) == 1
     assert all(done.results[host]["passed"] and len(done.results[host]["peers"]) == 2 for host in ("server1", "server2", "agent1"))
 
 

@@ -67,6 +67,7 @@ class Report:
             "counts": {verdict.replace(" ", "_"): len(self.of(verdict)) for verdict in VERDICTS},
             "checks": [result.as_dict() for result in self.results],
             "peers": [met.as_dict() for met in self.node.met],
+            "dismissed": self.node.meeting.dismissed,
             "profile": {"role": options.profile.role, "cni": options.profile.cni, "datastore": options.profile.datastore},
             "node": {"name": options.name, "hostname": os.uname().nodename, "address": options.own.address if options.own else options.address,
                      "kernel": machine.release, "architecture": machine.architecture, "system": _system(machine.lines("/etc/os-release"))},

@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import pe
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.disk import existing
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import DATA_DIR, Options
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Meeting, Met
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
 
 
@@ -57,6 +57,10 @@ class Node:
         return own.held if own else ports.in_use(self.machine, ports.own_ports(self.profile))
 
     @cached_property
-    def met(self) -> Tuple[Met, ...]:
+    def meeting(self) -> Meeting:
         own = self.options.own
-        return peers.meet(self.machine, own, self.options.peers) if own else ()
+        return peers.meet(self.machine, own, self.options.peers) if own else Meeting((), False)
+
+    @property
+    def met(self) -> Tuple[Met, ...]:
+        return self.meeting.met

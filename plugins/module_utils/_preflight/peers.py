@@ -4,7 +4,8 @@
 """The nodes among themselves: a short-lived listener on each, and what one node learns of another from it.
 
 A listener binds the ports that k3s will need, as far as nobody has them, answers who knows its nonce, and no one else: it sends nothing that was not
-sent to it, so it is of no use to a stranger. It ends when it is told to from its own machine, when nobody asked for IDLE seconds, or after LIFETIME.
+sent to it, so it is of no use to a stranger. It ends when every node has said that it is done with it, when it is told to from its own machine, when
+nobody asked for IDLE seconds, or after LIFETIME.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, cast
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import ports
@@ -99,6 +100,8 @@ class Met:
     promised: int = 0
     # Why there is no skew or no mtu.
     silence: str = ""
+    # Whether its listener knows that this node is done with it.
+    dismissed: bool = False
 
     def as_dict(self) -> Dict[str, Any]:
         def rounded(value: Optional[float], digits: int) -> Optional[float]:
@@ -251,6 +254,7 @@ def serve(sockets: Sockets, nonce: str, state: str, now: Callable[[], float]) ->
             _never_fragment(one)
             selector.register(one, selectors.EVENT_READ, "datagram")
         begin = asked = time.monotonic()
+        done: Set[bytes] = set()
         while time.monotonic() < min(asked + IDLE, begin + LIFETIME):
             for key, _events in selector.select(1.0):
                 one = cast(socket.socket, key.fileobj)
@@ -268,10 +272,12 @@ def serve(sockets: Sockets, nonce: str, state: str, now: Callable[[], float]) ->
                             asked = time.monotonic()
                             one.sendto(data, sender)
                     else:
-                        said = _converse(one, word, now)
+                        said = _converse(one, word, now, done)
                         if said == STOP:
                             for other in [*sockets.tcp, *sockets.udp]:
                                 other.close()
+                            with contextlib.suppress(OSError):
+                                os.unlink(state)
                             one.sendall(b"stopped\n")
                             one.close()
                             return
@@ -287,11 +293,21 @@ def serve(sockets: Sockets, nonce: str, state: str, now: Callable[[], float]) ->
 ASKED, STOP, STRANGER = "asked", "stop", "stranger"
 
 
-def _converse(one: socket.socket, word: bytes, now: Callable[[], float]) -> str:
-    """One message on a connection: the nonce asks for the clock. Whoever says anything else is hung up on."""
-    data = one.recv(256)
+def _converse(one: socket.socket, word: bytes, now: Callable[[], float], done: Set[bytes]) -> str:
+    """One message on a connection: the nonce asks for the clock, and "done NUMBER NAME" says that one node of so many needs nothing more.
+
+    Whoever says anything else is hung up on.
+    """
+    data = one.recv(512)
     if data == word + b"\n":
         one.sendall(b"%.6f\n" % now())
+        return ASKED
+    farewell = data.split(b" ", 3)
+    if farewell[:2] == [word, b"done"] and len(farewell) == 4 and farewell[2].isdigit():
+        done.add(farewell[3])
+        if len(done) >= int(farewell[2]):
+            return STOP
+        one.sendall(b"stopped\n")
         return ASKED
     if data == word + b" stop\n" and one.getpeername()[0] in ("127.0.0.1", "::1"):
         return STOP
@@ -301,17 +317,35 @@ def _converse(one: socket.socket, word: bytes, now: Callable[[], float]) -> str:
 # ---- asking the others
 
 
-def meet(machine: Machine, own: Peer, peers: Sequence[Peer]) -> Tuple[Met, ...]:
+class Meeting(NamedTuple):
+    """dismissed: whether every listener, the own one too, knows that this node is done with it."""
+
+    met: Tuple[Met, ...]
+    dismissed: bool
+
+
+def meet(machine: Machine, own: Peer, peers: Sequence[Peer]) -> Meeting:
     """All other nodes at once; the slowest one, not their number, decides how long it takes."""
     others = [peer for peer in peers if peer.name != own.name]
-    if not others:
-        return ()
-    with ThreadPoolExecutor(max_workers=min(64, 4 * len(others))) as pool:
+    with ThreadPoolExecutor(max_workers=min(64, 4 * len(peers))) as pool:
         tried = {(peer.name, port): pool.submit(_try, peer, port)
                  for peer in others for port in ports.reachable_ports(own.profile, peer.profile)}
         outcomes = {peer.name: {str(port): future.result() for (name, port), future in tried.items() if name == peer.name} for peer in others}
-        learnt = [pool.submit(_learn, peer, outcomes[peer.name], own_mtu(machine, own.address)) for peer in others]
-        return tuple(future.result() for future in learnt)
+        farewell = f"done {len(peers)} {own.name}\n"
+        learnt = [pool.submit(_learn, peer, outcomes[peer.name], own_mtu(machine, own.address), farewell) for peer in others]
+        met = tuple(future.result() for future in learnt)
+    # The own listener last, and over loopback, where no firewall is.
+    loopback = "::1" if family_of(own.address) == socket.AF_INET6 else "127.0.0.1"
+    at_home = _dismiss(loopback, [own.extra_tcp], own.nonce, farewell)
+    return Meeting(met, at_home and all(one.dismissed for one in met))
+
+
+def _dismiss(address: str, numbers: Sequence[int], nonce: str, farewell: str) -> bool:
+    for number in numbers:
+        with contextlib.suppress(OSError), socket.create_connection((address, number), timeout=TCP_TIMEOUT) as one:
+            one.sendall(f"{nonce} {farewell}".encode())
+            return one.recv(16) == b"stopped\n"
+    return False
 
 
 def _try(peer: Peer, port: Port) -> str:
@@ -372,7 +406,7 @@ def family_of_host(address: str, number: int) -> int:
     return int(socket.getaddrinfo(address, number, type=socket.SOCK_DGRAM)[0][0])
 
 
-def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int) -> Met:
+def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int, farewell: str) -> Met:
     """Clock and MTU over the first ports that work."""
     answered = [int(name.partition("/")[0]) for name, outcome in outcomes.items() if outcome == OPEN and name.endswith("/tcp")]
     datagrams = [int(name.partition("/")[0]) for name, outcome in outcomes.items() if outcome == OPEN and name.endswith("/udp")]
@@ -393,7 +427,8 @@ def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int) -> Met:
                 break
     else:
         silence.append("no UDP port of its listener can be reached")
-    return Met(met.name, met.address, met.ports, promised=met.promised, silence=", ".join(silence), **values)
+    dismissed = _dismiss(peer.address, [*answered, peer.extra_tcp], peer.nonce, farewell)
+    return replace(met, silence=", ".join(silence), dismissed=dismissed, **values)
 
 
 def _clock(address: str, number: int, nonce: str) -> Tuple[float, float, float]:

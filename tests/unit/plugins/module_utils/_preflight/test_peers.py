@@ -114,6 +114,19 @@ def test_a_listener_ends_when_nobody_asks_and_forgets_its_state(tmp_path, monkey
         assert not (tmp_path / "listener.json").exists()
 
 
+def test_a_listener_ends_when_the_last_of_all_nodes_is_done_with_it_and_not_before(tmp_path):
+    with listener(tmp_path) as peer:
+        for name in ("a", "b", "a", "b"):
+            assert peers._dismiss(peer.address, [peer.extra_tcp], peer.nonce, f"done 3 {name}\n")
+            assert peers._clock(peer.address, peer.extra_tcp, peer.nonce)[2] > 0
+        assert not peers._dismiss(peer.address, [peer.extra_tcp], "f" * 32, "done 3 c\n")
+        assert peers._clock(peer.address, peer.extra_tcp, peer.nonce)[2] > 0
+        assert peers._dismiss(peer.address, [peer.extra_tcp], peer.nonce, "done 3 c\n")
+        assert not (tmp_path / "listener.json").exists()
+        with pytest.raises(OSError):
+            peers._clock(peer.address, peer.extra_tcp, peer.nonce)
+
+
 def test_the_way_to_end_a_listener_is_nobody_elses_to_read(tmp_path):
     with listener(tmp_path):
         assert stat.S_IMODE(os.stat(tmp_path / "listener.json").st_mode) == 0o600
