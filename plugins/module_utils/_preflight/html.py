@@ -236,7 +236,7 @@ def _svg(histogram: Iterable[Any], low: float, high: float, host: str) -> str:
     total, highest = sum(count for _bound, count in entries), max(count for _bound, count in entries)
 
     def x(milliseconds: float) -> float:
-        return round(30 + (math.log10(milliseconds) - low) / (high - low) * (WIDTH - 40), 1)
+        return round(30 + (math.log10(milliseconds) - low) / (high - low) * (WIDTH - 54), 1)
 
     width = max(2.0, x(10 ** (low + 0.1)) - x(10**low) - 1)
     bars = "".join(f'<rect class="barf" x="{x(bound) - width:.1f}" y="{BASE - max(1.0, count / highest * 105):.1f}" width="{width:.1f}" '
@@ -252,7 +252,7 @@ def _svg(histogram: Iterable[Any], low: float, high: float, host: str) -> str:
                     for name, value, shift in (("good", GOOD, -4), ("limit", LIMIT, 4)))
     share = f'<text x="26" y="{BASE - 101}" text-anchor="end">{highest / total:.0%}</text><text x="26" y="{BASE}" text-anchor="end">0</text>'
     return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Histogram of fsync latency on {escape(host)}">'
-            f'<line class="axis" x1="30" x2="{WIDTH - 10}" y1="{BASE}" y2="{BASE}"/>{bars}{ticks}{lines}{share}</svg>')
+            f'<line class="axis" x1="30" x2="{WIDTH - 24}" y1="{BASE}" y2="{BASE}"/>{bars}{ticks}{lines}{share}</svg>')
 
 
 # ---- between nodes
