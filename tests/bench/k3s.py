@@ -209,10 +209,11 @@ class Site:
         self.calls = folder / "calls"
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()), "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()), "ANSIBLE_HOME": str(folder / "ansible"),
             "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "False",
             **{"ANSIBLE_%s_EXECUTABLE" % program.upper(): str(self._counted(program)) for program in ("ssh", "sftp", "scp")},
         }
+        (folder / "ansible.cfg").touch()  # nobody's own settings
         self.variables = folder / "variables.json"
         self._say_what_to_run("old")
 
