@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any, Dict, Optional
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import STAGED, checksum_of, sha256_of
 
 MODULE = "nordic.gitops.k3s"
@@ -35,8 +37,7 @@ class ActionModule(ActionBase):
         result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
         missing = result.get("missing") or []
         if missing and not self._task.check_mode and not result.get("failed"):
-            for checksum in missing:
-                self._send(sent[checksum], checksum, task_vars)
+            self._send({checksum: sent[checksum] for checksum in missing})
             result.clear()
             result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
         result.pop("missing", None)
@@ -71,15 +72,20 @@ class ActionModule(ActionBase):
             raise Failure(f"has SHA-256 {total}, not {wanted}", path, "The file or the checksum is a wrong one; nothing was changed.")
         return path, total
 
-    def _send(self, path: str, checksum: str, task_vars: Optional[Dict[str, Any]]) -> None:
-        """Into a folder that only root reads, under its checksum, which the module proves again before it uses the file."""
+    def _send(self, files: Dict[str, str]) -> None:
+        """Into a folder that only root reads, each under its checksum, which the module proves again before it uses the file.
+
+        All of them in one go: on a host far away, and on a controller with few cores, a round trip costs more than a file.
+        """
         self._make_tmp_path()
-        arrived = self._transfer_file(path, self._connection._shell.join_path(self._connection._shell.tmpdir, checksum))
-        self._fixup_perms2((self._connection._shell.tmpdir, arrived))
-        for module, options in (("ansible.legacy.file", {"path": STAGED, "state": "directory", "mode": "0700"}),
-                                ("ansible.legacy.copy", {"src": arrived, "dest": f"{STAGED}/{checksum}", "remote_src": True, "mode": "0600"})):
-            done = self._execute_module(module_name=module, module_args=options, task_vars=task_vars)
-            if done.get("failed"):
-                raise AnsibleError(f"{path} cannot be put on the host: {done.get('msg')}")
-        self._remove_tmp_path(self._connection._shell.tmpdir)
-        self._connection._shell.tmpdir = None
+        shell = self._connection._shell
+        arrived = [self._transfer_file(path, shell.join_path(shell.tmpdir, checksum)) for checksum, path in files.items()]
+        self._fixup_perms2((shell.tmpdir, *arrived))
+        # Copied, not moved: whoever logs in could still write to what is his.
+        commands = (["install", "-d", "-m", "0700", HOME, STAGED], ["install", "-m", "0600", *arrived, STAGED])
+        done = self._low_level_execute_command(" && ".join(" ".join(map(shlex.quote, command)) for command in commands))
+        if done["rc"]:
+            told = (done.get("stderr") or done.get("stdout") or "").strip()
+            raise AnsibleError(f"{', '.join(map(os.path.basename, files.values()))} cannot be put on the host: {told[-400:]}")
+        self._remove_tmp_path(shell.tmpdir)
+        shell.tmpdir = None

@@ -133,6 +133,12 @@ options:
     description: With O(state=restarted), whether all of k3s' own certificates of this node are renewed (C(k3s certificate rotate)).
     type: bool
     default: false
+  voters:
+    description:
+      - With O(state=present) on a server that others are joining, how many voting members embedded etcd shall have in the end. The module
+        then makes voters of those who join as soon as etcd finds that they have caught up, where k3s looks only every 15 seconds.
+      - It stays until there are so many, or until none came for 30 seconds, and fails for none that does not come.
+    type: int
 attributes:
   check_mode:
     description: Can run without changing anything, and tells what a real run would do.

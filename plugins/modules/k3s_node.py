@@ -42,6 +42,11 @@ options:
     description: For V(healthy), whether the workloads must be available too.
     type: bool
     default: true
+  voters:
+    description:
+      - For V(healthy), on a server that others are joining, how many voting members embedded etcd shall have. Those who join become voters
+        as soon as they have caught up, until there are so many or none came for 30 seconds.
+    type: int
   timeout:
     description: How long to wait, in seconds.
     type: int
@@ -142,6 +147,7 @@ SPEC = dict(
     version=dict(type="str"),
     tolerate=dict(type="list", elements="str", default=[]),
     workloads=dict(type="bool", default=True),
+    voters=dict(type="int"),
     timeout=dict(type="int", default=300),
     delete_emptydir_data=dict(type="bool", default=True),
     force=dict(type="bool", default=False),
@@ -160,7 +166,8 @@ def run(params, check_mode):
     if params["state"] == "uncordoned":
         return {"changed": membership.uncordon(cluster, name, check_mode)}
     if params["state"] == "healthy":
-        seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout)
+        seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout,
+                                          params["voters"] or 0)
         return {"changed": False, "seconds": round(seconds, 1), "unavailable": membership.unavailable(cluster.api)}
     return membership.remove(cluster, name, timeout, check_mode)
 

@@ -14,6 +14,7 @@ was committed.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -33,6 +34,7 @@ HOSTS = ("127.0.0.1", "::1")  # the second one where the cluster knows IPv6 alon
 TIMEOUT = 7.0  # more than an election, which takes k3s' etcd 5 s
 PEER_TIMEOUT = 2.0  # one that needs longer to say its version is not one to rely on
 CERTIFICATES = "server/tls/etcd"
+QUIET = 30.0  # seconds without news of a server that joins
 
 
 class EtcdFailure(Failure):
@@ -287,6 +289,28 @@ def _number(value: Any) -> int:
 
 def _url(host: str, port: int) -> str:
     return f"https://{'[%s]' % host if ':' in host else host}:{port}"
+
+
+def admit(etcd: Etcd, voters: int, sleep: Callable[[float], None], clock: Callable[[], float], quiet: float = QUIET, pause: float = 0.3) -> bool:
+    """Make learners voters as soon as etcd finds that they have caught up, until there are so many voters.
+
+    etcd takes one learner at a time, and k3s promotes one only every 15 s. This hastens and decides nothing: it ends, with False, when
+    nobody came for `quiet` seconds. A server that does not join says so itself.
+    """
+    seen: List[Member] = []
+    since = clock()
+    while clock() - since < quiet:
+        with contextlib.suppress(EtcdFailure):  # an election, or one that has not caught up yet
+            members = etcd.members()
+            if sum(not member.learner for member in members) >= voters:
+                return True
+            if members != seen:
+                seen, since = members, clock()
+            for member in members:
+                if member.learner:
+                    etcd.promote(member)
+        sleep(pause)
+    return False
 
 
 def wait_until(question: Callable[[], str], timeout: float, sleep: Callable[[float], None], clock: Callable[[], float], pause: float = 0.5) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, binary, files, flags
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
     Health, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
@@ -50,6 +50,7 @@ class Spec:
     wait: bool = True
     wait_timeout: float = 300.0
     rotate_certificates: bool = False
+    voters: int = 0
     check_mode: bool = False
     restores: bool = False
 
@@ -400,6 +401,9 @@ class Node:
         if spec.wait and not spec.check_mode:
             with self._timed("wait"):
                 wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+            if spec.voters and has_embedded_etcd(spec.data_dir):
+                with self._timed("admit"):
+                    admit(Etcd.of_node(spec.data_dir), spec.voters, time.sleep, time.monotonic)
 
     def _restart(self) -> None:
         """One server at a time is the caller's; that this one may go is asked here, whoever calls."""

@@ -32,6 +32,7 @@ SPEC = dict(
     wait=dict(type="bool", default=True),
     wait_timeout=dict(type="int", default=300),
     rotate_certificates=dict(type="bool", default=False),
+    voters=dict(type="int"),
 )
 
 
@@ -53,7 +54,7 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
         token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),
         images=tuple(_source(image["path"], image["checksum"]) for image in params["images"]), sources_here=params["remote_src"],
         start=params["start"], restart=params["restart"], wait=params["wait"], wait_timeout=float(params["wait_timeout"]),
-        rotate_certificates=params["rotate_certificates"], check_mode=check_mode)
+        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, check_mode=check_mode)
 
 
 def secrets(params: Mapping[str, Any]) -> Set[str]:
