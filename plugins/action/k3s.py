@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -79,7 +81,8 @@ class ActionModule(ActionBase):
         """
         self._make_tmp_path()
         shell = self._connection._shell
-        arrived = [self._transfer_file(path, shell.join_path(shell.tmpdir, checksum)) for checksum, path in files.items()]
+        with self._uncompressed():
+            arrived = [self._transfer_file(path, shell.join_path(shell.tmpdir, checksum)) for checksum, path in files.items()]
         self._fixup_perms2((shell.tmpdir, *arrived))
         # Copied, not moved: whoever logs in could still write to what is his.
         commands = (["install", "-d", "-m", "0700", HOME, STAGED], ["install", "-m", "0600", *arrived, STAGED])
@@ -89,3 +92,23 @@ class ActionModule(ActionBase):
             raise AnsibleError(f"{', '.join(map(os.path.basename, files.values()))} cannot be put on the host: {told[-400:]}")
         self._remove_tmp_path(shell.tmpdir)
         shell.tmpdir = None
+
+    @contextlib.contextmanager
+    def _uncompressed(self) -> Iterator[None]:
+        """Without the -C that Ansible gives ssh unless told otherwise: the program is compressed already, and to compress it again
+        takes longer than to send it. It needs a connection of its own, as the one that is open compresses."""
+        connection = self._connection
+        given = connection.get_option("ssh_args") if connection.transport == "ssh" else None
+        plain = re.sub(r"(^|\s)-C(?=\s|$)", "", given or "")
+        if plain == (given or ""):
+            yield
+            return
+        before = {"ssh_args": given, "control_path": connection.get_option("control_path")}
+        connection.set_option("ssh_args", plain)
+        if connection.control_path:
+            connection.set_option("control_path", connection.control_path + "p")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                connection.set_option(name, value)

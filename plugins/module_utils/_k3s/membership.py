@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Admission, Etcd, EtcdFailure, View
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
 OURS = "nordic.gitops/cordoned"
@@ -162,7 +162,10 @@ def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[I
     when the time is over. voters: so many members of etcd are admitted first."""
     begun = cluster.clock()
     if voters and cluster.etcd:
-        admit(cluster.etcd, voters, cluster.sleep, cluster.clock)
+        etcd = cluster.etcd
+        admission = Admission(lambda: etcd, voters, cluster.clock)
+        while not admission.over():
+            cluster.sleep(PAUSE)
     seen: Dict[str, str] = {}
     tolerated = None if tolerate is None else set(tolerate)
     while True:
