@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from lab.certificates import Authority
 from lab.etcdmembers import EtcdMembers
 
@@ -114,6 +114,30 @@ def test_a_learner_is_no_voter_and_answers_no_questions(three):
         while True:
             asked_at(three, "four-0badcafe").view()
     assert caught.value.learner
+
+
+def test_a_learner_that_caught_up_is_a_voter_at_once(three):
+    three.add_learner("four-0badcafe")
+    three.start("four-0badcafe")
+    begun = time.monotonic()
+    assert admit(asked_at(three, ONE), 4, time.sleep, time.monotonic)
+    assert time.monotonic() - begun < 10, "k3s itself looks every 15 s"
+    view = asked_at(three, ONE).view()
+    assert len(view.voters) == 4 and not view.learners
+
+
+def test_a_learner_that_never_starts_is_waited_for_in_vain_and_not_promoted(three):
+    three.add_learner("four-0badcafe")
+    begun = time.monotonic()
+    assert not admit(asked_at(three, ONE), 4, time.sleep, time.monotonic, quiet=1.5)
+    assert 1.5 <= time.monotonic() - begun < 8
+    assert len(asked_at(three, ONE).view().learners) == 1
+
+
+def test_nothing_is_waited_for_where_the_voters_are_there(three):
+    begun = time.monotonic()
+    assert admit(asked_at(three, ONE), 3, time.sleep, time.monotonic)
+    assert time.monotonic() - begun < 2
 
 
 def test_a_server_without_embedded_etcd_says_so(tmp_path):

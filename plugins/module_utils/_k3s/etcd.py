@@ -291,32 +291,27 @@ def _url(host: str, port: int) -> str:
     return f"https://{'[%s]' % host if ':' in host else host}:{port}"
 
 
-class Admission:
-    """Makes learners voters as soon as etcd finds that they have caught up, until there are so many voters.
+def admit(etcd: Etcd, voters: int, sleep: Callable[[float], None], clock: Callable[[], float], quiet: float = QUIET, pause: float = 0.3) -> bool:
+    """Make learners voters as soon as etcd finds that they have caught up, until there are so many voters.
 
     etcd takes one learner at a time, and k3s promotes one only every 15 s; meanwhile the k3s of the learner keeps a whole processor busy
-    with waiting. This hastens and decides nothing: it is over, too, when nobody came for `quiet` seconds. A server that does not join
-    says so itself.
+    with waiting. This hastens and decides nothing: it ends, with False, when nobody came for `quiet` seconds. A server that does not
+    join says so itself.
     """
-
-    def __init__(self, etcd: Callable[[], Etcd], voters: int, clock: Callable[[], float], quiet: float = QUIET) -> None:
-        self._etcd, self._voters, self._clock, self._quiet = etcd, voters, clock, quiet
-        self._seen: List[Member] = []
-        self._since = clock()
-
-    def over(self) -> bool:
-        """One look, and what can be done now."""
-        with contextlib.suppress(EtcdFailure):  # it only starts, has an election, or the learner has not caught up yet
-            etcd = self._etcd()
+    seen: List[Member] = []
+    since = clock()
+    while clock() - since < quiet:
+        with contextlib.suppress(EtcdFailure):  # an election, or one that has not caught up yet
             members = etcd.members()
-            if sum(not member.learner for member in members) >= self._voters:
+            if sum(not member.learner for member in members) >= voters:
                 return True
-            if members != self._seen:
-                self._seen, self._since = members, self._clock()
+            if members != seen:
+                seen, since = members, clock()
             for member in members:
                 if member.learner:
                     etcd.promote(member)
-        return self._clock() - self._since >= self._quiet
+        sleep(pause)
+    return False
 
 
 def wait_until(question: Callable[[], str], timeout: float, sleep: Callable[[float], None], clock: Callable[[], float], pause: float = 0.5) -> str:

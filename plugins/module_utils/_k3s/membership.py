@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Admission, Etcd, EtcdFailure, View
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
 OURS = "nordic.gitops/cordoned"
@@ -159,18 +159,15 @@ def _anothers(node: Node) -> bool:
 
 def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[Iterable[str]], timeout: float, voters: int = 0) -> float:
     """Seconds until the node, etcd, the controllers and all workloads (none when tolerate is None) are well; a Failure with what is not
-    when the time is over. voters: so many members of etcd are admitted first."""
+    when the time is over. voters: so many members of etcd are admitted then."""
     begun = cluster.clock()
-    if voters and cluster.etcd:
-        etcd = cluster.etcd
-        admission = Admission(lambda: etcd, voters, cluster.clock)
-        while not admission.over():
-            cluster.sleep(PAUSE)
     seen: Dict[str, str] = {}
     tolerated = None if tolerate is None else set(tolerate)
     while True:
         objection = _objection(cluster, name, version, tolerated, seen)
         if not objection:
+            if voters and cluster.etcd:
+                admit(cluster.etcd, voters, cluster.sleep, cluster.clock)
             return cluster.clock() - begun
         if cluster.clock() - begun >= timeout:
             raise Failure(objection, f"node {name}", f"So it was for {timeout:.0f} s.")

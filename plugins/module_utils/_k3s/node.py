@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, binary, files, flags
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Admission, Etcd, EtcdFailure, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
     Health, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
@@ -399,15 +399,12 @@ class Node:
             outcome.restart_needed = []
             return
         if spec.wait and not spec.check_mode:
-            admission = Admission(lambda: Etcd.of_node(spec.data_dir), spec.voters, time.monotonic)
-            admits = bool(spec.voters)
             with self._timed("wait"):
-                # Others are admitted from the first moment on: etcd serves long before the rest of this server does.
-                wait_until_up(lambda: (admits and admission.over() and "") or self.health.objection(self.service), self.service, spec.wait_timeout)
-            if admits and has_embedded_etcd(spec.data_dir):
+                wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+            # Not before: each of this server's own writes would wait for a second voter that only starts.
+            if spec.voters and has_embedded_etcd(spec.data_dir):
                 with self._timed("admit"):
-                    while not admission.over():
-                        time.sleep(0.3)
+                    admit(Etcd.of_node(spec.data_dir), spec.voters, time.sleep, time.monotonic)
 
     def _restart(self) -> None:
         """One server at a time is the caller's; that this one may go is asked here, whoever calls."""
