@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from lab.certificates import Authority
@@ -185,3 +186,17 @@ def test_a_connection_that_the_server_closed_is_opened_again(local):
     local.ready()
     local._connection.sock.shutdown(socket.SHUT_RDWR)
     assert local.nodes()
+
+
+def test_services_follow_their_pods_where_controllers_are_at_work_and_the_question_leaves_nothing(cluster, local, tmp_path):
+    asked = membership.Cluster(local, None, str(tmp_path), "k3s")
+    assert membership.services_follow(asked) == ""
+    services = local.do("GET", "/api/v1/namespaces/kube-system/services?labelSelector=nordic.gitops/probe")["items"]
+    assert services == []
+
+
+def test_without_controllers_a_drain_would_be_too_early(cluster, local, tmp_path, monkeypatch):
+    """A namespace that is being deleted takes no Service, and one on which no controller looks gets no EndpointSlice: here the time is made short."""
+    monkeypatch.setattr(membership, "PROBE_SECONDS", -1.0)
+    asked = membership.Cluster(local, None, str(tmp_path), "k3s")
+    assert "controllers do nothing" in membership.services_follow(asked)
