@@ -100,4 +100,5 @@ class Fleet:
         assert sorted(nodes) == sorted(names)
         for name, node in nodes.items():
             true = {one["type"] for one in node["status"]["conditions"] if one["status"] == "True"}
-            assert "Ready" in true and ("EtcdIsVoter" in true or name not in SERVERS) and not node["spec"].get("unschedulable"), (name, node["status"]["conditions"])
+            assert "Ready" in true and ("EtcdIsVoter" in true or name not in SERVERS), (name, node["status"]["conditions"])
+            assert not node["spec"].get("unschedulable"), name

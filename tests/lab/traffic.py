@@ -164,8 +164,13 @@ def send_requests(orders: Mapping[str, Any], stop: threading.Event) -> Requests:
             number += 1
             stop.wait(max(0.0, begin + number / rate - time.monotonic()))
     took.sort()
-    at = lambda share: round(1000 * took[min(len(took) - 1, int(share * len(took)))], 1) if took else 0.0  # noqa: E731
-    return Requests(number, len(failures), round(time.monotonic() - begin, 1), at(0.5), at(0.99), at(1), dict(answers), failures[:KEPT])
+    return Requests(number, len(failures), round(time.monotonic() - begin, 1), _share(took, 0.5), _share(took, 0.99), _share(took, 1),
+                    dict(answers), failures[:KEPT])
+
+
+def _share(took: Sequence[float], share: float) -> float:
+    """The milliseconds within which this share of all was answered."""
+    return round(1000 * took[min(len(took) - 1, int(share * len(took)))], 1) if took else 0.0
 
 
 def _get(url: str, port: int = 0) -> str:

@@ -113,8 +113,9 @@ def services_follow(cluster: Cluster) -> str:
     try:
         for left in api.do("GET", f"{services}?labelSelector={quote(PROBE)}")["items"]:  # by a run that was killed
             _delete(api, f"{services}/{left['metadata']['name']}")
-        probe = api.do("POST", services, {"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "nordic-gitops-probe-", "labels": {PROBE: "true"}},
-                                          "spec": {"clusterIP": "None", "selector": {PROBE: "nothing"}, "ports": [{"port": 1}]}})["metadata"]["name"]
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "nordic-gitops-probe-", "labels": {PROBE: "true"}},
+                   "spec": {"clusterIP": "None", "selector": {PROBE: "nothing"}, "ports": [{"port": 1}]}}
+        probe = api.do("POST", services, service)["metadata"]["name"]
         slices = f"/apis/discovery.k8s.io/v1/namespaces/{PROBE_NAMESPACE}/endpointslices?labelSelector={quote('kubernetes.io/service-name=' + probe)}"
         try:
             end = cluster.clock() + PROBE_SECONDS
