@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 
 import pytest
 from fleet import SERVERS, Fleet
@@ -52,7 +53,7 @@ def test_a_restore_killed_at_any_moment_is_finished_by_the_next(fleet, tell):
     fleet.is_whole(*SERVERS)
     found = fleet.kubectl("get configmaps -o name").split()
     assert "configmap/kept" in found and "configmap/lost" not in found
-    assert "changed=0" in fleet.run("restore", k3s_restore_name="kills")
+    assert not re.search(r"changed=[1-9]", fleet.run("restore", k3s_restore_name="kills"))
     tell(f"restore killed {sum(reached)} times with NORDIC_SEED={SEED}")
 
 
