@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from lab.certificates import Authority
+from lab.cluster import Cluster
 from lab.etcdmembers import EtcdMembers
 
 ONE, TWO, THREE = "one-0badcafe", "two-0badcafe", "three-0badcafe"
@@ -153,7 +158,11 @@ def test_nothing_that_answers_is_said_with_the_place(three):
 
 @pytest.fixture
 def local(cluster, tmp_path):
-    """The data folder of a k3s server whose API server is the lab's."""
+    return api_of(cluster, tmp_path)
+
+
+def api_of(cluster, tmp_path):
+    """By the data folder of a k3s server whose API server is the lab's."""
     certificate, key = Authority(cluster.state / "pki").client("k3s-admin", ["system:masters"])
     folder = tmp_path / "server" / "cred"
     folder.mkdir(parents=True)
@@ -185,3 +194,22 @@ def test_a_connection_that_the_server_closed_is_opened_again(local):
     local.ready()
     local._connection.sock.shutdown(socket.SHUT_RDWR)
     assert local.nodes()
+
+
+def test_services_follow_their_pods_where_controllers_are_at_work_and_the_question_leaves_nothing(cluster, local, tmp_path):
+    asked = membership.Cluster(local, None, str(tmp_path), "k3s")
+    assert membership.services_follow(asked) == ""
+    services = local.do("GET", "/api/v1/namespaces/kube-system/services?labelSelector=nordic.gitops/probe")["items"]
+    assert services == []
+
+
+def test_while_the_controllers_stand_still_a_drain_would_be_too_early(tmp_path):
+    with Cluster.start(tmp_path / "own") as own:
+        asked = membership.Cluster(api_of(own, tmp_path), None, str(tmp_path), "k3s")
+        assert wait_until(lambda: membership.services_follow(asked), 30, time.sleep, time.monotonic) == ""
+        manager = next(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline")
+                       if path.read_bytes().startswith(b"/") and f"--cert-dir={own.state}/pki/controller-manager".encode() in path.read_bytes())
+        os.kill(manager, signal.SIGSTOP)
+        assert "controllers do nothing" in membership.services_follow(asked)
+        os.kill(manager, signal.SIGCONT)
+        assert wait_until(lambda: membership.services_follow(asked), 30, time.sleep, time.monotonic) == ""

@@ -14,11 +14,13 @@ from urllib.parse import quote
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit, wait_until
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
 OURS = "nordic.gitops/cordoned"
 PAUSE = 0.5
+PROBE, PROBE_NAMESPACE, PROBE_SECONDS = "nordic.gitops/probe", "kube-system", 5.0
+CONTROLLERS = 60.0  # seconds; one that was killed is missed after 15
 # Whose holders do what an upgrade relies on: without the first, a pod that is gone stays behind its Service.
 LEASES = ("kube-controller-manager", "kube-scheduler")
 WORKLOADS = ("deployments", "statefulsets", "daemonsets")
@@ -74,6 +76,10 @@ def drain(cluster: Cluster, name: str, timeout: int, delete_emptydir_data: bool,
         cluster.patch(name, {"metadata": {"annotations": {OURS: "true"}}, "spec": {"unschedulable": True}})
     if not pods:
         return result
+    objection = wait_until(lambda: services_follow(cluster), CONTROLLERS, cluster.sleep, cluster.clock)
+    if objection:
+        uncordon(cluster, name, False)
+        raise Failure(objection, f"draining node {name}", "Nothing was evicted: requests would go to pods that are gone.")
     arguments = ["drain", name, "--ignore-daemonsets", f"--timeout={timeout}s"]
     arguments += ["--delete-emptydir-data"] if delete_emptydir_data else []
     arguments += ["--force"] if force else []
@@ -98,6 +104,30 @@ def uncordon(cluster: Cluster, name: str, check_mode: bool) -> bool:
     if not check_mode:
         cluster.patch(name, {"metadata": {"annotations": {OURS: None}}, "spec": {"unschedulable": None}})
     return True
+
+
+def services_follow(cluster: Cluster) -> str:
+    """Why a pod that ends now would stay behind its Service, or nothing. A controller that has just begun to lead renews its lease seconds
+    before it does any work, so it is given some: the EndpointSlice of a Service that selects nothing."""
+    api, services = cluster.api, f"/api/v1/namespaces/{PROBE_NAMESPACE}/services"
+    try:
+        for left in api.do("GET", f"{services}?labelSelector={quote(PROBE)}")["items"]:  # by a run that was killed
+            _delete(api, f"{services}/{left['metadata']['name']}")
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "nordic-gitops-probe-", "labels": {PROBE: "true"}},
+                   "spec": {"clusterIP": "None", "selector": {PROBE: "nothing"}, "ports": [{"port": 1}]}}
+        probe = api.do("POST", services, service)["metadata"]["name"]
+        slices = f"/apis/discovery.k8s.io/v1/namespaces/{PROBE_NAMESPACE}/endpointslices?labelSelector={quote('kubernetes.io/service-name=' + probe)}"
+        try:
+            end = cluster.clock() + PROBE_SECONDS
+            while not api.do("GET", slices)["items"]:
+                if cluster.clock() > end:
+                    return f"the cluster's controllers do nothing: after {PROBE_SECONDS:.0f} s a Service has no EndpointSlice"
+                cluster.sleep(0.1)
+        finally:
+            _delete(api, f"{services}/{probe}")
+    except ApiFailure as failure:
+        return str(failure)
+    return ""
 
 
 def evictable(api: Api, name: str) -> List[Dict[str, Any]]:
@@ -297,6 +327,14 @@ def _refuse_without_quorum(view: View, member: Any) -> None:
     healthy = [other for other in voters if other.id in view.healthy_ids]
     if len(healthy) < len(voters) // 2 + 1:
         raise Refused(f"{len(healthy)} of the {len(voters)} voters left answer, fewer than a quorum", "etcd", "Start one of the other servers first.")
+
+
+def _delete(api: Api, path: str) -> None:
+    try:
+        api.do("DELETE", path)
+    except ApiFailure as failure:
+        if failure.status != 404:
+            raise
 
 
 def _there(api: Api, path: str) -> bool:

@@ -153,6 +153,7 @@ class Store:
              digest: str = EMPTY, into: Any = None, accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
         path = urllib.parse.quote(f"/{self.bucket}/{key}" if key else f"/{self.bucket}")
         where = f"{self.endpoint}{path}"
+        trouble, again = "", True
         for attempt in range(1, ATTEMPTS + 1):
             if body is not None:
                 body.seek(0)

@@ -55,7 +55,7 @@ class Request:
         if own:
             return own[-1]
         copies = self.copies("")
-        if not copies:
+        if not copies or self.store is None:
             raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"Here are: {', '.join(known) or 'none'}.")
         return snapshot.download(self.store, copies[-1].file, self.folder, key)
 

@@ -1,0 +1,104 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A k3s cluster on hosts of the lab, as its operators have it: the playbooks of the collection, and kubectl."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from typing import Any, Dict, List, NamedTuple
+
+from lab import images, k3s
+from lab.hosts import Hosts
+from workspace import places
+
+SERVERS = ("server1", "server2", "server3")
+CONFIG: Dict[str, Any] = {"cluster-init": True, "disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}
+TOKEN = "the-token-of-this-test-0123456789"
+OURS = "nordic.gitops/cordoned"
+
+
+class Run(NamedTuple):
+    """What came of a playbook."""
+
+    code: int
+    output: str
+
+
+class Fleet:
+    """The hosts of the groups k3s_servers and k3s_agents, and the playbooks on them."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self.hosts = hosts
+        self.binaries = k3s.binaries()
+        agents = {"vars": {"k3s_config": {}}}
+        self.variables = hosts.state / "variables.yml"
+        self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": CONFIG}}, "k3s_agents": agents}))  # JSON is YAML
+
+    def command(self, playbook: str, **variables: Any) -> List[str]:
+        given = {"k3s_token": TOKEN, "k3s_wait_timeout": 300, "k3s_snapshot_verify": False,
+                 "k3s_images": [{"path": str(path)} for path in images.tars()], **variables}
+        return ["ansible-playbook", "-i", str(self.hosts.inventory), "-i", str(self.variables),
+                str(places.CHECKOUT / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given)]
+
+    def run(self, playbook: str, **variables: Any) -> str:
+        """It must succeed."""
+        done = self.attempt(playbook, **variables)
+        assert done.code == 0, done.output[-8000:]
+        return done.output
+
+    def attempt(self, playbook: str, **variables: Any) -> Run:
+        done = subprocess.run(self.command(playbook, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False)
+        return Run(done.returncode, done.stdout)
+
+    def killed(self, after: float, playbook: str, **variables: Any) -> bool:
+        """Begin a playbook and kill it, with every process that it started on this machine, after so many seconds. Whether it still ran."""
+        process = subprocess.Popen(self.command(playbook, **variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(after)
+            return False
+        except subprocess.TimeoutExpired:
+            return True
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+
+    def kubectl(self, words: str, on: str = "server1", input: str = "") -> str:
+        return self.hosts.run(on, f"k3s kubectl {words}", input=input)
+
+    def nodes(self, on: str = "server1") -> Dict[str, Dict[str, Any]]:
+        return {node["metadata"]["name"]: node for node in json.loads(self.kubectl("get nodes -o json", on))["items"]}
+
+    def versions(self, on: str = "server1") -> Dict[str, str]:
+        return {name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in self.nodes(on).items()}
+
+    def cordoned(self, on: str = "server1") -> List[str]:
+        return [name for name, node in self.nodes(on).items() if node["spec"].get("unschedulable")]
+
+    def takes_writes(self, within: float = 15.0) -> bool:
+        """Some server does, which no etcd without a quorum lets it. The time is that of an election."""
+        end = time.monotonic() + within
+        while time.monotonic() < end:
+            for name in SERVERS:
+                if self.hosts.power().get(name) != "up":
+                    continue
+                said = self.hosts.run(name, "timeout 5 k3s kubectl label --overwrite namespace default wrote=$RANDOM$RANDOM 2>&1", check=False)
+                if "labeled" in said:
+                    return True
+        return False
+
+    def is_whole(self, *names: str) -> None:
+        """All nodes Ready, all servers voters, nothing cordoned."""
+        nodes = self.nodes()
+        assert sorted(nodes) == sorted(names)
+        for name, node in nodes.items():
+            true = {one["type"] for one in node["status"]["conditions"] if one["status"] == "True"}
+            assert "Ready" in true and ("EtcdIsVoter" in true or name not in SERVERS), (name, node["status"]["conditions"])
+            assert not node["spec"].get("unschedulable"), name
