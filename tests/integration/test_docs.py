@@ -118,7 +118,15 @@ def test_every_make_target_that_is_named_exists():
         assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets, page.name
     table = re.findall(r"^\| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     named = set(re.findall(r"make ([a-z-]+)", " ".join(table)))
-    assert {"test", "bench", "lint", "cluster", "cluster-down", "build"} <= named
+    assert {"test", "test-full", "bench", "lint", "cluster", "cluster-down", "hosts", "hosts-down", "build"} <= named
+
+
+def test_the_readme_names_everything_that_is_in_the_collection():
+    text = README.read_text(encoding="utf-8")
+    content = [path.stem for folder in ("modules", "lookup", "filter") for path in (CHECKOUT / "plugins" / folder).glob("*.py")]
+    content += [path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir()]
+    content += [path.stem for path in (CHECKOUT / "playbooks").glob("*.yml") if path.stem != "demo"]
+    assert not [name for name in content if f"`{name}`" not in text]
 
 
 def test_the_guide_tells_of_every_safety_rule_and_annotation():
