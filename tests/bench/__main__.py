@@ -58,22 +58,33 @@ def main(arguments: Sequence[str] = ()) -> int:
     except KeyboardInterrupt:
         print("bench: interrupted, nothing was written", file=sys.stderr)
         return 130
+    return publish(options, outcome, broken, say)
+
+
+def publish(options: argparse.Namespace, outcome: Dict[str, Any], broken: Sequence[str], say: Any) -> int:
+    """Write and show what was measured; the exit code."""
     for error in broken:
         print("bench: %s" % error, file=sys.stderr)
     if outcome:
-        full = _is_full(options) and not broken
-        output = options.output or (PUBLISHED if full else of_this_checkout() / "bench")
-        write(dict(_kept(output) if full else {}, **outcome), output)
+        output = place(options, broken)
+        write(dict(_kept(output) if _is_full(options) and not broken else {}, **outcome), output)
         _show(outcome, output, say)
     return 1 if broken else 0
+
+
+def place(options: argparse.Namespace, broken: Sequence[str]) -> Path:
+    """Where the results go."""
+    return options.output or (PUBLISHED if _is_full(options) and not broken else of_this_checkout() / "bench")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     env = os.environ
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=env.get("BENCH_CASES") or ",".join(map(str, CASES + APART)), help="numbers of objects, k3s, fsync (default: %(default)s)")
+    every = ",".join(map(str, CASES + APART))
+    parser.add_argument("--cases", default=env.get("BENCH_CASES") or every, help="numbers of objects, k3s, fsync (default: %(default)s)")
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
-    parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS), help="the same for k3s, a round takes minutes (default: %(default)s)")
+    parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS),
+                        help="the same for k3s, where a round takes minutes (default: %(default)s)")
     parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(turn.name for turn in SMALL))
     parser.add_argument(
         "--patience",

@@ -224,26 +224,23 @@ def test_a_part_that_was_not_measured_again_stays_as_it_was(tmp_path):
     assert [kept[part]["when"] for part in ("k3s", "fsync")] == ["2020-01-01", "2020-01-02"]
 
 
-def run(monkeypatch, tmp_path, found, broken):
-    monkeypatch.setattr(command, "measure", lambda *arguments: (found, broken))
-    return command.main(["--cases", "k3s", "--output", str(tmp_path / "out")])
+def options(*arguments):
+    return command._options(["--cases", "k3s", "--k3s-rounds", "2", *arguments])
 
 
-def test_a_run_that_measured_ends_well_whatever_the_figures_are(monkeypatch, tmp_path, capsys):
-    assert run(monkeypatch, tmp_path, {"k3s": k3s_part(failed=3)}, []) == 0
-    assert "4 of 5 figures hold; not: k3s, upgrade of 4 nodes under 100 requests a second: requests that failed" in capsys.readouterr().err
+def test_a_run_that_measured_ends_well_whatever_the_figures_are(tmp_path):
+    told = []
+    assert command.publish(options("--output", str(tmp_path / "out")), {"k3s": k3s_part(failed=3)}, [], told.append) == 0
+    assert told[0] == "4 of 5 figures hold; not: k3s, upgrade of 4 nodes under 100 requests a second: requests that failed"
 
 
-def test_what_broke_is_told_and_does_not_take_the_rest_with_it(monkeypatch, tmp_path, capsys):
-    assert run(monkeypatch, tmp_path, {"k3s": k3s_part()}, ["fsync: fio is not installed"]) == 1
+def test_what_broke_is_told_and_does_not_take_the_rest_with_it(tmp_path, capsys):
+    assert command.publish(options("--output", str(tmp_path / "out")), {"k3s": k3s_part()}, ["fsync: fio is not installed"], print) == 1
     assert "bench: fsync: fio is not installed" in capsys.readouterr().err
     assert "k3s" in json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
 
 
-def test_a_run_in_which_something_broke_is_not_published(monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")
-    monkeypatch.setattr(command, "of_this_checkout", lambda: tmp_path / "own")
+def test_a_run_in_which_something_broke_is_not_published(monkeypatch):
     monkeypatch.delenv("BENCH_OUTPUT", raising=False)
-    monkeypatch.setattr(command, "measure", lambda *arguments: ({"k3s": k3s_part(broken=("upgrade",))}, ["k3s: upgrade was not measured"]))
-    assert command.main(["--cases", "k3s"]) == 1
-    assert not (tmp_path / "published").exists() and (tmp_path / "own" / "bench" / "README.md").exists()
+    assert command.place(options(), []) == command.PUBLISHED
+    assert command.place(options(), ["k3s: upgrade was not measured"]) != command.PUBLISHED
