@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 
 import pytest
 
@@ -14,6 +15,8 @@ import pytest
 def pytest_configure(config):
     # The workers of one pytest session share one cluster; they all inherit this name of it.
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A developer's own cluster must neither decide a test nor be touched by one.
     for name in [name for name in os.environ if name == "KUBECONFIG" or name.startswith("K8S_AUTH_")]:
         del os.environ[name]

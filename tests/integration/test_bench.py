@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("bench")
 def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench") / "results"
     env = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
-    env.update(PYTHONPATH=str(TESTS), BENCH_CASES="17", BENCH_ROUNDS="1", BENCH_TURNS="reconcile,module,replay,kubectl", BENCH_OUTPUT=str(folder))
+    env.update(BENCH_CASES="17", BENCH_ROUNDS="1", BENCH_TURNS="reconcile,module,replay,kubectl", BENCH_OUTPUT=str(folder))
     ended = subprocess.run([sys.executable, "-m", "bench", "--patience", "0"], env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return {"results": json.loads((folder / "results.json").read_text(encoding="utf-8")), "folder": folder, "progress": ended.stderr, "table": ended.stdout}

@@ -23,7 +23,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import KINDS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import MARKS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.seal import PEOPLE
-from ansible_collections.nordic.gitops.plugins.modules import node_preflight
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC as K3S_SPEC
+from ansible_collections.nordic.gitops.plugins.modules import etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
 from reconciling import Reconciler, config_map, deployment, operations
 from workspace import environ
@@ -31,7 +32,9 @@ from workspace import environ
 CHECKOUT = Path(__file__).resolve().parents[2]
 README, GUIDE = CHECKOUT / "README.md", CHECKOUT / "docs" / "guide.md"
 PAGES = (README, *sorted((CHECKOUT / "docs").glob("*.md")), *sorted((CHECKOUT / "roles").glob("*/README.md")))
-MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "nordic.gitops.node_preflight": node_preflight.SPEC}
+MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "nordic.gitops.k3s": K3S_SPEC,
+           **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC
+              for one in (etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight)}}
 # What a task has beside its module.
 KEYWORDS = {"name", "register", "loop", "when", "check_mode", "diff", "vars", "changed_when"}
 

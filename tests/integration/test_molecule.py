@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,14 @@ TASK = """---
 def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.CompletedProcess[str]:
     """folder: a real one named …/ansible_collections/nordic/gitops."""
     variables = environ.variables(Path(sys.prefix), folder.parents[2], home)
+    # Of a socket's path the kernel takes 107 bytes, and ssh and Ansible append to this folder's.
+    sockets = tempfile.mkdtemp(prefix="ssh-")
     # Molecule keeps its state by the scenario's name; two checkouts must not meet in it.
     variables.update(
         MOLECULE_EPHEMERAL_DIRECTORY=str(home / "molecule" / scenario),
         MOLECULE_GLOB="extensions/molecule/*/molecule.yml",
         ANSIBLE_FORCE_COLOR="0",
+        ANSIBLE_SSH_CONTROL_PATH_DIR=sockets,
         NORDIC_HOSTS_OWNER=str(os.getpid()),
         HOME=str(home),
     )
@@ -56,7 +60,8 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
     finally:
         # Molecule ends them itself, unless it hung.
         stop_detached(home / "molecule" / scenario / "hosts")
-        shutil.rmtree(home / "molecule" / scenario, ignore_errors=True)
+        for folder in (home / "molecule" / scenario, sockets):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def parameters():

@@ -14,9 +14,10 @@ import struct
 import subprocess
 import tempfile
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import List, Optional
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
@@ -41,7 +42,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        return os.path.basename(self.path or self.url.split("?")[0])
+        return os.path.basename(self.path or self.url.partition("?")[0])
 
 
 def sha256_of(path: str) -> str:
@@ -99,8 +100,7 @@ def _download(source: Source, home: str) -> str:
     descriptor, aside = tempfile.mkstemp(prefix=".download-", dir=os.path.dirname(target))
     shown = re.sub(r"(?<=://)[^/@]*@", "", source.url)
     try:
-        request = urllib.request.Request(source.url, headers={"User-Agent": "nordic.gitops"})
-        with os.fdopen(descriptor, "wb") as stream, urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as answer:
+        with os.fdopen(descriptor, "wb") as stream, open_url(source.url, http_agent="nordic.gitops", timeout=DOWNLOAD_SECONDS) as answer:
             shutil.copyfileobj(answer, stream, 1 << 20)
             stream.flush()
             os.fsync(stream.fileno())
@@ -110,7 +110,8 @@ def _download(source: Source, home: str) -> str:
                           "The file or the checksum is a wrong one; nothing was changed.")
         os.rename(aside, target)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise Failure(f"cannot be downloaded: {getattr(error, 'reason', error)}", shown, "The node itself asks for it; use binary to send it from the controller.") from error
+        raise Failure(f"cannot be downloaded: {getattr(error, 'reason', error)}", shown,
+                      "The node itself asks for it; use binary to send it from the controller.") from error
     finally:
         if os.path.exists(aside):
             os.unlink(aside)
