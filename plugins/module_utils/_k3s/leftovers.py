@@ -103,7 +103,8 @@ def _network(check_mode: bool) -> List[str]:
         if len(kept) != len(rules.splitlines()):
             told.append(f"{program} rules of Kubernetes are removed")
             if not check_mode:
-                subprocess.run([f"{program}-restore"], input="\n".join(kept) + "\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, check=False)
+                subprocess.run([f"{program}-restore"], input="\n".join(kept) + "\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+                               check=False)
     return told
 
 
@@ -113,7 +114,7 @@ def _folders(data_dir: str, everything: bool) -> List[str]:
         links = [os.path.join(os.path.dirname(BINARY), name) for name in LINKS]
         scripts = [f"{os.path.dirname(BINARY)}/{name}" for name in ("k3s-killall.sh", "k3s-uninstall.sh", "k3s-agent-uninstall.sh")]
         return [*found, data_dir, CONFIG_DIR, BINARY, *(path for path in links if os.path.islink(path) and os.readlink(path) in ("k3s", BINARY)), *scripts]
-    kept = {os.path.join(data_dir, name.split("/")[0]) for name in KEPT}
+    kept = {os.path.join(data_dir, name.partition("/")[0]) for name in KEPT}
     if os.path.isdir(data_dir):
         for name in sorted(os.listdir(data_dir)):
             path = os.path.join(data_dir, name)

@@ -508,7 +508,8 @@ class Node:
 
 
 STATES: Dict[str, Callable[[Node], Outcome]] = {
-    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "reset": Node.reset, "absent": Node.absent}
+    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "reset": Node.reset,
+    "absent": Node.absent}
 
 
 def make(state: str, spec: Spec) -> Outcome:

@@ -210,7 +210,8 @@ def one_datastore(wanted: Wanted) -> str:
         return "datastore-endpoint and cluster-init are both set: the datastore is either external or embedded. Remove one of them."
     without = [node.name for node in wanted.servers if not node.config.get("datastore-endpoint")]
     if outside and without:
-        return f"{', '.join(outside)} would use the external datastore, {', '.join(without)} an embedded one. Set datastore-endpoint for all servers, or for none."
+        return (f"{', '.join(outside)} would use the external datastore, {', '.join(without)} an embedded one. "
+                "Set datastore-endpoint for all servers, or for none.")
     moved = [node.name for node in wanted.servers if outside and node.info.get("datastore") in ("etcd", "sqlite")]
     if moved:
         return f"{', '.join(moved)} has an embedded datastore, and k3s cannot move it into the external one. Remove datastore-endpoint, or reset the cluster."
@@ -236,7 +237,8 @@ def one_cluster(wanted: Wanted) -> str:
 def one_token(wanted: Wanted) -> str:
     found = {node.info["token_fingerprint"]: node.name for node in wanted.servers if node.info.get("token_fingerprint") and node.has_cluster}
     if len(found) > 1:
-        return f"The tokens of {' and '.join(sorted(found.values()))} are different. Nodes of one cluster share one token: reset those that do not belong to it."
+        return (f"The tokens of {' and '.join(sorted(found.values()))} are different. "
+                "Nodes of one cluster share one token: reset those that do not belong to it.")
     if wanted.token and found and wanted.token not in found:
         return (f"The token given is not the one of the cluster, which {', '.join(found.values())} has. Leave k3s_token out to use the cluster's own; "
                 "`k3s token rotate` on a server changes it.")

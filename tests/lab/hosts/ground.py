@@ -88,7 +88,7 @@ ExecStart=/usr/local/sbin/lab-ground
     # The kernel's log is the machine's, /dev/kmsg is there because kubelet does not start without it.
     "etc/systemd/journald.conf.d/lab.conf": (0o644, "[Journal]\nReadKMsg=no\nStorage=persistent\nSystemMaxUse=200M\n"),
     "etc/ssh/sshd_config.d/lab.conf": (0o644, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n"
-                                               "MaxStartups 100\nMaxSessions 100\n"),
+                                              "MaxStartups 100\nMaxSessions 100\n"),
     "etc/resolv.conf": (0o644, "# No name server: the names of the hosts are in /etc/hosts.\n"),
 }
 MASKED = ("console-getty.service", "getty.target", "systemd-journald-audit.socket", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",

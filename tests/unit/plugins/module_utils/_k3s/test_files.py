@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import MASK, Change, Wanted, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import (
+    MASK, Change, Wanted, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit)
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 SCALARS = st.one_of(TEXT, st.booleans(), st.integers(), st.none())
@@ -28,7 +29,8 @@ def test_what_is_written_is_what_a_yaml_parser_reads(value: Any) -> None:
     assert (read or {}) == value
 
 
-@pytest.mark.parametrize("text", ["yes", "on", "1.0", "0x10", "null", "~", "", "2026-11-25", "a: b", "#x", "- x", "12:30:00", "1e3", "Ja æøå", "0o7", "=", "!tag"])
+@pytest.mark.parametrize("text", ["yes", "on", "1.0", "0x10", "null", "~", "", "2026-11-25", "a: b", "#x",
+                                   "- x", "12:30:00", "1e3", "Ja æøå", "0o7", "=", "!tag"])
 def test_text_that_looks_like_another_type_stays_text(text: str) -> None:
     assert yaml.safe_load(to_yaml({"key": text, "list": [text]})) == {"key": text, "list": [text]}
 

@@ -26,7 +26,8 @@ def host(name: str, role: str = "server", begun: bool = False, config: Optional[
         found.update(role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
                      datastore="etcd" if role == "server" else None, server_url="https://10.0.0.1:6443")
     found.update(info)
-    return {"name": name, "role": role, "address": f"10.0.0.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {}, "binary": binary}
+    return {"name": name, "role": role, "address": f"10.0.0.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {},
+            "binary": binary}
 
 
 def servers(count: int, **options: Any) -> List[Dict[str, Any]]:
