@@ -22,7 +22,8 @@ options:
   state:
     description:
       - V(drained) cordons the node and evicts its pods as PodDisruptionBudgets allow. A drain that fails gives the node back.
-        A budget that can never allow it is refused at once, also in check mode, before anything is evicted.
+        A budget that can never allow it, and pods that O(force) or O(delete_emptydir_data) would have to allow, are refused at once,
+        also in check mode, before anything is evicted.
       - V(uncordoned) gives the node back that V(drained) cordoned. A node that somebody else cordoned stays so.
       - V(healthy) waits until the node is Ready, all members of etcd answer, the controllers have a leader at work and all workloads are available.
       - V(absent) removes a node that will not come back, its member of etcd (while a quorum is left), its Node and its password,
@@ -114,7 +115,7 @@ cordoned_by:
   returned: with O(state=drained)
   type: str
 held:
-  description: Which PodDisruptionBudgets hold which pods.
+  description: Which PodDisruptionBudgets hold which pods, or the pods that may not be evicted.
   returned: when a drain failed
   type: list
   elements: str

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
@@ -201,6 +202,28 @@ def test_services_follow_their_pods_where_controllers_are_at_work_and_the_questi
     assert membership.services_follow(asked) == ""
     services = local.do("GET", "/api/v1/namespaces/kube-system/services?labelSelector=nordic.gitops/probe")["items"]
     assert services == []
+
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone"},
+       "spec": {"containers": [{"name": "one", "image": "nothing"}], "volumes": [{"name": "room", "emptyDir": {}}]}}
+
+
+@pytest.mark.parametrize(("force", "rooms", "said"), [(False, True, "nothing would create these pods again"),
+                                                      (True, False, "these pods have an emptyDir, which would end with them")])
+def test_a_pod_that_a_drain_may_not_evict_is_named_before_anything_is_touched(cluster, local, namespace, tmp_path, force, rooms, said):
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    local.do("POST", pods, {**POD, "spec": {**POD["spec"], "nodeName": local.nodes()[0].name}})
+    try:
+        asked = membership.Cluster(local, None, str(tmp_path), "k3s")
+        node = local.nodes()[0].name
+        for check_mode in (True, False):
+            with pytest.raises(Refused, match=said) as refused:
+                membership.drain(asked, node, 5, rooms, force, check_mode)
+            assert f"{namespace}/alone" in refused.value.details["held"]
+        assert not local.node(node).unschedulable
+        assert f"{namespace}/alone" in membership.drain(asked, node, 5, True, True, True)["evicted"]
+    finally:
+        local.do("DELETE", f"{pods}/alone?gracePeriodSeconds=0")
 
 
 def test_while_the_controllers_stand_still_a_drain_would_be_too_early(tmp_path):

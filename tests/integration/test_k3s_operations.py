@@ -152,3 +152,15 @@ def test_a_node_that_dies_in_the_middle_of_its_upgrade_stops_it_and_the_next_run
     assert fleet.cordoned() == ["agent1"] and not [name for name, node in nodes.items() if OURS in node["metadata"].get("annotations", {})]
     assert "Every node runs" in fleet.run("upgrade", k3s_binary=str(new.path))
     fleet.kubectl("uncordon agent1")
+
+
+def test_the_only_node_of_a_cluster_is_upgraded_though_its_pods_have_nowhere_to_go():
+    with Hosts.start(["server1"]) as hosts:
+        alone = Fleet(hosts)
+        alone.run("bootstrap", k3s_binary=str(alone.binaries["old"].path))
+        alone.kubectl("apply -f -", input=WEB)
+        alone.kubectl("rollout status deployment web --timeout=120s")
+        alone.run("upgrade", k3s_binary=str(alone.binaries["new"].path))
+        assert alone.versions() == {"server1": alone.binaries["new"].version}
+        alone.is_whole("server1")
+        assert alone.kubectl("get deployment web -o jsonpath={.status.availableReplicas}") == "4"

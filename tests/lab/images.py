@@ -45,11 +45,11 @@ class Image:
 
 WEB = "nordic.gitops/web"
 IMAGES: Tuple[Image, ...] = (
-    # The name that k3s asks for.
-    Image(("docker.io/rancher/mirrored-pause:3.6",), PODS, "pause"),
+    # The names that k3s 1.30 and 1.36 ask for.
+    Image(tuple(f"docker.io/rancher/mirrored-pause:{version}" for version in ("3.6", "3.10.2")), PODS, "pause"),
     *(Image((f"{WEB}:{version}",), PODS, "web", (("VERSION", version),)) for version in ("1", "2")),
-    # The names that the two k3s ask for; the program is the one that components.py says.
-    Image(tuple(f"docker.io/rancher/mirrored-coredns-coredns:{version}" for version in ("1.10.1", "1.11.3")), COREDNS, "coredns", user="0:0"),
+    # Likewise; the program is the one that components.py says.
+    Image(tuple(f"docker.io/rancher/mirrored-coredns-coredns:{version}" for version in ("1.10.1", "1.11.3", "1.14.6")), COREDNS, "coredns", user="0:0"),
 )
 
 

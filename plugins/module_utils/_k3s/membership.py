@@ -68,6 +68,14 @@ def drain(cluster: Cluster, name: str, timeout: int, delete_emptydir_data: bool,
     if held:
         raise Refused(f"it can never be drained: {'; '.join(held)}", f"node {name}",
                       "Add a replica or relax the PodDisruptionBudget. Nothing was evicted.", held=held)
+    orphans = [] if force else [_name(pod) for pod in pods if not any(owner.get("controller") for owner in pod["metadata"].get("ownerReferences") or [])]
+    if orphans:
+        raise Refused(f"nothing would create these pods again: {', '.join(orphans)}", f"node {name}",
+                      "Delete them, give them a controller such as a Deployment, or set force. Nothing was evicted.", held=orphans)
+    rooms = [] if delete_emptydir_data else [_name(pod) for pod in pods if any("emptyDir" in volume for volume in pod["spec"].get("volumes") or [])]
+    if rooms:
+        raise Refused(f"these pods have an emptyDir, which would end with them: {', '.join(rooms)}", f"node {name}",
+                      "Set delete_emptydir_data when what is in it may go. Nothing was evicted.", held=rooms)
     names = [_name(pod) for pod in pods]
     result = {"changed": bool(pods) or not node.unschedulable, "evicted": names, "cordoned_by": "somebody else" if _anothers(node) else "us"}
     if check_mode:
@@ -80,6 +88,7 @@ def drain(cluster: Cluster, name: str, timeout: int, delete_emptydir_data: bool,
     if objection:
         uncordon(cluster, name, False)
         raise Failure(objection, f"draining node {name}", "Nothing was evicted: requests would go to pods that are gone.")
+    begun = cluster.clock()
     arguments = ["drain", name, "--ignore-daemonsets", f"--timeout={timeout}s"]
     arguments += ["--delete-emptydir-data"] if delete_emptydir_data else []
     arguments += ["--force"] if force else []
@@ -90,7 +99,7 @@ def drain(cluster: Cluster, name: str, timeout: int, delete_emptydir_data: bool,
         uncordon(cluster, name, False)
         reasons = [f"{budget} holds {_name(pod)}" for pod in left for budget in _holding(pod, cluster.api)]
         raise Failure(f"{'; '.join(reasons) or failure.what}", f"draining node {name}",
-                      f"{len(pods) - len(left)} of {len(pods)} pods left it within {timeout} s. "
+                      f"{len(pods) - len(left)} of {len(pods)} pods left it within {cluster.clock() - begun:.0f} s. "
                       + ("It was given back to the scheduler." if not _anothers(node) else "It stays cordoned, as it was."),
                       held=reasons) from failure
     return result
