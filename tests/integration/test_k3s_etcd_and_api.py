@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
 import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import membership
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import health, membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from lab.certificates import Authority
@@ -202,6 +204,46 @@ def test_services_follow_their_pods_where_controllers_are_at_work_and_the_questi
     assert membership.services_follow(asked) == ""
     services = local.do("GET", "/api/v1/namespaces/kube-system/services?labelSelector=nordic.gitops/probe")["items"]
     assert services == []
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """A kubelet that is well."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_words):
+        pass
+
+
+def test_a_node_is_not_up_on_the_word_of_the_kubelet_that_ended(local, tmp_path, monkeypatch):
+    name = local.nodes()[0].name
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as kubelet:
+        threading.Thread(target=kubelet.serve_forever, daemon=True).start()
+        monkeypatch.setattr(health, "KUBELET", kubelet.server_address)
+        asked = health.Health("server", str(tmp_path), name)
+        assert asked._node() == ""
+        asked.remember()
+        assert asked._node() == f"the kubelet of {name} has not reported since it was started"
+        report(local, name)
+        assert asked._node() == ""
+        kubelet.shutdown()
+    assert "does not answer" in asked._node()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as kubelet:
+        threading.Thread(target=kubelet.serve_forever, daemon=True).start()
+        monkeypatch.setattr(health, "KUBELET", kubelet.server_address)
+        assert asked._node() == f"the kubelet of {name} has not reported since it was started"
+        report(local, name)
+        assert asked._node() == ""
+        kubelet.shutdown()
+
+
+def report(local, name):
+    """As a kubelet does; the time has whole seconds."""
+    time.sleep(1.1)
+    ready = {"type": "Ready", "lastHeartbeatTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    local.do("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"conditions": [ready]}}, "application/strategic-merge-patch+json")
 
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone"},

@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import select
+import socket
+import socketserver
+import struct
 import subprocess
+import threading
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -85,6 +91,38 @@ def test_a_wrong_key_is_told_without_it(server, saved):
     with pytest.raises(Failure) as told:
         store_of(server, secret_key="not-the-secret").put(FILE, saved.path, {})
     assert "SignatureDoesNotMatch" in str(told.value) and "not-the-secret" not in str(told.value)
+
+
+class EndsEveryPut(socketserver.StreamRequestHandler):
+    """In front of a real server: the connection ends once a PUT begins, as with a server that refuses and does not read on."""
+
+    def handle(self):
+        head = self.request.recv(65536)
+        if head.startswith(b"PUT"):
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        with socket.create_connection(self.server.behind) as far:
+            far.sendall(head)
+            ends = {self.request: far, far: self.request}
+            while True:
+                for end in select.select(list(ends), [], [])[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    ends[end].sendall(data)
+
+
+@pytest.mark.parametrize(("secret", "said"), [("not-the-secret", "SignatureDoesNotMatch"), (None, "(reset by peer|Broken pipe)")])
+def test_a_refusal_is_told_when_the_server_ends_the_connection_before_it_has_read_all(saved, secret, said):
+    with S3Server() as plain, socketserver.ThreadingTCPServer(("127.0.0.1", 0), EndsEveryPut) as front:
+        front.behind = (plain.address, plain.port)
+        front.daemon_threads = True
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        store = store_of(plain, endpoint=f"http://127.0.0.1:{front.server_address[1]}", secret_key=secret or plain.secret_key, allow_http=True,
+                         ca_path=None)
+        with pytest.raises(Failure, match=f"PUT failed: .*{said}"):
+            dataclasses.replace(store, sleep=lambda seconds: None).put(FILE, saved.path, {})  # fake: the clock
+        front.shutdown()
 
 
 def test_a_bucket_that_is_not_there_is_told(server, saved):

@@ -47,6 +47,7 @@ class Node:
     uid: str
     ready: bool
     message: str  # why it is not ready, in the kubelet's words
+    reported: str  # when the kubelet last did: "2026-11-25T07:12:03Z"
     roles: Tuple[str, ...]
     version: str
     unschedulable: bool
@@ -70,6 +71,7 @@ class Node:
             uid=metadata.get("uid", ""),
             ready=ready.get("status") == "True",
             message="" if ready.get("status") == "True" else str(ready.get("message") or ready.get("reason") or "the kubelet has not reported yet"),
+            reported=str(ready.get("lastHeartbeatTime") or ""),
             roles=tuple(sorted(label[len(prefix):] for label in labels if label.startswith(prefix))),
             version=info.get("kubeletVersion", ""),
             unschedulable=bool((item.get("spec") or {}).get("unschedulable")),

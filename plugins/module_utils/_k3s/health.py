@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
@@ -52,6 +53,14 @@ class Health:
         self.data_dir = data_dir
         self.name = name
         self.with_kubelet = with_kubelet
+        self._reported: Optional[str] = None  # by the kubelet that ended, when known
+
+    def remember(self) -> None:
+        """Before k3s is restarted: what the Node says now is the old kubelet's word, and the new one's may be another."""
+        if self.with_kubelet:
+            with contextlib.suppress(ApiFailure):
+                node = Api.of_node(self.data_dir, 5).node(self.name)
+                self._reported = node.reported if node else None
 
     def objection(self, service: Service) -> str:
         """Why this node is not up, or nothing."""
@@ -67,6 +76,22 @@ class Health:
             return str(failure)
 
     def _node(self) -> str:
+        try:
+            node = Api.of_node(self.data_dir, 5).node(self.name)
+        except ApiFailure as failure:
+            return str(failure)
+        unwell = self._kubelet()
+        if unwell:
+            self._reported = node.reported if node else None
+            return unwell
+        if node is None:
+            return f"the cluster has no node {self.name} yet"
+        if node.reported and node.reported == self._reported:
+            return f"the kubelet of {self.name} has not reported since it was started"
+        return "" if node.ready else f"node {self.name} is not ready: {node.message}"
+
+    @staticmethod
+    def _kubelet() -> str:
         # The Node object says Ready long after its kubelet has gone; the kubelet itself does not.
         connection = http.client.HTTPConnection(*KUBELET, timeout=3)
         try:
@@ -77,13 +102,7 @@ class Health:
             return f"the kubelet does not answer: {error}"
         finally:
             connection.close()
-        try:
-            node = Api.of_node(self.data_dir, 5).node(self.name)
-        except ApiFailure as failure:
-            return str(failure)
-        if node is None:
-            return f"the cluster has no node {self.name} yet"
-        return "" if node.ready else f"node {self.name} is not ready: {node.message}"
+        return ""
 
     def etcd_view(self) -> Optional[View]:
         """None on a node without embedded etcd."""

@@ -414,6 +414,7 @@ class Node:
             if objection:
                 raise Failure(f"k3s is not stopped: {objection}", self.health.name, "Mend the other servers first. Nothing was restarted.")
             self._hand_over_leadership()
+        self.health.remember()
         if spec.rotate_certificates:
             self.service.stop()
             self._rotate_certificates()
@@ -450,6 +451,7 @@ class Node:
         was = binary.version_of(binary.PREVIOUS)
         binary.install(binary.PREVIOUS, BINARY)
         self.outcome.rolled_back = True
+        self.health.remember()
         self.service.begin("restart")
         told = f"the new version does not come up: {failure.what}"
         details = {"rolled_back": True, "previous_version": str(was)}

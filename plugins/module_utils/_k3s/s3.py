@@ -153,7 +153,7 @@ class Store:
              digest: str = EMPTY, into: Any = None, accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
         path = urllib.parse.quote(f"/{self.bucket}/{key}" if key else f"/{self.bucket}")
         where = f"{self.endpoint}{path}"
-        trouble, again = "", True
+        trouble, again, broke = "", True, False
         for attempt in range(1, ATTEMPTS + 1):
             if body is not None:
                 body.seek(0)
@@ -168,14 +168,27 @@ class Store:
                 text = error.read(MAX_ANSWER)
                 if error.code in accept:
                     return text, {key.lower(): value for key, value in error.headers.items()}, error.code
-                trouble, again = _words(text) or f"HTTP {error.code} {error.reason}", error.code in (429, 500, 502, 503, 504)
+                trouble, again, broke = _words(text) or f"HTTP {error.code} {error.reason}", error.code in (429, 500, 502, 503, 504), False
             except (OSError, ValueError) as error:  # URLError is an OSError
                 reason = getattr(error, "reason", error)
-                trouble, again = str(reason), not isinstance(reason, ssl.SSLCertVerificationError)
+                trouble, again, broke = str(reason), not isinstance(reason, ssl.SSLCertVerificationError), True
             if not again or attempt == ATTEMPTS:
+                if broke and body is not None:
+                    trouble = self._refusal() or trouble
                 raise Failure(f"{method} failed: {trouble}", where, _hint(trouble))
             self.sleep(PAUSE * 2 ** (attempt - 1))
         raise AssertionError  # the loop returns or raises
+
+    def _refusal(self) -> str:
+        """What the server has against us, asked without a body: one that refuses a PUT before it has read all of it may end the connection,
+        and its words are lost."""
+        try:
+            self._ask("GET", "", query={"list-type": "2", "max-keys": "0"})
+        except Failure as failure:
+            trouble = failure.what.partition("failed: ")[2]
+            # That we may not list says nothing of a PUT.
+            return "" if "AccessDenied" in trouble else trouble
+        return ""
 
     @staticmethod
     def _read(answer: Any, into: Any) -> bytes:
