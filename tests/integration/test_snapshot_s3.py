@@ -112,7 +112,7 @@ class EndsEveryPut(socketserver.StreamRequestHandler):
                     ends[end].sendall(data)
 
 
-@pytest.mark.parametrize(("secret", "said"), [("not-the-secret", "SignatureDoesNotMatch"), (None, "(reset by peer|Broken pipe)")])
+@pytest.mark.parametrize(("secret", "said"), [("not-the-secret", "SignatureDoesNotMatch"), (None, "(reset by peer|Broken pipe|closed connection)")])
 def test_a_refusal_is_told_when_the_server_ends_the_connection_before_it_has_read_all(saved, secret, said):
     with S3Server() as plain, socketserver.ThreadingTCPServer(("127.0.0.1", 0), EndsEveryPut) as front:
         front.behind = (plain.address, plain.port)

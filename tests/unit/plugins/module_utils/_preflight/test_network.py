@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import socket
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -201,14 +204,16 @@ def test_every_shared_port_is_reached_by_somebody_and_every_reached_one_is_liste
         assert reached == numbers(ports.shared_ports(listening))
 
 
+LISTENS = "import socket, sys; one = socket.create_server(('127.0.0.1', 0)); print(one.getsockname()[1], flush=True); sys.stdin.read()"
+
+
 def test_a_port_that_is_held_is_found_with_its_holder():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        one.listen()
-        port = Port(one.getsockname()[1], "tcp", "x", lambda profile: True, lambda profile: True)
+    # A process of its own: a socket of this one lives on, for a moment, in whatever another thread of the test run forks before it execs.
+    with subprocess.Popen([sys.executable, "-c", LISTENS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        port = Port(int(process.stdout.readline()), "tcp", "x", lambda profile: True, lambda profile: True)
         held = ports.in_use(Machine(), [port])
-    comm = open("/proc/self/comm", encoding="utf-8").read().strip()
-    assert held == {str(port): f"{comm} (pid {os.getpid()})"}
+        comm = pathlib.Path(f"/proc/{process.pid}/comm").read_text(encoding="utf-8").strip()
+    assert held == {str(port): f"{comm} (pid {process.pid})"}
     assert ports.in_use(Machine(), [port]) == {}
 
 
