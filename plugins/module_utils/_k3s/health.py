@@ -11,13 +11,13 @@ import os
 import socket
 import ssl
 import time
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Mapping, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service, State
 
 KUBELET = ("127.0.0.1", 10248)
 PAUSE = 0.5
@@ -62,9 +62,8 @@ class Health:
                 node = Api.of_node(self.data_dir, 5).node(self.name)
                 self._reported = node.reported if node else None
 
-    def objection(self, service: Service) -> str:
-        """Why this node is not up, or nothing."""
-        state = service.state()
+    def objection(self, service: Service, state: State) -> str:
+        """Why this node is not up, or nothing. state: of the service, now."""
         if not state.runs:
             return f"{service.name}.service is {state.active}"
         return (self._api() if self.role == "server" else "") or (self._node() if self.with_kubelet else "") or self.etcd_trouble()
@@ -156,18 +155,17 @@ def wait_for_first_server(url: str, timeout: float) -> None:
         time.sleep(PAUSE)
 
 
-def wait_until_up(question: Callable[[], str], service: Service, timeout: float) -> None:
+def wait_until_up(health: Health, service: Service, timeout: float) -> None:
     """Until there is no objection. Ends early when k3s itself says, again and again, why it cannot start."""
     begun, end = time.time(), time.monotonic() + timeout
-    restarts = service.state().restarts
-    looked = restarts
+    state = service.state()
+    restarts = looked = state.restarts
     while True:
-        objection = question()
+        objection = health.objection(service, state)
         if not objection:
             return
-        now = service.state().restarts
-        if now >= restarts + BELIEVED and now != looked:
-            looked = now
+        if state.restarts >= restarts + BELIEVED and state.restarts != looked:
+            looked = state.restarts
             said, meaning = service.last_words(begun)
             if meaning:
                 raise _not_up(service, f"k3s does not start: {' | '.join(said)}", meaning)
@@ -176,6 +174,7 @@ def wait_until_up(question: Callable[[], str], service: Service, timeout: float)
             words = f"; it says: {' | '.join(said)}" if said else ""
             raise _not_up(service, f"after {timeout:.0f} s {objection}{words}", meaning)
         time.sleep(PAUSE)
+        state = service.state()
 
 
 def _not_up(service: Service, what: str, meaning: str) -> Failure:

@@ -400,7 +400,7 @@ class Node:
             return
         if spec.wait and not spec.check_mode:
             with self._timed("wait"):
-                wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+                wait_until_up(self.health, self.service, spec.wait_timeout)
             # Not before: each of this server's own writes would wait for a second voter that only starts.
             if spec.voters and has_embedded_etcd(spec.data_dir):
                 with self._timed("admit"):
@@ -422,7 +422,7 @@ class Node:
         _clear_pending()
         if spec.wait:
             time.sleep(1)  # until systemd has taken the old process down, which would answer as if it were the new one
-            wait_until_up(lambda: self.health.objection(self.service), self.service, spec.wait_timeout)
+            wait_until_up(self.health, self.service, spec.wait_timeout)
 
     def _hand_over_leadership(self) -> None:
         """Before the leader stops; otherwise the others notice its absence only after an election time-out, without writes meanwhile."""
@@ -457,7 +457,7 @@ class Node:
         details = {"rolled_back": True, "previous_version": str(was)}
         try:
             time.sleep(1)
-            wait_until_up(lambda: self.health.objection(self.service), self.service, self.spec.wait_timeout)
+            wait_until_up(self.health, self.service, self.spec.wait_timeout)
         except Failure as again:
             return Failure(f"{told}. {was} is installed again, and does not come up either: {again.what}", failure.where,
                            failure.hint, **{**details, "healthy": False})
