@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 from lab import images, k3s
 from lab.hosts import Hosts
@@ -94,11 +94,19 @@ class Fleet:
                     return True
         return False
 
-    def is_whole(self, *names: str) -> None:
-        """All nodes Ready, all servers voters, nothing cordoned."""
+    def is_whole(self, *names: str, within: float = 45.0) -> None:
+        """All nodes Ready, all servers voters, nothing cordoned. k3s writes a new voter onto its Node some seconds after etcd has made it one."""
+        end = time.monotonic() + within
+        while self._lacking(names) and time.monotonic() < end:
+            time.sleep(1)
+        assert self._lacking(names) == []
+
+    def _lacking(self, names: Sequence[str]) -> List[str]:
         nodes = self.nodes()
-        assert sorted(nodes) == sorted(names)
-        for name, node in nodes.items():
-            true = {one["type"] for one in node["status"]["conditions"] if one["status"] == "True"}
-            assert "Ready" in true and ("EtcdIsVoter" in true or name not in SERVERS), (name, node["status"]["conditions"])
-            assert not node["spec"].get("unschedulable"), name
+        found = [f"{name} should not be there" for name in nodes if name not in names]
+        for name in names:
+            told = nodes.get(name, {"status": {}, "spec": {}})
+            true = {one["type"] for one in told["status"].get("conditions", []) if one["status"] == "True"}
+            found += [f"{name} is not {wanted}" for wanted in ("Ready", *(["EtcdIsVoter"] if name in SERVERS else [])) if wanted not in true]
+            found += [f"{name} is cordoned"] if told["spec"].get("unschedulable") else []
+        return found
