@@ -131,7 +131,7 @@ EXAMPLES = r"""
 
 - name: Say what is in it
   ansible.builtin.debug:
-    msg: "{{ proof.content.objects.pods }} pods, {{ proof.content.objects.secrets }} secrets, of {{ proof.content.taken }}"
+    msg: "{{ proof.content.objects | dict2items | map(attribute='value') | sum }} objects of {{ proof.content.taken }}"
 """
 
 RETURN = r"""

@@ -57,7 +57,8 @@ options:
   images:
     description:
       - Archives of container images, put into C(agent/images) of the data folder, for hosts without a registry.
-      - k3s imports them when it starts; a running k3s imports a new one at once.
+      - k3s imports them when it starts. A running k3s imports a new one at once, or is restarted for it where the host has nothing to
+        unpack it with, such as C(zstd) for a C(.tar.zst).
     type: list
     elements: dict
     default: []

@@ -47,8 +47,9 @@ EXAMPLES = r"""
 
 - name: Stop when etcd could not spare this server
   ansible.builtin.assert:
-    that: k3s_now.etcd is none or k3s_now.etcd.may_stop
+    that: k3s_now.etcd.may_stop
     fail_msg: "{{ k3s_now.etcd.objection }}"
+  when: k3s_now.etcd is not none
 
 - name: Renew certificates in time
   nordic.gitops.k3s:

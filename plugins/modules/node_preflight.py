@@ -116,7 +116,6 @@ EXAMPLES = r"""
   nordic.gitops.node_preflight:
     role: server
     cni: cilium
-    data_dir: /var/lib/rancher/k3s
     endpoints:
       - name: exchange
         address: fix.exchange.example.no:443

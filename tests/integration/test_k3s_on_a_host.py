@@ -125,6 +125,7 @@ def test_a_servers_key_on_an_agent_is_said_to_be_one(fresh):
     ({"files": {"/etc/rancher/k3s/../../passwd": "x"}}, "not below /etc/rancher/k3s"),
     ({"files": {"/etc/rancher/k3s/token": "x"}}, "an option of its own"),
     ({"drop_ins": {"../x": {}}}, "no name of a file"),
+    ({"images": [{"path": "/etc/hostname"}]}, "is no archive that k3s imports"),
     ({"rotate_certificates": True}, "state restarted alone"),
     ({"state": "upgraded"}, "nothing to upgrade"),
     ({"state": "restarted", "binary": None}, "there is no k3s.service"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, binary, files, flags
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, archive, binary, files, flags
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
@@ -196,6 +196,7 @@ class Node:
         if not state.enabled:
             outcome.changes.append(f"{self.service.name}.service is enabled")
         earlier = pending()
+        reasons += [f"image archive {source.name} is imported when k3s starts" for source, _path in images if archive.waits_for_a_start(source.name)]
         if state.runs or state.starts:
             outcome.restart_needed = earlier + [reason for reason in reasons if reason not in earlier]
         if spec.check_mode:
@@ -210,7 +211,7 @@ class Node:
                     binary.keep_previous(BINARY)
                 binary.install(program, BINARY)
             for source, path in images:
-                self._install_image(source, path, state.runs)
+                self._install_image(source, str(path), state.runs)
             for change in changes:
                 change.write()
             for name in links:
@@ -244,21 +245,19 @@ class Node:
         os.chmod(path, 0o755) if path.startswith(binary.STAGED) else None
         return path
 
-    def _images(self) -> List[Tuple[Source, str]]:
-        """The image archives that are not in their place, with the path of each one's verified content."""
-        found: List[Tuple[Source, str]] = []
+    def _images(self) -> List[Tuple[Source, Optional[str]]]:
+        """The image archives that are not in their place, with the path of each one's verified content, or none where it is still to be sent."""
+        found: List[Tuple[Source, Optional[str]]] = []
         for source in self.spec.images:
+            archive.form_of(source.name)
             here = self.spec.sources_here and source.path
             checksum = source.checksum or (binary.sha256_of(binary.on_this_node(source)) if here else "")
             if binary.sha256_of(self._image_path(source)) == checksum:
                 continue
             path = binary.on_this_node(source) if here else binary.fetched(source) if not self.spec.check_mode or not source.url else None
-            if path:
-                found.append((source, path))
-            else:
+            found.append((source, path))
+            if not path:
                 self.outcome.missing.append(checksum)
-                if self.spec.check_mode:
-                    self.outcome.changes.append(f"image archive {source.name} is copied")
         return found
 
     def _image_path(self, source: Source) -> str:
@@ -267,13 +266,12 @@ class Node:
     def _install_image(self, source: Source, path: str, runs: bool) -> None:
         target = self._image_path(source)
         binary.install(path, target, 0o644)
-        if not runs:
+        if not runs or archive.waits_for_a_start(source.name):
             return  # k3s imports what is there whenever it starts
-        done = subprocess.run([BINARY, "ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", target], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
-        if done.returncode:
+        refusal = archive.take(target)
+        if refusal:
             os.unlink(target)  # so that the next run tries again
-            raise Failure(f"containerd does not take it: {done.stdout.strip()[-300:]}", target, "Is it an archive of container images?")
+            raise Failure(refusal, target, "Is it an archive of container images?")
 
     def _files(self) -> List[Wanted]:
         spec = self.spec

@@ -94,17 +94,24 @@ def check_name(name: str) -> str:
     return name
 
 
-def save(place: Place, folder: str, name: str) -> Snapshot:
-    """k3s' own `etcd-snapshot save`, and the proof that the file it wrote is whole."""
+def refuse_unsaveable(place: Place, folder: str) -> None:
+    """Raises when there is nothing to save here, or no room for it."""
     database = os.path.join(place.database, "member", "snap", "db")
     if not os.path.exists(database):
         raise Failure("this node has no embedded etcd", place.database, "Snapshots are saved on a server of a cluster with `cluster-init`.")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
     status = os.statvfs(folder)
     free, size = status.f_bavail * status.f_frsize, os.path.getsize(database)
     if free < size + ROOM:
         raise Failure(f"{free >> 20} MiB are free, and a snapshot of {size >> 20} MiB shall leave {ROOM >> 20}", folder,
                       "Make room: `state: pruned` removes old snapshots.")
+
+
+def save(place: Place, folder: str, name: str) -> Snapshot:
+    """k3s' own `etcd-snapshot save`, and the proof that the file it wrote is whole."""
+    refuse_unsaveable(place, folder)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     before = {one.file for one in here(folder)}
     said = _k3s(place, ["save", "--name", name, "--etcd-snapshot-dir", folder])
     new = [one for one in of_name(here(folder), name, node_of(place)) if one.file not in before]

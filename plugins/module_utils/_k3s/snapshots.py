@@ -67,6 +67,7 @@ def present(request: Request) -> Dict[str, Any]:
         fitting = [one for one in fitting if request.now - one.taken <= request.params["max_age"]]
     saved = not fitting
     if saved and request.check_mode:
+        snapshot.refuse_unsaveable(request.place, request.folder)
         return {"changed": True}
     one = snapshot.save(request.place, request.folder, request.name) if saved else fitting[-1]
     result: Dict[str, Any] = {"changed": saved, "snapshot": one.result()}
