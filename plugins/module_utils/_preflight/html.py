@@ -147,7 +147,8 @@ def _failures(fleet: Fleet, host: str) -> str:
 def _tiles(fleet: Fleet) -> str:
     tiles: List[Tuple[str, str]] = [(str(len(fleet.hosts)), "hosts measured")]
     tiles += [(str(fleet.count(verdict)), name) for verdict, name in ((FAIL, "checks failed"), (WARN, "warnings"), (ACCEPTED, "accepted"), (PASS, "passed"))]
-    slowest = max((check["data"]["p99_ms"] for _host, check in _with_data(fleet, "fsync_latency", "histogram")), default=None)
+    slowest = max((max(check["data"]["p99_ms"], (check["data"].get("fio") or {}).get("p99_ms", 0.0))
+                   for _host, check in _with_data(fleet, "fsync_latency", "histogram")), default=None)
     if slowest is not None:
         tiles.append((f"{slowest:.2f} ms", "slowest fsync p99"))
     skews = [abs(peer["skew_s"]) for result in fleet.hosts.values() for peer in result.get("peers") or () if peer.get("skew_s") is not None]

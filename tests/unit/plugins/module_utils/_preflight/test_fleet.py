@@ -187,6 +187,10 @@ def test_the_page_has_the_histogram_of_each_host_that_was_measured_with_every_sa
     assert "fio here: p99 2.20 ms" in text
 
 
+def test_the_slowest_disk_is_told_by_what_decided_about_it():
+    assert re.search(r"2\.20 ms\W.{1,60}slowest fsync p99", page({"b": FLEET["b"]}), re.DOTALL)
+
+
 def test_the_page_tells_what_was_refused_accepted_and_not_measured():
     text = page(FLEET)
     assert "Refused: 2 of 4 hosts must not carry a node" in text
