@@ -80,8 +80,8 @@ def test_molecule(scenario, tmp_path):
     assert "idempotence" in done.stdout.lower()
 
 
-def test_there_is_a_scenario():
-    assert SCENARIOS
+def test_the_scenarios_of_every_run_are_there():
+    assert set(IN_EVERY_RUN) <= set(SCENARIOS)
 
 
 @pytest.mark.parametrize(("changed", "failed", "said"), [(True, False, "Idempotence test failed"), (False, True, "FAILED!")])

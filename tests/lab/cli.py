@@ -119,6 +119,9 @@ def _build(options: argparse.Namespace) -> None:
         print(f"{name}: {path}", flush=True)
     if HOSTS in wanted:
         from lab import k3s
+        from lab.hosts import impediment, rootfs
+        if not impediment():
+            print(f"file system of hosts: {rootfs.make(_say)}", flush=True)
         for name, path in k3s.build_all(_say).items():
             print(f"{name}: {path}", flush=True)
 
