@@ -42,6 +42,7 @@ class Fleet:
     def command(self, playbook: str, **variables: Any) -> List[str]:
         given = {"k3s_token": TOKEN, "k3s_wait_timeout": 300, "k3s_snapshot_verify": False,
                  "k3s_images": [{"path": str(path)} for path in images.tars()], **variables}
+        given = {name: value for name, value in given.items() if value is not None}
         return ["ansible-playbook", "-i", str(self.hosts.inventory), "-i", str(self.variables),
                 str(places.CHECKOUT / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given)]
 

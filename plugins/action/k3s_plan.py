@@ -17,6 +17,7 @@ SPEC: Dict[str, Any] = {
     "nodes": {"type": "list", "elements": "dict", "required": True, "options": {
         "name": {"type": "str", "required": True}, "role": {"type": "str", "choices": list(ROLES), "required": True}, "address": {"type": "str"},
         "info": {"type": "dict", "required": True}, "config": {"type": "dict", "default": {}}, "binary": {"type": "str"}}},
+    "unseen": {"type": "list", "elements": "str", "default": []},
     "url": {"type": "str"},
     "version": {"type": "str"},
     "token": {"type": "str", "no_log": True},
@@ -37,7 +38,7 @@ class ActionModule(ActionBase):
         _validated, options = self.validate_argument_spec(SPEC)
         try:
             plan = make_plan(Wanted.of(options["nodes"], options["url"] or "", options["version"] or "", options["token"] or "",
-                                       options["agent_token"] or "", options["salt"] or ""))
+                                       options["agent_token"] or "", options["salt"] or "", options["unseen"]))
         except Failure as failure:
             return {**result, "failed": True, "msg": str(failure), **failure.details}
         return {**result, "changed": False, **plan.result()}

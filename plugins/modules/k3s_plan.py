@@ -16,7 +16,8 @@ description:
     with all reasons at once and what to do about each.
   - Refused are an even number of servers with embedded etcd, two hosts with one name or one machine-id, one binary for different
     processors, a datastore both external and embedded, hosts of two clusters, tokens that differ, a downgrade, a skipped minor
-    version, agents newer than their servers, and a host that changes its role.
+    version, agents newer than their servers, a host that changes its role, and a cluster that would begin while servers were not
+    looked at.
   - The server that others join is one of the cluster that exists, whatever the inventory's order, so there is never a second cluster.
   - It runs on the controller and talks to nobody.
 options:
@@ -49,6 +50,11 @@ options:
       binary:
         description: Which binary it gets. The same text means the same binary.
         type: str
+  unseen:
+    description: The names of servers of the cluster that are not among O(nodes), as with C(--limit).
+    type: list
+    elements: str
+    default: []
   url:
     description: A fixed URL to join by, such as a load balancer's. The first server's own when left out.
     type: str

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 
@@ -152,6 +153,25 @@ def test_a_node_that_dies_in_the_middle_of_its_upgrade_stops_it_and_the_next_run
     assert fleet.cordoned() == ["agent1"] and not [name for name, node in nodes.items() if OURS in node["metadata"].get("annotations", {})]
     assert "Every node runs" in fleet.run("upgrade", k3s_binary=str(new.path))
     fleet.kubectl("uncordon agent1")
+
+
+def test_two_bootstraps_at_once_make_one_cluster():
+    """Of two people, each on a controller of his own and without a token in the inventory, so that each makes one."""
+    with Hosts.start(SERVERS) as hosts:
+        begun = Fleet(hosts)
+        given = {"k3s_binary": str(begun.binaries["old"].path), "k3s_token": None}
+        limited = begun.command("bootstrap", **given) + ["--limit", "server2"]
+        done = subprocess.run(limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode != 0 and "or the hosts would begin a second cluster" in done.stdout, done.stdout[-3000:]
+
+        two = [subprocess.Popen(begun.command("bootstrap", **given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _one in range(2)]
+        told = [one.communicate(timeout=900)[0] for one in two]
+        for one, output in zip(two, told):
+            assert one.returncode == 0 or "token" in output, output[-4000:]
+        begun.run("bootstrap", **given)
+        begun.is_whole(*SERVERS)
+        assert len({hosts.run(name, "sha256sum < /var/lib/rancher/k3s/server/tls/server-ca.crt") for name in SERVERS}) == 1
+        assert len(re.findall(r"changed=0 .*failed=0", begun.run("bootstrap", **given))) == 3
 
 
 def test_the_only_node_of_a_cluster_is_upgraded_though_its_pods_have_nowhere_to_go():

@@ -57,12 +57,13 @@ class Wanted:
     version: Optional[Version] = None
     token: Optional[str] = None  # fingerprints
     agent_token: Optional[str] = None
+    unseen: Tuple[str, ...] = ()  # servers of the cluster that this run does not look at
 
     @classmethod
-    def of(cls, nodes: Iterable[Mapping[str, Any]], url: str, version: str, token: str, agent_token: str, salt: str) -> Wanted:
+    def of(cls, nodes: Iterable[Mapping[str, Any]], url: str, version: str, token: str, agent_token: str, salt: str, unseen: Iterable[str] = ()) -> Wanted:
         listed = tuple(PlannedNode(node["name"], node["role"], node.get("address") or node["name"], node["info"], node.get("config") or {},
                                    node.get("binary") or "") for node in nodes)
-        return cls(listed, url, Version.of(version) if version else None, fingerprint(token, salt), fingerprint(agent_token, salt))
+        return cls(listed, url, Version.of(version) if version else None, fingerprint(token, salt), fingerprint(agent_token, salt), tuple(unseen))
 
     @property
     def servers(self) -> List[PlannedNode]:
@@ -84,7 +85,7 @@ class Wanted:
     @property
     def etcd(self) -> bool:
         """Whether the servers keep the cluster's state in an etcd of their own."""
-        wants = len(self.servers) > 1 or any(_true(node.config.get("cluster-init")) for node in self.servers)
+        wants = len(self.servers) + len(self.unseen) > 1 or any(_true(node.config.get("cluster-init")) for node in self.servers)
         return not self.external and (wants or any(node.info.get("datastore") == "etcd" for node in self.servers))
 
 
@@ -126,7 +127,7 @@ def make_plan(wanted: Wanted) -> Plan:
     return Plan(
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), datastore, url, config,
         tuple(node.name for node in restarts), token_source(wanted, bootstrap),
-        tuple(node.name for node in order if not node.info.get("token_fingerprint")), _summary(bootstrap, new, wanted, datastore, url))
+        tuple(node.name for node in order if _lacks_token(node, bootstrap)), _summary(bootstrap, new, wanted, datastore, url))
 
 
 def choose_bootstrap(wanted: Wanted) -> PlannedNode:
@@ -162,11 +163,24 @@ def token_source(wanted: Wanted, bootstrap: PlannedNode) -> Optional[Dict[str, s
     return None
 
 
+def _lacks_token(node: PlannedNode, bootstrap: PlannedNode) -> bool:
+    """Also with another one than the cluster's, as another run at the same time may have left on a host that has not joined yet."""
+    own, cluster = node.info.get("token_fingerprint"), bootstrap.info.get("token_fingerprint")
+    return not own or bool(cluster) and bootstrap.has_cluster and not node.has_cluster and own != cluster
+
+
 # The rules
 
 
 def there_is_a_server(wanted: Wanted) -> str:
     return "" if wanted.servers else "No host is to be a server: put at least one into the group k3s_servers."
+
+
+def none_begins_beside_an_unseen_one(wanted: Wanted) -> str:
+    if not wanted.unseen or wanted.begun or wanted.external:
+        return ""
+    return (f"{', '.join(wanted.unseen)} may have a cluster already, and this run does not look there (--limit?). "
+            "Let it see all servers, or one of the cluster's, or the hosts would begin a second cluster.")
 
 
 def one_name_each(wanted: Wanted) -> str:
@@ -186,7 +200,7 @@ def roles_stay(wanted: Wanted) -> str:
 
 
 def no_even_etcd(wanted: Wanted) -> str:
-    count = len(wanted.servers)
+    count = len(wanted.servers) + len(wanted.unseen)
     if not wanted.etcd or count % 2:
         return ""
     return (f"{count} servers with embedded etcd: it needs an odd number. {count} survive the loss of {(count - 1) // 2}, as {count - 1} do, "
@@ -274,8 +288,8 @@ def joining_is_planned_here(wanted: Wanted) -> str:
 
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
-    there_is_a_server, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd, one_architecture_for_one_binary, one_datastore,
-    one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers)
+    there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers)
 
 
 def _twice(wanted: Wanted, key: str, what: str, hint: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -34,9 +34,9 @@ def servers(count: int, **options: Any) -> List[Dict[str, Any]]:
     return [host(f"server{number}", **options) for number in range(1, count + 1)]
 
 
-def planned(*nodes: Any, url: str = "", version: str = "", token: str = "", agent_token: str = "") -> Plan:
+def planned(*nodes: Any, url: str = "", version: str = "", token: str = "", agent_token: str = "", unseen: Sequence[str] = ()) -> Plan:
     listed = [node for entry in nodes for node in (entry if isinstance(entry, list) else [entry])]
-    return make_plan(Wanted.of(listed, url, version, token, agent_token, SALT))
+    return make_plan(Wanted.of(listed, url, version, token, agent_token, SALT, unseen))
 
 
 def refused(*nodes: Any, **options: Any) -> str:
@@ -46,6 +46,21 @@ def refused(*nodes: Any, **options: Any) -> str:
 
 
 # What is planned
+
+
+def test_some_of_the_servers_alone_begin_no_cluster_beside_the_others() -> None:
+    assert "server1, server3 may have a cluster already" in refused(host("server2"), unseen=["server1", "server3"])
+    joins = planned(host("server1", begun=True, server_url=None), host("server2"), unseen=["server3"])
+    assert joins.new == ("server2",) and joins.datastore == "etcd"
+    assert "4 servers with embedded etcd" in refused(host("server1", begun=True), host("server2"), unseen=["server3", "server4"])
+    outside = {"datastore-endpoint": "postgres://a"}
+    assert planned(host("server2", config=outside), unseen=["server1"]).bootstrap == "server2"
+
+
+def test_a_token_that_another_run_left_is_replaced_by_the_clusters_before_the_host_joins() -> None:
+    first = host("server1", begun=True, server_url=None, cluster_init=True, token_fingerprint="one")
+    plan = planned(first, host("server2", token_fingerprint="two"), host("server3", token_fingerprint="one"))
+    assert plan.token_needed == ("server2",) and plan.token_from == {"node": "server1", "path": "/var/lib/rancher/k3s/server/token"}
 
 
 def test_the_first_by_name_begins_and_the_others_join_it() -> None:
