@@ -159,7 +159,8 @@ def test_the_first_of_several_and_an_agent(house):
     _only, first, agent, *_others = house.examples("k3s")
     first["nordic.gitops.k3s"]["config"].update(house.variables["config"])
     house.does("server1", first)
-    assert "k3s.example.no" in house.hosts.run("server1", "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName")
+    assert "k3s.example.no" in house.hosts.run(
+        "server1", "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName")
     house.does("agent1", agent)
     assert house.hosts.run("server1", "k3s kubectl get nodes -l disk=nvme -o name").strip() == "node/agent1"
 
