@@ -35,9 +35,12 @@ class Fleet:
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
         self.binaries = k3s.binaries()
-        agents = {"vars": {"k3s_config": {}}}
         self.variables = hosts.state / "variables.yml"
-        self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": CONFIG}}, "k3s_agents": agents}))  # JSON is YAML
+        self.configure(CONFIG, {})
+
+    def configure(self, servers: Dict[str, Any], agents: Dict[str, Any]) -> None:
+        """k3s_config of both groups."""
+        self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": servers}}, "k3s_agents": {"vars": {"k3s_config": agents}}}))  # JSON is YAML
 
     def command(self, playbook: str, **variables: Any) -> List[str]:
         given = {"k3s_token": TOKEN, "k3s_wait_timeout": 300, "k3s_snapshot_verify": False,
