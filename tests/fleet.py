@@ -40,7 +40,8 @@ class Fleet:
 
     def configure(self, servers: Dict[str, Any], agents: Dict[str, Any]) -> None:
         """k3s_config of both groups."""
-        self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": servers}}, "k3s_agents": {"vars": {"k3s_config": agents}}}))  # JSON is YAML
+        # JSON is YAML.
+        self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": servers}}, "k3s_agents": {"vars": {"k3s_config": agents}}}))
 
     def command(self, playbook: str, **variables: Any) -> List[str]:
         given = {"k3s_token": TOKEN, "k3s_wait_timeout": 300, "k3s_snapshot_verify": False,

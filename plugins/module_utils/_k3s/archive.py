@@ -52,8 +52,8 @@ def take(path: str) -> str:
         assert process.stdin and process.stdout
         broken = ""
         try:
-            with unpacked(path) as content, process.stdin:
-                shutil.copyfileobj(content, process.stdin, 1 << 20)
+            with process.stdin as tar, unpacked(path) as content:
+                shutil.copyfileobj(content, tar, 1 << 20)
         except BrokenPipeError:
             pass  # it says why itself
         except (OSError, EOFError) as error:
