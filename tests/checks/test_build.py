@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytestmark = pytest.mark.xdist_group("artefact")
+# One worker makes the artefact, and it is the one that is alone with the cluster, which the last of these tests needs.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 HOLDS = {"plugins", "roles", "playbooks", "docs", "meta", "changelogs", "extensions"}
 FILES = {"README.md", "LICENSE", "CHANGELOG.rst", "requirements.txt", "MANIFEST.json", "FILES.json"}
@@ -77,7 +78,6 @@ def test_every_playbook_of_the_artefact_is_found_by_its_name_and_parses(bench, i
         assert outcome.code == 0, outcome.output
 
 
-@pytest.mark.xdist_group("cluster")
 def test_the_installed_artefact_reconciles_a_cluster_and_finds_it_in_sync_the_second_time(bench, installed, cluster, namespace, git_repo, tmp_path):
     """The demo's reconcile step as a user has it: the playbook by its name, nothing of the checkout in reach."""
     from lab import microservices

@@ -61,6 +61,9 @@ def pytest_collection_modifyitems(items):
     would be in the figures of whatever runs beside it.
     """
     for item in items:
+        groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
+        if len(groups) > 1:  # xdist would make a third group of them, on whichever worker
+            raise pytest.UsageError(f"{item.nodeid} belongs to {' and '.join(sorted(groups))}: a test has one xdist_group")
         alone = "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("hosts")
         if alone and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("cluster"))

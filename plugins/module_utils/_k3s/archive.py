@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import shutil
 import subprocess
-from typing import IO, Any, Callable, Dict, Iterator
+from typing import IO, Any, Callable, Dict, Iterator, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY
@@ -41,22 +41,26 @@ def unpacked(path: str) -> Iterator[IO[bytes]]:
             yield stream
         return
     with subprocess.Popen([BY_PROGRAM[form], "-d", "-c", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout
-        yield process.stdout
+        yield _pipe(process.stdout)
 
 
 def take(path: str) -> str:
     """Import it into the containerd of the k3s that runs here. Why that one does not take it, or nothing."""
     command = [BINARY, "ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdin and process.stdout
         broken = ""
         try:
-            with process.stdin as tar, unpacked(path) as content:
+            with _pipe(process.stdin) as tar, unpacked(path) as content:
                 shutil.copyfileobj(content, tar, 1 << 20)
         except BrokenPipeError:
             pass  # it says why itself
         except (OSError, EOFError) as error:
             broken = f"cannot be unpacked: {error}"
-        said = process.stdout.read().decode("utf-8", "replace").strip()
+        said = _pipe(process.stdout).read().decode("utf-8", "replace").strip()
     return broken or (f"containerd does not take it: {said[-300:]}" if process.returncode else "")
+
+
+def _pipe(end: Optional[IO[bytes]]) -> IO[bytes]:
+    if end is None:
+        raise AssertionError("the process was started without this pipe")
+    return end
