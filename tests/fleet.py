@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence, Set
 
 from lab import images, k3s
 from lab.hosts import Hosts
+from lab.hosts.k3s import SERVER_CONFIG
 from workspace import places
 
 SERVERS = ("server1", "server2", "server3")
-CONFIG: Dict[str, Any] = {"cluster-init": True, "disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}
+CONFIG: Dict[str, Any] = {"cluster-init": True, **SERVER_CONFIG}
 TOKEN = "the-token-of-this-test-0123456789"
 OURS = "nordic.gitops/cordoned"
 
@@ -56,6 +58,10 @@ class Fleet:
         assert done.code == 0, done.output[-8000:]
         return done.output
 
+    def left_alone(self, playbook: str, **variables: Any) -> int:
+        """On how many hosts the playbook, which must succeed, changes nothing."""
+        return len(re.findall(r"changed=0 .*failed=0", self.run(playbook, **variables)))
+
     def attempt(self, playbook: str, **variables: Any) -> Run:
         done = subprocess.run(self.command(playbook, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False)
         return Run(done.returncode, done.stdout)
@@ -84,6 +90,10 @@ class Fleet:
     def versions(self, on: str = "server1") -> Dict[str, str]:
         return {name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in self.nodes(on).items()}
 
+    def authorities(self) -> Set[str]:
+        """The CAs of all servers: a cluster has one."""
+        return {self.hosts.run(name, "sha256sum < /var/lib/rancher/k3s/server/tls/server-ca.crt") for name in SERVERS}
+
     def cordoned(self, on: str = "server1") -> List[str]:
         return [name for name, node in self.nodes(on).items() if node["spec"].get("unschedulable")]
 
@@ -102,9 +112,11 @@ class Fleet:
     def is_whole(self, *names: str, within: float = 45.0) -> None:
         """All nodes Ready, all servers voters, nothing cordoned. k3s writes a new voter onto its Node some seconds after etcd has made it one."""
         end = time.monotonic() + within
-        while self._lacking(names) and time.monotonic() < end:
+        lacking = self._lacking(names)
+        while lacking and time.monotonic() < end:
             time.sleep(1)
-        assert self._lacking(names) == []
+            lacking = self._lacking(names)
+        assert lacking == []
 
     def _lacking(self, names: Sequence[str]) -> List[str]:
         nodes = self.nodes()

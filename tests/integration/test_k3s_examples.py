@@ -8,15 +8,12 @@ The tests are a cluster's life and go on where the one before ended.
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
 import importlib
 import json
 import re
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -24,7 +21,9 @@ import pytest
 import yaml
 from lab import images, k3s
 from lab.hosts import Hosts
+from lab.hosts.k3s import SERVER_CONFIG
 from lab.s3 import S3Server
+from lab.web import serving
 
 pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -37,7 +36,6 @@ class House:
     def __init__(self, hosts: Hosts, s3: S3Server, folder: Path, files: str) -> None:
         self.hosts, self.folder = hosts, folder
         self.new = k3s.binaries()["new"]
-        self.tasks: Dict[str, List[Dict[str, Any]]] = {}
         server = hosts.addresses["server1"]
         self.here = {
             "https://files.example.no/k3s/v1.30.5%2Bk3s1": files, "0123456789abcdef" * 4: self.new.sha256,
@@ -45,8 +43,7 @@ class House:
             "~/.kube/config": str(folder / "kubeconfig"), "fix.exchange.example.no:443": f"{server}:22",
             "https://s3.no-osl-1.example.no": s3.url, '"cluster-snapshots"': json.dumps(s3.bucket),
         }
-        self.variables = {"vault_k3s_token": "the-token-of-this-test-0123456789", "vault_s3_access_key": s3.access_key, "vault_s3_secret_key": s3.secret_key,
-                          "config": {"disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}}
+        self.variables = {"vault_k3s_token": "the-token-of-this-test-0123456789", "vault_s3_access_key": s3.access_key, "vault_s3_secret_key": s3.secret_key}
         self._provide(s3)
 
     def _provide(self, s3: S3Server) -> None:
@@ -109,12 +106,9 @@ class House:
 def house(tmp_path_factory):
     folder = tmp_path_factory.mktemp("house")
     with Hosts.start(["server1", "agent1"]) as hosts:
-        machine = hosts.run("server1", "echo $SSH_CONNECTION").split()[0]
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder / "files"))
-        with http.server.ThreadingHTTPServer((machine, 0), handler) as web, S3Server(machine, tls=True, region="no-osl-1") as s3:
-            threading.Thread(target=web.serve_forever, daemon=True).start()
-            yield House(hosts, s3, folder, f"http://{machine}:{web.server_address[1]}")
-            web.shutdown()
+        machine = hosts.machine
+        with serving(folder / "files", machine) as url, S3Server(machine, tls=True, region="no-osl-1") as s3:
+            yield House(hosts, s3, folder, url)
     shutil.rmtree(folder)
 
 
@@ -133,13 +127,13 @@ def test_node_preflight(house):
 
 def test_the_only_server(house):
     only, _first, _agent, offline, renew, remove = house.examples("k3s")
-    only["nordic.gitops.k3s"]["config"]["disable"] = house.variables["config"]["disable"]
+    only["nordic.gitops.k3s"]["config"]["disable"] = SERVER_CONFIG["disable"]
     assert house.does("server1", only)[0]["version"] == house.new.version
     assert house.hosts.run("server1", f"stat -c %a {ADMIN}").strip() == "640"
     looked = house.play("server1", house.examples("k3s_info"))
     assert looked[0]["datastore"] == "sqlite" and looked[2]["skipped"]
 
-    offline["nordic.gitops.k3s"]["config"] = house.variables["config"]
+    offline["nordic.gitops.k3s"]["config"] = SERVER_CONFIG
     assert "mirrored-pause" not in house.images()
     done = house.does("server1", offline)[0]
     # No zstd on this host: k3s itself imports it, at its start.
@@ -157,7 +151,7 @@ def test_the_only_server(house):
 
 def test_the_first_of_several_and_an_agent(house):
     _only, first, agent, *_others = house.examples("k3s")
-    first["nordic.gitops.k3s"]["config"].update(house.variables["config"])
+    first["nordic.gitops.k3s"]["config"].update(SERVER_CONFIG)
     house.does("server1", first)
     assert "k3s.example.no" in house.hosts.run(
         "server1", "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName")

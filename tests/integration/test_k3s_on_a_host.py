@@ -18,10 +18,10 @@ import yaml
 
 from lab import k3s
 from lab.hosts import Hosts
+from lab.hosts.k3s import SERVER_CONFIG
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
-SERVER: Dict[str, Any] = {"disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}
 TOKEN = "the-token-of-this-test-0123456789"
 S3_KEY = "the-s3-key-of-this-test-0123456789"
 
@@ -83,7 +83,7 @@ def serving(hosts, tmp_path_factory):
     """A host with a server that these tests share, each leaving it as it was."""
     machine = Machine(hosts, tmp_path_factory.mktemp("serving"))
     machine.clean()
-    answer = machine.k3s(config=SERVER, token=TOKEN)
+    answer = machine.k3s(config=SERVER_CONFIG, token=TOKEN)
     assert answer.result["started"] and not answer.result.get("failed"), answer.message
     return machine
 
@@ -136,7 +136,7 @@ def test_bad_input_is_refused_before_anything_is_changed(fresh, options, said):
 
 def test_every_kind_of_cluster_is_only_configuration(fresh):
     """Rendered, and accepted by the binary: nothing starts here."""
-    config = {**SERVER, "datastore-endpoint": "postgres://k3s:pass@db:5432/k3s", "cluster-cidr": "10.42.0.0/16,fd00:42::/56",
+    config = {**SERVER_CONFIG, "datastore-endpoint": "postgres://k3s:pass@db:5432/k3s", "cluster-cidr": "10.42.0.0/16,fd00:42::/56",
               "service-cidr": "10.43.0.0/16,fd00:43::/112", "flannel-backend": "none", "disable-network-policy": True, "disable-agent": True,
               "node-label": ["disk=nvme"], "node-taint": ["dedicated=x:NoSchedule"], "kubelet-arg": ["max-pods=200"], "etcd-s3": True,
               "etcd-s3-secret-key": S3_KEY, "secrets-encryption": True, "protect-kernel-defaults": True}
@@ -159,20 +159,20 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
 
 
 def test_check_mode_says_what_the_run_then_does(fresh):
-    options = {"config": SERVER, "token": TOKEN, "start": False}
+    options = {"config": SERVER_CONFIG, "token": TOKEN, "start": False}
     told, done = fresh.k3s(check=True, **options), fresh.k3s(**options)
     assert told.result["changes"] == done.result["changes"] and told.result["changed"]
 
 
 def test_a_second_run_changes_nothing_and_is_one_command_on_the_host(serving):
-    answer = serving.k3s(config=SERVER)
+    answer = serving.k3s(config=SERVER_CONFIG)
     assert not answer.result["changed"] and not answer.result["restart_needed"], answer.result
     task = answer.output.partition("TASK [Sample]")[2].partition("TASK [")[0]
     assert len(re.findall(r"SSH: EXEC", task)) == 1
 
 
 def test_the_token_is_in_no_argument_no_environment_no_log_and_no_output(serving):
-    answer = serving.k3s(config=SERVER, token=TOKEN)
+    answer = serving.k3s(config=SERVER_CONFIG, token=TOKEN)
     assert TOKEN not in answer.output
     # The pattern is not itself in the shell's arguments.
     pattern = f"[{TOKEN[0]}]{TOKEN[1:]}"
@@ -183,36 +183,36 @@ def test_the_token_is_in_no_argument_no_environment_no_log_and_no_output(serving
 
 
 def test_another_token_is_refused_on_a_node_of_a_cluster(serving):
-    answer = serving.k3s(config=SERVER, token="not-the-one-0123456789")
+    answer = serving.k3s(config=SERVER_CONFIG, token="not-the-one-0123456789")
     assert answer.result.get("failed") and "not the one of the cluster" in answer.message and "not-the-one" not in answer.output
 
 
 def test_a_restart_that_is_owed_is_made_up_for(serving):
-    changed = {**SERVER, "kubelet-arg": ["max-pods=99"]}
+    changed = {**SERVER_CONFIG, "kubelet-arg": ["max-pods=99"]}
     for _run in range(2):  # the second one finds the file as it shall be, and still knows
         answer = serving.k3s(config=changed, restart=False)
         assert answer.result["restart_needed"] and not answer.result["restarted"] and "kubelet-arg" in str(answer.result["restart_reasons"])
     answer = serving.k3s(config=changed)
     assert answer.result["restarted"] and not answer.result["restart_needed"], answer.result
     assert not serving.k3s(config=changed).result["changed"]
-    assert serving.k3s(config=SERVER).result["restarted"]
+    assert serving.k3s(config=SERVER_CONFIG).result["restarted"]
 
 
 def test_a_file_that_somebody_opened_to_all_is_closed_without_a_restart(serving):
     serving.run("chmod 644 /etc/rancher/k3s/config.yaml")
-    answer = serving.k3s(config=SERVER)
+    answer = serving.k3s(config=SERVER_CONFIG)
     assert answer.result["changes"] == ["/etc/rancher/k3s/config.yaml has mode 0644, not 0600"] and not answer.result["restart_needed"]
 
 
 def test_other_peoples_drop_ins_stay_and_are_named(serving):
     serving.run("mkdir -p /etc/rancher/k3s/config.yaml.d; echo 'debug: false' > /etc/rancher/k3s/config.yaml.d/99-mine.yaml")
-    answer = serving.k3s(config=SERVER)
+    answer = serving.k3s(config=SERVER_CONFIG)
     serving.run("rm /etc/rancher/k3s/config.yaml.d/99-mine.yaml")
     assert not answer.result["changed"] and "99-mine.yaml" in str(answer.result["warnings"])
 
 
 def test_another_version_is_not_slipped_in(serving):
-    answer = serving.k3s(config=SERVER, binary=str(serving.binaries["new"].path))
+    answer = serving.k3s(config=SERVER_CONFIG, binary=str(serving.binaries["new"].path))
     assert answer.result.get("failed") and "upgrade.yml" in answer.message
 
 
@@ -223,7 +223,7 @@ def test_an_upgrade_that_does_not_come_up_is_rolled_back(serving, tmp_path):
     content[middle:middle + 4096] = bytes(4096)
     broken = tmp_path / "k3s"
     broken.write_bytes(content)
-    answer = serving.k3s(state="upgraded", config=SERVER, binary=str(broken), wait_timeout=60)
+    answer = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(broken), wait_timeout=60)
     assert answer.result.get("failed") and answer.result["rolled_back"] and answer.result["healthy"], answer.message
     assert f"{serving.binaries['old'].version} is installed again and runs" in answer.message
     installed = serving.run("sha256sum /usr/local/bin/k3s").split()[0]
@@ -232,11 +232,11 @@ def test_an_upgrade_that_does_not_come_up_is_rolled_back(serving, tmp_path):
 
 def test_an_upgrade_restarts_with_the_new_version_and_a_downgrade_is_refused(serving):
     old, new = serving.binaries["old"], serving.binaries["new"]
-    answer = serving.k3s(state="upgraded", config=SERVER, binary=str(new.path))
+    answer = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path))
     assert not answer.result.get("failed"), answer.message
     assert (answer.result["previous_version"], answer.result["version"], answer.result["restarted"]) == (old.version, new.version, True)
-    assert not serving.k3s(state="upgraded", config=SERVER, binary=str(new.path)).result["changed"]
-    back = serving.k3s(state="upgraded", config=SERVER, binary=str(old.path))
+    assert not serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path)).result["changed"]
+    back = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(old.path))
     assert back.result.get("failed") and "is older than" in back.message
 
 

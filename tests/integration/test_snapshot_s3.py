@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import select
 import socket
 import socketserver
 import struct
@@ -18,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
+from lab.forward_proxy import relay
 from lab.s3 import S3Server
 
 FILE = "nightly-server1-1790000000"
@@ -103,13 +103,7 @@ class EndsEveryPut(socketserver.StreamRequestHandler):
             return
         with socket.create_connection(self.server.behind) as far:
             far.sendall(head)
-            ends = {self.request: far, far: self.request}
-            while True:
-                for end in select.select(list(ends), [], [])[0]:
-                    data = end.recv(65536)
-                    if not data:
-                        return
-                    ends[end].sendall(data)
+            relay(self.request, far)
 
 
 @pytest.mark.parametrize(("secret", "said"), [("not-the-secret", "SignatureDoesNotMatch"), (None, "(reset by peer|Broken pipe|closed connection)")])

@@ -62,10 +62,15 @@ class _Handler(socketserver.StreamRequestHandler):
         with socket.create_connection((host, int(port))) as far:
             proxy.tunnels.append(target)
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            ends = {self.connection: far, far: self.connection}
-            while True:
-                for end in select.select(list(ends), [], [])[0]:
-                    data = end.recv(65536)
-                    if not data:
-                        return
-                    ends[end].sendall(data)
+            relay(self.connection, far)
+
+
+def relay(near: socket.socket, far: socket.socket) -> None:
+    """Whatever one says goes to the other, until one of them ends."""
+    ends = {near: far, far: near}
+    while True:
+        for end in select.select(list(ends), [], [])[0]:
+            data = end.recv(65536)
+            if not data:
+                return
+            ends[end].sendall(data)

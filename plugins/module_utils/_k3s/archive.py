@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import shutil
 import subprocess
-from typing import IO, Any, Callable, Dict, Iterator, Optional
+from typing import IO, Any, Callable, Dict, Iterator, cast
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY
@@ -41,7 +41,7 @@ def unpacked(path: str) -> Iterator[IO[bytes]]:
             yield stream
         return
     with subprocess.Popen([BY_PROGRAM[form], "-d", "-c", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        yield _pipe(process.stdout)
+        yield cast(IO[bytes], process.stdout)
 
 
 def take(path: str) -> str:
@@ -50,17 +50,11 @@ def take(path: str) -> str:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         broken = ""
         try:
-            with _pipe(process.stdin) as tar, unpacked(path) as content:
+            with cast(IO[bytes], process.stdin) as tar, unpacked(path) as content:
                 shutil.copyfileobj(content, tar, 1 << 20)
         except BrokenPipeError:
             pass  # it says why itself
         except (OSError, EOFError) as error:
             broken = f"cannot be unpacked: {error}"
-        said = _pipe(process.stdout).read().decode("utf-8", "replace").strip()
+        said = cast(IO[bytes], process.stdout).read().decode("utf-8", "replace").strip()
     return broken or (f"containerd does not take it: {said[-300:]}" if process.returncode else "")
-
-
-def _pipe(end: Optional[IO[bytes]]) -> IO[bytes]:
-    if end is None:
-        raise AssertionError("the process was started without this pipe")
-    return end

@@ -151,6 +151,11 @@ class Hosts:
             raise LabError(f"{name}: `{command}` ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    @property
+    def machine(self) -> str:
+        """The address by which the hosts see this machine."""
+        return self.run(self.names[0], "echo $SSH_CONNECTION").split()[0]
+
     def power(self) -> Dict[str, str]:
         """up, boots or off, by name."""
         answer: Dict[str, str] = self._ask(do="power")
