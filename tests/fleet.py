@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from typing import Any, Dict, List, NamedTuple, Sequence, Set
 
@@ -67,19 +68,25 @@ class Fleet:
         return Run(done.returncode, done.stdout)
 
     def killed(self, after: float, playbook: str, **variables: Any) -> bool:
-        """Begin a playbook and kill it, with every process that it started on this machine, after so many seconds. Whether it still ran."""
-        process = subprocess.Popen(self.command(playbook, **variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        try:
-            process.wait(after)
-            return False
-        except subprocess.TimeoutExpired:
-            return True
-        finally:
+        """Begin a playbook and kill it, with every process that it started on this machine, after so many seconds.
+
+        Whether it still ran; if not, it must have succeeded.
+        """
+        with tempfile.TemporaryFile("w+") as told:
+            process = subprocess.Popen(self.command(playbook, **variables), stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
             try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
+                code = process.wait(after)
+            except subprocess.TimeoutExpired:
+                return True
+            finally:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                process.wait()
+            told.seek(0)
+            assert code == 0, told.read()[-8000:]
+            return False
 
     def kubectl(self, words: str, on: str = "server1", input: str = "") -> str:
         return self.hosts.run(on, f"k3s kubectl {words}", input=input)
