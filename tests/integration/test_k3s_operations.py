@@ -35,8 +35,25 @@ spec:
 BUDGET = """
 apiVersion: policy/v1
 kind: PodDisruptionBudget
-metadata: {name: web, namespace: default}
-spec: {minAvailable: %d, selector: {matchLabels: {app: web}}}
+metadata: {name: %s, namespace: default}
+spec: {minAvailable: %d, selector: {matchLabels: {app: %s}}}
+"""
+ON_SERVERS = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %(name)s, namespace: default}
+spec:
+  replicas: %(replicas)d
+  selector: {matchLabels: {of: %(name)s}}
+  template:
+    metadata: {labels: {of: %(name)s, app: held}}
+    spec:
+      nodeSelector: {node-role.kubernetes.io/control-plane: "true"}
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {of: %(name)s}}}]
+      containers:
+        - {name: web, image: "nordic.gitops/web:%(image)s", imagePullPolicy: Never}
 """
 
 
@@ -59,8 +76,8 @@ def untouched(fleet):
 
 
 def test_a_budget_that_can_never_allow_a_drain_is_named_before_anything_is_touched(fleet):
-    fleet.kubectl("apply -f -", input=BUDGET % 4)
-    time.sleep(3)  # until the budget's controller has counted
+    fleet.kubectl("apply -f -", input=BUDGET % ("web", 4, "web"))
+    fleet.kubectl("wait pdb web --for=jsonpath={.status.currentHealthy}=4 --timeout=60s")
     done = upgrade(fleet)
     assert done.code != 0 and "can never be drained" in done.output and "PodDisruptionBudget default/web wants 4 of 4" in done.output, done.output[-3000:]
     untouched(fleet)
@@ -68,20 +85,21 @@ def test_a_budget_that_can_never_allow_a_drain_is_named_before_anything_is_touch
 
 
 def test_a_budget_that_holds_a_drain_up_gives_the_node_back_when_the_time_is_over(fleet):
-    """Two of four pods shall be healthy, and one cannot become so: the budget allows nothing for as long as that is so."""
-    fleet.kubectl("apply -f -", input=BUDGET % 3)
-    fleet.kubectl("scale deployment web --replicas=5")
-    fleet.kubectl("""patch deployment web --type=json -p '[{"op":"add","path":"/spec/strategy","value":{"rollingUpdate":{"maxUnavailable":2,"maxSurge":0}}},'"""
-                  """'{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nordic.gitops/web:none"}]'""")
-    time.sleep(8)
+    """Three of four pods shall be healthy, and one cannot become so: the budget allows nothing for as long as that is so.
+
+    Each server has one of the three, as any may be the first to be upgraded.
+    """
+    for name, replicas, image in (("held", 3, "1"), ("unwell", 1, "none")):
+        fleet.kubectl("apply -f -", input=ON_SERVERS % {"name": name, "replicas": replicas, "image": image})
+    fleet.kubectl("rollout status deployment held --timeout=120s")
+    fleet.kubectl("apply -f -", input=BUDGET % ("held", 3, "held"))
+    fleet.kubectl("wait pdb held --for=jsonpath={.status.expectedPods}=4 --timeout=60s")
     done = upgrade(fleet, k3s_drain_timeout=15)
-    assert done.code != 0 and "default/web (3 healthy of 3 needed) holds" in done.output, done.output[-4000:]
+    assert done.code != 0 and "default/held (3 healthy of 3 needed) holds" in done.output, done.output[-4000:]
     assert "No other node was touched" in done.output
     untouched(fleet)
-    fleet.kubectl("rollout undo deployment web")
-    fleet.kubectl("scale deployment web --replicas=4")
-    fleet.kubectl("rollout status deployment web --timeout=120s")
-    fleet.kubectl("delete pdb web")
+    fleet.kubectl("delete pdb held")
+    fleet.kubectl("delete deployment held unwell")
 
 
 def test_a_wrong_checksum_changes_no_node(fleet):
