@@ -128,8 +128,9 @@ options:
   wait_timeout:
     description:
       - Seconds to wait for the node, for the first server when it joins one, and for a moment when etcd can spare it.
+      - An agent of k3s 1.36 may need 450, when its network policy controller has to wait for the kubelet's next report.
     type: int
-    default: 300
+    default: 480
   rotate_certificates:
     description: With O(state=restarted), whether all of k3s' own certificates of this node are renewed (C(k3s certificate rotate)).
     type: bool

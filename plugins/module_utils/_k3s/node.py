@@ -48,7 +48,7 @@ class Spec:
     start: bool = True
     restart: bool = True
     wait: bool = True
-    wait_timeout: float = 300.0
+    wait_timeout: float = 480.0
     rotate_certificates: bool = False
     voters: int = 0
     check_mode: bool = False

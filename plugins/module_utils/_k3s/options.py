@@ -30,7 +30,7 @@ SPEC = dict(
     start=dict(type="bool", default=True),
     restart=dict(type="bool", default=True),
     wait=dict(type="bool", default=True),
-    wait_timeout=dict(type="int", default=300),
+    wait_timeout=dict(type="int", default=480),
     rotate_certificates=dict(type="bool", default=False),
     voters=dict(type="int"),
 )
