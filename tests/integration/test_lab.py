@@ -668,3 +668,9 @@ class TestMicroservices:
             written = (tmp_path / "services" / live["metadata"]["name"] / "deployment.yaml").read_text()
             assert f"cpu: {kept['cpu']}\n              memory: {kept['memory']}\n" in written
         assert cluster.kubectl("diff", "--server-side", "--force-conflicts", "--recursive", "-f", str(tmp_path)) == ""
+
+
+def test_no_port_is_given_twice(monkeypatch):
+    drawn = iter([places.free_port()] * 3 + [31999, 31998, 31997])
+    monkeypatch.setattr(places.random.SystemRandom, "randrange", lambda *_range: next(drawn))  # fake: randomness
+    assert places.free_port() in (31999, 31998, 31997)

@@ -10,6 +10,7 @@ import os
 import random
 import socket
 from pathlib import Path
+from typing import Set
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,18 +29,25 @@ def default_state(kind: str = "clusters") -> Path:
     return cache() / kind / checkout
 
 
+_given: Set[int] = set()
+
+
 def free_port() -> int:
     """A port nobody listens on now.
 
     From below the ephemeral range (Linux: 32768 and up), so no outgoing connection can take it between this
     look and the server's bind; another server still can, so whoever starts one tries again with another port.
+    None is given twice in a process: of nine for one etcd, two would be the same in one of 300 starts.
     """
     for _attempt in range(200):
         port = random.SystemRandom().randrange(20000, 32000)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError("no free port between 20000 and 32000 on 127.0.0.1")
