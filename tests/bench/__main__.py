@@ -85,7 +85,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
     parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS),
                         help="the same for k3s, where a round takes minutes (default: %(default)s)")
-    parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(turn.name for turn in SMALL))
+    parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(sorted({turn.name for turn in SMALL})))
     parser.add_argument(
         "--patience",
         type=float,
@@ -108,7 +108,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options.turns = tuple(options.turns.replace(",", " ").split())
     unknown = set(options.turns) - {turn.name for turn in SMALL}
     if unknown:
-        parser.error("BENCH_TURNS: there is no %s, only %s" % (", ".join(sorted(unknown)), ", ".join(turn.name for turn in SMALL)))
+        parser.error("BENCH_TURNS: there is no %s, only %s" % (", ".join(sorted(unknown)), ", ".join(sorted({turn.name for turn in SMALL}))))
     return options
 
 

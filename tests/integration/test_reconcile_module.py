@@ -25,15 +25,15 @@ GROUP = "group/nordic.gitops.gitops"
 @pytest.fixture
 def play(cluster, binaries, tmp_path):
     """ansible-playbook with these tasks; what it said, and its exit status. The connection comes from K8S_AUTH_KUBECONFIG."""
-    def run(tasks, *arguments, defaults=None, variables=None):
+    def run(tasks, *arguments, defaults=None, variables=None, folder=None):
         playbook = tmp_path / "playbook.yml"
         playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "module_defaults": defaults or {}, "tasks": tasks}]))
         environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "XDG_CACHE_HOME": str(tmp_path / "cache"),
                        "ANSIBLE_NOCOLOR": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0", "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig),
                        "PATH": os.pathsep.join([str(binaries), str(Path(sys.executable).parent), os.environ["PATH"]]), **(variables or {})}
         environment = {name: value for name, value in environment.items() if value is not None}
-        done = subprocess.run([sys.executable, "-m", "ansible", "playbook", str(playbook), *arguments], env=environment, text=True,
-                              capture_output=True, timeout=300, check=False)
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), *arguments]
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False, cwd=folder)
         output = done.stdout + done.stderr
         assert "Traceback (most recent call last)" not in output and "MODULE FAILURE" not in output, output
         return SimpleNamespace(code=done.returncode, output=output)
@@ -129,6 +129,61 @@ def test_a_failure_is_one_readable_message_with_its_values_as_data(play, options
                  {"ansible.builtin.debug": {"msg": "errors: {{ it.errors | length }}, changed: {{ it.changed }}"}}])
     assert said.code == 0 and "errors: 1, changed: False" in said.output, said.output
     assert "x.yaml:1: Deploymnet web: the cluster does not know Deploymnet in apps/v1. Did you mean apps/v1 Deployment?" in said.output
+
+
+def kept(folder):
+    """What Ansible executed as the module, in the order of time."""
+    return [path.read_text() for path in sorted(folder.glob("*/AnsiballZ_reconcile.py"), key=lambda path: path.stat().st_mtime_ns)]
+
+
+IN_PLACE = {"plain": {}, "environment": {"environment": {"SHOP": "1"}}, "delegated": {"delegate_to": "127.0.0.1", "connection": "local", "vars": {
+    "ansible_python_interpreter": sys.executable}}, "asynchronous": {"async": 100, "poll": 1}}
+PACKED = {"another Python": {"vars": {"ansible_python_interpreter": "{{ link }}"}}, "a limit": {"vars": {"ansible_python_module_rlimit_nofile": 4096}}}
+if not os.geteuid():  # nobody else may without a password
+    PACKED["another user"] = {"become": True, "become_method": "ansible.builtin.su"}
+
+
+@pytest.mark.parametrize("case", [*IN_PLACE, *PACKED])
+def test_the_module_runs_out_of_its_files_only_where_they_are_and_does_the_same(cluster, namespace, play, options, git_repo, tmp_path, case):
+    """On the controller, as the same user, with the same Python. Everywhere else it is packed, as Ansible does with any module."""
+    link = tmp_path / "python"
+    link.write_text(f"#!/bin/sh\nexec {sys.executable} \"$@\"\n")
+    link.chmod(0o755)
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    given = {**options, "kubeconfig": str(cluster.kubeconfig)}
+    more = {**IN_PLACE, **PACKED}[case]
+    report = {"ansible.builtin.copy": {"dest": str(tmp_path / "results.json"), "content": "{{ [first, second, third] | to_json }}"}}
+    said = play([reconcile(given, register="first", check_mode=True), reconcile(given, register="second", **more),
+                 reconcile(given, register="third", check_mode=True, diff=True), report], "-e", f"link={link}",
+                variables={"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
+    assert said.code == 0, said.output
+    assert [("zip_data" in script) for script in kept(tmp_path / "remote")] == [False, case in PACKED, False]
+    planned, done, again = json.loads((tmp_path / "results.json").read_text())
+    assert planned["changed"] and done["changed"] and not again["changed"] and again["in_sync"]
+    assert [planned[name] for name in ("commit", "counts", "changes")] == [done[name] for name in ("commit", "counts", "changes")]
+
+
+def test_nothing_is_written_to_disk_to_start_it_and_no_argument_is_on_a_command_line(cluster, namespace, play, options, git_repo, tmp_path):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    said = play([reconcile({**options, "namespace": namespace})], "-vvv", variables={"ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
+    assert said.code == 0 and "changed=1" in said.output, said.output
+    assert not (tmp_path / "remote").exists()
+    executed = [line for line in said.output.splitlines() if " EXEC " in line]
+    assert len(executed) == 1 and namespace not in executed[0], executed
+
+
+def test_a_file_of_the_current_folder_does_not_stand_for_a_library(cluster, namespace, play, options, git_repo, tmp_path):
+    """Python reads a script from standard input with the current folder first on its path."""
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    folder = tmp_path / "current"
+    for name in ("json", "yaml", "git", "kubernetes", "urllib3", "ansible", "ansible_collections", "base64"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise RuntimeError('{name} was taken from the current folder')\n")
+    said = play([reconcile(options)], folder=folder, variables={"PYTHONSAFEPATH": None})
+    assert said.code == 0 and "changed=1" in said.output, said.output
 
 
 MISSING = {
