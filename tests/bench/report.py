@@ -33,7 +33,8 @@ OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
 HOW = {
     "start": "every turn starts from an API server without the Namespace and from empty caches (Git mirror, rendered documents, discovery, schemas); "
              "a no-op and a heal follow the same peer's own first sync, caches warm",
-    "order": "peers interleaved, each round begins with another one; the module's first sync and the replay have three turns in each",
+    "order": "peers interleaved, each round begins with another one; the module's first sync and the replay have two turns in each, "
+             "and each of them comes first once",
     "module": "the file by which ansible-playbook starts the module, kept once and executed as it executes it, from start to exit",
     "replay": "the PATCH requests of our first sync, recorded between module and API server, the same bytes over as many connections; "
               "apply stage and replay by their own clocks",
