@@ -67,10 +67,10 @@ class Transport:
         self.url, self._proxy = config.host, bare_url(config.proxy or "")
         manager = _pool(config)
         if manager.proxy is not None and not self.url.startswith("https://"):
-            self._request, self._prefix = manager.urlopen, self.url  # a proxy wants the whole URL of plain HTTP
+            self._request, self._prefix = manager.request, self.url  # a proxy wants the whole URL of plain HTTP
         else:
-            # The one pool straight away: PoolManager would parse the URL again for each request, and `request` copy the headers.
-            self._request = manager.connection_from_url(self.url).urlopen
+            # The one pool straight away: PoolManager would parse the URL again for each request.
+            self._request = manager.connection_from_url(self.url).request
             self._prefix = urlsplit(self.url).path.rstrip("/")
         self._credentials: List[Tuple[str, str]] = []
         self._credentials_until = float("-inf")
