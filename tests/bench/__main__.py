@@ -41,6 +41,7 @@ from .workload import services_in
 CASES = (401, 5001)
 APART = ("k3s", "fsync")  # cases that are a part by themselves
 ROUNDS, K3S_ROUNDS = 5, 2
+TURNS = sorted({turn.name for turn in SMALL})
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
 
 
@@ -85,7 +86,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
     parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS),
                         help="the same for k3s, where a round takes minutes (default: %(default)s)")
-    parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(sorted({turn.name for turn in SMALL})))
+    parser.add_argument("--turns", default=env.get("BENCH_TURNS") or "", help="only these of %s" % ", ".join(TURNS))
     parser.add_argument(
         "--patience",
         type=float,
@@ -106,9 +107,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if not named or min(options.rounds, options.k3s_rounds) < 1:
         parser.error("there is nothing to measure: BENCH_CASES=%s, BENCH_ROUNDS=%s, BENCH_K3S_ROUNDS=%s" % (named, options.rounds, options.k3s_rounds))
     options.turns = tuple(options.turns.replace(",", " ").split())
-    unknown = set(options.turns) - {turn.name for turn in SMALL}
+    unknown = set(options.turns) - set(TURNS)
     if unknown:
-        parser.error("BENCH_TURNS: there is no %s, only %s" % (", ".join(sorted(unknown)), ", ".join(sorted({turn.name for turn in SMALL}))))
+        parser.error("BENCH_TURNS: there is no %s, only %s" % (", ".join(sorted(unknown)), ", ".join(TURNS)))
     return options
 
 

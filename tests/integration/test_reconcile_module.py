@@ -167,7 +167,7 @@ def test_the_module_runs_out_of_its_files_only_where_they_are_and_does_the_same(
 def test_nothing_is_written_to_disk_to_start_it_and_no_argument_is_on_a_command_line(cluster, namespace, play, options, git_repo, tmp_path):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.commit()
-    said = play([reconcile({**options, "namespace": namespace})], "-vvv", variables={"ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
+    said = play([reconcile(options)], "-vvv", variables={"ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
     assert said.code == 0 and "changed=1" in said.output, said.output
     assert not (tmp_path / "remote").exists()
     executed = [line for line in said.output.splitlines() if " EXEC " in line]
