@@ -112,8 +112,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             os.killpg(process.pid, sign)
         except (ProcessLookupError, PermissionError):
-            return
+            break
         try:
             process.wait(1)
         except subprocess.TimeoutExpired:
             continue
+    _released(process, time.monotonic() + 1)
+
+
+def _released(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """A killed helper is nobody's child here and ends a moment later: then its end of the pipes is closed with all else it held."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map() and time.monotonic() < deadline:
+            for key, _events in selector.select(max(deadline - time.monotonic(), 0)):
+                if not os.read(key.fd, 1 << 16):
+                    selector.unregister(key.fileobj)

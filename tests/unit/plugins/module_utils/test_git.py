@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -337,6 +338,31 @@ def test_what_reads_the_mirror_knows_no_secret(monkeypatch):
     command = Command(source(git_username="deploy", git_password="open-sesame"), Limits())
     assert "proxy-secret" in command.environment["https_proxy"]
     assert not [value for value in command.environment_for_reading.values() if "proxy-secret" in value or "open-sesame" in value]
+
+
+SLOW_TO_DIE = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+memory = b"x" * (1 << 28)  # the kernel takes its time to give it back
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_what_is_too_late_holds_nothing_any_more_when_that_is_said(tmp_path):
+    helper, pid = tmp_path / "helper.py", tmp_path / "pid"
+    helper.write_text(SLOW_TO_DIE)
+    command = Command(source(git_timeout=8), Limits())
+    with pytest.raises(Failure, match="no answer within 8 seconds"):
+        command(None, "-c", f"alias.wait=!{sys.executable} {helper} {pid} & wait", "wait")
+    assert held_by(pid.read_text()) == []
+
+
+def held_by(pid):
+    try:
+        return os.listdir(f"/proc/{pid}/fd")
+    except FileNotFoundError:
+        return []
 
 
 def test_ssh_never_asks_and_never_trusts_a_stranger(tmp_path):
