@@ -156,7 +156,9 @@ def test_the_module_runs_out_of_its_files_only_where_they_are_and_does_the_same(
     report = {"ansible.builtin.copy": {"dest": str(tmp_path / "results.json"), "content": "{{ [first, second, third] | to_json }}"}}
     said = play([reconcile(given, register="first", check_mode=True), reconcile(given, register="second", **more),
                  reconcile(given, register="third", check_mode=True, diff=True), report], "-e", f"link={link}",
-                variables={"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
+                variables={"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+                           # Ansible's own is looked for in the user's home and written in HOME, which is another one here and there.
+                           "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs")})
     assert said.code == 0, said.output
     assert [("zip_data" in script) for script in kept(tmp_path / "remote")] == [False, case in PACKED, False]
     planned, done, again = json.loads((tmp_path / "results.json").read_text())
