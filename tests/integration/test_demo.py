@@ -75,6 +75,8 @@ def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path)
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     demo = start(surroundings(tmp_path))
     wait_until(lambda: any("kube-apiserver" in line for line in processes_of(tmp_path)), demo)
+    # Also what the modules have for themselves: one that is interrupted is gone only after the demo, if at all.
+    assert {path.name.rpartition("-")[0] for path in tmp_path.iterdir()} == {"nordic-demo", "nordic-demo-modules"}
     demo.send_signal(number)
     told, _nothing = demo.communicate(timeout=60)
     assert demo.returncode == 130, told

@@ -36,9 +36,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     folder = Path(tempfile.mkdtemp(prefix="nordic-demo-"))
+    # A module that is interrupted tidies up after us, or never. Not in the folder: the playbook removes that.
+    temporary = tempfile.mkdtemp(prefix="nordic-demo-modules-")
     finished = False
     try:
-        code = _play(folder)
+        code = _play(folder, temporary)
         finished = True
         return code
     except KeyboardInterrupt:
@@ -47,12 +49,14 @@ def main() -> int:
     finally:
         if not (keep and finished):
             _end(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _play(folder: Path) -> int:
+def _play(folder: Path, temporary: str) -> int:
     checkout = places.HERE.parent.parent
     told = {
         "DEMO_FOLDER": str(folder),
+        "TMPDIR": temporary,
         "ANSIBLE_STDOUT_CALLBACK": "story",
         "ANSIBLE_CALLBACK_PLUGINS": str(places.HERE / "callback"),
     }
