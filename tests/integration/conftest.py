@@ -9,6 +9,8 @@ import os
 
 import pytest
 
+BUILT = ("hosts", "new k3s", "both k3s", "S3 server")
+
 
 @pytest.fixture
 def options(cluster, namespace, git_repo, tmp_path):
@@ -55,19 +57,30 @@ def mirror(tmp_path):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """All tests on the cluster go to one worker: they count its requests and time its answers, so they must be alone with it.
+    """Which tests stay together on one worker, and in which order the workers take them.
 
-    Tests with hosts go to that worker too, after those: a k3s that starts takes both cores of a small machine, and
-    would be in the figures of whatever runs beside it.
+    All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
+    together they take long. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
+    order of BUILT, and a test that needs a part waits for it, so the tests come in that order.
     """
     for item in items:
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
         if len(groups) > 1:  # xdist would make a third group of them, on whichever worker
             raise pytest.UsageError(f"{item.nodeid} belongs to {' and '.join(sorted(groups))}: a test has one xdist_group")
-        alone = "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("hosts")
-        if alone and not item.get_closest_marker("xdist_group"):
+        if not groups and "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cluster"))
-    items.sort(key=lambda item: bool(item.get_closest_marker("hosts")))
+        elif not groups and item.get_closest_marker("hosts"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=_place)
+
+
+def _place(item):
+    built, group = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
+    if built:
+        return 2 + BUILT.index(built.args[0])
+    if item.get_closest_marker("hosts"):
+        return 2 + BUILT.index("both k3s")
+    return 0 if group and group.args[0] == "cluster" else 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -434,6 +434,7 @@ class TestBuild:
         assert len({*folders, build.folder_of(own)}) == 5
 
 
+@pytest.mark.built("S3 server")
 class TestK3s:
     """The binaries themselves; what clusters of them do is shown where there are hosts."""
 

@@ -21,7 +21,7 @@ from lab import build, places
 from lab.errors import LabError
 from lab.hosts import AlreadyRuns, Hosts, cgroups, impediment, is_running, limits, rootfs
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("hosts"), pytest.mark.timeout(900)]
 
 PATIENCE = 180.0
 TESTS = str(places.HERE.parent)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab.hosts import stop_detached
+from lab.hosts import k3s, rootfs, stop_detached
 from workspace import collection, environ, places
 
 SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -65,14 +65,33 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def releases(definition):
+    """The k3s of the lab that a scenario needs, as ../shared/create.yml finds them: new, old,new or none."""
+    if "create" not in (definition.get("provisioner") or {}).get("playbooks", {}):
+        return ""
+    return definition["provisioner"]["inventory"]["group_vars"]["all"].get("lab_releases", "new")
+
+
 def parameters():
     for name, definition in SCENARIOS.items():
-        marks = [pytest.mark.hosts] if definition.get("platforms") else []
+        part = {"": "hosts", "new": "new k3s", "old,new": "both k3s"}[releases(definition)]
+        # Each has hosts of its own, so each may go to another worker.
+        marks = [pytest.mark.hosts, pytest.mark.built(part), pytest.mark.xdist_group(name)] if definition.get("platforms") else []
         marks += [] if name in IN_EVERY_RUN else [pytest.mark.full]
         yield pytest.param(name, marks=marks)
 
 
+@pytest.fixture
+def built(scenario):
+    """What is built for long is so before the time of the test counts."""
+    if SCENARIOS[scenario].get("platforms"):
+        rootfs.make()
+    if releases(SCENARIOS[scenario]):
+        k3s.variables(releases(SCENARIOS[scenario]).split(","))
+
+
 @pytest.mark.timeout(1300)
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("scenario", list(parameters()))
 def test_molecule(scenario, tmp_path):
     done = run_molecule(collection.copied("molecule") / collection.NAME, scenario, tmp_path)

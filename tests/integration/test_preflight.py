@@ -18,7 +18,7 @@ import yaml
 from lab.hosts import Hosts
 from workspace import environ
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("hosts"), pytest.mark.timeout(900)]
 
 # The lab's hosts are containers, which is what preflight is there to refuse. Their disk is this machine's, and as slow as whatever else
 # writes to it makes it: where a test is about the disk it says so.

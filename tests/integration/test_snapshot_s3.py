@@ -20,6 +20,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import
 from lab.forward_proxy import relay
 from lab.s3 import S3Server
 
+pytestmark = pytest.mark.built("S3 server")
+
 FILE = "nightly-server1-1790000000"
 
 

@@ -18,8 +18,8 @@ from lab import build, places
 from lab.components import BINARIES, MODULES
 from lab.errors import LabError
 
-# Stands for all that the lab's hosts need.
-HOSTS = "hosts"
+# What the lab's hosts need, made by Debian's tools and by Go.
+ROOTFS, K3S = "rootfs", "k3s"
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("build", help="build components into the cache")
-    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, hosts; all by default")
+    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}; all by default")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")
@@ -89,7 +89,8 @@ def _hosts_commands(commands: Any) -> None:
     one.add_argument("--names", default="server1,server2,server3,agent1", help="server… and agent… come into the groups k3s_servers and k3s_agents "
                                                                                "(default: %(default)s)")
     one.add_argument("--disk", action="append", default=[], metavar="NAME=SIZE", help="little room in this host's /var/lib/rancher: server1=700m")
-    one.add_argument("--k3s", action="store_true", help="put what Ansible needs to know of the lab's k3s beside the inventory (k3s.yml)")
+    one.add_argument("--k3s", default="", metavar="RELEASES", help="put what Ansible needs to know of these k3s of the lab beside the inventory (k3s.yml): "
+                                                                   "new, or old,new")
     command("stop", _hosts_stop, "end them")
     one = command("status", _hosts_status, "say whether they run")
     one.add_argument("--json", action="store_true", help="print all of what is known of them")
@@ -113,17 +114,18 @@ def _say(line: str) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    wanted = options.components or [*BINARIES, HOSTS]
-    built = build.build([name for name in wanted if name != HOSTS], _say)
+    wanted = options.components or [*BINARIES, K3S, ROOTFS]
+    built = build.build([name for name in wanted if name not in (K3S, ROOTFS)], _say)
     for name, path in built.items():
         print(f"{name}: {path}", flush=True)
-    if HOSTS in wanted:
+    if K3S in wanted:
         from lab import k3s
+        for name, path in k3s.build_all(_say).items():
+            print(f"{name}: {path}", flush=True)
+    if ROOTFS in wanted:
         from lab.hosts import impediment, rootfs
         if not impediment():
             print(f"file system of hosts: {rootfs.make(_say)}", flush=True)
-        for name, path in k3s.build_all(_say).items():
-            print(f"{name}: {path}", flush=True)
 
 
 def _k3s(_options: argparse.Namespace) -> None:
@@ -178,7 +180,7 @@ def _hosts_start(options: argparse.Namespace) -> None:
     names = [name.strip() for name in options.names.split(",") if name.strip()]
     disks = dict(disk.partition("=")[::2] for disk in options.disk)
     # Built before the hosts wait for it.
-    settings = k3s.variables(_say) if options.k3s else {}
+    settings = k3s.variables(options.k3s.split(","), _say) if options.k3s else {}
     begin = time.monotonic()
     _say(f"Starting {len(names)} hosts in {options.state}")
     try:

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, Iterable, Tuple
 
 from lab import components, images, places, selfextracting
 from lab.build import Say, cached, locked, print_line
@@ -47,13 +47,15 @@ class Binary:
         return {"version": self.version, "binary": str(self.path), "sha256": self.sha256}
 
 
-def binaries(say: Say = print_line) -> Dict[str, Binary]:
-    """old and new, built if they are neither named nor cached."""
-    return {name: binary(name, say) for name in RELEASES}
+def binaries(say: Say = print_line, releases: Iterable[str] = tuple(RELEASES)) -> Dict[str, Binary]:
+    """old and new, or one of them, built if they are neither named nor cached."""
+    return {name: binary(name, say) for name in releases}
 
 
 def binary(name: str, say: Say = print_line) -> Binary:
     """One of them."""
+    if name not in RELEASES:
+        raise LabError(f"the lab has no k3s named {name}; there are {', '.join(RELEASES)}")
     module, variable = RELEASES[name]
     named = os.environ.get(variable)
     if named:
@@ -64,10 +66,13 @@ def binary(name: str, say: Say = print_line) -> Binary:
 
 
 def build_all(say: Say = print_line) -> Dict[str, Path]:
-    """Name -> path of everything that is here to be built."""
-    small = {f"image {path.name}": path for path in images.tars(say)}
-    small["versitygw"] = cached(VERSITYGW, "versitygw", say)
-    return {**small, **{f"k3s {one.version}": one.path for one in binaries(say).values()}}
+    """Name -> path of everything that is here to be built, in the order in which tests come to need it (tests/integration/conftest.py)."""
+    built = {f"image {path.name}": path for path in images.tars(say)}
+    for release in ("new", "old"):
+        one = binary(release, say)
+        built[f"k3s {one.version}"] = one.path
+    built["versitygw"] = cached(VERSITYGW, "versitygw", say)
+    return built
 
 
 def version_of(path: Path, variable: str = "") -> str:

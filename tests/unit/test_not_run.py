@@ -1,11 +1,12 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run leaves out is said at its end, and is never counted as passed."""
+"""What a run leaves out is said at its end, and is never counted as passed; what has to wait for a build comes last."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,3 +48,11 @@ def test_what_takes_long_runs_in_the_full_run_and_is_named_in_the_other(session)
     assert "NOT RUN: tests/integration/test_two.py::test_that_takes_long: `make test-full` runs it" in session(NORDIC_WITHOUT_HOSTS="1")[1]
     code, words = session(NORDIC_WITHOUT_HOSTS="1", NORDIC_FULL="1")
     assert code == 0 and "1 passed, 1 skipped" in words and "test_that_takes_long" not in words, words
+
+
+def test_what_is_built_last_is_needed_last(session, tmp_path):
+    marks = {"s3": "built('S3 server')", "hosts": "hosts", "new": "built('new k3s')", "plain": "timeout(9)", "early": "built('hosts')"}
+    (tmp_path / "tests" / "integration" / "test_two.py").write_text(
+        "import pytest\n\n" + "".join(f"@pytest.mark.{mark}\ndef test_{name}():\n    pass\n\n" for name, mark in marks.items()), encoding="utf-8")
+    code, words = session("--collect-only", "-q")
+    assert code == 0 and re.findall(r"::test_(\w+)", words) == ["plain", "early", "new", "hosts", "s3"], words

@@ -44,8 +44,8 @@ def dev(arguments: List[str]) -> int:
 def test(arguments: List[str]) -> int:
     environment = _dev_environment()
     variables = environ.variables(environment)
-    # Two workers: tests on the cluster share one and stay together (tests/integration/conftest.py); checkers and unit tests run beside them.
-    workers = [] if "-n" in arguments else ["-n", "2", "--dist", "loadgroup"]
+    # Two workers, and which tests stay together, and what comes when, is said by tests/integration/conftest.py.
+    workers = [] if "-n" in arguments else ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
     with _building_the_lab(variables):
         command = [str(environment / "bin" / "python"), "-m", "pytest", *workers, *arguments]
         return subprocess.run(command, env=variables, cwd=str(CHECKOUT), check=False).returncode
@@ -111,14 +111,18 @@ def _become(arguments: List[str], variables: Dict[str, str]) -> int:
 
 @contextlib.contextmanager
 def _building_the_lab(variables: Dict[str, str]) -> Iterator[None]:
-    """Have the cluster built beside the tests that need none; the first test that needs it waits for this build to end."""
+    """Have the lab's parts built beside the tests that do not need them; a test that needs one waits for that one."""
     command = [str(Path(variables["VIRTUAL_ENV"]) / "bin" / "python"), "-m", "lab", "build"]
-    build = subprocess.Popen(command, env=variables, cwd=str(CHECKOUT), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    # The hosts' file system is mostly waiting for packages, so it comes beside what is compiled.
+    builds = [subprocess.Popen([*command, *parts], env=variables, cwd=str(CHECKOUT), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+              for parts in ([], ["rootfs"])]
     try:
         yield
     finally:
-        if build.poll() is None:
-            os.killpg(build.pid, signal.SIGTERM)
+        for build in builds:
+            if build.poll() is None:
+                os.killpg(build.pid, signal.SIGTERM)
+        for build in builds:
             build.wait()
 
 

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a scenario is told of the lab's k3s, as variables of an inventory.
 
-lab_k3s: the binaries `old` and `new` (each with version, binary, sha256) and the `images` as tar files, on this machine.
+lab_k3s: the binaries `old` and `new`, or the one that was asked for (each with version, binary, sha256), and the `images` as tar files,
+on this machine.
 lab_k3s_config: what of k3s' own configuration the lab needs, by group. What a host needs for k3s is its own business (ground.py).
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Iterable
 
 from lab import build
 
@@ -17,11 +18,11 @@ from lab import build
 SERVER_CONFIG = {"disable": ["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]}
 
 
-def variables(say: build.Say = build.silent) -> Dict[str, Any]:
+def variables(releases: Iterable[str], say: build.Say = build.silent) -> Dict[str, Any]:
     """An inventory that holds them, built where needed."""
     from lab import images, k3s
 
-    found: Dict[str, Any] = {name: binary.facts() for name, binary in k3s.binaries(say).items()}
+    found: Dict[str, Any] = {name: binary.facts() for name, binary in k3s.binaries(say, releases).items()}
     found["images"] = [str(path) for path in images.tars(say)]
     return {
         "all": {"vars": {"lab_k3s": found, "lab_k3s_config": {}}},
