@@ -60,8 +60,12 @@ class Machine:
     def run(self, command: str) -> str:
         return self.hosts.run("server1", command)
 
+    def traces(self) -> str:
+        return self.run("ls -d /usr/local/bin/k3s /etc/rancher/k3s /var/lib/rancher/k3s /etc/systemd/system/k3s*.service 2>/dev/null; true")
+
     def clean(self) -> None:
-        self.k3s(state="absent", binary=None)
+        if self.traces():
+            self.k3s(state="absent", binary=None)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +96,7 @@ def refused(machine: Machine, **options: Any) -> str:
     """The message; and nothing was changed for it."""
     answer = machine.k3s(**options)
     assert answer.result.get("failed"), answer.result
-    assert machine.run("ls -d /usr/local/bin/k3s /etc/rancher/k3s /etc/systemd/system/k3s*.service 2>/dev/null; true") == ""
+    assert machine.traces() == ""
     return answer.message
 
 
