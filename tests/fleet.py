@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A k3s cluster on hosts of the lab, as its operators have it: the playbooks of the collection, and kubectl."""
+"""k3s on hosts of the lab, as its operators have it: the playbooks of the collection and kubectl on all of them, or the module on one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Set
+
+import yaml
 
 from lab import images, k3s
 from lab.hosts import Hosts
@@ -134,3 +137,47 @@ class Fleet:
             found += [f"{name} is not {wanted}" for wanted in ("Ready", *(["EtcdIsVoter"] if name in SERVERS else [])) if wanted not in true]
             found += [f"{name} is cordoned"] if told["spec"].get("unschedulable") else []
         return found
+
+
+class Answer(NamedTuple):
+    """What came of the module."""
+
+    result: Dict[str, Any]
+    output: str  # of ansible-playbook at -vvvv
+
+    @property
+    def message(self) -> str:
+        return str(self.result.get("msg", ""))
+
+
+class K3sHost:
+    """The host server1, and the module k3s on it, with the lab's k3s of this name unless a test gives another binary."""
+
+    def __init__(self, hosts: Hosts, folder: Path, release: str = "new") -> None:
+        self.hosts, self.folder = hosts, folder
+        self.binary = k3s.binary(release)
+
+    def k3s(self, check: bool = False, **options: Any) -> Answer:
+        options = {"binary": str(self.binary.path), "wait_timeout": 240, **options}
+        options = {name: value for name, value in options.items() if value is not None}
+        kept = self.folder / "result.json"
+        play = [{"hosts": "server1", "gather_facts": False, "tasks": [
+            {"name": "Sample", "nordic.gitops.k3s": options, "register": "answer", "ignore_errors": True},
+            {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(kept), "mode": "0600"}, "delegate_to": "localhost", "check_mode": False,
+             "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}}]}]
+        playbook = self.folder / "play.yml"
+        playbook.write_text(yaml.safe_dump(play), encoding="utf-8")
+        done = subprocess.run(["ansible-playbook", "-vvvv", "--diff", *(["--check"] if check else []), "-i", str(self.hosts.inventory), str(playbook)],
+                              text=True, capture_output=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Answer(json.loads(kept.read_text(encoding="utf-8")), done.stdout + done.stderr)
+
+    def run(self, command: str) -> str:
+        return self.hosts.run("server1", command)
+
+    def traces(self) -> str:
+        return self.run("ls -d /usr/local/bin/k3s /etc/rancher/k3s /var/lib/rancher/k3s /etc/systemd/system/k3s*.service 2>/dev/null; true")
+
+    def clean(self) -> None:
+        if self.traces():
+            self.k3s(state="absent", binary=None)

@@ -5,67 +5,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import subprocess
-from pathlib import Path
-from typing import Any, Dict, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
-from lab import k3s
+from fleet import TOKEN, K3sHost
 from lab.hosts import Hosts
 from lab.hosts.k3s import SERVER_CONFIG
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("new k3s"), pytest.mark.timeout(900)]
 
-TOKEN = "the-token-of-this-test-0123456789"
 S3_KEY = "the-s3-key-of-this-test-0123456789"
-
-
-class Answer(NamedTuple):
-    result: Dict[str, Any]
-    output: str  # of ansible-playbook at -vvvv
-
-    @property
-    def message(self) -> str:
-        return str(self.result.get("msg", ""))
-
-
-class Machine:
-    """One host, and the module on it."""
-
-    def __init__(self, hosts: Hosts, folder: Path) -> None:
-        self.hosts, self.folder = hosts, folder
-        self.binaries = k3s.binaries()
-
-    def k3s(self, check: bool = False, **options: Any) -> Answer:
-        options = {"binary": str(self.binaries["old"].path), "wait_timeout": 240, **options}
-        options = {name: value for name, value in options.items() if value is not None}
-        kept = self.folder / "result.json"
-        play = [{"hosts": "server1", "gather_facts": False, "tasks": [
-            {"name": "Sample", "nordic.gitops.k3s": options, "register": "answer", "ignore_errors": True},
-            {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(kept), "mode": "0600"}, "delegate_to": "localhost", "check_mode": False,
-             "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}}]}]
-        playbook = self.folder / "play.yml"
-        playbook.write_text(yaml.safe_dump(play), encoding="utf-8")
-        done = subprocess.run(["ansible-playbook", "-vvvv", "--diff", *(["--check"] if check else []), "-i", str(self.hosts.inventory), str(playbook)],
-                              text=True, capture_output=True, timeout=600, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return Answer(json.loads(kept.read_text(encoding="utf-8")), done.stdout + done.stderr)
-
-    def run(self, command: str) -> str:
-        return self.hosts.run("server1", command)
-
-    def traces(self) -> str:
-        return self.run("ls -d /usr/local/bin/k3s /etc/rancher/k3s /var/lib/rancher/k3s /etc/systemd/system/k3s*.service 2>/dev/null; true")
-
-    def clean(self) -> None:
-        if self.traces():
-            self.k3s(state="absent", binary=None)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +29,7 @@ def hosts():
 @pytest.fixture
 def fresh(hosts, tmp_path):
     """A host without k3s."""
-    machine = Machine(hosts, tmp_path)
+    machine = K3sHost(hosts, tmp_path)
     machine.clean()
     return machine
 
@@ -85,14 +37,14 @@ def fresh(hosts, tmp_path):
 @pytest.fixture(scope="module")
 def serving(hosts, tmp_path_factory):
     """A host with a server that these tests share, each leaving it as it was."""
-    machine = Machine(hosts, tmp_path_factory.mktemp("serving"))
+    machine = K3sHost(hosts, tmp_path_factory.mktemp("serving"))
     machine.clean()
     answer = machine.k3s(config=SERVER_CONFIG, token=TOKEN)
     assert answer.result["started"] and not answer.result.get("failed"), answer.message
     return machine
 
 
-def refused(machine: Machine, **options: Any) -> str:
+def refused(machine: K3sHost, **options: Any) -> str:
     """The message; and nothing was changed for it."""
     answer = machine.k3s(**options)
     assert answer.result.get("failed"), answer.result
@@ -215,43 +167,9 @@ def test_other_peoples_drop_ins_stay_and_are_named(serving):
     assert not answer.result["changed"] and "99-mine.yaml" in str(answer.result["warnings"])
 
 
-def test_another_version_is_not_slipped_in(serving):
-    answer = serving.k3s(config=SERVER_CONFIG, binary=str(serving.binaries["new"].path))
-    assert answer.result.get("failed") and "upgrade.yml" in answer.message
-
-
-def test_an_upgrade_that_does_not_come_up_is_rolled_back(serving, tmp_path):
-    """The new program says its version and its options, and what it carries is broken, as after a disk error on the builder's side."""
-    content = bytearray(serving.binaries["new"].path.read_bytes())
-    middle = len(content) // 2
-    content[middle:middle + 4096] = bytes(4096)
-    broken = tmp_path / "k3s"
-    broken.write_bytes(content)
-    answer = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(broken), wait_timeout=60)
-    assert answer.result.get("failed") and answer.result["rolled_back"] and answer.result["healthy"], answer.message
-    assert f"{serving.binaries['old'].version} is installed again and runs" in answer.message
-    installed = serving.run("sha256sum /usr/local/bin/k3s").split()[0]
-    assert installed == serving.binaries["old"].sha256 and "Ready" in serving.run("kubectl get nodes")
-
-
-def test_an_upgrade_restarts_with_the_new_version_and_a_downgrade_is_refused(serving):
-    old, new = serving.binaries["old"], serving.binaries["new"]
-    answer = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path))
-    assert not answer.result.get("failed"), answer.message
-    assert (answer.result["previous_version"], answer.result["version"], answer.result["restarted"]) == (old.version, new.version, True)
-    assert not serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path)).result["changed"]
-    back = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(old.path))
-    assert back.result.get("failed") and "is older than" in back.message
-
-
 def test_absent_leaves_nothing_and_is_done_once(serving):
     assert serving.k3s(state="absent", binary=None).result["changed"]
     left = serving.run("ls -d /usr/local/bin/* /etc/rancher/k3s /var/lib/rancher/k3s /var/lib/kubelet /var/lib/nordic.gitops/k3s 2>/dev/null; "
                        "iptables-save | grep -E 'KUBE|CNI'; ip -br link | grep -E 'cni|flannel'; ls /etc/systemd/system | grep '^k3s'; true")
     assert left == ""
     assert not serving.k3s(state="absent", binary=None).result["changed"]
-
-
-def test_the_checksum_in_these_tests_is_the_files_own(tmp_path):
-    binary = k3s.binaries()["old"]
-    assert hashlib.sha256(Path(os.fspath(binary.path)).read_bytes()).hexdigest() == binary.sha256

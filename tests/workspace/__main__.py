@@ -44,8 +44,9 @@ def dev(arguments: List[str]) -> int:
 def test(arguments: List[str]) -> int:
     environment = _dev_environment()
     variables = environ.variables(environment)
-    # Two workers, and which tests stay together, and what comes when, is said by tests/integration/conftest.py.
-    workers = [] if "-n" in arguments else ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    # Three workers keep two cores busy, as tests with hosts mostly wait. Which tests stay together, and what comes when, is said by
+    # tests/integration/conftest.py.
+    workers = [] if "-n" in arguments else ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder"]
     with _building_the_lab(variables):
         command = [str(environment / "bin" / "python"), "-m", "pytest", *workers, *arguments]
         return subprocess.run(command, env=variables, cwd=str(CHECKOUT), check=False).returncode
