@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 from lab import overlay, places
 from lab.errors import LabError
@@ -33,6 +33,8 @@ class Module:
     forks: the module builds only with the replacements and the checksums of its own tree, which this takes over; each
         pair is a pattern for the right side of a replacement and what becomes of it (nothing: the line is left out).
     replaces: replacements of our own.
+    like: another version of the same module, whose versions of everything else this one takes: what both have is then
+        compiled once.
     overlay: files of dependencies, other than they are.
     """
 
@@ -50,6 +52,7 @@ class Module:
     toolchain: str = ""
     forks: Tuple[Tuple[str, str], ...] = ()
     replaces: Tuple[Tuple[str, str], ...] = ()
+    like: Optional["Module"] = None
     overlay: Tuple[Change, ...] = ()
     root: Path = COMPONENTS_FOLDER
 
@@ -150,10 +153,11 @@ def _k3s(version: str, module: str, kubernetes: str, containerd: str, *replaces:
         replaces=(("inet.af/tcpproxy", "github.com/inetaf/tcpproxy v0.0.0-20200125044825-b6bb9b5b8252"), *replaces))
 
 
-K3S_OLD = _k3s("v1.30.3+k3s1", "v1.30.4-0.20240729235957-f646604010af", "v1.30.3", "v1.7.17-k3s1")
 # Of Kubernetes 1.30.5 some staging modules are not served. A release takes the shim from containerd's own tree, with this go-runc.
 K3S_NEW = _k3s("v1.30.5+k3s1", "v1.30.6-0.20240917214020-9b586704a211", "v1.30.4", "v1.7.21-k3s2",
                ("github.com/containerd/go-runc", "github.com/containerd/go-runc v1.0.0"))
+# An upgrade is of k3s' own code: with the libraries of its release (Kubernetes 1.30.3) this one would take as long to compile as the first.
+K3S_OLD = replace(_k3s("v1.30.3+k3s1", "v1.30.4-0.20240729235957-f646604010af", "v1.30.4", "v1.7.21-k3s2"), like=K3S_NEW)
 
 PLUGINS = "github.com/containernetworking/plugins"
 CNI = Module("cni", PLUGINS, "v1.5.1", "1.22.8", (
@@ -174,7 +178,7 @@ COREDNS = Module("coredns", "nordic.gitops/lab/coredns", "v1.15.0", "1.26.0", ((
 VERSITYGW = Module("versitygw", "github.com/versity/versitygw", "v1.8.0", "1.26.0",
                    (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_OLD, K3S_NEW, CNI, FLANNEL, PODS, COREDNS, VERSITYGW)
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW)
 
 
 def versions() -> Dict[str, str]:

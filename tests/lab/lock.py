@@ -59,6 +59,10 @@ def resolve(module: Module, say: Say) -> Tuple[str, str]:
             Path(scratch, "go.sum").write_bytes((tree / "go.sum").read_bytes())
         replaces.update(module.replaces)
         mod.write_text("\n".join([*head, "", *(f"replace {path} => {other}" for path, other in sorted(replaces.items()))]) + "\n")
+        if module.like:
+            mod.write_text(_as_its_own(module, module.like))
+            with Path(scratch, "go.sum").open("a") as sums:
+                sums.write(_text(module.like.folder / "go.sum"))
         _name_programs(module, Path(scratch))
         # Errors are let pass here: a package for another system may miss something. What ours needs is proved next.
         _go(go, scratch, "mod", "tidy", "-e")
@@ -94,6 +98,14 @@ def _forked(module: Module, text: str) -> Dict[str, str]:
         if other:
             replaces[path] = other
     return replaces
+
+
+def _as_its_own(module: Module, like: Module) -> str:
+    """The other one's go.mod, with this version in the place of its own."""
+    text = (like.folder / "go.mod").read_text()
+    for theirs, ours in ((like.name, module.name), (f"{like.path} {like.version}", f"{module.path} {module.version}")):
+        text = text.replace(theirs, ours, 1)
+    return text
 
 
 def _tree(module: Module, go: golang.Toolchain) -> Path:
