@@ -330,12 +330,17 @@ class TestBuild:
         return subprocess.Popen([sys.executable, "-c", script, str(module.root)], text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": TESTS})
 
-    def test_a_binary_is_built_once_and_then_found(self, module):
+    @pytest.mark.parametrize("heartbeat", [3600.0, 0.01])
+    def test_a_binary_is_built_once_and_then_found(self, module, monkeypatch, heartbeat):
+        monkeypatch.setattr(build, "HEARTBEAT", heartbeat)
         said = []
         path = build.build(["tiny"], said.append, {"tiny": module})["tiny"]
         assert subprocess.run([path], capture_output=True, text=True, check=False).stderr == "tiny v1.0.0\n"
-        assert [line.split(":")[1].split()[0] for line in said] == ["building", "built"]
-        assert build.build(["tiny"], said.append, {"tiny": module})["tiny"] == path and len(said) == 2
+        begun, *between, ended = (line.split(":")[1].split() for line in said)
+        assert (begun[0], ended[0]) == ("building", "built")
+        assert bool(between) == (heartbeat < 1) and all(words[1] == "s," for words in between)
+        length = len(said)
+        assert build.build(["tiny"], said.append, {"tiny": module})["tiny"] == path and len(said) == length
         assert path.parent == build.folder_of(module) and places.cache() in path.parents
 
     def test_two_builds_at_once_take_turns_and_the_second_says_that_it_waits(self, module):
