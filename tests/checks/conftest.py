@@ -39,8 +39,11 @@ class Bench:
     environment: Path
     home: Path
 
-    def run(self, *command: str, cwd: Path, root: Path | None = None, timeout: float = 900) -> Outcome:
-        """root: the collection root that Ansible searches (default: the one that holds cwd)."""
+    def run(self, *command: str, cwd: Path, root: Path | None = None, timeout: float = 1800) -> Outcome:
+        """root: the collection root that Ansible searches (default: the one that holds cwd).
+
+        timeout: seconds; only what hangs should meet it. ansible-test makes its environments first, 15 min of it beside compilers.
+        """
         variables = environ.for_checkers(self.environment, self.home)
         variables["ANSIBLE_COLLECTIONS_PATH"] = str(root or _root_of(cwd))
         done = subprocess.run(command, cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

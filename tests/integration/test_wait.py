@@ -47,6 +47,14 @@ def apply(client: Cluster, body: Dict[str, Any]) -> Tuple[Ref, Target]:
     )
 
 
+def until_served(client: Cluster, api_version: str, kind: str) -> None:
+    """Discovery shows a kind a moment after its definition is Established; on a busy machine that is longer than a request takes."""
+    end = time.monotonic() + 30
+    while not client.discover(refresh=True).find(api_version, kind):
+        assert time.monotonic() < end, f"the API server does not serve {kind} in {api_version}"
+        time.sleep(0.1)
+
+
 def deployment(namespace: str, name: str, behaves: str = "", spec: Any = None, **pod: Any) -> Dict[str, Any]:
     labels = {"app": name}
     return {
@@ -312,7 +320,7 @@ def test_a_custom_resource_is_waited_for_by_its_ready_condition(
     space, space_target = apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     established = wait_established(client, {definition: target, space: space_target}, 30)
     assert {found.status for found in established.values()} == {"Current"}
-    client.discover(refresh=True)
+    until_served(client, f"{namespace}.example.com/v1", "Widget")
 
     kind = f"widgets.{namespace}.example.com"
     widget = {
@@ -354,7 +362,7 @@ def test_a_custom_resource_is_waited_for_by_its_ready_condition(
 def test_objects_whose_definition_is_deleted_are_gone(client: Cluster, namespace: str, widgets: Dict[str, Any]) -> None:
     definition, target = apply(client, widgets)
     wait_established(client, {definition: target}, 30)
-    client.discover(refresh=True)
+    until_served(client, f"{namespace}.example.com/v1", "Widget")
     widget = {
         "apiVersion": f"{namespace}.example.com/v1",
         "kind": "Widget",
