@@ -33,8 +33,8 @@ class Module:
     forks: the module builds only with the replacements and the checksums of its own tree, which this takes over; each
         pair is a pattern for the right side of a replacement and what becomes of it (nothing: the line is left out).
     replaces: replacements of our own.
-    like: another version of the same module, whose versions of everything else this one takes: what both have is then
-        compiled once.
+    like: another version of the same module, whose versions and replacements of everything else this one takes, in the
+        place of forks and replaces: what both have is then compiled once.
     overlay: files of dependencies, other than they are.
     """
 

@@ -50,19 +50,19 @@ def resolve(module: Module, say: Say) -> Tuple[str, str]:
         required = [*([] if module.sources else [(module.path, module.version)]), *module.requires]
         head += [f"require {path} {version}" for path, version in required]
         mod = Path(scratch, "go.mod")
-        mod.write_text("\n".join(head) + "\n")
-        replaces = {path: f"{path} {module.staging}" for path in _staged(module, go, scratch)}
-        if module.forks:
-            tree = _tree(module, go)
-            replaces = _forked(module, (tree / "go.mod").read_text())
-            # Of some forks the public database has no checksum; the module's own list has.
-            Path(scratch, "go.sum").write_bytes((tree / "go.sum").read_bytes())
-        replaces.update(module.replaces)
-        mod.write_text("\n".join([*head, "", *(f"replace {path} => {other}" for path, other in sorted(replaces.items()))]) + "\n")
         if module.like:
             mod.write_text(_as_its_own(module, module.like))
-            with Path(scratch, "go.sum").open("a") as sums:
-                sums.write(_text(module.like.folder / "go.sum"))
+            Path(scratch, "go.sum").write_text(_text(module.like.folder / "go.sum"))
+        else:
+            mod.write_text("\n".join(head) + "\n")
+            replaces = {path: f"{path} {module.staging}" for path in _staged(module, go, scratch)}
+            if module.forks:
+                tree = _tree(module, go)
+                replaces = _forked(module, (tree / "go.mod").read_text())
+                # Of some forks the public database has no checksum; the module's own list has.
+                Path(scratch, "go.sum").write_bytes((tree / "go.sum").read_bytes())
+            replaces.update(module.replaces)
+            mod.write_text("\n".join([*head, "", *(f"replace {path} => {other}" for path, other in sorted(replaces.items()))]) + "\n")
         _name_programs(module, Path(scratch))
         # Errors are let pass here: a package for another system may miss something. What ours needs is proved next.
         _go(go, scratch, "mod", "tidy", "-e")
