@@ -61,7 +61,8 @@ def pytest_collection_modifyitems(items):
 
     All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
     together they take long. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
-    order of BUILT, and a test that needs a part waits for it, so the tests come in that order.
+    order of BUILT, and a test that needs a part waits for it, so the tests come in that order. Of those that need both k3s a whole scenario
+    comes first: it is the longest, and begun last it would run alone at the end.
     """
     for item in items:
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
@@ -76,11 +77,10 @@ def pytest_collection_modifyitems(items):
 
 def _place(item):
     built, group = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
-    if built:
-        return 2 + BUILT.index(built.args[0])
-    if item.get_closest_marker("hosts"):
-        return 2 + BUILT.index("both k3s")
-    return 0 if group and group.args[0] == "cluster" else 1
+    if built or item.get_closest_marker("hosts"):
+        part = built.args[0] if built else "both k3s"
+        return 2 + BUILT.index(part), part == "both k3s" and item.path.stem != "test_molecule"
+    return 0 if group and group.args[0] == "cluster" else 1, False
 
 
 @pytest.hookimpl(tryfirst=True)
