@@ -20,8 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CER
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service, State
 
 KUBELET = ("127.0.0.1", 10248)
-# All nodes ask so often while a cluster is made; where they share processors, the asking takes them from what is waited for.
-PAUSE = 1.0
+PAUSE = 0.5
 # A node that joins exits and is started again until the first server is up. An error that means something else is believed
 # when it came back so often.
 BELIEVED = 4
