@@ -76,11 +76,12 @@ def pytest_collection_modifyitems(items):
 
 
 def _place(item):
+    """(which phase, whether after the others of it)"""
     built, group = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
     if built or item.get_closest_marker("hosts"):
         part = built.args[0] if built else "both k3s"
         return 2 + BUILT.index(part), part == "both k3s" and item.path.stem != "test_molecule"
-    return 0 if group and group.args[0] == "cluster" else 1, False
+    return (0 if group and group.args[0] == "cluster" else 1), False
 
 
 @pytest.hookimpl(tryfirst=True)
