@@ -295,6 +295,8 @@ seconds:
   type: dict
 """
 
+import gc
+
 from ansible_collections.nordic.gitops.plugins.module_utils import _startup  # noqa: F401  pylint: disable=unused-import # first: what follows loads faster
 
 from ansible.module_utils.basic import AnsibleModule
@@ -332,8 +334,12 @@ SPEC = dict(
     wait_timeout=dict(type="int", default=300),
 )
 
+# Manifests and answers are trees that are kept to the end. Python would look through all of them for cycles after each 700 new objects.
+NEW_OBJECTS = 100_000
+
 
 def main():
+    gc.set_threshold(NEW_OBJECTS)
     module = AnsibleModule(argument_spec=dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC), supports_check_mode=True)
     diff = module._diff
     try:

@@ -69,8 +69,8 @@ class Transport:
         if manager.proxy is not None and not self.url.startswith("https://"):
             self._request, self._prefix = manager.request, self.url  # a proxy wants the whole URL of plain HTTP
         else:
-            # The one pool straight away: PoolManager would parse the URL again for each request.
-            self._request = manager.connection_from_url(self.url).request
+            # The one pool straight away: PoolManager would parse the URL again for each request, and `request` copy the headers.
+            self._request = manager.connection_from_url(self.url).request_encode_url
             self._prefix = urlsplit(self.url).path.rstrip("/")
         self._credentials: List[Tuple[str, str]] = []
         self._credentials_until = float("-inf")
