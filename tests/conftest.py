@@ -22,6 +22,20 @@ def pytest_configure(config):
         del os.environ[name]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker is given one test beyond the one that it runs, which it needs to know, and not two: they would wait behind one that takes
+    minutes while other workers have nothing to do."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class OneAhead(LoadGroupScheduling):
+        def _reschedule(self, node):
+            if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+                super()._reschedule(node)
+
+    return OneAhead(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, value in report.user_properties:

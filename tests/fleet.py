@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Set
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set
 
 import yaml
 
@@ -158,19 +158,25 @@ class K3sHost:
         self.binary = k3s.binary(release)
 
     def k3s(self, check: bool = False, **options: Any) -> Answer:
-        options = {"binary": str(self.binary.path), "wait_timeout": 240, **options}
-        options = {name: value for name, value in options.items() if value is not None}
-        kept = self.folder / "result.json"
-        play = [{"hosts": "server1", "gather_facts": False, "tasks": [
-            {"name": "Sample", "nordic.gitops.k3s": options, "register": "answer", "ignore_errors": True},
-            {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(kept), "mode": "0600"}, "delegate_to": "localhost", "check_mode": False,
-             "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}}]}]
+        return self.each([options], check)[0]
+
+    def each(self, cases: Sequence[Mapping[str, Any]], check: bool = False) -> List[Answer]:
+        """What comes of the module with each of these options, one after the other in one playbook; they share its output."""
+        kept = self.folder / "results.json"
+        tasks: List[Dict[str, Any]] = []
+        for number, options in enumerate(cases):
+            options = {"binary": str(self.binary.path), "wait_timeout": 240, **options}
+            options = {name: value for name, value in options.items() if value is not None}
+            tasks.append({"name": "Sample", "nordic.gitops.k3s": options, "register": "answer%d" % number, "ignore_errors": True})
+        results = "{{ [%s] | to_json }}" % ", ".join("answer%d" % number for number in range(len(cases)))
+        tasks.append({"ansible.builtin.copy": {"content": results, "dest": str(kept), "mode": "0600"}, "delegate_to": "localhost", "check_mode": False,
+                      "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}})
         playbook = self.folder / "play.yml"
-        playbook.write_text(yaml.safe_dump(play), encoding="utf-8")
+        playbook.write_text(yaml.safe_dump([{"hosts": "server1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
         done = subprocess.run(["ansible-playbook", "-vvvv", "--diff", *(["--check"] if check else []), "-i", str(self.hosts.inventory), str(playbook)],
                               text=True, capture_output=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        return Answer(json.loads(kept.read_text(encoding="utf-8")), done.stdout + done.stderr)
+        return [Answer(result, done.stdout + done.stderr) for result in json.loads(kept.read_text(encoding="utf-8"))]
 
     def run(self, command: str) -> str:
         return self.hosts.run("server1", command)

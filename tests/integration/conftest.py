@@ -10,6 +10,8 @@ import os
 import pytest
 
 BUILT = ("hosts", "new k3s", "both k3s", "S3 server")
+# Groups of tests that take minutes, longest first: begun late, one of them would run alone at the end.
+LONGEST = ("test_k3s_on_a_host", "restore", "upgrade", "ha", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
 
 
 @pytest.fixture
@@ -61,8 +63,7 @@ def pytest_collection_modifyitems(items):
 
     All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
     together they take long. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
-    order of BUILT, and a test that needs a part waits for it, so the tests come in that order. Of those that need both k3s a whole scenario
-    comes first: it is the longest, and begun last it would run alone at the end.
+    order of BUILT, and a test that needs a part waits for it, so the tests come in that order; those that need the same part by LONGEST.
     """
     for item in items:
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
@@ -76,12 +77,12 @@ def pytest_collection_modifyitems(items):
 
 
 def _place(item):
-    """(which phase, whether after the others of it)"""
-    built, group = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
+    """(which phase, where in it)"""
+    built, mark = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
+    group = mark.args[0] if mark else ""
     if built or item.get_closest_marker("hosts"):
-        part = built.args[0] if built else "both k3s"
-        return 2 + BUILT.index(part), part == "both k3s" and item.path.stem != "test_molecule"
-    return (0 if group and group.args[0] == "cluster" else 1), False
+        return 2 + BUILT.index(built.args[0] if built else "both k3s"), LONGEST.index(group) if group in LONGEST else len(LONGEST)
+    return 0 if group == "cluster" else 1, 0
 
 
 @pytest.hookimpl(tryfirst=True)
