@@ -44,7 +44,7 @@ def test_the_defaults_are_those_that_are_documented():
 
 
 def test_every_entry_point_of_the_role_is_documented():
-    files = {path.stem for path in (ROLE / "tasks").glob("*.yml")} - {"cis", "install"}  # which main includes
+    files = {path.stem for path in (ROLE / "tasks").glob("*.yml")} - {"cis"}  # which main includes
     assert files == set(SPECS)
 
 

@@ -17,8 +17,6 @@ import urllib.error
 from dataclasses import dataclass
 from typing import List, Optional
 
-from ansible.module_utils.urls import open_url
-
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
@@ -93,6 +91,8 @@ def on_this_node(source: Source) -> str:
 
 
 def _download(source: Source, home: str) -> str:
+    from ansible.module_utils.urls import open_url  # with all of http and TLS, for those who download only
+
     target = os.path.join(home, "staged", source.checksum)
     if sha256_of(target) == source.checksum:
         return target
