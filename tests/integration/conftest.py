@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-BUILT = ("hosts", "new k3s", "both k3s", "S3 server")
+BUILT = ("hosts", "k3s", "S3 server")
 # Groups of tests that take minutes, longest first: begun late, one of them would run alone at the end.
 LONGEST = ("test_k3s_on_a_host", "restore", "upgrade", "ha", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
 
@@ -81,7 +81,7 @@ def _place(item):
     built, mark = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
     group = mark.args[0] if mark else ""
     if built or item.get_closest_marker("hosts"):
-        return 2 + BUILT.index(built.args[0] if built else "both k3s"), LONGEST.index(group) if group in LONGEST else len(LONGEST)
+        return 2 + BUILT.index(built.args[0] if built else "k3s"), LONGEST.index(group) if group in LONGEST else len(LONGEST)
     return 0 if group == "cluster" else 1, 0
 
 

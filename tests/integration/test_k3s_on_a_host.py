@@ -15,7 +15,7 @@ from fleet import TOKEN, K3sHost
 from lab.hosts import Hosts
 from lab.hosts.k3s import SERVER_CONFIG
 
-pytestmark = [pytest.mark.hosts, pytest.mark.built("new k3s"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("k3s"), pytest.mark.timeout(900)]
 
 S3_KEY = "the-s3-key-of-this-test-0123456789"
 

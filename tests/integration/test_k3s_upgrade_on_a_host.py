@@ -12,7 +12,7 @@ from lab import k3s
 from lab.hosts import Hosts
 from lab.hosts.k3s import SERVER_CONFIG
 
-pytestmark = [pytest.mark.hosts, pytest.mark.built("both k3s"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("k3s"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,8 @@ def test_what_takes_long_runs_in_the_full_run_and_is_named_in_the_other(session)
 
 
 def test_what_is_built_last_is_needed_last(session, tmp_path):
-    marks = {"s3": "built('S3 server')", "hosts": "hosts", "new": "built('new k3s')", "plain": "timeout(9)", "early": "built('hosts')"}
+    marks = {"s3": "built('S3 server')", "hosts": "hosts", "k3s": "built('k3s')", "plain": "timeout(9)", "early": "built('hosts')"}
     (tmp_path / "tests" / "integration" / "test_two.py").write_text(
         "import pytest\n\n" + "".join(f"@pytest.mark.{mark}\ndef test_{name}():\n    pass\n\n" for name, mark in marks.items()), encoding="utf-8")
     code, words = session("--collect-only", "-q")
-    assert code == 0 and re.findall(r"::test_(\w+)", words) == ["plain", "early", "new", "hosts", "s3"], words
+    assert code == 0 and re.findall(r"::test_(\w+)", words) == ["plain", "early", "hosts", "k3s", "s3"], words
