@@ -25,7 +25,7 @@ from workspace import collection, environ, places
 SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) or {}
              for path in sorted((places.CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml"))}
 
-# The others take minutes each and are left to `make test-full`.
+# The others take minutes each, or show what test_preflight shows too, and are left to `make test-full`.
 IN_EVERY_RUN = ("reconcile", "single", "ha", "upgrade", "restore")
 
 TASK = """---
@@ -75,8 +75,8 @@ def releases(definition):
 def parameters():
     for name, definition in SCENARIOS.items():
         part = "k3s" if releases(definition) else "hosts"
-        # Each has hosts of its own, so each may go to another worker.
-        marks = [pytest.mark.hosts, pytest.mark.built(part), pytest.mark.xdist_group(name)] if definition.get("platforms") else []
+        # Each has hosts of its own, so each may go to another worker; its tests stay together, or it would run once for each.
+        marks = [pytest.mark.xdist_group(name)] + ([pytest.mark.hosts, pytest.mark.built(part)] if definition.get("platforms") else [])
         marks += [] if name in IN_EVERY_RUN else [pytest.mark.full]
         yield pytest.param(name, marks=marks)
 
