@@ -24,7 +24,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from lab import golang, images, k3s
 from lab.errors import LabError
 from lab.hosts import Hosts
-from lab.hosts.k3s import SERVER_CONFIG
+from lab.hosts.k3s import WITHOUT_IMAGES
 from lab.k3s import RELEASES
 from lab.traffic import Traffic, Writer
 from workspace import collection
@@ -226,7 +226,7 @@ class Site:
 
     def _say_what_to_run(self, which: str) -> None:
         config = {"k3s_binary": str(self.binaries[which].path), "k3s_images": [{"path": str(path)} for path in self.images],
-                  "k3s_config": "{{ %s if inventory_hostname in groups.k3s_servers else {} }}" % json.dumps(SERVER_CONFIG)}
+                  "k3s_config": "{{ %s if inventory_hostname in groups.k3s_servers else {} }}" % json.dumps(WITHOUT_IMAGES)}
         self.variables.write_text(json.dumps(config), encoding="utf-8")
 
     def playbook(self, name: str, *more: str, callback: str = "ansible.builtin.default") -> Tuple[float, str]:
@@ -264,7 +264,7 @@ class Site:
             self._copy([script], name, "/root/install.sh")
             self._copy(self.images, name, "/var/lib/rancher/k3s/agent/images/")
             copying += time.monotonic() - since
-            config = {} if agent else dict(SERVER_CONFIG, **({"cluster-init": True} if number == 1 else {}))
+            config = {} if agent else dict(WITHOUT_IMAGES, **({"cluster-init": True} if number == 1 else {}))
             self.hosts.run(name, "cat > /etc/rancher/k3s/config.yaml && chmod 600 /etc/rancher/k3s/config.yaml", input=json.dumps(
                 dict(config, token=token, **({"server": server} if number > 1 else {}))))
             self.hosts.run(name, "chmod 755 /usr/local/bin/k3s /root/install.sh && INSTALL_K3S_SKIP_DOWNLOAD=true INSTALL_K3S_SKIP_SELINUX_RPM=true "

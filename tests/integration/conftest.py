@@ -11,7 +11,7 @@ import pytest
 
 BUILT = ("hosts", "k3s", "S3 server")
 # Groups of tests that take minutes, longest first: begun late, one of them would run alone at the end.
-LONGEST = ("test_k3s_on_a_host", "restore", "upgrade", "ha", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
+LONGEST = ("in_turn", "test_k3s_on_a_host", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def pytest_collection_modifyitems(items):
     All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
     together they take long. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
     order of BUILT, and a test that needs a part waits for it, so the tests come in that order; those that need the same part by LONGEST.
+    Where nothing of k3s has to be built, the longest of all begins beside the tests on the cluster.
     """
     for item in items:
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
@@ -80,9 +81,11 @@ def _place(item):
     """(which phase, where in it)"""
     built, mark = item.get_closest_marker("built"), item.get_closest_marker("xdist_group")
     group = mark.args[0] if mark else ""
+    if group == LONGEST[0] and os.environ["NORDIC_TEST_K3S"] == "there":
+        return 1, 0
     if built or item.get_closest_marker("hosts"):
-        return 2 + BUILT.index(built.args[0] if built else "k3s"), LONGEST.index(group) if group in LONGEST else len(LONGEST)
-    return 0 if group == "cluster" else 1, 0
+        return 3 + BUILT.index(built.args[0] if built else "k3s"), LONGEST.index(group) if group in LONGEST else len(LONGEST)
+    return 0 if group == "cluster" else 2, 0
 
 
 @pytest.hookimpl(tryfirst=True)

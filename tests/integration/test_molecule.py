@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Optional
 
 import pytest
 import yaml
@@ -27,6 +28,9 @@ SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) 
 
 # The others take minutes each, or show what test_preflight shows too, and are left to `make test-full`.
 IN_EVERY_RUN = ("reconcile", "single", "ha", "upgrade", "restore")
+
+# On one set of hosts, in this order: to make a cluster of four takes as long as what the last two show with it. Each can be run alone.
+IN_TURN = ("ha", "upgrade", "restore")
 
 TASK = """---
 - name: Sample
@@ -41,8 +45,8 @@ TASK = """---
 """
 
 
-def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """folder: a real one named …/ansible_collections/nordic/gitops."""
+def run_molecule(folder: Path, scenario: str, home: Path, hosts: Optional[Path] = None) -> subprocess.CompletedProcess[str]:
+    """folder: a real one named …/ansible_collections/nordic/gitops. hosts: the folder of those that the scenario takes over and leaves."""
     variables = environ.variables(Path(sys.prefix), folder.parents[2], home)
     # Of a socket's path the kernel takes 107 bytes, and ssh and Ansible append to this folder's.
     sockets = tempfile.mkdtemp(prefix="ssh-")
@@ -53,6 +57,7 @@ def run_molecule(folder: Path, scenario: str, home: Path) -> subprocess.Complete
         ANSIBLE_FORCE_COLOR="0",
         ANSIBLE_SSH_CONTROL_PATH_DIR=sockets,
         NORDIC_HOSTS_OWNER=str(os.getpid()),
+        NORDIC_SCENARIO_HOSTS=str(hosts or ""),
         HOME=str(home),
     )
     try:
@@ -73,12 +78,20 @@ def releases(definition):
 
 
 def parameters():
-    for name, definition in SCENARIOS.items():
+    for name in sorted(SCENARIOS, key=lambda name: (IN_TURN.index(name) if name in IN_TURN else len(IN_TURN), name)):
+        definition = SCENARIOS[name]
         part = "k3s" if releases(definition) else "hosts"
-        # Each has hosts of its own, so each may go to another worker; its tests stay together, or it would run once for each.
-        marks = [pytest.mark.xdist_group(name)] + ([pytest.mark.hosts, pytest.mark.built(part)] if definition.get("platforms") else [])
+        # What has hosts of its own may go to another worker; the tests of a scenario stay together, or it would run once for each.
+        marks = [pytest.mark.xdist_group("in_turn" if name in IN_TURN else name)] + ([pytest.mark.hosts, pytest.mark.built(part)] if definition.get("platforms") else [])
         marks += [] if name in IN_EVERY_RUN else [pytest.mark.full]
         yield pytest.param(name, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def hosts_in_turn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("in-turn") / "hosts"
+    yield folder
+    stop_detached(folder)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +102,11 @@ def outcome(request, tmp_path_factory):
         rootfs.make()
     if releases(SCENARIOS[request.param]):
         k3s.variables(releases(SCENARIOS[request.param]).split(","))
-    return run_molecule(collection.copied("molecule") / collection.NAME, request.param, tmp_path_factory.mktemp("home"))
+    hosts = request.getfixturevalue("hosts_in_turn") if request.param in IN_TURN else None
+    done = run_molecule(collection.copied("molecule") / collection.NAME, request.param, tmp_path_factory.mktemp("home"), hosts)
+    if done.returncode and hosts:
+        stop_detached(hosts)  # the next one shall not suffer for this one
+    return done
 
 
 @pytest.mark.parametrize("outcome", list(parameters()), indirect=True)

@@ -56,3 +56,12 @@ def test_what_is_built_last_is_needed_last(session, tmp_path):
         "import pytest\n\n" + "".join(f"@pytest.mark.{mark}\ndef test_{name}():\n    pass\n\n" for name, mark in marks.items()), encoding="utf-8")
     code, words = session("--collect-only", "-q")
     assert code == 0 and re.findall(r"::test_(\w+)", words) == ["plain", "early", "hosts", "k3s", "s3"], words
+
+
+@pytest.mark.parametrize(("k3s", "order"), [("there", ["long", "plain", "hosts"]), ("built meanwhile", ["plain", "hosts", "long"])])
+def test_what_takes_longest_begins_first_where_nothing_has_to_be_built_for_it(session, tmp_path, k3s, order):
+    marks = {"plain": ["timeout(9)"], "hosts": ["hosts", "built('hosts')"], "long": ["xdist_group('in_turn')", "built('k3s')"]}
+    (tmp_path / "tests" / "integration" / "test_two.py").write_text("import pytest\n\n" + "".join(
+        "".join(f"@pytest.mark.{mark}\n" for mark in each) + f"def test_{name}():\n    pass\n\n" for name, each in marks.items()), encoding="utf-8")
+    code, words = session("--collect-only", "-q", NORDIC_TEST_K3S=k3s)
+    assert code == 0 and re.findall(r"::test_(\w+)", words) == order, words

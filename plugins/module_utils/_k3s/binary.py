@@ -151,9 +151,7 @@ def install(source: str, target: str, mode: int = 0o755) -> None:
     descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as stream, open(source, "rb") as content:
-            for block in iter(lambda: content.read(4 << 20), b""):
-                stream.write(block)
-                stream.flush()
+            while os.sendfile(stream.fileno(), content.fileno(), None, 4 << 20):
                 # Not all of it at the end: etcd's own writes would wait for it, and the API with them.
                 os.fdatasync(stream.fileno())
             os.fchmod(stream.fileno(), mode)

@@ -216,10 +216,10 @@ class Node:
                 change.write()
             for name in links:
                 os.symlink(os.path.basename(BINARY), os.path.join(os.path.dirname(BINARY), name))
-            if state.needs_reload or any(change.path == self.service.path for change in changes):
-                self.service.reload()
             if not state.enabled:
-                self.service.enable()
+                self.service.enable()  # which has systemd read its units again
+            elif state.needs_reload or any(change.path == self.service.path for change in changes):
+                self.service.reload()
             shutil.rmtree(binary.STAGED, ignore_errors=True)
 
     def _program(self) -> Optional[str]:
