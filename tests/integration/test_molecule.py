@@ -82,7 +82,8 @@ def parameters():
         definition = SCENARIOS[name]
         part = "k3s" if releases(definition) else "hosts"
         # What has hosts of its own may go to another worker; the tests of a scenario stay together, or it would run once for each.
-        marks = [pytest.mark.xdist_group("in_turn" if name in IN_TURN else name)] + ([pytest.mark.hosts, pytest.mark.built(part)] if definition.get("platforms") else [])
+        marks = [pytest.mark.xdist_group("in_turn" if name in IN_TURN else name)]
+        marks += [pytest.mark.hosts, pytest.mark.built(part)] if definition.get("platforms") else []
         marks += [] if name in IN_EVERY_RUN else [pytest.mark.full]
         yield pytest.param(name, marks=marks)
 
