@@ -18,6 +18,8 @@ def pytest_configure(config):
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
     # Said once for all workers: they have to agree on an order, and a build could end between the start of one and the next one's.
     os.environ.setdefault("NORDIC_TEST_K3S", "there" if k3s.are_there() else "built meanwhile")
+    # Go's programs, etcd and the API server among them, look for garbage less often: there is memory, and processors are what is scarce.
+    os.environ.setdefault("GOGC", "400")
     # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A developer's own cluster must neither decide a test nor be touched by one.

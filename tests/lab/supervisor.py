@@ -277,8 +277,9 @@ class Supervisor:
         log = self.logs / f"{name}.log"
         log.unlink(missing_ok=True)
         # HOME inside the state: no component shall read, or leave, anything in the user's own.
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.state), "GOMAXPROCS": os.environ.get("GOMAXPROCS", "")}
-        self.running[name] = processes.spawn([str(self.bin / name), *arguments], log, {k: v for k, v in env.items() if v})
+        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.state)}
+        env.update({name: os.environ[name] for name in ("GOMAXPROCS", "GOGC") if os.environ.get(name)})
+        self.running[name] = processes.spawn([str(self.bin / name), *arguments], log, env)
 
     def _wait_for(self, what: str, condition: Any) -> None:
         end = time.monotonic() + READY_WITHIN

@@ -65,6 +65,8 @@ class Machine:
         (upper / "root" / ".ssh").chmod(0o700)
         write(upper / "etc" / "ssh" / "ssh_host_ed25519_key", host_key.read_text(), 0o600)
         write(upper / "etc" / "ssh" / "ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_text())
+        if os.environ.get("GOGC"):  # for k3s as for the programs of the embedded cluster
+            write(upper / "etc" / "systemd" / "system.conf.d" / "go.conf", f"[Manager]\nDefaultEnvironment=GOGC={os.environ['GOGC']}\n")
         self._mount()
 
     def _mount(self) -> None:
