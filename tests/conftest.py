@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The real parts as fixtures. Nothing of the lab is started before a test asks for it."""
+"""The real parts as fixtures. Nothing of the lab is started, or imported by a worker, before a test asks for it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import secrets
 import signal
 
 import pytest
-from lab import k3s
 
 
 def pytest_configure(config):
     # The workers of one pytest session share one cluster; they all inherit this name of it.
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
     # Said once for all workers: they have to agree on an order, and a build could end between the start of one and the next one's.
-    os.environ.setdefault("NORDIC_TEST_K3S", "there" if k3s.are_there() else "built meanwhile")
+    if "NORDIC_TEST_K3S" not in os.environ:
+        from lab import k3s
+
+        os.environ["NORDIC_TEST_K3S"] = "there" if k3s.are_there() else "built meanwhile"
     # Go's programs, etcd and the API server among them, look for garbage less often: there is memory, and processors are what is scarce.
     os.environ.setdefault("GOGC", "400")
     # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start and interrupt.

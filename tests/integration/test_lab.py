@@ -490,7 +490,7 @@ class TestK3s:
     def test_another_part_of_it_is_another_folder(self):
         parts = [K3S_NEW, components.K3S_OLD, dataclasses.replace(K3S_NEW, stamps=(*K3S_NEW.stamps, ("main.x", "y"))),
                  dataclasses.replace(K3S_NEW, overlay=K3S_NEW.overlay[1:]), dataclasses.replace(K3S_NEW, toolchain="1.22.9")]
-        assert len({k3s.folder_of(module) for module in parts}) == len(parts)
+        assert len({k3s.path_of(module) for module in parts}) == len(parts)
 
     def test_what_the_machine_lacks_is_said_before_anything_is_compiled(self, monkeypatch, tmp_path):
         monkeypatch.setenv("NORDIC_CACHE", str(tmp_path / "cache"))

@@ -67,7 +67,7 @@ def binary(name: str, say: Say = print_line) -> Binary:
 
 def are_there() -> bool:
     """Whether all of them can be had without building."""
-    return all(os.environ.get(variable) or (folder_of(module) / "k3s").exists() for module, variable in RELEASES.values())
+    return all(os.environ.get(variable) or path_of(module).exists() for module, variable in RELEASES.values())
 
 
 def build_all(say: Say = print_line) -> Dict[str, Path]:
@@ -113,13 +113,13 @@ def _key(module: Module) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def folder_of(module: Module) -> Path:
+def path_of(module: Module) -> Path:
     """Where the finished k3s is, or will be."""
-    return places.cache() / "k3s" / f"{_stamp(module)}-{_key(module)}"
+    return places.cache() / "k3s" / f"{_stamp(module)}-{_key(module)}" / "k3s"
 
 
 def _built(module: Module, say: Say) -> Path:
-    target = folder_of(module) / "k3s"
+    target = path_of(module)
     if target.exists():
         return target
     _require_system()
