@@ -71,6 +71,14 @@ def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [] and processes_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("services", ["11", "a dozen"])
+def test_too_few_services_are_refused_before_anything_is_started(tmp_path: Path, services: str) -> None:
+    demo = start(surroundings(tmp_path, DEMO_SERVICES=services))
+    told, _nothing = demo.communicate(timeout=60)
+    assert demo.returncode != 0 and f"DEMO_SERVICES={services}: it has to be a number, 12 or more" in told, told
+    assert "Start etcd" not in told and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     demo = start(surroundings(tmp_path))

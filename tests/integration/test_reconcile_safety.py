@@ -206,6 +206,8 @@ def test_replicas_that_a_person_set_under_an_autoscaler_are_not_reset_to_one(clu
     git_repo.commit()
     run()
     if way == "kubectl edit":
+        # Its first look raises 1 to 2, also over what is written while it looks.
+        wait_until(lambda: get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 2)
         cluster.kubectl("patch", "deployment", "web", "-n", namespace, "--type=merge", "--field-manager=kubectl-edit",
                         "--patch", '{"spec":{"replicas":5}}')
         run()
