@@ -15,6 +15,8 @@ import pytest
 def pytest_configure(config):
     # The workers of one pytest session share one cluster; they all inherit this name of it.
     os.environ.setdefault("NORDIC_TEST_SESSION", secrets.token_hex(6))
+    # So a worker that is killed in the middle of a demo or a scenario leaves no cluster and no hosts.
+    os.environ["NORDIC_LAB_OWNER"] = str(os.getpid())
     # Said once for all workers: they have to agree on an order, and a build could end between the start of one and the next one's.
     if "NORDIC_TEST_K3S" not in os.environ:
         from lab import k3s

@@ -247,6 +247,20 @@ class TestNothingIsLeft:
         assert not processes_of(state) and not state.exists()
         assert "No cluster runs" in lab("cluster", "stop", "--state", state).communicate(timeout=PATIENCE)[1]
 
+    def test_a_detached_cluster_ends_with_the_process_that_it_is_started_for(self, tmp_path):
+        """So a test run that is killed in the middle of a demo that is kept leaves none."""
+        state = tmp_path / "state"
+        owner = subprocess.Popen(["sleep", "600"])
+        start = lab("cluster", "start", "--state", state, NORDIC_LAB_OWNER=str(owner.pid))
+        assert start.communicate(timeout=PATIENCE)[0] == f"{state}/kubeconfig\n"
+        time.sleep(1.5)  # more than one round of the supervisor's loop
+        assert is_running(state)
+        owner.kill()
+        owner.wait()
+        assert soon(lambda: not processes_of(state) and not state.exists()), processes_of(state)
+        start = lab("cluster", "start", "--state", state, NORDIC_LAB_OWNER=str(owner.pid))
+        assert "No such process" in start.communicate(timeout=PATIENCE)[1] and start.returncode == 1 and not state.exists()
+
     @pytest.fixture
     def assets(self, tmp_path):
         """Fakes of all components; what a test makes of etcd decides."""

@@ -300,14 +300,14 @@ class TestNothingIsLeft:
         """So a test run that is killed in the middle of a molecule scenario leaves none."""
         state = tmp_path / "state"
         owner = subprocess.Popen(["sleep", "600"])
-        assert said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))[0] == 0
+        assert said("start", "--state", state, "--names", "server1", NORDIC_LAB_OWNER=str(owner.pid))[0] == 0
         name = name_on_the_machine(state)
         time.sleep(1)
         assert is_running(state)
         owner.kill()
         owner.wait()
         assert soon(lambda: not traces(state, name)), traces(state, name)
-        code, _out, err = said("start", "--state", state, "--names", "server1", NORDIC_HOSTS_OWNER=str(owner.pid))
+        code, _out, err = said("start", "--state", state, "--names", "server1", NORDIC_LAB_OWNER=str(owner.pid))
         assert code == 1 and "No such process" in err and not state.exists()
 
     @pytest.mark.parametrize("victims", ["outer", "keeper", "both"])

@@ -56,7 +56,6 @@ def run_molecule(folder: Path, scenario: str, home: Path, hosts: Optional[Path] 
         MOLECULE_GLOB="extensions/molecule/*/molecule.yml",
         ANSIBLE_FORCE_COLOR="0",
         ANSIBLE_SSH_CONTROL_PATH_DIR=sockets,
-        NORDIC_HOSTS_OWNER=str(os.getpid()),
         NORDIC_SCENARIO_HOSTS=str(hosts or ""),
         HOME=str(home),
     )

@@ -149,7 +149,7 @@ def _start(options: argparse.Namespace) -> None:
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
     try:
-        cluster = Cluster.start(options.state, detached=True, say=_say)
+        cluster = Cluster.start(options.state, detached=True, say=_say, owner=_owner())
     except AlreadyRuns as runs:
         _say(f"Not needed: {runs}.")
         cluster = Cluster.join(options.state)
@@ -173,6 +173,11 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _owner() -> int:
+    """A process that cannot hold a connection, and shall leave nothing behind when it is killed."""
+    return int(os.environ.get("NORDIC_LAB_OWNER") or 0)
+
+
 def _hosts_start(options: argparse.Namespace) -> None:
     from lab.hosts import AlreadyRuns, Hosts, k3s
     from lab.hosts.inventory import write_yaml
@@ -184,9 +189,7 @@ def _hosts_start(options: argparse.Namespace) -> None:
     begin = time.monotonic()
     _say(f"Starting {len(names)} hosts in {options.state}")
     try:
-        # For a caller that cannot hold a connection, and shall not leave hosts behind when it is killed.
-        owner = int(os.environ.get("NORDIC_HOSTS_OWNER") or 0)
-        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks, owner=owner)
+        hosts = Hosts.start(names, options.state, detached=True, say=_say, disks=disks, owner=_owner())
     except AlreadyRuns as runs:
         hosts = Hosts.join(options.state)
         if set(hosts.names) != set(names):

@@ -68,8 +68,11 @@ class Cluster:
 
     @classmethod
     def start(cls, state: Optional[Path] = None, detached: bool = False, say: build.Say = build.silent,
-              binaries: Iterable[str] = CLUSTER_BINARIES) -> "Cluster":
-        """Start one; ready to use when this returns. Detached it stays until stop_detached()."""
+              binaries: Iterable[str] = CLUSTER_BINARIES, owner: int = 0) -> "Cluster":
+        """Start one; ready to use when this returns. Detached it stays until stop_detached().
+
+        owner: a process id; even a detached one ends with this process, however it ends.
+        """
         bin_folder = build.bin_folder(binaries, say)
         if state is None:
             state = Path(tempfile.mkdtemp(prefix="nordic-cluster-"))
@@ -78,7 +81,7 @@ class Cluster:
             _take(state)
         command = [sys.executable, "-m", "lab.supervisor", str(state), str(bin_folder)]
         process = subprocess.Popen(
-            command + (["--detached"] if detached else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command + (["--detached", str(owner)] if detached else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if not detached else subprocess.DEVNULL, text=True, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(places.HERE.parent)})
         hold = _Hold(process)

@@ -5,9 +5,9 @@
 
 Users of an attached cluster hold a connection to its socket. The kernel closes it however a user ends, SIGKILL
 included; with the last one the components are ended and the state folder is removed. A detached cluster stays
-until `cluster stop`. If the supervisor itself is killed, the kernel kills the components (PR_SET_PDEATHSIG).
+until `cluster stop`, or as long as the process that it is started for. If the supervisor itself is killed, the kernel kills the components (PR_SET_PDEATHSIG).
 
-Started by lab.cluster as `python -m lab.supervisor STATE BIN [--detached]`; it reports on its standard output,
+Started by lab.cluster as `python -m lab.supervisor STATE BIN [--detached OWNER]`; it reports on its standard output,
 one JSON object a line: {"progress": …}, then {"ready": …} or {"failed": …}.
 """
 
@@ -63,10 +63,11 @@ class Taken(LabError):
 class Supervisor:
     """Starts the components, waits for the users, ends the components."""
 
-    def __init__(self, state: Path, bin_folder: Path, detached: bool) -> None:
+    def __init__(self, state: Path, bin_folder: Path, detached: bool, owner: int = 0) -> None:
         self.state = state
         self.bin = bin_folder
         self.detached = detached
+        self.owner = owner
         self.logs = state / "logs"
         self.running: Dict[str, subprocess.Popen[bytes]] = {}
         self.stopping = False
@@ -76,12 +77,14 @@ class Supervisor:
             signal.signal(number, self._stop)
         try:
             self._own()
-            users = self._listen()
+            # Readable as soon as that process has ended.
+            owner = [open(os.pidfd_open(self.owner), "rb", buffering=0)] if self.owner else []
+            listener = self._listen()
             info = self._start()
             (self.state / "cluster.new").write_text(json.dumps(info))
             (self.state / "cluster.new").replace(self.state / "cluster.json")
             self._tell(ready=info)
-            self._serve(users)
+            self._serve(listener, owner if self.detached else [sys.stdin.buffer])
             return 0
         except LabError as error:
             self._tell(failed=str(error))
@@ -106,10 +109,10 @@ class Supervisor:
         listener.listen(64)
         return listener
 
-    def _serve(self, listener: socket.socket) -> None:
-        """Until the last user is gone. The starter's pipe (standard input) is the first user."""
-        users: List[Any] = [] if self.detached else [sys.stdin.buffer]
-        while not self.stopping and (self.detached or users):
+    def _serve(self, listener: socket.socket, users: List[Any]) -> None:
+        """Until the last user is gone. The first is the starter's pipe (standard input), or the owner of a detached one, if it has one."""
+        for_ever = not users
+        while not self.stopping and (for_ever or users):
             ready, _ignored, _ignored = select.select([listener, *users], [], [], 1.0)
             for one in ready:
                 if one is listener:
@@ -343,7 +346,7 @@ def write_kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], 
 
 def main(arguments: Sequence[str]) -> int:
     state, bin_folder, *rest = arguments
-    return Supervisor(Path(state), Path(bin_folder), "--detached" in rest).run()
+    return Supervisor(Path(state), Path(bin_folder), bool(rest), int(rest[1]) if rest else 0).run()
 
 
 if __name__ == "__main__":
