@@ -9,7 +9,6 @@ is reported as NOT RUN when NORDIC_WITHOUT_HOSTS asks for that; so are in `make 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
