@@ -126,7 +126,7 @@ def test_a_snapshot_that_is_too_old_or_altered_stops_a_restore_before_anything_i
     done = fleet.attempt("restore", k3s_restore_name="base", k3s_restore_max_age=1)
     assert done.code != 0 and "the limit is 1 seconds" in done.output, done.output[-3000:]
     path = fleet.hosts.run("server1", "ls -d /var/lib/rancher/k3s/server/db/snapshots/base-*").strip()
-    fleet.hosts.run("server1", f"printf x | dd of={path} bs=1 seek=50000 conv=notrunc status=none")
+    fleet.hosts.run("server1", f"head -c 64 /dev/urandom | dd of={path} bs=1 seek=50000 conv=notrunc status=none")
     done = fleet.attempt("restore", k3s_restore_name="base")
     assert done.code != 0 and "SHA-256 differs" in done.output, done.output[-3000:]
     assert fleet.hosts.run("server1", "systemctl show --property MainPID --value k3s") == began
