@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import pytest
+from lab import processes
 from workspace import environ, places
 
 # One cluster at a time is enough for the machine.
@@ -42,19 +42,6 @@ def start(variables: Dict[str, str]) -> "subprocess.Popen[str]":
     )
 
 
-def processes_of(folder: Path) -> List[str]:
-    """The command lines of all processes that mention a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in line and entry.parent.name != str(os.getpid()):
-            found.append(line)
-    return found
-
-
 def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path) -> None:
     demo = start(surroundings(tmp_path))
     told, _nothing = demo.communicate(timeout=400)
@@ -68,7 +55,7 @@ def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path)
         "Done after",
     ):
         assert promise in told, told
-    assert list(tmp_path.iterdir()) == [] and processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [] and processes.naming(tmp_path) == {}
 
 
 @pytest.mark.parametrize("services", ["11", "a dozen"])
@@ -82,13 +69,13 @@ def test_too_few_services_are_refused_before_anything_is_started(tmp_path: Path,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     demo = start(surroundings(tmp_path))
-    wait_until(lambda: any("kube-apiserver" in line for line in processes_of(tmp_path)), demo)
+    wait_until(lambda: any("kube-apiserver" in words[0] for words in processes.naming(tmp_path).values()), demo)
     # Also what the modules have for themselves: one that is interrupted is gone only after the demo, if at all.
     assert {path.name.rpartition("-")[0] for path in tmp_path.iterdir()} == {"nordic-demo", "nordic-demo-modules"}
     demo.send_signal(number)
     told, _nothing = demo.communicate(timeout=60)
     assert demo.returncode == 130, told
-    wait_until(lambda: not processes_of(tmp_path), None)
+    wait_until(lambda: not processes.naming(tmp_path), None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +93,7 @@ def test_a_kept_demo_says_how_to_explore_and_how_to_end_it(tmp_path: Path) -> No
         subprocess.run(
             command, cwd=places.CHECKOUT / "tests", env=surroundings(tmp_path), capture_output=True, check=False
         )
-    assert list(tmp_path.iterdir()) == [] and processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [] and processes.naming(tmp_path) == {}
 
 
 def wait_until(true: Any, process: Any, seconds: float = 60) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import build, components, golang, images, k3s, microservices, places, proxy
+from lab import build, components, golang, images, k3s, microservices, places, processes, proxy
 from lab.api import Api
 from lab.cluster import Cluster, is_running
 from lab.components import K3S_NEW, K3S_OLD
@@ -43,19 +43,6 @@ def lab(*arguments, **env):
     """The command line of the lab, started."""
     return subprocess.Popen([sys.executable, "-m", "lab", *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env={**os.environ, "PYTHONPATH": TESTS, **{name: str(value) for name, value in env.items()}})
-
-
-def processes_of(state):
-    """Process id -> command line, of those that name this folder; not the test itself."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(state) in words and int(folder.name) != os.getpid():
-            found[int(folder.name)] = words
-    return found
 
 
 def soon(condition, within=PATIENCE):
@@ -223,16 +210,16 @@ class TestNothingIsLeft:
                                 env={**os.environ, "PYTHONPATH": TESTS})
         assert user.stdout.readline() == "ready\n"
         user.stdout.close()
-        assert len(processes_of(state)) >= 7
+        assert len(processes.naming(state)) >= 7
         with Cluster.join(state) as cluster:
             user.kill()
             user.wait()
             time.sleep(1.5)  # more than one round of the supervisor's loop
             assert cluster.api.send("GET", "/readyz") == (200, "ok")
-            [scheduler] = [number for number, words in processes_of(state).items() if "/kube-scheduler " in words]
+            [scheduler] = [number for number, words in processes.naming(state).items() if words[0].endswith("/kube-scheduler")]
             os.kill(scheduler, signal.SIGKILL)
             assert soon(lambda: "kube-scheduler ended by itself with -9" in cluster.obituary())
-        assert soon(lambda: not processes_of(state)), processes_of(state)
+        assert soon(lambda: not processes.naming(state)), processes.naming(state)
         assert soon(lambda: not state.exists())
 
     def test_a_detached_cluster_stays_until_it_is_stopped_and_survives_nothing_else(self, tmp_path):
@@ -244,7 +231,7 @@ class TestNothingIsLeft:
         assert again == out and "Not needed: a cluster runs" in err
         stopping = lab("cluster", "stop", "--state", state)
         assert "is stopped" in stopping.communicate(timeout=PATIENCE)[1]
-        assert not processes_of(state) and not state.exists()
+        assert not processes.naming(state) and not state.exists()
         assert "No cluster runs" in lab("cluster", "stop", "--state", state).communicate(timeout=PATIENCE)[1]
 
     def test_a_detached_cluster_ends_with_the_process_that_it_is_started_for(self, tmp_path):
@@ -257,7 +244,7 @@ class TestNothingIsLeft:
         assert is_running(state)
         owner.kill()
         owner.wait()
-        assert soon(lambda: not processes_of(state) and not state.exists()), processes_of(state)
+        assert soon(lambda: not processes.naming(state) and not state.exists()), processes.naming(state)
         start = lab("cluster", "start", "--state", state, NORDIC_LAB_OWNER=str(owner.pid))
         assert "No such process" in start.communicate(timeout=PATIENCE)[1] and start.returncode == 1 and not state.exists()
 
@@ -278,21 +265,21 @@ class TestNothingIsLeft:
         state = tmp_path / "state"
         for signal_number in (signal.SIGKILL, signal.SIGTERM):
             start = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets)
-            assert soon(lambda: any("kube-apiserver" in words for words in processes_of(state).values()))
-            [supervisor] = [number for number, words in processes_of(state).items() if "lab.supervisor" in words]
+            assert soon(lambda: any("kube-apiserver" in " ".join(words) for words in processes.naming(state).values()))
+            [supervisor] = [number for number, words in processes.naming(state).items() if "lab.supervisor" in words]
             os.kill(supervisor, signal_number)
             _ignored, err = start.communicate(timeout=PATIENCE)
             assert start.returncode == 1 and "Traceback" not in err
-            assert soon(lambda: not processes_of(state)), processes_of(state)
+            assert soon(lambda: not processes.naming(state)), processes.naming(state)
         assert not state.exists()
 
     def test_ctrl_c_while_it_starts_ends_it(self, assets, tmp_path):
         state = tmp_path / "state"
         start = lab("cluster", "start", "--state", state, KUBEBUILDER_ASSETS=assets)
-        assert soon(lambda: any("kube-apiserver" in words for words in processes_of(state).values()))
+        assert soon(lambda: any("kube-apiserver" in " ".join(words) for words in processes.naming(state).values()))
         start.send_signal(signal.SIGINT)
         assert start.communicate(timeout=PATIENCE)[1].endswith("lab: interrupted\n")
-        assert soon(lambda: not processes_of(state)) and soon(lambda: not state.exists())
+        assert soon(lambda: not processes.naming(state)) and soon(lambda: not state.exists())
 
     def test_a_component_that_does_not_start_says_so_in_its_own_words(self, assets, tmp_path):
         self.program(assets / "etcd", "echo no space left on the moon; exit 3")
@@ -301,7 +288,7 @@ class TestNothingIsLeft:
         _ignored, err = start.communicate(timeout=PATIENCE)
         assert start.returncode == 1
         assert "etcd ended with 3" in err and "no space left on the moon" in err and "Traceback" not in err
-        assert not processes_of(state) and not state.exists()
+        assert not processes.naming(state) and not state.exists()
 
     def test_a_taken_port_is_followed_by_another_try(self, assets, tmp_path):
         """Three times the port is taken; the fourth time etcd starts, and what fails then is another component."""
@@ -318,6 +305,20 @@ class TestNothingIsLeft:
         start = lab("cluster", "start", "--state", tmp_path, KUBEBUILDER_ASSETS=assets)
         assert "holds other things" in start.communicate(timeout=PATIENCE)[1]
         assert (tmp_path / "mine").read_text() == "dear"
+
+
+def test_a_child_does_not_outlive_a_parent_that_was_killed_before_the_child_could_ask_for_that():
+    script = ("import os, subprocess, time; from lab import processes\n"
+              "ask, parent = processes.dying_with_us(), os.getpid()\n"
+              "def late():\n"
+              "    os.kill(parent, 9)\n"
+              "    while os.getppid() == parent:\n"
+              "        time.sleep(0.01)\n"
+              "    ask()\n"
+              "subprocess.Popen(['echo', 'here'], preexec_fn=late)")
+    parent = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False,
+                            env={**os.environ, "PYTHONPATH": TESTS})
+    assert (parent.returncode, parent.stdout, parent.stderr) == (-signal.SIGKILL, "", "")
 
 
 class TestBuild:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import build, places
+from lab import build, places, processes
 from lab.errors import LabError
 from lab.hosts import AlreadyRuns, Hosts, cgroups, impediment, is_running, limits, rootfs
 
@@ -67,15 +67,7 @@ def name_on_the_machine(state):
 
 def supervisors(state):
     """The process ids of a set's two supervising processes, the outer one first."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"lab.hosts.supervisor" in words and str(state).encode() in words:
-            found.append(int(folder.name))
-    return sorted(found)
+    return sorted(number for number, words in processes.naming(state).items() if "lab.hosts.supervisor" in words and str(state) in words)
 
 
 def cgroups_named(name):

@@ -150,7 +150,7 @@ def run(command: List[str], folder: Path, env: Mapping[str, str], name: str, say
     begin = told = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-                               preexec_fn=processes.die_with_parent)
+                               preexec_fn=processes.dying_with_us())
     words: List[str] = []
     reader = threading.Thread(target=lambda: words.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
     reader.start()

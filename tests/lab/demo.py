@@ -18,9 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, List, NamedTuple
+from typing import Any
 
-from lab import build, places
+from lab import build, places, processes
 from lab.cluster import stop_detached
 from lab.errors import LabError
 
@@ -75,32 +75,16 @@ def _end(folder: Path, within: float = 30.0) -> None:
     stop_detached(folder / "cluster")
     end = time.monotonic() + within
     while time.monotonic() < end:
-        left = _processes(folder)
+        left = processes.naming(folder)
         if not left:
             break
-        for process in left:
+        for number, arguments in left.items():
             # The supervisor ends its components, in their order.
-            if b"lab" in process.arguments or b"lab.supervisor" in process.arguments:
+            if "lab" in arguments or "lab.supervisor" in arguments:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.number, signal.SIGTERM)
+                    os.kill(number, signal.SIGTERM)
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Process(NamedTuple):
-    number: int
-    arguments: List[bytes]
-
-
-def _processes(folder: Path) -> List[_Process]:
-    """Those that were started for this folder: its name, which is unique, is in their arguments."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            if any(os.fsencode(folder) in argument for argument in arguments):
-                found.append(_Process(int(entry.name), arguments))
-    return found
 
 
 def _as_interrupt(_number: int, _frame: Any) -> None:

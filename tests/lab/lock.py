@@ -45,15 +45,14 @@ def resolve(module: Module, say: Say) -> Tuple[str, str]:
     """The contents of go.mod and go.sum."""
     go = golang.toolchain(module.go, say, module.toolchain)
     with tempfile.TemporaryDirectory(prefix=f"lock-{module.name}-") as scratch:
-        name = module.path if module.sources else f"nordic.gitops/lab/{module.name}"
-        head = [f"module {name}", "", f"go {module.go}", ""]
-        required = [*([] if module.sources else [(module.path, module.version)]), *module.requires]
-        head += [f"require {path} {version}" for path, version in required]
         mod = Path(scratch, "go.mod")
         if module.like:
             mod.write_text(_as_its_own(module, module.like))
             Path(scratch, "go.sum").write_text(_text(module.like.folder / "go.sum"))
         else:
+            name = module.path if module.sources else f"nordic.gitops/lab/{module.name}"
+            required = [*([] if module.sources else [(module.path, module.version)]), *module.requires]
+            head = [f"module {name}", "", f"go {module.go}", "", *(f"require {path} {version}" for path, version in required)]
             mod.write_text("\n".join(head) + "\n")
             replaces = {path: f"{path} {module.staging}" for path in _staged(module, go, scratch)}
             if module.forks:

@@ -5,7 +5,8 @@
 
 Users of an attached cluster hold a connection to its socket. The kernel closes it however a user ends, SIGKILL
 included; with the last one the components are ended and the state folder is removed. A detached cluster stays
-until `cluster stop`, or as long as the process that it is started for. If the supervisor itself is killed, the kernel kills the components (PR_SET_PDEATHSIG).
+until `cluster stop`, or as long as the process that it is started for. If the supervisor itself is killed, the
+kernel kills the components (PR_SET_PDEATHSIG).
 
 Started by lab.cluster as `python -m lab.supervisor STATE BIN [--detached OWNER]`; it reports on its standard output,
 one JSON object a line: {"progress": …}, then {"ready": …} or {"failed": …}.
@@ -24,7 +25,6 @@ import signal
 import socket
 import subprocess
 import sys
-
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
@@ -345,8 +345,9 @@ def write_kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], 
 
 
 def main(arguments: Sequence[str]) -> int:
-    state, bin_folder, *rest = arguments
-    return Supervisor(Path(state), Path(bin_folder), bool(rest), int(rest[1]) if rest else 0).run()
+    state, bin_folder, *detached = arguments
+    owner = int(detached[detached.index("--detached") + 1]) if detached else 0
+    return Supervisor(Path(state), Path(bin_folder), bool(detached), owner).run()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -30,7 +31,7 @@ def run_apart(work: Callable[[], Any], binds: Mapping[str, str], address: str) -
     device alone that also carries the address. A Failure of it is raised here."""
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
-    child = os.fork()
+    child = _fork(libc)
     if child == 0:
         os.close(reader)
         _outer(libc, work, binds, address, writer)
@@ -51,15 +52,13 @@ def run_apart(work: Callable[[], Any], binds: Mapping[str, str], address: str) -
 def _outer(libc: Any, work: Callable[[], Any], binds: Mapping[str, str], address: str, writer: int) -> NoReturn:
     """Enter the namespaces; only a child of this process is inside of the one for processes."""
     try:
-        _die_with_parent(libc)
         try:
             _call(libc, "unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET)
         except OSError as error:
             _tell(writer, {"failure": [f"the kernel gives no namespace of its own: {error.strerror}", "", "This needs root and CAP_SYS_ADMIN."]})
             os._exit(0)
-        inner = os.fork()
+        inner = _fork(libc)
         if inner == 0:
-            _die_with_parent(libc)
             _tell(writer, _answer(lambda: _inside(libc, work, binds, address)))
             os._exit(0)
         os.close(writer)
@@ -107,8 +106,18 @@ def _loopback(address: str) -> None:
         fcntl.ioctl(handle, SIOCSIFADDR, struct.pack("=16sIi", socket.inet_pton(socket.AF_INET6, address), 128, index))
 
 
-def _die_with_parent(libc: Any) -> None:
+def _fork(libc: Any) -> int:
+    """As os.fork(), of a child that never outlives this process, whenever that is killed."""
+    alive, life = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(alive)  # life stays open as long as this process is there
+        return child
+    os.close(life)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if select.select([alive], [], [], 0)[0]:
+        os._exit(0)  # killed before we had asked for the signal
+    return 0
 
 
 def _call(libc: Any, name: str, *arguments: Any) -> None:

@@ -107,8 +107,10 @@ class Machine:
         if modules.is_dir():
             command.insert(-1, f"--bind-ro={modules.resolve()}:/lib/modules")
 
+        ask = processes.dying_with_us()
+
         def enter() -> None:
-            processes.die_with_parent()
+            ask()
             for door in doors:
                 door.write_text("0")
 

@@ -71,7 +71,7 @@ def _debootstrap(target: Path, say: build.Say) -> None:
                "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--cache-dir={packages}", SUITE, str(target)]
     begin = told = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               start_new_session=True, preexec_fn=processes.die_with_parent)
+                               start_new_session=True, preexec_fn=processes.dying_with_us())
     words: List[str] = []
     reader = threading.Thread(target=lambda: words.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
     reader.start()
