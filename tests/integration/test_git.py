@@ -706,7 +706,8 @@ class Unreliable:
         self._target, self.cuts = port, list(cuts)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self):
         while True:
@@ -744,6 +745,9 @@ class Unreliable:
                 pass
 
     def close(self):
+        # Closed alone it would leave the thread where it is, about to accept from whatever has the listener's number next.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
 
