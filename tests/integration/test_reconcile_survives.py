@@ -73,14 +73,14 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next_one(cluster, namespa
     """SIGKILL during a first sync, an update with its prune, and a prune alone, at moments drawn from how long each takes."""
     chance = random.Random(20261123)
     run = Reconciler(**options)
-    killed = 0
-    writing = 0
+    killed = through = writing = 0
     begin = time.monotonic()
     write(git_repo, "v0", services=2)
     process = start(**options)
     assert "failed" not in outcome(process)
     typical = time.monotonic() - begin  # start-up included, so that kills fall into every stage
-    for attempt in range(KILLS):
+    while killed < KILLS:
+        attempt = killed + through
         version, services = f"v{attempt + 1}", (SERVICES, 2, SERVICES, 1)[attempt % 4]
         commit = write(git_repo, version, services)
         process = start(**options)
@@ -88,6 +88,9 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next_one(cluster, namespa
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             killed += 1
+        else:
+            through += 1
+            typical *= 0.9  # the first run was the slower one
         process.communicate()
         seen = state(cluster, namespace)
         writing += seen != whole(version, services) and any(value == version for value in seen.values())
@@ -95,8 +98,8 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next_one(cluster, namespa
         assert result["commit"] == commit and result["in_sync"]
         assert state(cluster, namespace) == whole(version, services), f"after kill {attempt}"
         assert not run()["changed"]
-    print(f"{killed} of {KILLS} runs were killed, {writing} of them half way through their writes")
-    assert killed >= KILLS // 2 and writing >= 1
+    print(f"{killed} runs were killed, {writing} of them half way through their writes; {through} were through before")
+    assert writing >= 1
 
 
 def test_two_runs_of_one_name_at_once_end_as_one_commit_never_a_mix(cluster, namespace, options, git_repo, foreign, tmp_path):
