@@ -22,7 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import KINDS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import MARKS
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.seal import PEOPLE
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import PEOPLE
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC as K3S_SPEC
 from ansible_collections.nordic.gitops.plugins.modules import etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC

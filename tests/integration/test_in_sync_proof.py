@@ -25,12 +25,13 @@ from reconciling import DEFAULTS
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile, seal
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import unchanged
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import unchanged
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered
 
 CASES = int(os.environ.get("NORDIC_PROOF_CASES", "500"))
@@ -131,7 +132,7 @@ def _text(body: Body) -> str:
 class Verdict(NamedTuple):
     """What we find without asking, and what the server says: what it would make of the object, or why it refuses."""
 
-    findings: List[seal.Finding]
+    findings: List[ownership.Finding]
     live: Body
     after: Optional[Body]
     refusal: str
@@ -149,7 +150,7 @@ def judge(world: World, resource: Any, path: str, body: Body) -> Verdict:
     for _attempt in range(TRIES):
         live = world.live(path)
         assert live is not None
-        findings = seal.examine(body, live)
+        findings = ownership.examine(body, live)
         try:
             after = world.us.apply(resource, body, force=True, dry_run=True)[0]
         except ApiError as error:
@@ -349,14 +350,14 @@ def test_what_made_the_proof_wrong_once_is_told_apart(world: World, claim: str) 
 def test_the_fields_that_we_take_for_atomic_are_atomic_to_the_server(world: World) -> None:
     schemas: Dict[str, Any] = {}
     for version in {f"api/{kind.version}" if not kind.group else f"apis/{kind.api_version}" for kind in world.us.discover()
-                    if kind.group in seal.BUILT_IN_GROUPS | {"apiextensions.k8s.io"}}:
+                    if kind.group in ownership.BUILT_IN_GROUPS | {"apiextensions.k8s.io"}}:
         status, document = world.someone.send("GET", f"/openapi/v3/{version}")
         assert status == 200
         schemas.update(document["components"]["schemas"])
     lists, maps, items = _topologies(schemas)
-    assert {name: lists[name] for name in seal.ATOMIC_LISTS if lists.get(name) != {"atomic"}} == {}
-    assert {name: maps[name] for name in seal.ATOMIC_MAPS if maps.get(name) != {"atomic"}} == {}
-    assert {name: items[name] for name in seal.ATOMIC_ITEMS if items.get(name, {"atomic"}) != {"atomic"}} == {}
+    assert {name: lists[name] for name in ownership.ATOMIC_LISTS if lists.get(name) != {"atomic"}} == {}
+    assert {name: maps[name] for name in ownership.ATOMIC_MAPS if maps.get(name) != {"atomic"}} == {}
+    assert {name: items[name] for name in ownership.ATOMIC_ITEMS if items.get(name, {"atomic"}) != {"atomic"}} == {}
 
 
 def _topologies(schemas: Dict[str, Any]) -> Tuple[Any, Any, Any]:
@@ -548,9 +549,9 @@ def told(report: Any) -> str:
 
 def owned(body: Body) -> Any:
     """What our own entry names, with its values, order included."""
-    entry = seal.own_entry(body)
+    entry = ownership.own_entry(body)
     assert entry is not None
-    return entry["fieldsV1"], seal.select(body, entry["fieldsV1"])
+    return entry["fieldsV1"], ownership.select(body, entry["fieldsV1"])
 
 
 def is_healed(live: Any, fresh: Any, intent: Any) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from lab.proxy import CUT, status
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Cluster
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target,
     unhealthy,

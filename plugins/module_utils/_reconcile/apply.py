@@ -10,14 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare, unchanged
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import send_patch
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import may_replace
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, Step
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import (
-    Plan, compare, failures, in_repository, may_replace, send, send_patch, together, unchanged)
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import Step
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -57,7 +62,7 @@ class Writer:
                 before_this_wave = []
                 self._discover(changes)
                 self.inventory.still_ours()
-                errors = failures(pool, self._write, changes)
+                errors = work_on(pool, self._write, changes)
                 if errors:
                     raise together(errors, "the server refuses what Git says")
                 definitions = [change for change in changes if (change.ref.group, change.ref.kind) == CRD]
@@ -96,7 +101,7 @@ class Writer:
 
     # ---- one object
 
-    def _write(self, change: Change) -> Optional[Failure]:
+    def _write(self, change: Change) -> None:
         try:
             self.inventory.still_ours()
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
@@ -107,7 +112,7 @@ class Writer:
             for _attempt in range(TRIES):
                 try:
                     self._write_once(change)
-                    return None
+                    return
                 except Failure as error:
                     if not getattr(error, "stale", False):
                         raise
@@ -119,10 +124,10 @@ class Writer:
                 try:
                     self._replace(change)
                     self._write_once(change)
-                    return None
+                    return
                 except Failure as second:
                     error = second
-            return in_repository(error, change)
+            raise explain(error, change) from None
 
     def _write_once(self, change: Change) -> None:
         if change.patch:
@@ -140,11 +145,11 @@ class Writer:
         if live is None:
             change.patch, change.writes = [], True
             return
-        reason = change.reason
-        compare(change, live, self.options, self.minimum.get(change.ref))
+        compared = compare(change, live, self.options, self.minimum.get(change.ref))
+        change.body, change.patch, change.conflicts, change.writes = compared.body, compared.patch, compared.conflicts, compared.writes
+        change.undecided = compared.undecided
         # What the server would have to be asked about is simply written: a write that changes nothing is no change.
         change.writes, change.undecided = change.writes or change.undecided, False
-        change.operation, change.reason = "configured", reason
         if not change.writes and not change.patch:
             change.after = live  # somebody else brought it there: no change of ours
 

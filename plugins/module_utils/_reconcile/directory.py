@@ -12,7 +12,7 @@ from typing import Any, Iterable, List
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 SUFFIXES = (".yaml", ".yml", ".json")
 # A file that carries this comment is no manifest: Argo CD's own marker.

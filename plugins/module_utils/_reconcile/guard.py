@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Callable, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD, NAMESPACE, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
@@ -60,9 +60,9 @@ def made_by_a_controller(change: Change, _plan: Plan, _options: Options) -> str:
 
 def copied_not_applied(change: Change, _plan: Plan, _options: Options) -> str:
     """An operator that copies an object copies its labels too (argo-cd tracks by id for this reason); our apply leaves a proof."""
-    entry = seal.own_entry(change.before or {"metadata": {}})
+    entry = ownership.own_entry(change.before or {"metadata": {}})
     labels = ((entry or {}).get("fieldsV1") or {}).get("f:metadata", {}).get("f:labels", {})
-    return "" if "f:" + PART_OF in labels else f"carries our label but was not applied by {seal.FIELD_MANAGER}"
+    return "" if "f:" + PART_OF in labels else f"carries our label but was not applied by {ownership.FIELD_MANAGER}"
 
 
 def takes_others_with_it(change: Change, _plan: Plan, options: Options) -> str:

@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import to
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import CHART, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.kustomize import failed, outer_reads
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 HOOK = "helm.sh/hook"
 # Hooks of events that a reconcile never is: applied as ordinary objects they would run at once.

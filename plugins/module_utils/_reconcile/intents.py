@@ -9,7 +9,7 @@ import json
 from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Document, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Document, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD
 
 # Who decides a workload's number of replicas: (group, kind): (the field with the least number, its default).

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
 
 VERSION = "1.0.0"
 PART_OF = "applyset.kubernetes.io/part-of"

@@ -14,7 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import KUSTOMIZATIONS, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 MAX_FOLDERS = 1000
 

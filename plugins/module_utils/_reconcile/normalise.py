@@ -12,7 +12,7 @@ import base64
 import binascii
 from typing import Any, Dict
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import BUILT_IN_GROUPS, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import containers
 
 # Written by the server; in Git they are left-overs of `kubectl get -o yaml`, and a resourceVersion would make every

@@ -10,14 +10,12 @@ import re
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of
 
 WAVE = "argocd.argoproj.io/sync-wave"
 DEPENDS_ON = "config.kubernetes.io/depends-on"
 _WAVE_NUMBER = re.compile("[-+]?[0-9]{1,9}")
 
-CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
-NAMESPACE = ("", "Namespace")
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 
@@ -98,11 +96,6 @@ def deletion_steps(bodies: Mapping[Ref, Body]) -> List[Tuple[Ref, ...]]:
         within = int(wave) if _WAVE_NUMBER.fullmatch(wave) else 0  # somebody may have changed it
         groups.setdefault(((ref.group, ref.kind) not in (CRD, NAMESPACE), within, rank(ref)), []).append(ref)
     return [tuple(sorted(groups[key], key=sort_key, reverse=True)) for key in sorted(groups, reverse=True)]
-
-
-def annotations_of(body: Body) -> Dict[str, str]:
-    """metadata.annotations, {} where there are none."""
-    return (body.get("metadata") or {}).get("annotations") or {}
 
 
 def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:

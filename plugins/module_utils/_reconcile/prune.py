@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import TRIES, WRITERS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import KEEPING
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import deletion_steps
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, failures, together
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait_gone
 
 
@@ -28,7 +29,7 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, prog
         for refs in deletion_steps({ref: change.before or {} for ref, change in changes.items()}):
             inventory.still_ours()
             deleted = [changes[ref] for ref in refs]
-            errors = failures(pool, lambda change: _delete(cluster, change, plan, inventory, options), deleted)
+            errors = work_on(pool, lambda change: _delete(cluster, change, plan, inventory, options), deleted)
             if errors:
                 raise together(errors, "the server refuses to delete")
             if options.wait:
@@ -40,12 +41,12 @@ def rehearse(cluster: Any, plan: Plan) -> None:
     first of many is gone."""
     one_each = {(change.resource, change.ref.namespace): change for change in plan.of("pruned")}
     with ThreadPoolExecutor(WRITERS) as pool:
-        errors = failures(pool, lambda change: _forbidden(cluster, change), one_each.values())
+        errors = work_on(pool, lambda change: _forbidden(cluster, change), one_each.values())
     if errors:
         raise together(errors, "the server refuses to delete, so nothing was pruned")
 
 
-def _forbidden(cluster: Any, change: Change) -> Optional[Failure]:
+def _forbidden(cluster: Any, change: Change) -> None:
     try:
         cluster.delete(change.resource, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
     except Failure as error:
@@ -53,11 +54,10 @@ def _forbidden(cluster: Any, change: Change) -> Optional[Failure]:
         if getattr(error, "status", None) == 403:
             error.where = str(change.ref)
             error.what += " (nothing was pruned)"
-            return error
-    return None
+            raise
 
 
-def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, options: Options) -> Optional[Failure]:
+def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, options: Options) -> None:
     ref, live = change.ref, change.before or {}
     try:
         inventory.still_ours()
@@ -65,14 +65,14 @@ def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, opti
             metadata = live["metadata"]
             try:
                 cluster.delete(change.resource, ref.namespace, ref.name, metadata["uid"], metadata["resourceVersion"])
-                return None
+                return
             except Failure as error:
                 if not getattr(error, "stale", False):
                     raise
             # It changed since it was listed: every rule must hold for what it is now.
             current = cluster.get(change.resource, ref.namespace, ref.name)
             if current is None or current["metadata"]["uid"] != metadata["uid"]:
-                return None
+                return
             labels = current["metadata"].get("labels") or {}
             change.before = live = current
             reason = "" if labels.get(PART_OF) == inventory.id else "left the set meanwhile"
@@ -80,11 +80,11 @@ def _delete(cluster: Any, change: Change, plan: Plan, inventory: Inventory, opti
                 reason = reason or rule(change, plan, options)
             if reason:
                 change.operation, change.reason = "skipped", reason
-                return None
+                return
         raise Failure("somebody else keeps changing it")
     except Failure as error:
         error.where = str(ref)
-        return error
+        raise
 
 
 def _until_gone(cluster: Any, changes: List[Change], options: Options, progress: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
 FORMAT = 2

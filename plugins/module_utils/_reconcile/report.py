@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import seal
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import LAST_APPLIED
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Change, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
 OPERATIONS = ("created", "configured", "unchanged", "pruned", "skipped")
@@ -101,13 +101,13 @@ def _shown(change: Change, body: Optional[Body], after: Optional[Body]) -> Body:
         return {}
     fields: Dict[str, Any] = {}
     for version in (change.before, after):
-        entry = seal.own_entry(version) if version else None
+        entry = ownership.own_entry(version) if version else None
         if entry:
-            fields = seal.merge(fields, entry.get("fieldsV1") or {})
+            fields = ownership.merge(fields, entry.get("fieldsV1") or {})
     if change.before is not None:
-        paths = [item.path for item in seal.leftovers(change.before, change.body or {})] if change.body is not None else []
-        fields = seal.merge(fields, seal.tree(paths))
-    shown = seal.select(body, fields) if fields else {key: value for key, value in body.items()
+        paths = [item.path for item in ownership.leftovers(change.before, change.body or {})] if change.body is not None else []
+        fields = ownership.merge(fields, ownership.tree(paths))
+    shown = ownership.select(body, fields) if fields else {key: value for key, value in body.items()
                                                       if key not in ("status", "metadata")}
     return {key: value for key, value in shown.items() if value not in ({}, None)}
 

@@ -10,7 +10,7 @@ import re
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Document
 
 # etcd refuses a request of more than 1.5 MiB (--max-request-bytes), whatever the API server accepts.
 MAX_OBJECT = 1_572_864

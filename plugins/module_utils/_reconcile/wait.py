@@ -21,7 +21,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
     health,
     pods_reason,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Body, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
 
 # How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
 # shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.

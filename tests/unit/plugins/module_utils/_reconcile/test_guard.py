@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import KEEP, KEEPING, RULES, guard
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Change, Conflict, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Conflict, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options, PruneLimit
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 

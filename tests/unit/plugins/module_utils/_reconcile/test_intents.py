@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Resource, Resources
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document, Intent, Ref
 
 VERBS = ("get", "list", "patch", "delete")
 SERVED = Resources([

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import (
     DEPENDS_ON,
     WAVE,

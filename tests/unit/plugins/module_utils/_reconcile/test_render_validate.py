@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import MAX_DATA, MAX_OBJECT, wrong_with
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Resource
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, _selects, unhealthy
 
 WEB = Ref("apps", "Deployment", "shop", "web")

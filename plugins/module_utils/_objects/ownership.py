@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ownership proof: what managedFields and the values of a LIST alone can say about an object and its intent.
 
-A field manager's Apply entry is a tamper-evident seal: whenever another manager changes or removes a field, the server
+A field manager's Apply entry is tamper-evident: whenever another manager changes or removes a field, the server
 takes that field out of the entry's path set (structured-merge-diff, merge/update.go). An entry whose path set is the
 intent's, beside values that are the intent's to the letter and in its order, proves that a forced server-side apply
 would change nothing. Whatever cannot be proved is left to the server's own dry run: this file never guesses "in sync".
@@ -19,7 +19,7 @@ import json
 import re
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.objects import BUILT_IN_GROUPS, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body
 
 FIELD_MANAGER = "nordic-gitops"
 

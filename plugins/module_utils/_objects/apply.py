@@ -1,0 +1,24 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Apply one object, for real or as the server's dry run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Policy
+
+
+def send(cluster: Any, change: Change, policy: Policy, dry_run: bool = False) -> Body:
+    """Apply a change's body; with on_conflict: fail, only what people's tools hold is taken."""
+    if policy.on_conflict == "fail" and not change.conflicts:  # those that are known are the guard's to refuse
+        try:
+            return cluster.apply(change.resource, change.body, force=False, dry_run=dry_run)[0]
+        except Failure as error:
+            managers = [manager for _field, manager in getattr(error, "conflicts", ())]
+            if not managers or not all(ownership.is_person(manager) or manager == ownership.FIELD_MANAGER for manager in managers):
+                raise
+    return cluster.apply(change.resource, change.body, force=True, dry_run=dry_run)[0]

@@ -1,0 +1,24 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell the server's refusal of one object with its place in the repository, and with what to do."""
+
+from __future__ import annotations
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import holds_data
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change
+
+
+def explain(error: Failure, change: Change) -> Failure:
+    """The server's error, told with the place in the repository and, where that helps, with what to do."""
+    where = f"{change.intent.where}: {change.ref}" if change.intent else str(change.ref)
+    hint = error.hint
+    if getattr(error, "immutable", False):
+        hint = ("Set " + ("" if holds_data(change) else "replace_immutable: true, or ") + "the annotation "
+                "argocd.argoproj.io/sync-options: Replace=true on the object, to have it deleted"
+                + (", with its data," if holds_data(change) else "") + " and created again.")
+        if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
+            hint = "It is never replaced, for that would delete everything that depends on it."
+    error.where, error.hint = where, hint
+    return error

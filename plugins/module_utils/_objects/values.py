@@ -1,0 +1,113 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The values of one object: which it is, what Git wants of it, what is to be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, NamedTuple, Optional, Protocol
+
+Body = Dict[str, Any]
+
+CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
+NAMESPACE = ("", "Namespace")
+
+# The groups that the API server itself serves: there null means "not set". Not apiextensions.k8s.io: a schema's
+# `default: null` means something. A custom resource may have nullable fields.
+BUILT_IN_GROUPS = frozenset((
+    "", "apps", "autoscaling", "batch", "policy", "admissionregistration.k8s.io", "apiregistration.k8s.io",
+    "authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io",
+    "events.k8s.io", "flowcontrol.apiserver.k8s.io", "internal.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
+    "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
+    "storagemigration.k8s.io",
+))
+
+
+class Ref(NamedTuple):
+    """One object's identity, whatever API version it is read or written with."""
+
+    group: str
+    kind: str
+    namespace: str  # "" for a cluster-scoped object
+    name: str
+
+    def __str__(self) -> str:
+        kind = f"{self.kind}.{self.group}" if self.group else self.kind
+        return f"{kind} {self.namespace}/{self.name}" if self.namespace else f"{kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One object as a renderer wrote it, before anything is known about the cluster."""
+
+    body: Body
+    file: str  # path in the repository, "/" separated
+    line: int  # 1-based line at which the document starts; 0 where a renderer cannot say
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One object as Git wants it, normalised, with its namespace settled."""
+
+    ref: Ref
+    api_version: str
+    body: Body
+    where: str  # "file:line" in the repository
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A field that Git sets and another field manager holds with another value."""
+
+    ref: Ref
+    field: str  # as the server writes it: ".spec.replicas"
+    manager: str
+
+
+@dataclass
+class Change:
+    """What is to be done with one object, and why. The plan is a list of these; every stage reads or fills them."""
+
+    operation: str  # created, configured, unchanged, pruned, skipped
+    ref: Ref
+    reason: str = ""
+    intent: Optional[Intent] = None
+    resource: Any = None  # _cluster.Resource; None while the object's CRD is only planned
+    body: Optional[Body] = None  # what is sent: the intent's body, less the fields left to others
+    before: Optional[Body] = None  # the object as it was listed
+    after: Optional[Body] = None  # as the server's dry run, or the write, answered
+    writes: bool = False  # whether an apply is needed (created, configured)
+    undecided: bool = False  # whether only the server's dry run can tell if an apply is needed
+    left: bool = False  # Git no longer has it, and it stays only because pruning was not asked for
+    patch: List[Body] = field(default_factory=list)  # JSON patch that takes back what people added
+    conflicts: List[Conflict] = field(default_factory=list)
+    unverified: str = ""  # check mode: why the server could not be asked
+    replaces: bool = False  # the object must be deleted and created again (an immutable field)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a conflicting field is left to its other manager, so that less than the intent is sent."""
+        return bool(self.conflicts) and self.intent is not None and self.body is not self.intent.body
+
+
+class Policy(Protocol):
+    """The options that concern one object."""
+
+    @property
+    def on_conflict(self) -> str: ...  # force, fail, keep
+
+    @property
+    def replace_immutable(self) -> bool: ...
+
+    @property
+    def verify(self) -> str: ...  # auto, full
+
+
+def annotations_of(body: Body) -> Dict[str, str]:
+    """metadata.annotations, {} where there are none."""
+    return (body.get("metadata") or {}).get("annotations") or {}

@@ -1,0 +1,40 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several objects at once, and their errors as one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Iterable, List, Optional, Sequence
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+
+
+def work_on(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> List[Failure]:
+    """What went wrong with which item; once the server does not answer, the rest is not tried: each would take its whole patience."""
+    silent = threading.Event()
+
+    def one(item: Any) -> Optional[Failure]:
+        if silent.is_set():
+            return None
+        try:
+            work(item)
+        except Failure as error:
+            if getattr(error, "retryable", False):
+                silent.set()
+            return error
+        return None
+
+    return [error for error in pool.map(one, items) if error is not None]
+
+
+def together(errors: Sequence[Failure], headline: str) -> Failure:
+    """Several errors as one, each on its own line."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = "\n".join(str(error) for error in errors[:20])
+    more = f"\n(+{len(errors) - 20} more)" if len(errors) > 20 else ""
+    kind = Refused if all(isinstance(error, Refused) for error in errors) else Failure
+    return kind(f"{headline} ({len(errors)} objects):\n{lines}{more}", errors=[str(error) for error in errors])
