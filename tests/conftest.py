@@ -54,6 +54,14 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2].replace('Skipped: ', '')}")
 
 
+@pytest.fixture(autouse=True)
+def nothing_registered(monkeypatch):
+    """A secret of one test is an ordinary word in the next one's messages."""
+    from ansible_collections.nordic.gitops.plugins.module_utils import _masked_text
+
+    monkeypatch.setattr(_masked_text, "_secrets", _masked_text._Secrets())
+
+
 @pytest.fixture
 def tell(request):
     """Say something at the end of the session, whichever worker found it out: tell("500 cases")."""

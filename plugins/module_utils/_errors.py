@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
+
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import lines, masked, one_line
 
 
 class Failure(Exception):
@@ -19,16 +21,26 @@ class Failure(Exception):
 
     def __init__(self, what: str, where: str = "", hint: str = "", **details: Any) -> None:
         super().__init__(what)
-        self.what = what
-        self.where = where
-        self.hint = hint
+        self.what = lines(str(what))
+        self.where = one_line(where, 1000)
+        self.hint = lines(hint)
         self.details = details
+
+    @property
+    def details(self) -> Dict[str, Any]:
+        """Masked as whoever shows them needs them, by what is known to be a secret then."""
+        shown: Dict[str, Any] = masked(self._details)
+        return shown
+
+    @details.setter
+    def details(self, details: Dict[str, Any]) -> None:
+        self._details = details
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        if not self.hint:
-            return text
-        return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
+        if self.hint:
+            text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
+        return lines(text)  # once more, as more secrets may be known by now
 
 
 class MissingLibrary(Failure):

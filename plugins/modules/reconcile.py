@@ -304,6 +304,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
@@ -344,12 +345,12 @@ def main():
     diff = module._diff
     try:
         options = Options.of(module.params, module.check_mode, diff)
-        report = reconcile(Source.of(module.params), Cluster.of(module.params), options, module.debug)
+        report = reconcile(Source.of(module.params), Cluster.of(module.params), options, lambda text: module.debug(masked(text)))
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     for note in report.notes:
-        module.warn(note)
-    module.exit_json(**report.result(diff))
+        module.warn(masked(note))
+    module.exit_json(**masked(report.result(diff)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 
 
 class ApiError(Failure):
@@ -69,6 +70,9 @@ class Expired(ApiError):
     """The resourceVersion is too old to watch from: list again."""
 
 
+MESSAGE = 4000  # characters of a server's message that are shown; a policy's refusal may list many rules
+SHOWN_BODY = 64 * 1024  # bytes of an answer that is no Status object, in which its few words are looked for
+
 # Not compiled here: most runs meet no error. Each wording is one that apimachinery's or a built-in kind's validation uses.
 _IMMUTABLE = (
     r"(?i)field is immutable|is immutable|immutable field|may not change once set|cannot change .* after creation"
@@ -111,7 +115,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, where: s
         message = f"the API server at {url} does not accept the credentials (401 Unauthorized)"
     unexplained = status == 500 and reason == "InternalError" and not re.search(_PASSING, message)
     return ApiError(
-        _one_line(message),
+        one_line(_joined(message), MESSAGE),
         where,
         _hint(status, message, details, verb),
         status,
@@ -161,10 +165,10 @@ def _status_object(body: bytes) -> Dict[str, Any]:
 
 
 def _text(status: int, headers: Mapping[str, str], body: bytes) -> str:
-    text = body[:300].decode("utf-8", "replace").strip()
+    text = body[:SHOWN_BODY].decode("utf-8", "replace").strip()
     if "html" in headers.get("Content-Type", ""):
-        text = " ".join(re.sub("<[^>]*>", " ", text).split())
-    return f"answered {status} {text}".strip()
+        text = re.sub("<[^<>]*>", " ", text)
+    return f"answered {status} {one_line(text)}".strip()
 
 
 def _retry_after(headers: Mapping[str, str], details: Dict[str, Any]) -> Optional[float]:
@@ -200,6 +204,6 @@ def _manager(message: str) -> str:
         return quoted.group(1).strip('"')
 
 
-def _one_line(message: str) -> str:
+def _joined(message: str) -> str:
     parts = [part.strip() for part in message.splitlines() if part.strip()]
     return re.sub(r": errors:; ", ": ", "; ".join(parts)) or "refused"

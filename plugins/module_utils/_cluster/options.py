@@ -14,6 +14,15 @@ from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import Loader, loader
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import (
+    CONTROL,
+    SHORTEST_VALUE,
+    UrlType,
+    full_url,
+    register,
+    register_login,
+    url,
+)
 
 POOL_SIZE = 32  # connections kept open; more threads than this would open and close one for each request
 
@@ -53,7 +62,7 @@ def _option(kind: str, *variables: str, **more: Any) -> Dict[str, Any]:
 CONNECTION_SPEC: Dict[str, Dict[str, Any]] = {
     "kubeconfig": dict(_option("raw", "KUBECONFIG"), type=_KubeconfigType("raw")),
     "context": _option("str", "CONTEXT"),
-    "host": _option("str", "HOST"),
+    "host": dict(_option("str", "HOST"), type=UrlType("str")),
     "api_key": _option("str", "API_KEY", no_log=True),
     "username": _option("str", "USERNAME"),
     "password": _option("str", "PASSWORD", no_log=True),
@@ -61,7 +70,7 @@ CONNECTION_SPEC: Dict[str, Dict[str, Any]] = {
     "client_key": _option("path", "CLIENT_KEY", "KEY_FILE", aliases=["key_file"], no_log=False),
     "ca_cert": _option("path", "CA_CERT", "SSL_CA_CERT", aliases=["ssl_ca_cert"]),
     "validate_certs": _option("bool", "VALIDATE_CERTS", "VERIFY_SSL", aliases=["verify_ssl"]),
-    "proxy": _option("str", "PROXY"),
+    "proxy": dict(_option("str", "PROXY"), type=UrlType("str")),
     "no_proxy": _option("str", "NO_PROXY"),
     "proxy_headers": {
         "type": "dict",
@@ -96,18 +105,25 @@ def configuration(params: Mapping[str, Any]) -> Any:
     package = loader()
     config = package.Configuration()
     given = {name: params.get(name) for name in CONNECTION_SPEC if params.get(name) not in (None, "", [], {})}
+    _register(given)
     _check_files(given)
     if not _enough_without_a_file(given):
         _load(package, config, given)
     for option, attribute in OVERRIDES.items():
         if option in given:
-            setattr(config, attribute, given[option])
+            setattr(config, attribute, full_url(given[option]))
     if "api_key" in given or ("username" in given and "password" in given):
         config.refresh_api_key_hook = None  # or the kubeconfig's token would come back
         if "api_key" in given:
             config.api_key = {"authorization": f"Bearer {given['api_key']}"}
         else:
             config.api_key = {"authorization": config.get_basic_auth_token()}
+    # What the kubeconfig, a credential plugin or a token file holds is a secret like the options, wherever it turns up again.
+    url(config.host)
+    url(config.proxy)
+    register_login(config.username, config.password)
+    for value in config.api_key.values():
+        register(value, str(value).rpartition(" ")[2])
     config.host = config.host.rstrip("/")
     if not re.match(r"https?://[^/]", config.host):
         raise Failure("host must be a URL that begins with https:// or http://", bare_url(config.host))
@@ -131,9 +147,49 @@ def impersonation(params: Mapping[str, Any]) -> List[Tuple[str, str]]:
     return headers + [("Impersonate-Group", group) for group in groups]
 
 
-def bare_url(url: str) -> str:
+def bare_url(address: str) -> str:
     """The URL without user name and password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
+
+
+def _register(given: Mapping[str, Any]) -> None:
+    """The options' secrets, for no message to show; one with a line break in it fits in no header, and would be shown by whoever refuses it."""
+    headers = given.get("proxy_headers") or {}
+    register(given.get("api_key"), headers.get("proxy_basic_auth"), headers.get("basic_auth"))
+    register_login(given.get("username"), given.get("password"))
+    for name in ("proxy_basic_auth", "basic_auth"):
+        register_login(*str(headers.get(name) or "").partition(":")[::2])
+    for name in ("host", "proxy"):
+        url(given.get(name))
+    texts = {**given, **headers, "impersonate_groups": "".join(map(str, given.get("impersonate_groups") or []))}
+    for name, text in texts.items():
+        if isinstance(text, str) and name != "kubeconfig" and CONTROL.search(full_url(text)):
+            raise Failure(f"{name} has a line break or another control character in it", name, "Was it read from a file with its last line end?")
+    kubeconfig = given.get("kubeconfig")
+    if isinstance(kubeconfig, (InlineKubeconfig, dict)):
+        _register_users(kubeconfig.config if isinstance(kubeconfig, InlineKubeconfig) else kubeconfig)
+
+
+def _register_users(kubeconfig: Any) -> None:
+    """All that the users of a kubeconfig have: a credential plugin may print the variables that it is given."""
+    users = kubeconfig.get("users") if isinstance(kubeconfig, dict) else None
+    for user in users if isinstance(users, list) else ():
+        todo = [user.get("user") if isinstance(user, dict) else None]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, dict):
+                exec_variable = {"name", "value"} == set(value)
+                todo += [item for name, item in value.items()
+                         if not (name in _NO_SECRETS or exec_variable and name == "name")]
+            elif isinstance(value, list):
+                todo += value
+            elif isinstance(value, str) and len(value) >= SHORTEST_VALUE:
+                register(value)
+
+
+# Of a user in a kubeconfig: what is a name, a path or a word.
+_NO_SECRETS = ("name", "apiVersion", "command", "installHint", "interactiveMode", "provideClusterInfo", "client-certificate", "client-key",
+               "tokenFile", "username", "as", "as-groups", "idp-issuer-url", "idp-certificate-authority", "client-certificate-data")
 
 
 def _enough_without_a_file(given: Mapping[str, Any]) -> bool:
@@ -211,9 +267,26 @@ def _calling(
                       "A kubeconfig is a mapping with clusters, users and contexts: `kubectl config view` shows yours.") from error
     finally:
         root.removeHandler(said)
+    if said.errors:
+        _register_users(_content(given.get("kubeconfig") or package.default_kubeconfig))
     if said.errors and not config.api_key and not config.cert_file:
         # The loader logs a failing exec plugin and goes on without credentials, which ends in a puzzling 401.
         raise Failure(f"the credential plugin of the kubeconfig failed: {said.errors[0]}", where)
+
+
+def _content(kubeconfig: Any) -> Any:
+    """What the files of a kubeconfig hold, for the secrets in them; a part of what the loader read, or nothing."""
+    import yaml
+
+    users: List[Any] = []
+    for path in str(kubeconfig).split(os.pathsep):
+        try:
+            with open(os.path.expanduser(path), "rb") as file:
+                found = yaml.safe_load(file)
+            users += found["users"]
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+            continue
+    return {"users": users}
 
 
 class _Listener(logging.Handler):

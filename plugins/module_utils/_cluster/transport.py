@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
+from http.client import HTTPException
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +24,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options imp
     configuration,
     impersonation,
 )
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, one_line, register
 
 USER_AGENT = "nordic.gitops"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts: doubled each time, with jitter
@@ -195,6 +197,8 @@ class Transport:
             )
         except (HTTPError, OSError) as error:
             raise self._no_answer(error, where) from None
+        except (ValueError, HTTPException) as error:  # of a header or a status line; its words may quote what nobody should see
+            raise ApiError(f"the request or its answer is not valid HTTP: {one_line(str(error))}", bare_url(self.url), reason="http") from None
 
     def _headers(self, accept: str, content_type: str) -> Any:
         pairs = self._common + self._authorization() + [("Accept", accept)]
@@ -218,6 +222,15 @@ class Transport:
                     for setting in settings
                     if setting.get("in") == "header" and setting.get("value")
                 ]
+                for _name, value in self._credentials:
+                    register(value, value.rpartition(" ")[2])
+                    if CONTROL.search(value):
+                        # No header can hold it, and the library that says so shows it.
+                        raise ApiError(
+                            "the token has a line break or another control character in it",
+                            bare_url(self.url),
+                            "Correct the kubeconfig, the token's file, or what its credential plugin prints.",
+                        )
                 self._credentials_until = self._clock() + CREDENTIALS_KEPT
             return self._credentials
 

@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be asked: revisions, paths and URLs, checked before Git sees them; and text of others, made fit to be shown."""
+"""What may be asked: revisions, paths and URLs, checked before Git sees them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, full_url, one_line, url as with_secrets_known, without_credentials
 
 TRANSPORTS = ("file", "git", "ssh", "http", "https")
 
-
-# What a terminal obeys instead of showing: C0 and C1 codes, separators of lines, signs that turn the direction of text; and lone surrogates.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HELPER = re.compile(r"^[A-Za-z0-9+.-]*::")
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _SCP = re.compile(r"^(?:([A-Za-z0-9_][\w.+-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]):(?!/?/)?(.+)$", re.DOTALL)
@@ -24,24 +22,6 @@ _HOST = re.compile(r"^(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-
 FULL_COMMIT = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")
 SHORT_COMMIT = re.compile(r"^[0-9a-f]{4,63}$")
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-
-
-def without_credentials(text: str, *secrets: Optional[str]) -> str:
-    """The text with nothing of user:password@ in any URL, nor any of the secrets themselves, plain or percent-encoded."""
-    text = re.sub(r"(https?://)[^\s'\"]*@", r"\1", text)
-    text = re.sub(r"(://)[^\s/@'\"]*:[^\s/@'\"]*@", r"\1", text)
-    for secret in filter(None, secrets):
-        from urllib.parse import quote
-
-        for form in (quote(secret, safe=""), quote(secret), secret):
-            text = text.replace(form, "********")
-    return text
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """What a server or a commit says, fit to be printed: no control characters, one line, not endless."""
-    text = " ".join(CONTROL.sub(" ", text).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def checked_revision(revision: Optional[str]) -> str:
@@ -87,7 +67,7 @@ def checked_path(path: Optional[str]) -> str:
 
 def checked_repository(repository: str) -> Tuple[str, Optional[str], Optional[str]]:
     """The URL without credentials, and the user name and password that stood in it."""
-    text = repository or ""
+    text = full_url(with_secrets_known(repository or ""))
     shown = one_line(without_credentials(text), 200)
     hint = "Write https://, ssh://, git:// or file:// and the rest, user@host:path, or an absolute path."
     if not text.strip():

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, TRANSPORTS, checked_repository, checked_revision, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import TRANSPORTS, checked_repository, checked_revision
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, UrlType, one_line, register, register_login
 
 GIT_SPEC: Dict[str, Dict[str, Any]] = dict(
-    repository=dict(type="str", required=True),
+    repository=dict(type=UrlType("str"), required=True),
     revision=dict(type="str", default="HEAD"),
     git_username=dict(type="str"),
     git_password=dict(type="str", no_log=True),
@@ -91,6 +92,9 @@ class Source:
         for name, text in (("git_username", username), ("git_password", password)):
             if text and CONTROL.search(text):
                 raise Failure(f"{name} has a line break or another control character in it", name, "Was it read from a file with its last line end?")
+        register_login(username, password)
+        if url.startswith("http") and not password:
+            register(username)  # a token alone in front of the @ is a user name by its place and a secret by its meaning
         files = {}
         for name in ("git_ssh_key", "git_ssh_known_hosts", "git_ca_cert", "trusted_keys"):
             files[name] = _readable(name, params.get(name))
