@@ -55,11 +55,12 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True)
-def nothing_registered(monkeypatch):
+def nothing_registered():
     """A secret of one test is an ordinary word in the next one's messages."""
     from ansible_collections.nordic.gitops.plugins.module_utils import _masked_text
 
-    monkeypatch.setattr(_masked_text, "_secrets", _masked_text._Secrets())
+    yield
+    _masked_text.forget()
 
 
 @pytest.fixture

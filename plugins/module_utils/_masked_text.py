@@ -43,6 +43,10 @@ class _Secrets:
                 self._known.add(secret)
                 self._new.append(secret)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._known, self._new, self._by_start = set(), [], {}
+
     def index(self) -> Dict[str, List[str]]:
         """Made when text is masked: most runs register secrets and have nothing to say."""
         if self._new:
@@ -63,6 +67,11 @@ def register(*secrets: Optional[str]) -> None:
     for secret in secrets:
         if isinstance(secret, str) and len(secret.strip()) >= SHORTEST and secret.strip("*"):
             _secrets.add(secret)
+
+
+def forget() -> None:
+    """Of a process that goes on to something else: what was secret there is an ordinary word here."""
+    _secrets.clear()
 
 
 def register_login(username: Optional[str], password: Optional[str]) -> None:

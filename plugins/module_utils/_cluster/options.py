@@ -111,7 +111,8 @@ def configuration(params: Mapping[str, Any]) -> Any:
         _load(package, config, given)
     for option, attribute in OVERRIDES.items():
         if option in given:
-            setattr(config, attribute, full_url(given[option]))
+            value = given[option]
+            setattr(config, attribute, full_url(value) if isinstance(value, str) else value)
     if "api_key" in given or ("username" in given and "password" in given):
         config.refresh_api_key_hook = None  # or the kubeconfig's token would come back
         if "api_key" in given:
@@ -161,7 +162,7 @@ def _register(given: Mapping[str, Any]) -> None:
         register_login(*str(headers.get(name) or "").partition(":")[::2])
     for name in ("host", "proxy"):
         url(given.get(name))
-    texts = {**given, **headers, "impersonate_groups": "".join(map(str, given.get("impersonate_groups") or []))}
+    texts: Dict[str, Any] = {**given, **headers, "impersonate_groups": "".join(map(str, given.get("impersonate_groups") or []))}
     for name, text in texts.items():
         if isinstance(text, str) and name != "kubeconfig" and CONTROL.search(full_url(text)):
             raise Failure(f"{name} has a line break or another control character in it", name, "Was it read from a file with its last line end?")
