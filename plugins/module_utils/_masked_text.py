@@ -10,12 +10,9 @@ through masked(), whatever it is made of.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import threading
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
-from urllib.parse import quote, quote_plus, unquote
 
 MASK = "********"
 SHORTEST = 3  # characters of a secret; one of two letters would mask every other word
@@ -85,6 +82,8 @@ def register_object(manifest: Any) -> None:
     """The values of a Secret; any other object has none."""
     if not isinstance(manifest, dict) or manifest.get("kind") != "Secret" or manifest.get("apiVersion") != "v1":
         return
+    import base64
+
     for part, encoded in (("data", True), ("stringData", False)):
         values = manifest.get(part)
         for value in values.values() if isinstance(values, dict) else ():
@@ -115,6 +114,8 @@ def url(value: Any) -> Any:
     authority = re.split(r"[\s'\"]", value.partition("://")[2])[0].rpartition("@")[0]
     if not authority:
         return value
+    from urllib.parse import unquote
+
     username, colon, password = authority.partition(":")
     if colon:
         register_login(unquote(username), unquote(password))
@@ -142,6 +143,9 @@ class UrlType(str):
 
 def forms(secret: str) -> Iterator[str]:
     """The secret, and each way of writing it that a server, a library or a tool has."""
+    import json  # by whoever has something to mask: most runs have not
+    from urllib.parse import quote, quote_plus
+
     texts = {secret, secret.strip(), " ".join(CONTROL.sub(" ", secret).split())}
     texts.update(line.strip() for line in re.split(r"[\r\n]+", secret) if len(line.strip()) >= SHORTEST_LINE)
     found = set()
@@ -162,6 +166,8 @@ def forms(secret: str) -> Iterator[str]:
 
 def _in_base64(data: bytes) -> Iterator[str]:
     """What is certain to be seen of the data where base64 encodes it with something in front and something behind."""
+    import base64
+
     for encode in (base64.standard_b64encode, base64.urlsafe_b64encode):
         whole = encode(data).decode()
         yield whole
