@@ -32,8 +32,7 @@ def test_every_option_is_handed_on():
 @pytest.mark.parametrize("option", sorted(MODULE))
 def test_a_variable_is_what_the_option_is(option):
     spec, variable = MODULE[option], VARIABLES[f"reconcile_{option}"]
-    # kubeconfig is a path, several, or a whole configuration: the module checks it itself.
-    assert variable["type"] == ("raw" if callable(spec["type"]) else spec["type"])
+    assert variable["type"] == spec["type"]
     assert variable.get("elements") == spec.get("elements")
     assert variable.get("choices") == spec.get("choices")
     assert variable.get("required", False) == spec.get("required", False)
