@@ -36,7 +36,7 @@ class Reconciler:
         params = {**DEFAULTS, **self.options, **options}
         self.cluster = Cluster.of(params, **self.tuning)
         report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
-        return report.result(diff)
+        return report.result()
 
 
 def start(**options: Any) -> "subprocess.Popen[str]":
@@ -113,7 +113,7 @@ def _main() -> None:
     try:
         print(json.dumps(Reconciler(**json.loads(sys.argv[1]))()))
     except Failure as failure:
-        print(json.dumps({"failed": True, "msg": str(failure)}))
+        print(json.dumps({**failure.details, "failed": True, "msg": str(failure)}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ options:
   name:
     description:
       - The name of this reconcile. It decides which objects belong together, and so what is pruned.
-      - Never give two repositories or paths the same name in one cluster.
+      - Never give two repositories or paths the same name in one cluster. The inventory records which it was, and a run from
+        elsewhere is refused unless O(move) is set.
     type: str
     required: true
   path:
@@ -80,7 +81,7 @@ options:
   adopt:
     description:
       - What to do about an object that Git has, and that exists without belonging to this reconcile.
-      - V(unowned) takes it over unless it belongs to another reconcile, or to Argo CD, Flux, Helm, kapp or cli-utils.
+      - V(unowned) takes it over unless it belongs to another reconcile, to a controller, or to Argo CD, Flux, Helm, kapp or cli-utils.
       - V(never) refuses the run and names the object.
       - V(always) takes over even what belongs to others.
     type: str
@@ -96,7 +97,8 @@ options:
     default: true
   prune_limit:
     description:
-      - How much one run may prune, as a number of objects or as a percentage of those in the cluster. The run is refused beyond it.
+      - How much one run may prune or replace, as a number of objects or as a percentage of those of this reconcile in the cluster.
+        The run is refused beyond it.
       - Up to 10 objects are always within a percentage other than V(0%).
     type: str
     default: 50%
@@ -124,8 +126,22 @@ options:
       - The annotation C(argocd.argoproj.io/sync-options) V(Replace=true) on an object allows it for that object alone.
         Namespaces and CustomResourceDefinitions are never replaced, PersistentVolumeClaims and PersistentVolumes only by
         the annotation, for their data goes with them.
+      - An object is replaced only when nothing but immutable fields is in the way, when it belongs to this reconcile and nothing
+        says that it must not be deleted, and when the server's dry run accepts the new object. If the creation fails all the
+        same, the old object is put back.
     type: bool
     default: false
+  move:
+    description:
+      - Whether this O(name) may move to another repository or O(path) than the inventory records. Without it such a run is
+        refused, since it would prune what the other repository or path brought.
+    type: bool
+    default: false
+  expect:
+    description:
+      - The RV(plan_id) of a plan that check mode showed. The run applies just that plan, or is refused when Git or the cluster
+        changed since. So a plan can be shown, approved and then applied, as in a workflow of AWX.
+    type: str
   verify:
     description:
       - V(auto) proves from the LISTs that an object is in sync, and asks the server's dry run only where that is not possible.
@@ -209,37 +225,45 @@ EXAMPLES = r"""
 
 RETURN = r"""
 commit:
-  description: The full id of the commit that was enforced.
-  returned: success
+  description: The full id of the commit that was enforced. Null when the run failed before the revision was found.
+  returned: always
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b
 signer:
   description: Who signed the commit, when O(verify_signatures) is set.
-  returned: success
+  returned: always
   type: str
   sample: release@example.no SHA256:uNiVztksCsDhcc0u9e8BrqzOYTNi0iXgKkxFDBXQmIs
 renderer:
   description: The renderer that was used.
-  returned: success
+  returned: always
   type: str
   sample: kustomize
 render_cached:
   description: Whether the folder was unchanged since an earlier run, and so not rendered again.
-  returned: success
+  returned: always
   type: bool
+plan_id:
+  description: Identifies what the run would do, or did, to which objects. O(expect) takes it. Null when the run failed before it had a plan.
+  returned: always
+  type: str
+  sample: 8c9d1f0b5a6e4d3c2b1a0f9e8d7c6b5a
 counts:
   description: Objects by operation.
-  returned: success
+  returned: always
   type: dict
-  sample: {"created": 0, "configured": 2, "unchanged": 398, "pruned": 8, "skipped": 0}
+  sample: {"created": 0, "configured": 2, "unchanged": 398, "pruned": 8, "skipped": 0, "failed": 0}
 changes:
   description: Every object that is not simply unchanged, in the order of writing.
-  returned: success
+  returned: always
   type: list
   elements: dict
   contains:
     operation:
-      description: V(created), V(configured), V(pruned), or V(skipped) for an object that would be pruned and is kept.
+      description:
+        - V(created), V(configured) or V(pruned) for what was done, in check mode for what would be done.
+        - V(failed) for what the server refused.
+        - V(skipped) for an object that would be pruned and is kept, and for what a failed run did not come to.
       type: str
     object:
       description: The object's C(group), C(kind), C(namespace) and C(name).
@@ -257,7 +281,7 @@ changes:
       type: str
 conflicts:
   description: Fields that Git sets and another controller holds with another value.
-  returned: success
+  returned: always
   type: list
   elements: dict
   contains:
@@ -272,26 +296,59 @@ conflicts:
       type: str
 dry_runs:
   description: How many objects the server's dry run had to be asked about.
-  returned: success
+  returned: always
   type: int
 in_sync:
   description:
     - Whether the cluster is what Git says. A forced server-side apply would change nothing, and nothing is left to prune.
-    - In check mode, whether it is so already.
-  returned: success
+    - In check mode, whether it is so already. Never after a failure.
+  returned: always
   type: bool
 healthy:
-  description: Whether every object is healthy. Null when objects were written without O(wait).
-  returned: success
+  description: Whether every object is healthy. Null when that is not known, because objects were written without O(wait).
+  returned: always
   type: bool
 unhealthy:
-  description: The objects that are not healthy, with C(object), C(status) and C(message).
-  returned: success
+  description: The objects that are not healthy.
+  returned: always
   type: list
   elements: dict
+  contains:
+    object:
+      description: The object's C(group), C(kind), C(namespace) and C(name).
+      type: dict
+    status:
+      description: Its health, V(InProgress), V(Failed), V(Terminating), V(NotFound) or V(Unknown).
+      type: str
+    message:
+      description: What it waits for, or what failed.
+      type: str
+still_there:
+  description: Pruned objects that are still there, because a finalizer holds them.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    group:
+      description: The object's API group.
+      type: str
+    kind:
+      description: The object's kind.
+      type: str
+    namespace:
+      description: The object's namespace, empty for a cluster-scoped object.
+      type: str
+    name:
+      description: The object's name.
+      type: str
+errors:
+  description: What went wrong, one text for each error. Empty after a success.
+  returned: always
+  type: list
+  elements: str
 seconds:
-  description: Seconds by stage, C(fetch), C(render), C(plan), C(apply), C(wait) and C(prune).
-  returned: success
+  description: Seconds by stage, C(fetch), C(render), C(plan), C(apply), C(wait) and C(prune), of those that the run came to.
+  returned: always
   type: dict
 """
 
@@ -330,6 +387,8 @@ SPEC = dict(
     allow_empty=dict(type="bool", default=False),
     on_conflict=dict(type="str", choices=["force", "fail", "keep"], default="force"),
     replace_immutable=dict(type="bool", default=False),
+    move=dict(type="bool", default=False),
+    expect=dict(type="str"),
     verify=dict(type="str", choices=["auto", "full"], default="auto"),
     wait=dict(type="bool", default=False),
     wait_timeout=dict(type="int", default=300),
@@ -350,7 +409,7 @@ def main():
         module.fail_json(msg=str(failure), **failure.details)
     for note in report.notes:
         module.warn(masked(note))
-    module.exit_json(**masked(report.result(diff)))
+    module.exit_json(**masked(report.result()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import KEEP, KEEPING, RULES
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import KEEP, PRUNING
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import HEALTH
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import KINDS
@@ -134,7 +135,7 @@ def test_the_readme_names_everything_that_is_in_the_collection():
 
 def test_the_guide_tells_of_every_safety_rule_and_annotation():
     text = GUIDE.read_text(encoding="utf-8")
-    for rule in (*KEEPING, *RULES):
+    for rule in (*PRUNING, *RULES):
         assert f"| `{rule.__name__}` |" in text, rule.__name__
     for key, values in KEEP:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{key}` | `")]

@@ -106,13 +106,13 @@ def test_a_parent_deleted_during_a_run_is_written_again_whole(cluster, run, git_
     git_repo.remove("s.yaml")
     git_repo.write("a.yaml", config_map("a", "two"))
     commit = git_repo.commit()
-    settle = Inventory.settle
+    commit_record = Inventory.commit_record
 
     def deleted_before(self, *args):
         cluster.kubectl("delete", "configmap", self.name, "-n", namespace)
-        settle(self, *args)
+        commit_record(self, *args)
 
-    monkeypatch.setattr(Inventory, "settle", deleted_before)  # fake: the moment of the fault; the real one follows
+    monkeypatch.setattr(Inventory, "commit_record", deleted_before)  # fake: the moment of the fault; the real one follows
     assert operations(run()) == {"ConfigMap a": "configured", "ServiceAccount only": "pruned"}
     annotations = get(cluster, namespace, "configmap", f"nordic-gitops-{namespace}")["metadata"]["annotations"]
     assert annotations["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap" and annotations["nordic.gitops/commit"] == commit
@@ -127,13 +127,13 @@ def test_what_changed_since_it_was_listed_is_judged_again_before_it_is_pruned(cl
     run()
     git_repo.remove("b.yaml")
     git_repo.commit()
-    still_ours = Inventory.still_ours
+    check_lock = Inventory.check_lock
 
     def changed_before(self):
         cluster.kubectl(how, "configmap", "b", "-n", namespace, "nordic.gitops/prune=disabled", "--overwrite")
-        still_ours(self)
+        check_lock(self)
 
-    monkeypatch.setattr(Inventory, "still_ours", changed_before)  # fake: the moment of the fault; the real one follows
+    monkeypatch.setattr(Inventory, "check_lock", changed_before)  # fake: the moment of the fault; the real one follows
     assert operations(run()) == {"ConfigMap b": outcome}
     assert bool(get(cluster, namespace, "configmap", "b")) == (outcome == "skipped")
 
@@ -494,38 +494,38 @@ def test_a_lost_answer_about_the_lock_is_not_taken_for_another_run(fault_proxy, 
 
     inventory = through_proxy.read()
     fault_proxy.script(proxy.LOSE, match=parent)  # the creating POST
-    inventory.hold([("", "ConfigMap")], ["a"], 5)
+    inventory.lock([("", "ConfigMap")], ["a"], 5)
     fault_proxy.script(proxy.LOSE, match=parent)  # a heartbeat
     inventory.renewed -= EXPIRE_SECONDS  # a heartbeat is due
-    inventory.still_ours()
+    inventory.check_lock()
     fault_proxy.script(proxy.LOSE, match=parent)  # the last write
-    inventory.settle("c1", "d", [("", "ConfigMap")], ["a"])
+    inventory.commit_record("c1", "d", [("", "ConfigMap")], ["a"])
     assert inventory.read().commit == "c1"
     fault_proxy.script(proxy.LOSE, match=parent)  # taking up a parent that is there
-    inventory.hold([], [], 5)
-    inventory.release()
+    inventory.lock([], [], 5)
+    inventory.unlock()
     assert fault_proxy.faults == 4
 
 
 def test_a_run_that_slept_asks_for_its_lock_again_before_it_writes_on(cluster, namespace, through_proxy):
     sleeper = through_proxy.read()
-    sleeper.hold([], [], 5)
-    sleeper.still_ours()
+    sleeper.lock([], [], 5)
+    sleeper.check_lock()
     other = Inventory(sleeper.cluster, sleeper.resource, namespace, namespace).read()
     other.live = other._write(other._parent(set(), set(), "", "", "another-machine/x/1/2/3"), other._seen())
-    sleeper.still_ours()  # nothing is asked while the lock cannot have been taken over
+    sleeper.check_lock()  # nothing is asked while the lock cannot have been taken over
     sleeper.renewed -= EXPIRE_SECONDS
     with pytest.raises(Failure, match="took over"):
-        sleeper.still_ours()
+        sleeper.check_lock()
     with pytest.raises(Failure, match="took over"):
-        sleeper.release()
+        sleeper.unlock()
     assert through_proxy.read().live["metadata"]["annotations"]["nordic.gitops/holder"] == "another-machine/x/1/2/3"
 
 
 def test_a_waiting_run_that_could_not_look_does_not_take_a_live_ones_lock(cluster, namespace, through_proxy):
     holder = through_proxy.read()
     holder._me = "another-machine/x/1/2/3"
-    holder.hold([], [], 5)
+    holder.lock([], [], 5)
     clock = [0.0]
 
     def sleep(seconds):
@@ -533,9 +533,9 @@ def test_a_waiting_run_that_could_not_look_does_not_take_a_live_ones_lock(cluste
 
     waiting = Inventory(holder.cluster, holder.resource, namespace, namespace).read()
     with pytest.raises(Failure, match="another reconcile of this name is at work"):
-        waiting.hold([], [], 25, lambda: clock[0], sleep)
-    holder.still_ours()
-    holder.release()
+        waiting.lock([], [], 25, lambda: clock[0], sleep)
+    holder.check_lock()
+    holder.unlock()
 
 
 # ---- a server that goes away

@@ -162,51 +162,51 @@ class FakeClock:
 
 def test_of_two_first_runs_only_one_gets_the_lock(inventories):
     one, two = inventories
-    one.hold([("", "ConfigMap")], ["a"], 5)
+    one.lock([("", "ConfigMap")], ["a"], 5)
     with pytest.raises(Moved):
-        two.hold([("", "Secret")], ["b"], 5)
-    one.settle("c1", "d", [("", "ConfigMap")], ["a"])
-    two.read().hold([("", "Secret")], ["b"], 5)
+        two.lock([("", "Secret")], ["b"], 5)
+    one.commit_record("c1", "d", [("", "ConfigMap")], ["a"])
+    two.read().lock([("", "Secret")], ["b"], 5)
     assert two.kinds == {("", "ConfigMap"), ("", "Secret")}
-    two.release()
+    two.unlock()
 
 
 def test_a_second_run_waits_and_then_fails_clearly(inventories):
     one, two = inventories
-    one.hold([("", "ConfigMap")], ["a"], 5)
+    one.lock([("", "ConfigMap")], ["a"], 5)
     clock = FakeClock()
     with pytest.raises(Failure, match="another reconcile of this name is at work.*raise wait_timeout"):
-        two.read().hold([], [], 3, clock, clock.sleep)
+        two.read().lock([], [], 3, clock, clock.sleep)
     assert 3 <= clock.now < 5
-    one.release()
+    one.unlock()
 
 
 def test_the_lock_of_a_dead_run_elsewhere_is_taken_over_after_its_heartbeat_stood_still(inventories):
     one, two = inventories
     one._me = "another-machine/x/1/2/3"
-    one.hold([("", "ConfigMap")], ["a"], 5)
+    one.lock([("", "ConfigMap")], ["a"], 5)
     one._stop.set()
     one._beat.join()
     clock = FakeClock()
     with pytest.raises(Moved):
-        two.read().hold([], [], 300, clock, clock.sleep)
+        two.read().lock([], [], 300, clock, clock.sleep)
     assert EXPIRE_SECONDS < clock.now < EXPIRE_SECONDS + 2
-    two.hold([], [], 5)
+    two.lock([], [], 5)
     # The dead one wakes up: it must not write any more.
     with pytest.raises(Failure):
-        one.settle("c", "d", [], [])
+        one.commit_record("c", "d", [], [])
     assert two.read().kinds == {("", "ConfigMap")}
 
 
 def test_the_lock_of_a_dead_process_on_this_machine_is_taken_over_at_once(inventories):
     one, two = inventories
     one._me = one._me.split("/")[0] + "/" + one._me.split("/")[1] + "/1999999999/12345/x"
-    one.hold([], [], 5)
+    one.lock([], [], 5)
     one._stop.set()
     one._beat.join()
     clock = FakeClock()
     with pytest.raises(Moved):
-        two.read().hold([], [], 300, clock, clock.sleep)
+        two.read().lock([], [], 300, clock, clock.sleep)
     assert clock.now == 0
 
 

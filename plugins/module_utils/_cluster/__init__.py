@@ -100,20 +100,18 @@ class Cluster:
                 return None
             raise
 
-    def create(self, resource: Resource, body: Body) -> Body:
+    def create(self, resource: Resource, body: Body, dry_run: bool = False) -> Body:
         """The object as stored; ApiError 409 when there is one already, unlike apply, which would take it over.
 
         When the first answer was lost, that error may be about our own object: whoever asks must compare.
         """
         metadata = body["metadata"]
         namespace = metadata.get("namespace", "")
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
         return self._transport.send(
-            "create",
-            "POST",
-            resource.path(namespace),
-            resource.where(namespace, metadata["name"]),
-            {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
-            body,
+            "create", "POST", resource.path(namespace), resource.where(namespace, metadata["name"]), query, body
         ).body
 
     def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:

@@ -62,6 +62,11 @@ class ApiError(Failure):
         )
 
     @property
+    def other_fields(self) -> List[str]:
+        """What is refused for another reason than that it cannot be changed."""
+        return sorted({cause["field"] or cause["message"] for cause in self.causes if not re.search(_IMMUTABLE, cause["message"])})
+
+    @property
     def fields(self) -> List[str]:
         return [cause["field"] for cause in self.causes if cause["field"]]
 

@@ -13,12 +13,17 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 
 
 def send(cluster: Any, change: Change, policy: Policy, dry_run: bool = False) -> Body:
-    """Apply a change's body; with on_conflict: fail, only what people's tools hold is taken."""
-    if policy.on_conflict == "fail" and not change.conflicts:  # those that are known are the guard's to refuse
+    """Apply a change's body.
+
+    Without force where no object is expected, so that one which appears meanwhile is not taken over unseen; and with
+    on_conflict: fail, where only what people's tools hold is taken. (A dry run of known conflicts decides nothing.)
+    """
+    if change.before is None or policy.on_conflict == "fail" and not (dry_run and change.conflicts):
         try:
             return cluster.apply(change.resource, change.body, force=False, dry_run=dry_run)[0]
         except Failure as error:
             managers = [manager for _field, manager in getattr(error, "conflicts", ())]
-            if not managers or not all(ownership.is_person(manager) or manager == ownership.FIELD_MANAGER for manager in managers):
+            people = [manager for manager in managers if ownership.is_person(manager) or manager == ownership.FIELD_MANAGER]
+            if change.before is None or not managers or people != managers:
                 raise
     return cluster.apply(change.resource, change.body, force=True, dry_run=dry_run)[0]

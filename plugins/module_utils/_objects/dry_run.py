@@ -13,7 +13,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare, left_to_others, unchanged, version
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import send_patch, taken_back
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import may_replace
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Policy
 
 LOOKS = 5  # how often an object that its controllers keep writing is compared anew
@@ -43,9 +42,6 @@ def dry_run(cluster: Any, change: Change, policy: Policy, minimum: Optional[int]
             if change.operation != "unchanged":
                 return dry_run(cluster, change, policy, minimum, check_mode, looks - 1)
             return replace(change, after=live)
-        if getattr(error, "immutable", False) and may_replace(change, policy):
-            return replace(change, replaces=True, writes=True, undecided=False, unverified="it must be deleted first",
-                           reason=f"{change.reason}; an immutable field: deleted and created again")
         raise explain(error, change) from None
     writes = before is None or not unchanged(before, after)
     if writes:

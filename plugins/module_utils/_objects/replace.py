@@ -1,11 +1,24 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether one object may be deleted and created again, because an immutable field of it changed."""
+"""Delete one object and create it again, because an immutable field of it changed: only when it is sure to come back.
+
+The caller's gate decides whether this object may be deleted at all.
+"""
 
 from __future__ import annotations
 
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change, Policy, annotations_of
+import copy
+from typing import Any, Dict
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Policy, annotations_of
+
+# Written by the server, by controllers from other objects, or about the object that is gone.
+SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink", "deletionTimestamp",
+                   "deletionGracePeriodSeconds")
+JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
 def may_replace(change: Change, policy: Policy) -> bool:
@@ -13,11 +26,71 @@ def may_replace(change: Change, policy: Policy) -> bool:
     holds data only where the object itself asks for it."""
     if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
         return False
-    options_text = annotations_of(change.body or {}).get("argocd.argoproj.io/sync-options", "")
-    asked = {part.strip() for part in options_text.split(",")}
-    return bool({"Replace=true", "Force=true"} & asked) or policy.replace_immutable and not holds_data(change)
+    sync_options = str(annotations_of(change.body or {}).get("argocd.argoproj.io/sync-options", ""))
+    requested = {part.strip() for part in sync_options.split(",")}
+    return bool({"Replace=true", "Force=true"} & requested) or policy.replace_immutable and not holds_data(change)
 
 
 def holds_data(change: Change) -> bool:
     """Whether the data goes with the object."""
     return (change.ref.group, change.ref.kind) in (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
+
+
+def dry_run_creation(cluster: Any, change: Change) -> None:
+    """Ask the server whether it would create the object: whether it is valid, admitted, and this user may create it.
+
+    The server checks all of that before it finds that the name is taken, which is the answer here (registry.Store.Create).
+    """
+    body = without_what_the_old_one_holds(change.body or {}, change.before or {})
+    try:
+        cluster.create(change.resource, body, dry_run=True)
+    except Failure as error:
+        if getattr(error, "reason", "") != "AlreadyExists":
+            error.what = f"cannot be created again, so it is not deleted: {error.what}"
+            raise
+
+
+def without_what_the_old_one_holds(body: Body, live: Body) -> Body:
+    """A Service less the node ports and addresses that its predecessor frees: until then the server finds them allocated."""
+    if (body.get("apiVersion"), body.get("kind")) != ("v1", "Service"):
+        return body
+    held, result = live.get("spec") or {}, copy.deepcopy(body)
+    ports = {port.get("nodePort") for port in held.get("ports") or ()} - {None}
+    spec = result.get("spec") or {}
+    for port in spec.get("ports") or ():
+        if port.get("nodePort") in ports:
+            del port["nodePort"]
+    for name in ("clusterIP", "clusterIPs", "healthCheckNodePort"):
+        if name in spec and spec[name] == held.get(name) and spec[name] != "None":
+            del spec[name]
+    return result
+
+
+def put_back(cluster: Any, resource: Any, live: Body) -> None:
+    """Create an object as it was before it was deleted. What the server does not take of it is left out, but what we set."""
+    try:
+        cluster.create(resource, _as_it_was(live))
+    except Failure:
+        cluster.apply(resource, _ours(live))
+        return
+    cluster.apply(resource, _ours(live))  # the fields that were ours are ours again
+
+
+def _as_it_was(live: Body) -> Body:
+    body = {key: copy.deepcopy(value) for key, value in live.items() if key != "status"}
+    body["metadata"] = {key: value for key, value in body["metadata"].items() if key not in SERVER_METADATA}
+    if body.get("kind") == "Job" and not (body.get("spec") or {}).get("manualSelector"):
+        spec = body["spec"]
+        spec.pop("selector", None)
+        labels: Dict[str, str] = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
+        for holder in (labels, body["metadata"].get("labels") or {}):
+            for label in JOB_LABELS:
+                holder.pop(label, None)
+    return body
+
+
+def _ours(live: Body) -> Body:
+    entry = ownership.own_entry(live)
+    body = ownership.select(live, (entry or {}).get("fieldsV1") or {})
+    metadata = {key: value for key, value in live["metadata"].items() if key in ("name", "namespace")}
+    return {**body, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {**body.get("metadata", {}), **metadata}}

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol
+from dataclasses import dataclass
+from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence
 
 Body = Dict[str, Any]
 
@@ -69,9 +69,9 @@ class Conflict:
     manager: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Change:
-    """What is to be done with one object, and why. The plan is a list of these; every stage reads or fills them."""
+    """What is to be done with one object, and why. The plan is made of these; what came of it is an Outcome beside it."""
 
     operation: str  # created, configured, unchanged, pruned, skipped
     ref: Ref
@@ -80,19 +80,31 @@ class Change:
     resource: Any = None  # _cluster.Resource; None while the object's CRD is only planned
     body: Optional[Body] = None  # what is sent: the intent's body, less the fields left to others
     before: Optional[Body] = None  # the object as it was listed
-    after: Optional[Body] = None  # as the server's dry run, or the write, answered
+    after: Optional[Body] = None  # as the server's dry run answered
     writes: bool = False  # whether an apply is needed (created, configured)
     undecided: bool = False  # whether only the server's dry run can tell if an apply is needed
-    left: bool = False  # Git no longer has it, and it stays only because pruning was not asked for
-    patch: List[Body] = field(default_factory=list)  # JSON patch that takes back what people added
-    conflicts: List[Conflict] = field(default_factory=list)
+    postponed: bool = False  # Git no longer has it, and it has still to go: in a later run, or once it is released
+    patch: Sequence[Body] = ()  # JSON patch that takes back what people added
+    conflicts: Sequence[Conflict] = ()
     unverified: str = ""  # check mode: why the server could not be asked
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
 
     @property
-    def kept(self) -> bool:
+    def partial(self) -> bool:
         """Whether a conflicting field is left to its other manager, so that less than the intent is sent."""
         return bool(self.conflicts) and self.intent is not None and self.body is not self.intent.body
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one change."""
+
+    operation: str  # created, configured, unchanged, pruned, skipped, failed
+    reason: str
+    before: Optional[Body] = None
+    after: Optional[Body] = None  # as the write answered
+    wrote: bool = False  # whether anything of it is different in the cluster now
+    replaced: bool = False  # whether it was deleted and created again
 
 
 class Policy(Protocol):

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, List, NamedTuple, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import Writer, settle_operations, targets_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import apply, targets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import guard
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of
@@ -19,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, make_plan
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import prune, rehearse
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import dry_run_prune, prune
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
@@ -30,124 +30,109 @@ PLANS = 5  # how often a plan is made again because another run of the same name
 def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -> Report:
     """Make the cluster what Git says at one commit. Returns a Report; raises Refused with a rule's own words, Failure otherwise.
 
-    source: resolve() -> Commit, render(commit, serves) -> Rendered. cluster: a _cluster.Cluster.
+    Whatever it raises carries the result as its details. source: resolve() -> Commit, render(commit, serves) -> Rendered.
     """
-    clock = _Stopwatch()
+    report = Report(options.check_mode, options.diff)
+    with report.at_any_end():
+        rendered = _fetch_and_render(source, cluster, report)
+        for _attempt in range(PLANS):
+            with report.stage("plan"):
+                wanted = _wanted(source, cluster, rendered, options)
+                report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
+                                               wanted.incomplete)
+                guard(plan, options)
+                dry_run_prune(cluster, plan)
+            try:
+                _enforce(plan, wanted, cluster, options, report, progress, source.digest)
+                return report
+            except Moved:
+                progress("another reconcile of this name wrote meanwhile: planning again")
+        raise Failure("other reconciles of this name keep writing", options.name, "Run one at a time.")
+
+
+def _enforce(plan: Plan, wanted: _Wanted, cluster: Any, options: Options, report: Report, progress: Progress, digest: str) -> None:
+    """Carry out a plan that was agreed to. Raises Moved, before anything is written, when another run began since it was made."""
+    inventory, outcomes = wanted.inventory, report.outcomes
+    recorded = inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
+    if options.check_mode:
+        if plan.to_do or not recorded:
+            inventory.dry_run()
+        return
+    if not plan.to_do:
+        with report.stage("wait"):
+            _wait(cluster, plan, inventory, options, report, progress)
+        if not recorded:
+            inventory.commit_record(report.commit, digest, *_on_record(plan, wanted))
+        return
+    with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress):
+        with report.stage("apply"):
+            apply(cluster, plan, steps(wanted.intents), inventory, options, outcomes, progress)
+        with report.stage("wait"):
+            _wait(cluster, plan, inventory, options, report, progress)
+        with report.stage("prune"):
+            prune(cluster, plan, inventory, options, outcomes, progress)
+        inventory.commit_record(report.commit, digest, *_on_record(plan, wanted))
+
+
+class _Wanted(NamedTuple):
+    """What Git says, in the terms of this cluster, and what this reconcile has on record."""
+
+    intents: List[Intent]
+    kinds: Set[Tuple[str, str]]
+    namespaces: Set[str]
+    resources: Any
+    inventory: Inventory
+    incomplete: str
+
+
+def _fetch_and_render(source: Any, cluster: Any, report: Report) -> Any:
     with ThreadPoolExecutor(1) as pool:
         # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
-        with clock.stage("fetch"):
+        with report.stage("fetch"):
             commit = source.resolve()
-        with clock.stage("render"):
+            report.commit, report.signer = commit.id, commit.signer
+        with report.stage("render"):
             rendered = source.render(commit, lambda: (cluster.version(), cluster.discover().api_versions))
+            report.renderer, report.render_cached, report.notes = rendered.renderer, rendered.cached, rendered.notes
         discovery.result()
-    report = Report(commit.id, commit.signer, seconds=clock.seconds, check_mode=options.check_mode,
-                    rendered=rendered.renderer, cached=rendered.cached, notes=rendered.notes)
-    for _attempt in range(PLANS):
-        try:
-            return _enforce(rendered, report, cluster, options, progress, clock, source.digest)
-        except Moved:
-            progress("another reconcile of this name wrote meanwhile: planning again")
-    raise Failure("other reconciles of this name keep writing", options.name, "Run one at a time.")
+    return rendered
 
 
-def _enforce(rendered: Any, report: Report, cluster: Any, options: Options, progress: Progress, clock: _Stopwatch,
-             digest: str) -> Report:
-    with clock.stage("plan"):
-        resources = cluster.discover()
-        inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace).read()
-        intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
-        inventory.not_among(intents)
-        order = steps(intents)
-        kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
-        namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
-        inventory.recover(resources, {resources.find(intent.api_version, intent.ref.kind) for intent in intents} - {None}, namespaces)
-        # Healing what drifted from the commit already enforced takes no lock, and so costs no write beside its own: if
-        # another run begins meanwhile, this one notices at its end, plans again under the lock, and enforces the whole of its commit.
-        # The record must hold every kind all the same: a chart may render to others for another version of helm or of the cluster.
-        healing = inventory.settled(report.commit, digest) and kinds <= inventory.kinds and namespaces <= inventory.namespaces
-    try:
-        if not healing and not options.check_mode:
-            inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
-        plan = _plan(rendered, cluster, resources, intents, inventory, options, clock)
-        if healing and plan.of("pruned") and not options.check_mode:
-            inventory.hold(kinds, namespaces, options.wait_timeout, progress=progress)
-            healing = False
-            plan = _plan(rendered, cluster, resources, intents, inventory, options, clock)
-        if healing:
-            for change in plan.of("created"):
-                change.reason = "somebody deleted it" if change.reason == "new" else change.reason
-        earlier, report.plan, report.health = report.plan, plan, dict(plan.health)
-        if options.check_mode:
-            if not healing:
-                inventory.rehearse()
-            rehearse(cluster, plan)
-            return report
-        if healing and plan.of("created", "configured") and not inventory.unmoved():
-            settle_operations(plan, earlier)
-            raise Moved()
-        with clock.stage("apply"):
-            Writer(cluster, resources, inventory, options, progress).apply(plan, order)
-        with clock.stage("wait"):
-            _wait(cluster, plan, report, inventory, options, progress)
-        with clock.stage("prune"):
-            prune(cluster, plan, inventory, options, progress)
-        settle_operations(plan, earlier)
-        report.health = {**plan.health, **report.health}
-        if healing and plan.of("created", "configured") and not inventory.unmoved():
-            raise Moved()
-        for kept in plan.of("skipped"):
-            # What was not pruned stays in the set: the next run must find it again.
-            kinds.add((kept.ref.group, kept.ref.kind))
-            namespaces.update({kept.ref.namespace} - {""})
-        inventory.settle(report.commit, digest, kinds, namespaces)
-    except BaseException:
-        with contextlib.suppress(Failure):  # the first error is the one to tell
-            inventory.release()
-        raise
-    return report
+def _wanted(source: Any, cluster: Any, rendered: Any, options: Options) -> _Wanted:
+    resources = cluster.discover()
+    inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
+    intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
+    inventory.refuse_own_parent(intents)
+    steps(intents)  # a wrong annotation is found before anything else is asked
+    kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
+    namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
+    inventory.recover(resources, {resources.find(intent.api_version, intent.ref.kind) for intent in intents} - {None}, namespaces)
+    incomplete = ""
+    if rendered.renderer == "helm" and resources.stale:
+        incomplete = f"the chart may render less while the API group {', '.join(sorted(resources.stale))} does not answer"
+    return _Wanted(intents, kinds, namespaces, resources, inventory, incomplete)
 
 
-def _plan(rendered: Any, cluster: Any, resources: Any, intents: Any, inventory: Inventory, options: Options, clock: _Stopwatch) -> Plan:
-    with clock.stage("plan"):
-        plan = make_plan(cluster, resources, intents, inventory, options)
-        if rendered.renderer == "helm" and resources.stale:
-            plan.half_seen = f"the chart may render less while the API group {', '.join(sorted(resources.stale))} does not answer"
-        guard(plan, options)
-        return plan
+def _on_record(plan: Plan, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], Set[str]]:
+    """Kinds and namespaces of what Git has, and of what was not pruned: the next run must find it again."""
+    kept = [change.ref for change in plan.changes if change.intent is None]
+    return ({(ref.group, ref.kind) for ref in kept} | wanted.kinds, {ref.namespace for ref in kept if ref.namespace} | wanted.namespaces)
 
 
-def _wait(cluster: Any, plan: Plan, report: Report, inventory: Inventory, options: Options, progress: Progress) -> None:
+def _wait(cluster: Any, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:
     if not options.wait:
         return
     changes = plan.of("created", "configured") + [
         change for change in plan.of("unchanged") if plan.health[change.ref].status != CURRENT]
     begin = time.monotonic()
     if changes:
-        report.health.update(wait(cluster, targets_of(changes), options.wait_timeout, progress, selector=inventory.selector))
-    report.waited = True
-    failure = unhealthy(report.health, time.monotonic() - begin, options.wait_timeout)
+        targets = targets_of(changes, report.outcomes)
+        report.outcomes.health.update(wait(cluster, targets, options.wait_timeout, progress, selector=inventory.selector))
+    report.outcomes.waited = True
+    failure = unhealthy({**plan.health, **report.outcomes.health}, time.monotonic() - begin, options.wait_timeout)
     if failure is not None:
-        settle_operations(plan, Plan())
-        for change in plan.of("pruned"):
-            change.operation, change.reason, change.left = "skipped", "nothing is pruned while something is not healthy", True
-        failure.details = report.result()
         raise failure
-
-
-class _Stopwatch:
-    """Seconds by stage; a stage that runs again adds to its own."""
-
-    def __init__(self) -> None:
-        self.seconds: Dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
 
 
 __all__ = ["Options", "Refused", "reconcile", "source_digest"]

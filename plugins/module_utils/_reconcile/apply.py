@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare, unchanged
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import unchanged
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import send_patch
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import may_replace
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import put_back
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND, health
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import conflicts_refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import Step
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Judge, Plan, fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -31,20 +34,24 @@ WRITERS = 8
 TRIES = 5  # how often an object that somebody else keeps writing is looked at again
 DISCOVERY_SECONDS = 15.0  # how long an established CRD may take until discovery shows it
 
+Progress = Callable[[str], None]
 
-class Writer:
-    """Writes changes to one cluster."""
 
-    def __init__(self, cluster: Any, resources: Any, inventory: Inventory, options: Options,
-                 progress: Callable[[str], None]) -> None:
-        self.cluster, self.resources, self.inventory = cluster, resources, inventory
-        self.options, self.progress = options, progress
-        self.minimum: Dict[Ref, int] = {}
+def apply(cluster: Any, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
+          progress: Progress) -> None:
+    """Write every created and configured change in the order of the steps; stops after the step that had an error."""
+    _Writer(cluster, plan, inventory, options, outcomes, progress).apply(steps)
 
-    def apply(self, plan: Plan, steps: Sequence[Step]) -> None:
-        """Write every created and configured change in the order of the steps; stops after the step that had an error."""
-        by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
-        self.minimum = autoscaled(change.intent.body for change in by_ref.values() if change.intent)
+
+class _Writer:
+    def __init__(self, cluster: Any, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Progress) -> None:
+        self.cluster, self.plan, self.inventory = cluster, plan, inventory
+        self.options, self.outcomes, self.progress = options, outcomes, progress
+        self.resources = cluster.discover()
+        self.by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
+        self.judge = Judge(inventory.id, options, [change.intent for change in self.by_ref.values() if change.intent])
+
+    def apply(self, steps: Sequence[Step]) -> None:
         # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
         watched: List[Change] = []
         before_this_wave: List[Change] = []
@@ -52,16 +59,16 @@ class Writer:
             for step in steps:
                 if step.health:
                     before_this_wave, watched = before_this_wave + watched, []
-                here = [by_ref[ref] for ref in step.refs if ref in by_ref]
+                here = [self.by_ref[ref] for ref in step.refs if ref in self.by_ref]
                 changes = [change for change in here if change.operation in ("created", "configured")]
                 watched += changes + [change for change in here if change.operation == "unchanged"
-                                      and plan.health[change.ref].status != CURRENT]
+                                      and self.plan.health[change.ref].status != CURRENT]
                 if not changes:
                     continue
                 self._until_healthy(before_this_wave)
                 before_this_wave = []
-                self._discover(changes)
-                self.inventory.still_ours()
+                changes = self._discover(changes)
+                self.inventory.check_lock()
                 errors = work_on(pool, self._write, changes)
                 if errors:
                     raise together(errors, "the server refuses what Git says")
@@ -74,24 +81,26 @@ class Writer:
             return
         begin = time.monotonic()
         timeout = self.options.wait_timeout
-        result = waiter(self.cluster, targets_of(changes), timeout, self.progress, selector=self.inventory.selector)
-        failure = unhealthy(result, time.monotonic() - begin, timeout)
+        result = waiter(self.cluster, targets_of(changes, self.outcomes), timeout, self.progress, selector=self.inventory.selector)
+        self.outcomes.health.update(result)
+        failure = unhealthy(result, time.monotonic() - begin, timeout, "What comes after was not applied.")
         if failure is not None:
-            failure.hint = "What comes after was not applied. " + failure.hint
             raise failure
 
-    def _discover(self, changes: Sequence[Change]) -> None:
+    def _discover(self, changes: Sequence[Change]) -> List[Change]:
         """Find the kinds of CRDs that this run has created."""
         deadline = time.monotonic() + DISCOVERY_SECONDS
+        result = list(changes)
         while True:
             unknown: List[Intent] = []
-            for change in changes:
+            for position, change in enumerate(result):
                 if change.resource is None and change.intent is not None:
-                    change.resource = self.resources.find(change.intent.api_version, change.ref.kind)
-                    if change.resource is None:
+                    resource = self.resources.find(change.intent.api_version, change.ref.kind)
+                    result[position] = self.by_ref[change.ref] = replace(change, resource=resource)
+                    if resource is None:
                         unknown.append(change.intent)
             if not unknown:
-                return
+                return result
             if time.monotonic() > deadline:
                 raise Failure("the API server does not serve the kind although its CRD is established",
                               f"{unknown[0].where}: {unknown[0].ref}")
@@ -101,86 +110,110 @@ class Writer:
 
     # ---- one object
 
-    def _write(self, change: Change) -> None:
+    def _write(self, planned: Change) -> None:
         try:
-            self.inventory.still_ours()
+            self.inventory.check_lock()
+            change = planned
+            if change.replaces:
+                self._replace(change)
+                return
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
                 self._until_gone(change, change.before)
-                change.patch, change.before = [], None
-            elif change.replaces:
-                self._replace(change)
+                change = replace(change, patch=(), before=None)
             for _attempt in range(TRIES):
                 try:
                     self._write_once(change)
                     return
                 except Failure as error:
-                    if not getattr(error, "stale", False):
+                    if not _has_moved(change, error):
                         raise
-                    self._look_again(change)
+                    again = self._judge_again(planned)
+                    if again is None:
+                        return
+                    change = again
             raise Failure("somebody else keeps changing it")
         except Failure as error:
-            if getattr(error, "immutable", False) and change.before is not None and may_replace(change, self.options):
-                change.reason += "; an immutable field: deleted and created again"
-                try:
-                    self._replace(change)
-                    self._write_once(change)
-                    return
-                except Failure as second:
-                    error = second
-            raise explain(error, change) from None
+            wrote = planned.ref in self.outcomes.by_ref and self.outcomes.by_ref[planned.ref].wrote
+            self.outcomes.failed(planned, error.what, wrote)
+            raise explain(error, planned) from None
 
     def _write_once(self, change: Change) -> None:
+        after: Optional[Body] = None
         if change.patch:
-            change.after = send_patch(self.cluster, change)
+            after = send_patch(self.cluster, change)
+            self.outcomes.written(change, _operation(change, after), change.before, after)
         if change.writes:
-            change.after = send(self.cluster, change, self.options)
+            after = send(self.cluster, change, self.options)
+        if after is not None:
+            self.outcomes.written(change, _operation(change, after), change.before, after)
 
-    def _look_again(self, change: Change) -> None:
-        """Read an object that changed since it was listed: the patch named places of the version that was seen."""
-        live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
+    def _judge_again(self, planned: Change) -> Optional[Change]:
+        """What is to be done with an object that is not what the plan saw, by the rules of the plan; None: nothing more."""
+        assert planned.intent is not None
+        ref = planned.ref
+        live = self.cluster.get(planned.resource, ref.namespace, ref.name)
         if live is not None and live["metadata"].get("deletionTimestamp"):
-            self._until_gone(change, live)
+            self._until_gone(planned, live)
             live = None
-        change.before, change.after = live, None
         if live is None:
-            change.patch, change.writes = [], True
-            return
-        compared = compare(change, live, self.options, self.minimum.get(change.ref))
-        change.body, change.patch, change.conflicts, change.writes = compared.body, compared.patch, compared.conflicts, compared.writes
-        change.undecided = compared.undecided
+            return replace(planned, before=None, patch=(), writes=True, body=planned.intent.body)
+        change = self.judge.judge(planned.resource, planned.intent, live)
+        refusal = change.reason if change.operation == "skipped" else conflicts_refused([change], self.options)
+        if not refusal and self.options.expect and fingerprint(change) != fingerprint(planned):
+            refusal = f"it changed since the plan {self.options.expect} was made"
+        if refusal:
+            self.outcomes.conflicts += change.conflicts
+            raise Refused(refusal)
+        if change.operation == "unchanged":
+            self.outcomes.written(change, "unchanged", live, live)  # somebody else brought it there: no change of ours
+            return None
         # What the server would have to be asked about is simply written: a write that changes nothing is no change.
-        change.writes, change.undecided = change.writes or change.undecided, False
-        if not change.writes and not change.patch:
-            change.after = live  # somebody else brought it there: no change of ours
+        return replace(change, writes=change.writes or change.undecided, undecided=False, reason=planned.reason)
 
     def _replace(self, change: Change) -> None:
-        live = self.cluster.get(change.resource, change.ref.namespace, change.ref.name)
-        if live is not None:
-            self.cluster.delete(change.resource, change.ref.namespace, change.ref.name, live["metadata"]["uid"])
-            self._until_gone(change, live)
-        change.patch, change.writes, change.replaces = [], True, True
+        live, kept = deletion.delete(self.cluster, change, self.plan.scope, self.options)
+        if kept:
+            raise Refused(f"must not be replaced: {kept}")
+        self.outcomes.deleted(change, live)
+        self._until_gone(change, live)
+        try:
+            after = send(self.cluster, replace(change, before=None), self.options)
+        except Failure as error:
+            try:
+                put_back(self.cluster, change.resource, live)
+            except Failure as second:
+                error.what += f". It was deleted before, and could not be put back: {second.what}"
+            else:
+                error.what += ". It was deleted before, and was put back as it had been"
+            raise
+        self.outcomes.written(change, "configured", live, after)
 
     def _until_gone(self, change: Change, live: Body) -> None:
         target = Target(change.resource, 0, live["metadata"]["uid"])
-        left = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
-        if left.status != NOT_FOUND:
-            raise Failure(f"is still there after {self.options.wait_timeout:g} s: {left.message}",
+        found = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
+        if found.status != NOT_FOUND:
+            raise Failure(f"is still there after {self.options.wait_timeout:g} s: {found.message}",
                           hint="Its finalizers' controllers must finish first.")
 
 
-def targets_of(changes: Sequence[Change]) -> Dict[Ref, Target]:
+def targets_of(changes: Sequence[Change], outcomes: Outcomes) -> Dict[Ref, Target]:
     """What to wait for after the changes were written: each object at the generation that the write answered."""
-    return {change.ref: Target.of(change.resource, change.after or change.before or {}) for change in changes}
+    result = {}
+    for change in changes:
+        outcome = outcomes.get(change)
+        result[change.ref] = Target.of(change.resource, (outcome.after if outcome else None) or change.before or {})
+    return result
 
 
-def settle_operations(plan: Plan, earlier: Plan) -> None:
-    """Say what really happened: an answer that is what was there before is no change; what an earlier plan of this run wrote is one."""
-    for change in plan.of("configured"):
-        if change.before and change.after and not change.replaces and unchanged(change.before, change.after):
-            change.operation, change.reason = "unchanged", "in sync"
-            plan.health[change.ref] = health(change.after)
-    written = {change.ref: change for change in earlier.of("created", "configured") if change.after is not None}
-    for change in plan.of("unchanged"):
-        if change.ref in written:
-            change.operation, change.reason = written[change.ref].operation, written[change.ref].reason
-            change.before, change.after = written[change.ref].before, written[change.ref].after
+def _operation(change: Change, after: Body) -> str:
+    if change.before is None or change.before["metadata"].get("uid") != after["metadata"].get("uid"):
+        return "created"
+    return "unchanged" if unchanged(change.before, after) else "configured"
+
+
+def _has_moved(change: Change, error: Failure) -> bool:
+    """Whether the object is not the one that the plan saw: it changed, it is gone, or one was created meanwhile."""
+    if getattr(error, "stale", False):
+        return True
+    status = getattr(error, "status", None)
+    return status == 404 and change.before is not None or status == 409 and change.before is None and bool(getattr(error, "conflicts", ()))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
@@ -28,6 +29,7 @@ GROUP_KINDS = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
 COMMIT = "nordic.gitops/commit"
 SOURCE = "nordic.gitops/source"
+ORIGIN = "nordic.gitops/origin"
 HOLDER = "nordic.gitops/holder"
 BEAT = "nordic.gitops/heartbeat"
 
@@ -46,11 +48,12 @@ class Moved(Exception):
 class Inventory:
     """The parent object of one reconcile, as last read. Not shared between threads but for the heartbeat."""
 
-    def __init__(self, cluster: Any, resource: Any, name: str, namespace: str) -> None:
+    def __init__(self, cluster: Any, resource: Any, name: str, namespace: str, source: str = "") -> None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?", name):
             raise Failure(f"name is {name!r}",
                           hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: it becomes part of a ConfigMap's name.")
         self.cluster, self.resource = cluster, resource
+        self.source = source  # the repository and path that the objects come from
         self.name, self.namespace = PREFIX + name, namespace
         digest = hashlib.sha256(f"{self.name}.{namespace}.ConfigMap.".encode()).digest()
         self.id = f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
@@ -138,7 +141,7 @@ class Inventory:
                     raise
         return None
 
-    def rehearse(self) -> None:
+    def dry_run(self) -> None:
         """Ask the server's dry run whether the parent could be written."""
         body = self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), self._me)
         try:
@@ -146,7 +149,7 @@ class Inventory:
         except Failure as error:
             raise self._unwritable(error) from None
 
-    def not_among(self, intents: Iterable[Any]) -> None:
+    def refuse_own_parent(self, intents: Iterable[Any]) -> None:
         """Refuse a repository that holds this very parent: it would overwrite its own record."""
         for intent in intents:
             if intent.ref == self.ref:
@@ -162,17 +165,23 @@ class Inventory:
     def commit(self) -> str:
         return self._annotation(COMMIT)
 
-    def settled(self, commit: str, source: str) -> bool:
-        """Whether the last complete run enforced exactly this, and nobody is at work now."""
+    @property
+    def other_source(self) -> str:
+        """The repository and path on record, where they are not those of this run."""
+        recorded = self._annotation(ORIGIN)
+        return recorded if self.source and recorded != self.source else ""
+
+    def enforces(self, commit: str, source: str) -> bool:
+        """Whether the last complete run enforced exactly this, and nobody is at work now: there is nothing to record."""
         return (self.live is not None and not self._found_kinds and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
-                and not self._annotation(HOLDER))
+                and self._annotation(ORIGIN) == self.source and not self._annotation(HOLDER))
 
     def _annotation(self, key: str) -> str:
         return ((self.live or {}).get("metadata", {}).get("annotations") or {}).get(key, "")
 
     # ---- writing
 
-    def hold(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float,
+    def lock(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float,
              clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
              progress: Callable[[str], None] = lambda text: None) -> None:
         """Become the one writer, with the union of the old and the new kinds on record before anything is applied.
@@ -185,6 +194,13 @@ class Inventory:
             raise Moved()
         body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
                             self._annotation(COMMIT), self._annotation(SOURCE), self._me)
+        self._write_or_move(body)
+        self.held = True
+        self._stop.clear()
+        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
+        self._beat.start()
+
+    def _write_or_move(self, body: Body) -> None:
         try:
             self.live = self._write(body, self._seen() if self.live else "")
         except Failure as error:
@@ -192,12 +208,8 @@ class Inventory:
                 self.read()
                 raise Moved() from None
             raise self._unwritable(error) from None
-        self.held = True
-        self._stop.clear()
-        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
-        self._beat.start()
 
-    def still_ours(self) -> None:
+    def check_lock(self) -> None:
         """Stop at once when another run took the lock over, or may have: it found this one silent for too long."""
         if self.held and self._is_stale():
             with self._guard:
@@ -214,19 +226,29 @@ class Inventory:
     def _is_stale(self) -> bool:
         return time.monotonic() - self.renewed > EXPIRE_SECONDS - RENEW_SECONDS
 
-    def settle(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
-        """Record what is now enforced and let go."""
-        self._let_go(lambda: self._parent(set(kinds), set(namespaces), commit, source, ""))
+    def commit_record(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
+        """Record what is now enforced, and unlock. Without a lock, which a run that wrote nothing does not need: raises Moved
+        when another run wrote the record since it was read."""
+        body = self._parent(set(kinds), set(namespaces), commit, source, "", origin=self.source)
+        if self.held:
+            self._let_go(lambda: body)
+        else:
+            self._write_or_move(body)
 
-    def release(self) -> None:
-        """Let go after a failure: what was on record stays, so that the next run finds everything."""
+    def unlock(self) -> None:
+        """Unlock after a failure: what was on record stays, so that the next run finds everything."""
         self._let_go(lambda: self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), ""))
 
-    def unmoved(self) -> bool:
-        """Whether the parent is as it was read: nobody took it up since."""
-        seen = self.live
-        current = self.cluster.get(self.resource, self.namespace, self.name)
-        return (current or {}).get("metadata", {}).get("resourceVersion") == (seen or {}).get("metadata", {}).get("resourceVersion")
+    @contextlib.contextmanager
+    def locked(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float, progress: Callable[[str], None]) -> Iterator[None]:
+        """Be the one writer within; the body records what it did by commit_record(), or the record stays as it was."""
+        self.lock(kinds, namespaces, timeout, progress=progress)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Failure):  # the first error is the one to tell
+                self.unlock()
+            raise
 
     def _let_go(self, body: Callable[[], Body]) -> None:
         if not self.held:
@@ -279,11 +301,11 @@ class Inventory:
             # Anything else may pass: the next beat tries again, well before the lock expires.
 
     def _parent(self, kinds: Set[Tuple[str, str]], namespaces: Set[str], commit: str, source: str, holder: str,
-                beat: int = 0) -> Body:
+                beat: int = 0, origin: str = "") -> Body:
         annotations = {
             TOOLING: f"nordic.gitops/v{VERSION}",
             **_record(kinds, namespaces),
-            COMMIT: commit, SOURCE: source, HOLDER: holder, BEAT: str(beat) if holder else "",
+            COMMIT: commit, SOURCE: source, ORIGIN: origin or self._annotation(ORIGIN) or self.source, HOLDER: holder, BEAT: str(beat) if holder else "",
         }
         # Every key is written each time, if only empty: what the creating POST set, an apply that left it out would not remove.
         return {"apiVersion": "v1", "kind": "ConfigMap",

@@ -52,6 +52,8 @@ class Options:
     allow_empty: bool
     on_conflict: str
     replace_immutable: bool
+    move: bool
+    expect: str
     verify: str
     wait: bool
     wait_timeout: float
@@ -67,5 +69,5 @@ class Options:
         if params["wait_timeout"] < 0:
             raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, 0 or more.")
         known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
-        return cls(**{**known, "namespace": params["namespace"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
+        return cls(**{**known, "namespace": params["namespace"] or "", "expect": params["expect"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
                       "check_mode": check_mode, "diff": diff})

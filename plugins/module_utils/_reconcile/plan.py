@@ -3,19 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run is to do with each object: the intents compared with what was observed. The result is a Plan, a value.
 
-Check mode shows it, the other stages carry it out.
+Check mode shows it, guard() judges it, the other stages carry it out; none of them changes it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Sequence, Set
+from functools import cached_property
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import dry_run
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation, may_replace
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
@@ -39,60 +46,91 @@ MARKS = (
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """Every object of the run with what is to be done; health of what stays as it is."""
 
-    changes: List[Change] = field(default_factory=list)
-    health: Dict[Ref, Health] = field(default_factory=dict)
-    dry_runs: int = 0  # how often the referee was asked
-    owned: int = 0  # objects of the set in the cluster
-    half_seen: str = ""  # why Git may say less now than it would otherwise
+    changes: Tuple[Change, ...] = ()
+    health: Mapping[Ref, Health] = field(default_factory=dict)
+    dry_runs: int = 0  # how many objects the server's dry run was asked about
+    owned: int = 0  # objects in the cluster that are proven to belong to this reconcile and could be deleted by it
+    commit: str = ""
+    scope: deletion.Scope = deletion.Scope("", frozenset(), frozenset())
+    recorded_source: str = ""  # where the objects came from until now, if from elsewhere than now
+    source: str = ""  # where they come from now
 
     def of(self, *operations: str) -> List[Change]:
         """The changes with one of the operations, in order."""
         return [change for change in self.changes if change.operation in operations]
 
+    @property
+    def to_do(self) -> List[Change]:
+        """What a run of this plan would write or delete."""
+        return self.of("created", "configured", "pruned")
 
-def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options) -> Plan:
-    """The plan for these intents; nothing is written."""
-    return _Planner(cluster, resources, intents, inventory, options).plan()
+    @property
+    def deletions(self) -> List[Change]:
+        """What a run of this plan would delete, for good or to create it again."""
+        return [change for change in self.changes if change.operation == "pruned" or change.replaces]
+
+    @cached_property
+    def id(self) -> str:
+        """The same for two plans that do the same to the same objects, for the same commit."""
+        parts = [self.scope.inventory, self.commit, *(fingerprint(change) for change in self.changes if change.operation != "unchanged")]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-class _Planner:
-    def __init__(self, cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options) -> None:
-        self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
-        self.intents = intents
-        self.changes: List[Change] = []  # of the intents
-        self.pruned: Dict[str, Change] = {}  # by uid: one object may be listed in two versions
-        self.health: Dict[Ref, Health] = {}
-        self.wanted_uids: Set[str] = set()
-        self.owned: Set[str] = set()
+def fingerprint(change: Change) -> str:
+    """What a change would do, as text: equal where the cluster moved only in what does not matter (a status, a version).
+
+    No value of a Secret is part of it, not even as a digest: the version of the object and the commit stand for them.
+    """
+    before, body = change.before, change.body
+    if before is not None:
+        metadata = before["metadata"]
+        if (change.ref.group, change.ref.kind) == ("", "Secret"):
+            before = {"version": metadata.get("resourceVersion")}
+        elif change.operation != "pruned":
+            before = shown(before, change)
+        else:
+            before = {}
+        before = {**before, "uid": metadata.get("uid")}
+    if (change.ref.group, change.ref.kind) == ("", "Secret"):
+        body = None
+    patch = [(op["op"], op["path"]) for op in change.patch if op["path"] != "/metadata/managedFields"]
+    reason = change.reason if change.operation == "skipped" else ""
+    return json.dumps([change.operation, change.ref, reason, before, body, patch, change.replaces], sort_keys=True)
+
+
+def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
+    """The part of an object that a person is shown: what Git sets or set, and what is taken back."""
+    fields: Dict[str, Any] = {}
+    for version in (change.before, after):
+        entry = ownership.own_entry(version) if version else None
+        if entry:
+            fields = ownership.merge(fields, entry.get("fieldsV1") or {})
+    if change.before is not None and change.body is not None:
+        paths = [item.path for item in ownership.leftovers(change.before, change.body)]
+        fields = ownership.merge(fields, ownership.tree(paths))
+    part = ownership.select(live, fields) if fields else {key: value for key, value in live.items() if key not in ("status", "metadata")}
+    return {key: value for key, value in part.items() if value not in ({}, None)}
+
+
+def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
+              incomplete: str = "") -> Plan:
+    """The plan for these intents; nothing is written. incomplete: why Git may say less now than it would otherwise."""
+    return _Planner(cluster, resources, intents, inventory, options, incomplete).plan(commit)
+
+
+class Judge:
+    """The rules by which one object is judged, in the plan and wherever it must be judged again after it."""
+
+    def __init__(self, inventory_id: str, options: Options, intents: Sequence[Intent]) -> None:
+        self.inventory_id, self.options = inventory_id, options
         self.minimum = autoscaled(intent.body for intent in intents)
 
-    def plan(self) -> Plan:
-        missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
-        self.changes += [_created(item) for item in missing]
-        self._lost_with_their_homes()
-        dry_runs = self._ask()
-        refs = {intent.ref for intent in self.intents}
-        gone = [change for uid, change in self.pruned.items() if uid not in self.wanted_uids and change.ref not in refs]
-        changes = sorted(self.changes + gone, key=lambda change: (change.operation == "pruned", sort_key(change.ref)))
-        return Plan(changes, self.health, dry_runs, len(self.owned))
-
-    def _see(self, observed: Observed) -> None:
-        resource, live, intent, member = observed
-        metadata = live["metadata"]
-        if member:
-            self.owned.add(metadata["uid"])
-        if intent is None:
-            ref = Ref(resource.group, resource.kind, metadata.get("namespace", ""), metadata["name"])
-            self.pruned.setdefault(metadata["uid"], Change("pruned", ref, "no longer in Git", None, resource, None, live))
-        else:
-            self.wanted_uids.add(metadata["uid"])
-            self.changes.append(self._judge(resource, intent, live))
-
-    def _judge(self, resource: Any, intent: Intent, live: Body) -> Change:
+    def judge(self, resource: Any, intent: Intent, live: Body) -> Change:
+        """What is to be done with an object that is there."""
         change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
         if live["metadata"].get("deletionTimestamp"):
             return replace(change, operation="created", reason="is being deleted: created again once it is gone", writes=True,
@@ -103,7 +141,63 @@ class _Planner:
         if resource.api_version != intent.api_version:
             return replace(change, operation="configured", resource=None, writes=True, unverified=PLANNED_KIND,
                            reason=f"served as {resource.api_version}, Git says {intent.api_version}")
-        return self._at_rest(compare(change, live, self.options, self.minimum.get(change.ref)))
+        return compare(change, live, self.options, self.minimum.get(change.ref))
+
+    def _stranger(self, live: Body) -> str:
+        """Why an object must not be adopted, "" when it may."""
+        metadata = live["metadata"]
+        labels = metadata.get("labels") or {}
+        owner = labels.get(PART_OF)
+        if owner == self.inventory_id or self.options.adopt == "always":
+            return ""
+        if owner:
+            return f"belongs to another ApplySet ({owner}); adopt: always takes it over"
+        for place, key, tool in MARKS:
+            if key in (metadata.get(place) or {}):
+                return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
+        controller = deletion.controlled_by(live)
+        if controller:
+            return f"{controller}, which controls it; adopt: always takes it over"
+        if self.options.adopt == "never":
+            return "was not made by this reconcile; adopt: unowned takes it over"
+        return ""
+
+
+class _Planner:
+    def __init__(self, cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
+        self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
+        self.intents = intents
+        self.judge = Judge(inventory.id, options, intents)
+        self.scope = deletion.Scope(inventory.id, frozenset(inventory.kinds), frozenset(inventory.namespaces),
+                                    {intent.ref.namespace: intent.ref for intent in intents if intent.ref.namespace}, incomplete)
+        self.changes: List[Change] = []  # of the intents
+        self.gone: Dict[str, Change] = {}  # what Git no longer has, by uid: one object may be listed in two versions
+        self.health: Dict[Ref, Health] = {}
+        self.wanted_uids: Set[str] = set()
+        self.proven: Set[str] = set()  # uids of intents' objects that are proven to be ours
+
+    def plan(self, commit: str) -> Plan:
+        missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
+        self.changes += [_created(item) for item in missing]
+        self._lost_with_their_homes()
+        dry_runs = self._ask()
+        refs = {intent.ref for intent in self.intents}
+        gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
+        changes = sorted(self.changes + gone, key=lambda change: (not change.intent, sort_key(change.ref)))
+        owned = len(self.proven) + sum(change.operation == "pruned" for change in gone)
+        return Plan(tuple(changes), self.health, dry_runs, owned, commit, self.scope, self.inventory.other_source, self.inventory.source)
+
+    def _see(self, observed: Observed) -> None:
+        resource, live, intent, _member = observed
+        metadata = live["metadata"]
+        if intent is None:
+            ref = Ref(resource.group, resource.kind, metadata.get("namespace", ""), metadata["name"])
+            self.gone.setdefault(metadata["uid"], Change("pruned", ref, "no longer in Git", None, resource, None, live))
+            return
+        self.wanted_uids.add(metadata["uid"])
+        if (metadata.get("labels") or {}).get(PART_OF) == self.inventory.id and deletion.is_proven(live):
+            self.proven.add(metadata["uid"])
+        self.changes.append(self._at_rest(self.judge.judge(resource, intent, live)))
 
     def _at_rest(self, change: Change) -> Change:
         """Note the health of what stays as it is, and hold its body no longer than needed."""
@@ -112,6 +206,13 @@ class _Planner:
         live = change.after or change.before or {}
         found = self.health[change.ref] = health(live)
         return replace(change, before=None if found.status == CURRENT else live, after=None)
+
+    def _kept(self, change: Change) -> Change:
+        """A change that the gate forbids is skipped."""
+        refusal = deletion.rule_against(change, self.scope, self.options)
+        if refusal is None:
+            return change
+        return replace(change, operation="skipped", reason=refusal[1], postponed=refusal[0] in deletion.POSTPONING)
 
     def _lost_with_their_homes(self) -> None:
         """What is in a Namespace that is being deleted, or of a kind whose CRD is, goes with it, whatever it looks like now."""
@@ -130,29 +231,16 @@ class _Planner:
                     change.intent.body, writes=True, unverified="it must be gone first")
                 self.health.pop(change.ref, None)
 
-    def _stranger(self, live: Body) -> str:
-        """Why an object must not be adopted, "" when it may."""
-        metadata = live["metadata"]
-        labels = metadata.get("labels") or {}
-        owner = labels.get(PART_OF)
-        if owner == self.inventory.id or self.options.adopt == "always":
-            return ""
-        if owner:
-            return f"belongs to another ApplySet ({owner}); adopt: always takes it over"
-        for place, key, tool in MARKS:
-            if key in (metadata.get(place) or {}):
-                return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
-        if self.options.adopt == "never":
-            return "was not made by this reconcile; adopt: unowned takes it over"
-        return ""
-
     def _ask(self) -> int:
-        """Dry runs: of what could not be proved, and in check mode of everything that would be written. How many there were."""
+        """Dry runs: of what could not be proved, of what may have to be replaced, and of everything that would be written in check
+        mode or where a certain plan is expected. How many there were."""
         made = {change.ref.name for change in self.changes
                 if (change.ref.group, change.ref.kind) == NAMESPACE and change.operation == "created"}
+        everything = self.options.check_mode or bool(self.options.expect)
         asked: List[int] = []
         for position, change in enumerate(self.changes):
-            if not change.undecided and not (self.options.check_mode and (change.writes or change.patch) and not change.unverified):
+            written = (change.writes or change.patch) and not change.unverified
+            if not change.undecided and not (written and (everything or change.before and may_replace(change, self.options))):
                 continue
             if change.operation == "created" and change.ref.namespace in made:
                 self.changes[position] = replace(change, unverified=f"its namespace {change.ref.namespace} is created by the same run")
@@ -160,15 +248,44 @@ class _Planner:
                 asked.append(position)
 
         def ask(position: int) -> None:
-            change = self.changes[position]
-            self.changes[position] = self._at_rest(
-                dry_run(self.cluster, change, self.options, self.minimum.get(change.ref), self.options.check_mode))
+            self.changes[position] = self._at_rest(self._dry_run(self.changes[position]))
 
         with ThreadPoolExecutor(READERS) as pool:
             errors = work_on(pool, ask, asked)
         if errors:
             raise together(errors, "the server refuses what Git says")
         return len(asked)
+
+    def _dry_run(self, change: Change) -> Change:
+        try:
+            found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref), self.options.check_mode)
+        except Failure as error:
+            if change.before is None or not getattr(error, "immutable", False) or not may_replace(change, self.options):
+                raise
+            return self._replacement(change, error)
+        if found.before is None and change.before is not None:
+            return replace(found, operation="created", reason="was deleted during the run", patch=(), writes=True)
+        return found
+
+    def _replacement(self, change: Change, error: Failure) -> Change:
+        """Delete and create again, but only where nothing but immutable fields is in the way and the new object would be created."""
+        others = getattr(error, "other_fields", [])
+        if others:
+            error.hint = f"Correct {', '.join(others)}: an object is replaced only when nothing but immutable fields is in the way."
+            raise error
+        change = replace(change, replaces=True, writes=True, undecided=False, patch=(), unverified="it must be deleted first",
+                         reason=f"{change.reason}; an immutable field: deleted and created again")
+        refusal = deletion.rule_against(change, self.scope, self.options)
+        if refusal:
+            raise Refused(f"an immutable field changes, and the object must not be replaced: {refusal[1]}",
+                          f"{change.intent.where if change.intent else ''}: {change.ref}",
+                          "Delete it yourself if that is what you want, or take the change back in Git.")
+        try:
+            deletion.dry_run(self.cluster, change)
+            dry_run_creation(self.cluster, change)
+        except Failure as failure:
+            raise explain(failure, change) from None
+        return change
 
 
 def _created(missing: Missing) -> Change:

@@ -5,85 +5,124 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Outcome, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import LAST_APPLIED
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Ref
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, shown
 
-OPERATIONS = ("created", "configured", "unchanged", "pruned", "skipped")
+OPERATIONS = ("created", "configured", "unchanged", "pruned", "skipped", "failed")
 
 
 @dataclass
 class Report:
-    """The outcome of one run; result() is what the module returns."""
+    """What a run tells, however it ends; result() is what the module returns."""
 
-    commit: str
-    signer: Optional[str]
-    plan: Plan = field(default_factory=Plan)
-    seconds: Dict[str, float] = field(default_factory=dict)
-    health: Dict[Ref, Health] = field(default_factory=dict)
-    waited: bool = False
     check_mode: bool = False
-    rendered: str = ""
-    cached: bool = False
+    diff: bool = False
+    commit: str = ""
+    signer: Optional[str] = None
+    renderer: str = ""
+    render_cached: bool = False
     notes: Tuple[str, ...] = ()  # what a person should know though it is no error
+    plan: Optional[Plan] = None
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    seconds: Dict[str, float] = field(default_factory=dict)
+    errors: Sequence[str] = ()
+    failed: bool = False
 
-    def result(self, diff: bool = False) -> Body:
-        """The module's result: JSON types only."""
-        changed = self.plan.of("created", "configured", "pruned")
-        unhealthy = [(ref, health) for ref, health in sorted(self.health.items()) if health.status != "Current"]
+    def result(self) -> Body:
+        """The module's result: JSON types only, and the same keys at every end."""
+        plan, ends = self.plan or Plan(), [(change, self._end(change)) for change in (self.plan or Plan()).changes]
+        unhealthy = [(ref, health) for ref, health in sorted({**plan.health, **self.outcomes.health}.items()) if health.status != "Current"]
+        conflicts = [item for change in plan.changes for item in change.conflicts] + self.outcomes.conflicts
         result: Body = {
-            "changed": bool(changed),
-            "commit": self.commit,
+            "changed": any(end.wrote for _change, end in ends),
+            "commit": self.commit or None,
             "signer": self.signer,
-            "renderer": self.rendered,
-            "render_cached": self.cached,
-            "counts": {operation: len(self.plan.of(operation)) for operation in OPERATIONS},
-            "changes": [_change(change) for change in self.plan.changes if change.operation != "unchanged"],
-            "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager}
-                          for change in self.plan.changes for item in change.conflicts],
-            "dry_runs": self.plan.dry_runs,
-            "in_sync": self._in_sync(),
-            "healthy": not unhealthy if self._knows_health() else None,
+            "renderer": self.renderer or None,
+            "render_cached": self.render_cached,
+            "plan_id": self.plan.id if self.plan else None,
+            "counts": {operation: sum(end.operation == operation for _change, end in ends) for operation in OPERATIONS},
+            "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged"],
+            "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager} for item in dict.fromkeys(conflicts)],
+            "dry_runs": plan.dry_runs,
+            "in_sync": self._in_sync(ends),
+            "healthy": not unhealthy if self._knows_health(ends) else None,
             "unhealthy": [{"object": _object(ref), "status": health.status, "message": health.message}
                           for ref, health in unhealthy],
+            "still_there": [_object(ref) for ref in sorted(self.outcomes.still_there)],
+            "errors": list(self.errors),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
-        if diff:
-            result["diff"] = [entry for entry in map(_diff, changed) if entry]
+        if self.diff:
+            result["diff"] = [entry for entry in (_diff(change, end) for change, end in ends if end.wrote) if entry]
         return result
 
-    def _in_sync(self) -> bool:
-        """Whether nothing is to be written or pruned, and nothing is left to other managers or to a later prune."""
-        to_do = self.check_mode and self.plan.of("created", "configured", "pruned")
-        return not to_do and not any(change.kept or change.left for change in self.plan.changes)
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts the seconds of a stage; one that runs again adds to its own."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
 
-    def _knows_health(self) -> bool:
-        written = self.plan.of("created", "configured")
-        return self.waited or not written
+    @contextlib.contextmanager
+    def at_any_end(self) -> Iterator[None]:
+        """A failure carries this report as its details: what was done, and what was not."""
+        try:
+            yield
+        except Failure as failure:
+            self.failed, self.errors = True, failure.details.get("errors") or [str(failure)]
+            failure.details = self.result()
+            raise
+
+    def _end(self, change: Change) -> Outcome:
+        """What came of a change; in check mode what would come of it."""
+        outcome = self.outcomes.get(change)
+        if outcome is not None:
+            return outcome
+        to_do = change.operation in ("created", "configured", "pruned")
+        if to_do and not self.check_mode or self.failed and to_do:
+            return Outcome("skipped", "not done, since the run failed before" if change.intent else "nothing is pruned by a run that failed")
+        return Outcome(change.operation, change.reason, change.before, change.after, wrote=to_do, replaced=change.replaces)
+
+    def _in_sync(self, ends: Sequence[Tuple[Change, Outcome]]) -> bool:
+        """Whether nothing is to be written or deleted, and nothing is left to other managers or to a later run."""
+        if self.plan is None or self.failed or self.outcomes.still_there:
+            return False
+        return not any(self.check_mode and end.wrote or change.partial or change.postponed for change, end in ends)
+
+    def _knows_health(self, ends: Sequence[Tuple[Change, Outcome]]) -> bool:
+        if self.plan is None:
+            return False
+        return self.outcomes.waited or not any(end.wrote and end.operation in ("created", "configured") for _change, end in ends)
 
 
 def _object(ref: Ref) -> Body:
     return {"group": ref.group, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
 
 
-def _change(change: Change) -> Body:
-    entry: Body = {"operation": change.operation, "object": _object(change.ref), "reason": change.reason}
+def _change(change: Change, end: Outcome, check_mode: bool) -> Body:
+    entry: Body = {"operation": end.operation, "object": _object(change.ref), "reason": end.reason}
     if change.intent is not None:
         entry["source"] = change.intent.where
-    if change.unverified:
+    if change.unverified and check_mode:
         entry["unverified"] = change.unverified
     return entry
 
 
-def _diff(change: Change) -> Optional[Body]:
+def _diff(change: Change, end: Outcome) -> Optional[Body]:
     """One object's diff: only the fields that Git sets or set, Secrets masked."""
-    before = _shown(change, change.before, change.after)
-    after = _shown(change, change.after or change.body, change.after) if change.operation != "pruned" else {}
+    before = shown(end.before, change, end.after) if end.before else {}
+    result = end.after or (change.body if change.intent else None)
+    after = shown(result, change, end.after) if result and end.operation != "pruned" else {}
     if change.ref.kind == "Secret" and not change.ref.group:
         before, after = mask(before, after)
     if before == after:
@@ -94,22 +133,6 @@ def _diff(change: Change) -> Optional[Body]:
 
 def _origin(change: Change) -> str:
     return change.intent.where if change.intent else "not in Git"
-
-
-def _shown(change: Change, body: Optional[Body], after: Optional[Body]) -> Body:
-    if body is None:
-        return {}
-    fields: Dict[str, Any] = {}
-    for version in (change.before, after):
-        entry = ownership.own_entry(version) if version else None
-        if entry:
-            fields = ownership.merge(fields, entry.get("fieldsV1") or {})
-    if change.before is not None:
-        paths = [item.path for item in ownership.leftovers(change.before, change.body or {})] if change.body is not None else []
-        fields = ownership.merge(fields, ownership.tree(paths))
-    shown = ownership.select(body, fields) if fields else {key: value for key, value in body.items()
-                                                      if key not in ("status", "metadata")}
-    return {key: value for key, value in shown.items() if value not in ({}, None)}
 
 
 def mask(before: Body, after: Body) -> List[Body]:

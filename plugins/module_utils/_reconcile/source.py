@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
@@ -31,6 +33,14 @@ class Source:
             helm_binary=params["helm_binary"] or "", kustomize_binary=params["kustomize_binary"] or "",
             allow_empty=params["allow_empty"])
         return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"))
+
+    @property
+    def origin(self) -> str:
+        """The repository and path, as a person writes them; the same for every spelling of one URL."""
+        url = re.sub(r"^([a-z+]+://)[^/@]*@", r"\1", self.mirror.source.url.rstrip("/"))
+        url = url[:-len(".git")] if url.endswith(".git") else url
+        path = posixpath.normpath(self.path or ".")
+        return url if path == "." else f"{url} path {path}"
 
     @property
     def digest(self) -> str:

@@ -91,8 +91,8 @@ def wait_gone(cluster: Any, targets: Mapping[Ref, Target], timeout: float, progr
     return dict(board.health)
 
 
-def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float) -> Optional[Failure]:
-    """The failure that tells a person what a wait ended with, or None when everything is Current."""
+def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float, done: str = "Everything was applied.") -> Optional[Failure]:
+    """The failure that tells a person what a wait ended with, or None when everything is Current. done: how far the run came."""
     bad = {ref: found for ref, found in result.items() if found.status != CURRENT}
     if not bad:
         return None
@@ -108,9 +108,8 @@ def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float) -> O
     shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if len(lines) > 10 else "")
     return Failure(
         f"{len(bad)} of {len(result)} objects are not healthy {ended}: {shown}",
-        hint="Everything was applied; correct the cause in Git and run again"
-        + (", or raise wait_timeout." if late else "."),
-        unhealthy=lines,
+        hint=f"{done} Correct the cause in Git and run again" + (", or raise wait_timeout." if late else "."),
+        errors=lines,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import from_response
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, from_response
 
 
 def refused(status, message, reason="", details=None, verb="apply", headers=None):
@@ -204,3 +204,11 @@ def test_the_details_are_json():
         "reason": "Conflict",
         "causes": [{"field": "y", "message": "x", "reason": "FieldManagerConflict"}],
     }
+
+
+def test_what_else_than_an_immutable_field_is_refused_is_told_apart() -> None:
+    causes = [{"field": "spec.selector", "message": "Invalid value: {}: field is immutable", "reason": "FieldValueInvalid"},
+              {"field": "spec.template.spec.containers[0].imagePullPolicy", "message": 'Unsupported value: "Sometimes"', "reason": "FieldValueNotSupported"}]
+    both = ApiError("invalid", status=422, causes=causes)
+    assert both.immutable and both.other_fields == ["spec.template.spec.containers[0].imagePullPolicy"]
+    assert ApiError("invalid", status=422, causes=causes[:1]).other_fields == []

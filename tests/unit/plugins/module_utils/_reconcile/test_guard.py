@@ -11,9 +11,8 @@ from typing import Any, Dict, List, Optional
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import KEEP, KEEPING, RULES, guard
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Conflict, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES, conflicts_refused, guard
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options, PruneLimit
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
@@ -22,97 +21,29 @@ def options(**changed: Any) -> Options:
     values: Dict[str, Any] = {
         "name": "shop", "namespace": "", "inventory_namespace": "default", "adopt": "unowned", "prune": True,
         "prune_limit": PruneLimit.of("50%"), "prune_protected": False, "allow_empty": False, "on_conflict": "force",
-        "replace_immutable": False, "verify": "auto", "wait": True, "wait_timeout": 60.0, "check_mode": False, "diff": False}
+        "replace_immutable": False, "move": False, "expect": "", "verify": "auto", "wait": True, "wait_timeout": 60.0,
+        "check_mode": False, "diff": False}
     return Options(**{**values, **changed})
 
 
-def live(kind: str = "ConfigMap", name: str = "c", namespace: str = "n", group: str = "", applied: bool = True, **metadata: Any) -> Change:
-    """An object of the set that Git no longer has."""
-    entry = {"manager": "nordic-gitops", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {f"f:{PART_OF}": {}}}}}
-    before = {"metadata": {"name": name, "uid": name, "managedFields": [entry] if applied else [], **metadata}}
-    return Change("pruned", Ref(group, kind, namespace, name), "no longer in Git", None, None, None, before)
+def pruned(name: str = "c") -> Change:
+    return Change("pruned", Ref("", "ConfigMap", "n", name), "no longer in Git", None, None, None, {"metadata": {"name": name, "uid": name}})
 
 
 def wanted(operation: str = "unchanged", kind: str = "ConfigMap", name: str = "kept", namespace: str = "n",
-           conflicts: Optional[List[Conflict]] = None, reason: str = "in sync") -> Change:
+           conflicts: Optional[List[Conflict]] = None, reason: str = "in sync", replaces: bool = False) -> Change:
     ref = Ref("", kind, namespace, name)
-    return Change(operation, ref, reason, Intent(ref, "v1", {}, f"{name}.yaml:1"), conflicts=conflicts or [])
+    return Change(operation, ref, reason, Intent(ref, "v1", {}, f"{name}.yaml:1"), conflicts=conflicts or [], replaces=replaces)
 
 
-def plan(*changes: Change, owned: int = 100) -> Plan:
-    return Plan(list(changes), owned=owned)
-
-
-def test_what_git_no_longer_has_is_pruned() -> None:
-    change = live()
-    guard(plan(change, wanted()), options())
-    assert change.operation == "pruned"
-
-
-def kept(change: Change, *others: Change, **changed: Any) -> str:
-    """The reason for which the guard keeps an object that would be pruned."""
-    guard(plan(change, wanted(), *others), options(**changed))
-    assert change.operation == "skipped"
-    return change.reason
-
-
-def test_nothing_is_pruned_when_prune_is_off() -> None:
-    assert kept(live(), prune=False) == "prune is off"
-
-
-@pytest.mark.parametrize("key, value", [(key, value) for key, values in KEEP for value in values])
-def test_nothing_is_pruned_that_says_so_itself(key: str, value: str) -> None:
-    assert value in kept(live(annotations={key: value})) and key in kept(live(annotations={key: f"Validate=false, {value}"}))
-
-
-@pytest.mark.parametrize("key", [key for key, _values in KEEP])
-def test_another_value_of_such_an_annotation_keeps_nothing(key: str) -> None:
-    change = live(annotations={key: "Prune=true"})
-    guard(plan(change, wanted()), options())
-    assert change.operation == "pruned"
-
-
-def test_nothing_is_deleted_twice() -> None:
-    assert "being deleted already" in kept(live(deletionTimestamp="2026-01-01T00:00:00Z"))
-
-
-def test_what_a_controller_made_goes_with_its_owner_only() -> None:
-    assert kept(live(ownerReferences=[{"kind": "ReplicaSet", "name": "web-1", "controller": True}])) == "belongs to ReplicaSet web-1"
-    change = live(ownerReferences=[{"kind": "Node", "name": "one"}])
-    guard(plan(change, wanted()), options())
-    assert change.operation == "pruned"
-
-
-def test_a_copy_that_carries_our_label_is_not_ours() -> None:
-    assert "was not applied by nordic-gitops" in kept(live(applied=False))
-
-
-@pytest.mark.parametrize("group, kind", [("apiextensions.k8s.io", "CustomResourceDefinition"), ("", "Namespace")])
-def test_no_crd_and_no_namespace_is_pruned_unasked(group: str, kind: str) -> None:
-    assert "prune_protected" in kept(live(kind, "x", "", group))
-    change = live(kind, "x", "", group)
-    guard(plan(change, wanted()), options(prune_protected=True))
-    assert change.operation == "pruned"
-
-
-def test_a_kind_that_is_only_called_namespace_is_no_namespace() -> None:
-    change = live("Namespace", "x", "", "example.com")
-    guard(plan(change, wanted()), options())
-    assert change.operation == "pruned"
-
-
-@pytest.mark.parametrize("operation", ["created", "configured", "unchanged", "skipped"])
-def test_no_namespace_is_pruned_that_git_still_fills(operation: str) -> None:
-    change, inside = live("Namespace", "full", ""), wanted(operation, namespace="full")
-    if operation == "skipped":
-        inside.intent = None
-    assert "Git still has ConfigMap full/kept in it" in kept(change, inside, prune_protected=True)
+def plan(*changes: Change, owned: int = 100, **more: Any) -> Plan:
+    return Plan(changes, owned=owned, **more)
 
 
 def test_an_empty_render_prunes_nothing_unasked() -> None:
     with pytest.raises(Refused, match="renders to nothing.*allow_empty"):
-        guard(plan(live(), owned=1), options())
-    guard(plan(live(), owned=1), options(allow_empty=True))
+        guard(plan(pruned(), owned=1), options())
+    guard(plan(pruned(), owned=1), options(allow_empty=True))
 
 
 def test_an_empty_render_of_an_empty_set_is_nothing_to_refuse() -> None:
@@ -120,16 +51,18 @@ def test_an_empty_render_of_an_empty_set_is_nothing_to_refuse() -> None:
 
 
 def test_no_more_is_pruned_than_the_limit_and_the_refusal_names_what() -> None:
-    doomed = [live(name=f"c{number}") for number in range(7)]
+    doomed = [pruned(f"c{number}") for number in range(7)]
     with pytest.raises(Refused) as error:
         guard(plan(*doomed, wanted(), owned=20), options(prune_limit=PruneLimit.of("6")))
     assert "would prune 7 of 20" in str(error.value) and "ConfigMap n/c0" in str(error.value) and "and 2 more" in str(error.value)
     guard(plan(*doomed, wanted(), owned=20), options(prune_limit=PruneLimit.of("7")))
 
 
-def test_what_is_kept_does_not_count_against_the_limit() -> None:
-    staying = [live(name=f"c{number}", annotations={"nordic.gitops/prune": "disabled"}) for number in range(9)]
-    guard(plan(*staying, live(name="goes"), wanted(), owned=10), options(prune_limit=PruneLimit.of("1")))
+def test_what_is_deleted_to_be_created_again_counts_against_the_limit() -> None:
+    changes = [pruned(), wanted("configured", name="a", replaces=True), wanted("configured", name="b", replaces=True)]
+    with pytest.raises(Refused, match="would prune 1 and replace 2 of 20 objects"):
+        guard(plan(*changes, owned=20), options(prune_limit=PruneLimit.of("2")))
+    guard(plan(*changes, owned=20), options(prune_limit=PruneLimit.of("3")))
 
 
 def test_nothing_is_applied_while_something_of_others_is_in_the_way() -> None:
@@ -145,24 +78,36 @@ def test_a_conflict_is_refused_only_when_asked_to() -> None:
     with pytest.raises(Refused) as error:
         guard(plan(change()), options(on_conflict="fail"))
     assert ".data.k (some-operator)" in str(error.value)
-    assert error.value.details["conflicts"] == [{"object": "ConfigMap n/kept", "field": ".data.k", "manager": "some-operator"}]
     for choice in ("force", "keep"):
         guard(plan(change()), options(on_conflict=choice))
 
 
+def test_another_repository_or_path_under_the_same_name_is_refused_unless_it_moved() -> None:
+    moved = plan(wanted(), recorded_source="https://git.example.org/a path x", source="https://git.example.org/a path y")
+    with pytest.raises(Refused, match="belongs to https://git.example.org/a path x, not to https://git.example.org/a path y.*move: true"):
+        guard(moved, options())
+    guard(moved, options(move=True))
+    guard(plan(wanted(), source="https://git.example.org/a path y"), options())
+
+
+def test_only_the_expected_plan_is_applied() -> None:
+    known = plan(wanted("created"))
+    guard(known, options(expect=known.id))
+    with pytest.raises(Refused, match="changed since it was shown"):
+        guard(plan(wanted("created", name="other")), options(expect=known.id))
+
+
 def test_all_refusals_are_told_at_once() -> None:
     with pytest.raises(Refused) as error:
-        guard(plan(live(), wanted("skipped", reason="belongs to Flux"), owned=1), options(prune_limit=PruneLimit.of("0")))
-    assert "belongs to Flux" in str(error.value) and "prune_limit" in str(error.value)
+        guard(plan(pruned(), wanted("skipped", reason="belongs to Flux"), owned=1), options(prune_limit=PruneLimit.of("0")))
+    assert "belongs to Flux" in str(error.value) and "prune_limit" in str(error.value) and len(error.value.details["errors"]) == 2
 
 
 def test_every_rule_says_nothing_about_a_plan_that_changes_nothing() -> None:
-    calm = plan(wanted())
-    assert [rule(calm, options()) for rule in RULES] == [""] * len(RULES)
-    assert [rule(live(), calm, options()) for rule in KEEPING] == [""] * len(KEEPING)
+    assert [rule(plan(wanted()), options()) for rule in RULES] == [""] * len(RULES)
 
 
-def test_every_rule_of_the_file_is_in_one_of_the_two_tables() -> None:
+def test_every_rule_of_the_file_is_in_the_table() -> None:
     public = {value for name, value in vars(sys.modules[guard.__module__]).items()
-              if callable(value) and getattr(value, "__module__", "") == guard.__module__ and not name.startswith("_") and value is not guard}
-    assert public == set(RULES) | set(KEEPING)
+              if callable(value) and getattr(value, "__module__", "") == guard.__module__ and not name.startswith("_")}
+    assert public - {guard, conflicts_refused} == set(RULES)

@@ -27,7 +27,7 @@ def test_a_time_out_says_how_long_was_waited_and_what_is_missing() -> None:
     failure = unhealthy({WEB: Health("InProgress", "0 of 2 replicas ready"), DATABASE: WELL}, 60.2, 60.0)
     assert str(failure) == (
         "1 of 2 objects are not healthy after 60 s (wait_timeout is 60 s): Deployment.apps shop/web is InProgress: "
-        "0 of 2 replicas ready. Everything was applied; correct the cause in Git and run again, or raise wait_timeout."
+        "0 of 2 replicas ready. Everything was applied. Correct the cause in Git and run again, or raise wait_timeout."
     )
 
 
@@ -39,7 +39,7 @@ def test_what_cannot_mend_itself_is_not_called_late() -> None:
 def test_a_long_list_is_cut_in_the_message_but_not_in_the_result() -> None:
     bad = {Ref("apps", "Deployment", "shop", f"web-{number:02}"): Health("Failed", "") for number in range(15)}
     failure = unhealthy(bad, 1.0, 60.0)
-    assert failure is not None and "and 5 more" in failure.what and len(failure.details["unhealthy"]) == 15
+    assert failure is not None and "and 5 more" in failure.what and len(failure.details["errors"]) == 15
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one gate that every deletion passes: what is pruned, and what is deleted to be created again.
+
+Nothing else in this collection deletes an object that came from Git. The gate judges the object as it is now, and the
+deletion holds for just that version of it: what changes meanwhile is judged again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import AbstractSet, Any, Callable, Dict, Mapping, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+
+# Annotations by which an object's owner says "do not delete this", here and in the tools people come from.
+KEEP = (
+    ("argocd.argoproj.io/sync-options", ("Prune=false", "Prune=confirm", "Delete=false", "Delete=confirm")),
+    ("kustomize.toolkit.fluxcd.io/prune", ("disabled",)),
+    ("nordic.gitops/prune", ("disabled",)),
+    ("helm.sh/resource-policy", ("keep",)),
+    ("client.lifecycle.config.k8s.io/deletion", ("detach",)),
+    ("cli-utils.sigs.k8s.io/on-remove", ("keep",)),
+    ("kapp.k14s.io/delete-strategy", ("orphan",)),
+)
+# The API server refuses to delete these: NamespaceLifecycle, plugin/pkg/admission/namespace/lifecycle.
+IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+TRIES = 5  # how often an object that somebody else keeps writing is judged again
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the gate knows beside the object: the inventory as it was read, and the rest of the plan."""
+
+    inventory: str  # its id, the value of the label
+    kinds: AbstractSet[Tuple[str, str]]  # (group, kind) on record
+    namespaces: AbstractSet[str]  # on record
+    inhabited: Mapping[str, Ref] = field(default_factory=dict)  # Namespaces that Git has objects in: one of them
+    incomplete: str = ""  # why Git may say less now than it would otherwise
+
+
+Rule = Callable[[Change, Scope, Options], str]
+
+
+# ---- rules: each looks at the live object (change.before) and says why it must stay, or ""
+
+
+def pruning_is_off(_change: Change, _scope: Scope, options: Options) -> str:
+    return "" if options.prune else "prune is off"
+
+
+def already_going(change: Change, _scope: Scope, _options: Options) -> str:
+    return "is being deleted already" if _metadata(change).get("deletionTimestamp") else ""
+
+
+def asked_to_stay(change: Change, _scope: Scope, _options: Options) -> str:
+    """By the object itself, or by what Git wants it to be."""
+    for body in (change.before, change.intent.body if change.intent else None):
+        found = annotations_of(body or {})
+        for key, values in KEEP:
+            for part in str(found.get(key, "")).split(","):
+                if part.strip() in values:
+                    return f"its annotation {key} says {part.strip()}"
+    return ""
+
+
+def made_by_a_controller(change: Change, _scope: Scope, _options: Options) -> str:
+    """A child object may inherit its parent's labels; it goes when its parent does."""
+    return controlled_by(change.before or {})
+
+
+def not_in_the_inventory(change: Change, scope: Scope, _options: Options) -> str:
+    owner = (_metadata(change).get("labels") or {}).get(PART_OF)
+    return "" if owner == scope.inventory else "does not belong to this reconcile"
+
+
+def copied_not_applied(change: Change, _scope: Scope, _options: Options) -> str:
+    """An operator that copies an object copies its labels too (argo-cd tracks by id for this reason); our apply leaves a proof."""
+    return "" if is_proven(change.before or {}) else f"carries our label but was not applied by {ownership.FIELD_MANAGER}"
+
+
+def not_on_record(change: Change, scope: Scope, _options: Options) -> str:
+    """A field manager's name can be forged by everybody who may write an object; the inventory's record cannot."""
+    if change.ref.namespace and change.ref.namespace not in scope.namespaces:
+        return f"the inventory has no record of the namespace {change.ref.namespace}"
+    if (change.ref.group, change.ref.kind) not in scope.kinds:
+        return f"the inventory has no record of the kind {change.ref.kind}"
+    return ""
+
+
+def never_deleted_by_the_server(change: Change, _scope: Scope, _options: Options) -> str:
+    immortal = (change.ref.group, change.ref.kind) == NAMESPACE and change.ref.name in IMMORTAL
+    return "the API server never deletes this namespace" if immortal else ""
+
+
+def takes_others_with_it(change: Change, _scope: Scope, options: Options) -> str:
+    """Deleting a CRD deletes every object of its kind, deleting a Namespace everything inside (argo-cd #22607)."""
+    if (change.ref.group, change.ref.kind) not in (CRD, NAMESPACE):
+        return ""
+    if change.replaces:
+        return f"a {change.ref.kind} is never replaced, for that would delete everything that depends on it"
+    return "" if options.prune_protected else f"a {change.ref.kind} is pruned only with prune_protected: true"
+
+
+def still_inhabited(change: Change, scope: Scope, _options: Options) -> str:
+    """A Namespace that Git still puts objects into."""
+    if (change.ref.group, change.ref.kind) == NAMESPACE and change.ref.name in scope.inhabited:
+        return f"Git still has {scope.inhabited[change.ref.name]} in it"
+    return ""
+
+
+def rendered_from_half_a_view(_change: Change, scope: Scope, _options: Options) -> str:
+    """A chart that asks for an API renders without what needs it, while the server behind that API is down."""
+    return scope.incomplete
+
+
+EVERY_DELETION: Tuple[Rule, ...] = (asked_to_stay, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
+                                    never_deleted_by_the_server, takes_others_with_it)
+PRUNING: Tuple[Rule, ...] = (pruning_is_off, already_going, *EVERY_DELETION, still_inhabited, rendered_from_half_a_view)
+# What these keep should go all the same: with it the cluster is not in sync.
+POSTPONING: Tuple[Rule, ...] = (pruning_is_off, already_going, rendered_from_half_a_view)
+
+
+def rule_against(change: Change, scope: Scope, options: Options) -> Optional[Tuple[Rule, str]]:
+    """The first rule that forbids to delete change.before, with its reason; None when it may be deleted."""
+    for rule in EVERY_DELETION if change.replaces else PRUNING:
+        reason = rule(change, scope, options)
+        if reason:
+            return rule, reason
+    return None
+
+
+def delete(cluster: Any, change: Change, scope: Scope, options: Options) -> Tuple[Body, str]:
+    """Delete change.before, just as it was judged. Returns the object as it was deleted, or with the reason why it stays."""
+    live, judge = change.before or {}, change
+    for _attempt in range(TRIES):
+        refusal = rule_against(judge, scope, options)
+        if refusal:
+            return live, refusal[1]
+        metadata = live["metadata"]
+        try:
+            cluster.delete(change.resource, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"])
+            return live, ""
+        except Failure as error:
+            if not getattr(error, "stale", False):
+                raise
+        # It changed since it was judged: every rule must hold for what it is now.
+        current = cluster.get(change.resource, change.ref.namespace, change.ref.name)
+        if current is None:
+            return live, ""
+        if current["metadata"]["uid"] != metadata["uid"]:
+            return live, "somebody deleted it and created another one"
+        live = current
+        judge = replace(change, before=live)
+    raise Failure("somebody else keeps changing it")
+
+
+def dry_run(cluster: Any, change: Change) -> None:
+    """Ask the server whether this user may delete the object; any other refusal may depend on what happens before."""
+    try:
+        cluster.delete(change.resource, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
+    except Failure as error:
+        if getattr(error, "status", None) == 403:
+            error.where = str(change.ref)
+            raise
+
+
+def is_proven(live: Body) -> bool:
+    """Whether our own apply set the label that makes an object a member of an inventory."""
+    entry = ownership.own_entry(live) if live.get("metadata") else None
+    fields: Dict[str, Any] = (entry or {}).get("fieldsV1") or {}
+    return "f:" + PART_OF in ((fields.get("f:metadata") or {}).get("f:labels") or {})
+
+
+def controlled_by(live: Body) -> str:
+    """"belongs to ReplicaSet web-1" for an object that a controller made, "" for any other."""
+    for owner in (live.get("metadata") or {}).get("ownerReferences") or ():
+        if owner.get("controller"):
+            return f"belongs to {owner.get('kind')} {owner.get('name')}"
+    return ""
+
+
+def _metadata(change: Change) -> Body:
+    return (change.before or {}).get("metadata") or {}
