@@ -82,7 +82,7 @@ def test_a_chart_sees_the_version_and_the_kinds_of_the_cluster_and_new_kinds_of_
 
 
 @pytest.mark.parametrize("damage", ["edit", "scale", "label", "env"])
-def test_what_a_colleague_changed_by_kubectl_is_healed_by_one_write(cluster, run, git_repo, namespace, damage):
+def test_what_a_colleague_changed_by_kubectl_is_healed_by_one_write_and_two_for_the_record(cluster, run, git_repo, namespace, damage):
     git_repo.write("web.yaml", deployment("web", replicas=2))
     git_repo.commit()
     run()
@@ -98,7 +98,8 @@ def test_what_a_colleague_changed_by_kubectl_is_healed_by_one_write(cluster, run
     assert operations(result) == {"Deployment web": "configured"}
     writes = [entry for entry in cluster.audit(since) if "nordic.gitops" in (entry["userAgent"] or "")
               and entry["verb"] not in ("get", "list", "watch") and not entry["dryRun"] and entry["code"] < 300]
-    assert len(writes) == 1
+    assert sorted(entry["resource"] for entry in writes) == ["configmaps", "configmaps", "deployments"]
+    assert {entry["name"] for entry in writes if entry["resource"] == "configmaps"} == {f"nordic-gitops-{namespace}"}
     live = get(cluster, namespace, "deployment", "web")
     container = live["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "registry.example/web:1"

@@ -104,7 +104,7 @@ class Outcome:
     before: Optional[Body] = None
     after: Optional[Body] = None  # as the write answered
     wrote: bool = False  # whether anything of it is different in the cluster now
-    replaced: bool = False  # whether it was deleted and created again
+    resource: Any = None  # _cluster.Resource: known by then also of a kind that came with the same run
 
 
 class Policy(Protocol):

@@ -39,7 +39,7 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
             with report.stage("plan"):
                 wanted = _wanted(source, cluster, rendered, options)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
-                                               wanted.incomplete)
+                                               source.digest, wanted.incomplete)
                 guard(plan, options)
                 dry_run_prune(cluster, plan)
             try:
@@ -62,7 +62,7 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Any, options: Options, report
         with report.stage("wait"):
             _wait(cluster, plan, inventory, options, report, progress)
         if not recorded:
-            inventory.commit_record(report.commit, digest, *_on_record(plan, wanted))
+            inventory.commit_record(report.commit, digest, *_on_record(report, wanted))
         return
     with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress):
         with report.stage("apply"):
@@ -71,7 +71,7 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Any, options: Options, report
             _wait(cluster, plan, inventory, options, report, progress)
         with report.stage("prune"):
             prune(cluster, plan, inventory, options, outcomes, progress)
-        inventory.commit_record(report.commit, digest, *_on_record(plan, wanted))
+        inventory.commit_record(report.commit, digest, *_on_record(report, wanted))
 
 
 class _Wanted(NamedTuple):
@@ -114,9 +114,9 @@ def _wanted(source: Any, cluster: Any, rendered: Any, options: Options) -> _Want
     return _Wanted(intents, kinds, namespaces, resources, inventory, incomplete)
 
 
-def _on_record(plan: Plan, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], Set[str]]:
-    """Kinds and namespaces of what Git has, and of what was not pruned: the next run must find it again."""
-    kept = [change.ref for change in plan.changes if change.intent is None]
+def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], Set[str]]:
+    """Kinds and namespaces of what Git has, and of what was not pruned or is not gone yet: the next run must find it again."""
+    kept = [change.ref for change, end in report.ends() if change.intent is None and end.operation != "pruned"] + report.outcomes.still_there
     return ({(ref.group, ref.kind) for ref in kept} | wanted.kinds, {ref.namespace for ref in kept if ref.namespace} | wanted.namespaces)
 
 

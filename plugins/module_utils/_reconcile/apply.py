@@ -201,7 +201,10 @@ def targets_of(changes: Sequence[Change], outcomes: Outcomes) -> Dict[Ref, Targe
     result = {}
     for change in changes:
         outcome = outcomes.get(change)
-        result[change.ref] = Target.of(change.resource, (outcome.after if outcome else None) or change.before or {})
+        if outcome is None:
+            result[change.ref] = Target.of(change.resource, change.before or {})
+        else:
+            result[change.ref] = Target.of(outcome.resource, outcome.after or {})
     return result
 
 

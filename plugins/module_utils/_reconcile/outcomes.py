@@ -28,9 +28,9 @@ class Outcomes:
         """An object was created or configured, or the write turned out to change nothing."""
         if operation == "unchanged":
             self.health[change.ref] = health(after)
-            self.by_ref[change.ref] = Outcome("unchanged", "in sync", before, after)
+            self.by_ref[change.ref] = Outcome("unchanged", "in sync", before, after, resource=change.resource)
         else:
-            self.by_ref[change.ref] = Outcome(operation, change.reason, before, after, wrote=True, replaced=change.replaces)
+            self.by_ref[change.ref] = Outcome(operation, change.reason, before, after, True, change.resource)
 
     def deleted(self, change: Change, live: Body) -> None:
         self.by_ref[change.ref] = Outcome("pruned", change.reason, live, None, wrote=True)

@@ -117,9 +117,13 @@ def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
 
 
 def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
-              incomplete: str = "") -> Plan:
-    """The plan for these intents; nothing is written. incomplete: why Git may say less now than it would otherwise."""
-    return _Planner(cluster, resources, intents, inventory, options, incomplete).plan(commit)
+              digest: str = "", incomplete: str = "") -> Plan:
+    """The plan for these intents; nothing is written.
+
+    digest: what beside the commit decides the intents. incomplete: why Git may say less now than it would otherwise.
+    """
+    planner = _Planner(cluster, resources, intents, inventory, options, incomplete)
+    return planner.plan(commit, inventory.enforces(commit, digest))
 
 
 class Judge:
@@ -176,9 +180,9 @@ class _Planner:
         self.wanted_uids: Set[str] = set()
         self.proven: Set[str] = set()  # uids of intents' objects that are proven to be ours
 
-    def plan(self, commit: str) -> Plan:
+    def plan(self, commit: str, enforced: bool) -> Plan:
         missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
-        self.changes += [_created(item) for item in missing]
+        self.changes += [_created(item, "somebody deleted it" if enforced else "new") for item in missing]
         self._lost_with_their_homes()
         dry_runs = self._ask()
         refs = {intent.ref for intent in self.intents}
@@ -288,6 +292,6 @@ class _Planner:
         return change
 
 
-def _created(missing: Missing) -> Change:
+def _created(missing: Missing, reason: str) -> Change:
     intent, resource = missing
-    return Change("created", intent.ref, "new", intent, resource, intent.body, writes=True, unverified="" if resource else PLANNED_KIND)
+    return Change("created", intent.ref, reason, intent, resource, intent.body, writes=True, unverified="" if resource else PLANNED_KIND)

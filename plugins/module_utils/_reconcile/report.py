@@ -38,7 +38,7 @@ class Report:
 
     def result(self) -> Body:
         """The module's result: JSON types only, and the same keys at every end."""
-        plan, ends = self.plan or Plan(), [(change, self._end(change)) for change in (self.plan or Plan()).changes]
+        plan, ends = self.plan or Plan(), self.ends()
         unhealthy = [(ref, health) for ref, health in sorted({**plan.health, **self.outcomes.health}.items()) if health.status != "Current"]
         conflicts = [item for change in plan.changes for item in change.conflicts] + self.outcomes.conflicts
         result: Body = {
@@ -63,6 +63,10 @@ class Report:
         if self.diff:
             result["diff"] = [entry for entry in (_diff(change, end) for change, end in ends if end.wrote) if entry]
         return result
+
+    def ends(self) -> List[Tuple[Change, Outcome]]:
+        """Every change of the plan, with what came of it or, in check mode, would come of it."""
+        return [(change, self._end(change)) for change in (self.plan.changes if self.plan else ())]
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -91,7 +95,7 @@ class Report:
         to_do = change.operation in ("created", "configured", "pruned")
         if to_do and not self.check_mode or self.failed and to_do:
             return Outcome("skipped", "not done, since the run failed before" if change.intent else "nothing is pruned by a run that failed")
-        return Outcome(change.operation, change.reason, change.before, change.after, wrote=to_do, replaced=change.replaces)
+        return Outcome(change.operation, change.reason, change.before, change.after, wrote=to_do)
 
     def _in_sync(self, ends: Sequence[Tuple[Change, Outcome]]) -> bool:
         """Whether nothing is to be written or deleted, and nothing is left to other managers or to a later run."""
