@@ -17,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
 
@@ -113,7 +114,7 @@ def _main() -> None:
     try:
         print(json.dumps(Reconciler(**json.loads(sys.argv[1]))()))
     except Failure as failure:
-        print(json.dumps({**failure.details, "failed": True, "msg": str(failure)}))
+        print(json.dumps({**result_of(failure), "failed": True, "msg": str(failure)}))
 
 
 if __name__ == "__main__":

@@ -364,6 +364,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
 
 SPEC = dict(
@@ -401,12 +402,11 @@ NEW_OBJECTS = 100_000
 def main():
     gc.set_threshold(NEW_OBJECTS)
     module = AnsibleModule(argument_spec=dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC), supports_check_mode=True)
-    diff = module._diff
     try:
-        options = Options.of(module.params, module.check_mode, diff)
+        options = Options.of(module.params, module.check_mode, module._diff)
         report = reconcile(Source.of(module.params), Cluster.of(module.params), options, lambda text: module.debug(masked(text)))
     except Failure as failure:
-        module.fail_json(msg=str(failure), **failure.details)
+        module.fail_json(msg=masked(str(failure)), **masked(result_of(failure)))
     for note in report.notes:
         module.warn(masked(note))
     module.exit_json(**masked(report.result()))

@@ -109,6 +109,13 @@ class Report:
         return self.outcomes.waited or not any(end.wrote and end.operation in ("created", "configured") for _change, end in ends)
 
 
+def result_of(failure: Failure) -> Body:
+    """The result of a run that failed, also before it began."""
+    if "changes" in failure.details:
+        return failure.details
+    return Report(failed=True, errors=failure.details.get("errors") or [str(failure)]).result()
+
+
 def _object(ref: Ref) -> Body:
     return {"group": ref.group, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
 
