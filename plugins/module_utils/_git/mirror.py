@@ -72,6 +72,23 @@ class Mirror:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    def command(self, *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
+        """One Git command in the mirror, for whoever writes (push.py)."""
+        return self._git(self._cache.folder, *arguments, feed=feed, variables=variables)
+
+    @property
+    def command_environment(self) -> Dict[str, str]:
+        """The environment of a command that works on the mirror, without credentials."""
+        return self._git.environment_for_reading
+
+    def refs(self, *patterns: str) -> Dict[str, str]:
+        """The server's refs by name, as it has them now."""
+        return self._refs(patterns)
+
+    def keep(self, oid: str) -> None:
+        """Note that this commit and all its files are in the mirror."""
+        self._note(oid)
+
     # ---- resolving: revision to commit
 
     def resolve(self, revision: Optional[str] = None) -> Commit:

@@ -1,0 +1,293 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Change scalars of a YAML file in place: every byte that is not the value's own stays as it is.
+
+A YAML library that loads and dumps, ruamel.yaml included, rewrites blank lines, indentation or folded blocks of the whole file. Here the
+parser says only where each value stands, and the text around it is never written anew. What comes out is parsed again and compared.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+
+Path = Tuple[Union[str, int], ...]
+
+# A plain scalar may be written so anywhere, in flow collections too.
+_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+~=-]*(?::[A-Za-z0-9_./@+~=-]+)*\Z")
+# What YAML 1.1, YAML 1.2 or Go's parsers may read as something else than text: errs on the side of quotes.
+_NOT_TEXT = re.compile(
+    r"""(?ix) [-+]?[0-9._]+(e[-+]?[0-9]*)? | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9_]+(:[0-9_.]+)+ | [-+]?\.?(inf|nan) | [-.~]* | <<? | =
+    | null | true | false | yes | no | on | off | y | n | [0-9]{1,4}-[0-9]{1,2}-[0-9]{1,2}([t\s].*)? \Z""")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a document. start, end: where it stands in the text, in characters; line counts from 1."""
+
+    kind: str  # scalar, mapping, sequence, alias
+    start: int
+    end: int
+    line: int
+    column: int
+    value: str = ""  # of a scalar; an alias' name
+    style: Optional[str] = None  # of a scalar: None for plain, ' " | >
+    anchor: str = ""
+    flow: bool = False
+    items: Tuple[Any, ...] = field(default=())  # of a sequence: Nodes; of a mapping: pairs of Nodes
+
+    def get(self, key: str) -> Optional[Node]:
+        """The value of a mapping's key."""
+        if self.kind != "mapping":
+            return None
+        return next((value for name, value in self.items if name.kind == "scalar" and name.value == key), None)
+
+    def text(self, key: str) -> str:
+        """The value of a mapping's key where that is a scalar, else ""."""
+        found = self.get(key)
+        return found.value if found is not None and found.kind == "scalar" else ""
+
+    def children(self) -> Iterator[Tuple[Union[str, int], Node]]:
+        if self.kind == "mapping":
+            for name, value in self.items:
+                yield name.value, value
+        elif self.kind == "sequence":
+            yield from enumerate(self.items)
+
+    def walk(self, path: Path = ()) -> Iterator[Tuple[Path, Node]]:
+        """This node and all below it, each with its path. Aliases are not followed."""
+        todo: List[Tuple[Path, Node]] = [(path, self)]
+        while todo:
+            where, node = todo.pop()
+            yield where, node
+            todo.extend((where + (step,), child) for step, child in reversed(list(node.children())))
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Put `text` in the place of the characters from start to end, so that `node` has another value, or (with key) one more entry."""
+
+    start: int
+    end: int
+    text: str
+    node: Node
+    value: str
+    key: str = ""
+
+
+def documents(text: str, where: str) -> List[Node]:
+    """The documents of a YAML (or JSON) text. where: the file's name, for messages."""
+    import yaml
+
+    try:
+        return _Reader(yaml.parse(text, Loader=yaml.SafeLoader)).documents()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise Failure(f"is not valid YAML: {error.problem or error.context}", f"{where}{line}", "A template cannot be edited.") from None
+    except yaml.YAMLError as error:
+        raise Failure(f"is not valid YAML: {' '.join(str(error).split())}", where, "A template cannot be edited.") from None
+    except RecursionError:
+        raise Failure("is nested too deeply", where) from None
+
+
+class _Reader:
+    """From the parser's events to nodes that know where they stand."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+
+    def documents(self) -> List[Node]:
+        found = []
+        for event in self._events:
+            if type(event).__name__ == "DocumentStartEvent":
+                found.append(self._node(next(self._events)))
+        return found
+
+    def _node(self, event: Any) -> Node:
+        kind = type(event).__name__
+        here = dict(start=event.start_mark.index, line=event.start_mark.line + 1, column=event.start_mark.column)
+        if kind == "AliasEvent":
+            return Node("alias", end=event.end_mark.index, value=event.anchor, **here)
+        if kind == "ScalarEvent":
+            return Node("scalar", end=event.end_mark.index, value=event.value, style=event.style or None, anchor=event.anchor or "", **here)
+        items: List[Any] = []
+        while True:
+            follower = next(self._events)
+            if type(follower).__name__ in ("MappingEndEvent", "SequenceEndEvent"):
+                break
+            node = self._node(follower)
+            items.append((node, self._node(next(self._events))) if kind == "MappingStartEvent" else node)
+        return Node("mapping" if kind == "MappingStartEvent" else "sequence", end=follower.end_mark.index, anchor=event.anchor or "",
+                    flow=bool(event.flow_style), items=tuple(items), **here)
+
+
+def set_scalar(text: str, document: Node, node: Node, value: str, where: str) -> Edit:
+    """The edit that gives this scalar another value (text). Existing quotes stay; new ones come where another reader would see a number."""
+    place = f"{where}:{node.line}"
+    if node.kind == "alias":
+        anchors = [str(one.line) for _path, one in document.walk() if one.anchor == node.value]
+        raise Refused(f"the value is the alias *{node.value}", place, f"Change its anchor, in line {', '.join(anchors)}, or write the value itself.")
+    if node.kind != "scalar":
+        raise Refused(f"the value is a {node.kind}", place, "Name the path of one value.")
+    used = [str(one.line) for _path, one in document.walk() if one.kind == "alias" and one.value == node.anchor] if node.anchor else []
+    if used:
+        raise Refused(f"the value has the anchor &{node.anchor}, and its alias would change too, in line {', '.join(used)}", place,
+                      "Write the value of each place itself.")
+    if node.style in ("|", ">"):
+        raise Refused("the value is a block of text", place, "Write it on the line of its key.")
+    start = _after_properties(text, node, place)
+    if node.style == "'" and _printable(value):
+        written = "'" + value.replace("'", "''") + "'"
+    elif node.style:
+        written = _double(value)
+    else:
+        written = _plain(value)
+    # `key:` without a value: the node is empty and stands right behind the colon.
+    space = "" if node.end > start or text[start - 1 : start] in (" ", "\t") else " "
+    return Edit(start, node.end, space + written, node, value)
+
+
+def insert_key(text: str, node: Node, key: str, value: str, where: str) -> Edit:
+    """The edit that gives a block mapping another key, on a line of its own after its first entry."""
+    place = f"{where}:{node.line}"
+    if node.kind != "mapping" or node.flow or not node.items:
+        raise Refused(f"has no key {key}, and one can be added to a block of lines only", place, f"Write {key} once by hand.")
+    first, after = node.items[0]
+    end = text.find("\n", max(after.end - 1, first.end))
+    if after.kind != "scalar" or after.style in ("|", ">") or end < 0 and after.end < len(text.rstrip("\r\n")):
+        raise Refused(f"has no key {key}, and its first entry is not one line", place, f"Write {key} once by hand.")
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    line = f"{' ' * first.column}{key}: {_plain(value)}"
+    at, line = (len(text), line_end + line) if end < 0 else (end + 1, line + line_end)
+    return Edit(at, at, line, node, value, key)
+
+
+def apply(text: str, edits: Sequence[Edit], where: str) -> str:
+    """The text after the edits. It is parsed again: all else must mean what it meant before."""
+    result, last = [], 0
+    for edit in sorted(edits, key=lambda one: (one.start, one.key)):
+        if edit.start < last:
+            raise Refused("two changes are of the same value", where)
+        result += [text[last : edit.start], edit.text]
+        last = edit.end
+    changed = "".join([*result, text[last:]])
+    expected = [fact for document in documents(text, where) for fact in _facts(document, edits)]
+    if expected != [fact for document in documents(changed, where) for fact in _facts(document, ())]:
+        raise Refused("the change would alter other values of the file", where, "Change it by hand, and report this file's form.")
+    return changed
+
+
+def _facts(document: Node, edits: Sequence[Edit]) -> Iterator[Tuple[str, str, str]]:
+    """What a document means, node by node, once the edits are made."""
+    values = {edit.node.start: edit.value for edit in edits if not edit.key}
+    added: Dict[int, List[Tuple[str, str]]] = {}
+    for edit in sorted(edits, key=lambda one: one.key):
+        if edit.key:
+            added.setdefault(edit.node.start, []).append((edit.key, edit.value))
+    todo: List[Union[Node, Tuple[str, str, str]]] = [document]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, tuple):
+            yield node
+            continue
+        value = values.get(node.start, node.value) if node.kind == "scalar" else node.value
+        yield node.kind, value, node.anchor
+        below: List[Union[Node, Tuple[str, str, str]]] = []
+        for number, item in enumerate(node.items):
+            below.extend(item if isinstance(item, tuple) else (item,))
+            if number == 0 and node.kind == "mapping":
+                below.extend(("scalar", word, "") for pair in added.get(node.start, ()) for word in pair)
+        below.append(("end", node.kind, ""))
+        todo.extend(reversed(below) if node.items else ())
+
+
+def _after_properties(text: str, node: Node, place: str) -> int:
+    """Where the value itself begins: an anchor and a tag stand before it and stay."""
+    start = node.start
+    while start < node.end and text[start] in "&!":
+        found = re.compile(r"\S+[ \t]*").match(text, start)
+        start = found.end() if found else node.end
+        if text[start : start + 1] in ("\r", "\n"):
+            raise Refused("the value stands on another line than its anchor or tag", place, "Write it on one line.")
+    return min(start, node.end)
+
+
+def _plain(value: str) -> str:
+    """A plain scalar, or quotes where another reader would see a number, a date, a bool or null in it."""
+    return value if _PLAIN.match(value) and reads_as_text(value) else _double(value)
+
+
+def reads_as_text(value: str) -> bool:
+    """Whether every reader of YAML takes this plain scalar for text."""
+    return bool(value) and not _NOT_TEXT.fullmatch(value)
+
+
+def _printable(value: str) -> bool:
+    return all(" " <= sign != "\x7f" for sign in value)
+
+
+_ESCAPES: Dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
+
+
+def _double(value: str) -> str:
+    signs = [_ESCAPES.get(sign) or (sign if " " <= sign < "\x7f" or sign > "\xa0" and sign.isprintable() else _escaped(sign)) for sign in value]
+    return '"' + "".join(signs) + '"'
+
+
+def _escaped(sign: str) -> str:
+    number = ord(sign)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+# ---- paths: image.tag, spec.containers[0].image, data["a.b"]
+
+_STEP = re.compile(r"""(?:^|\.)(?P<key>[^.\[\]"]+)|\[(?P<index>[0-9]+)\]|\["(?P<quoted>[^"]*)"\]""")
+
+
+def parse_path(path: str) -> Path:
+    """image.tag -> ("image", "tag"); list positions as [0], keys with dots as ["a.b"]."""
+    steps: List[Union[str, int]] = []
+    position = 0
+    while position < len(path):
+        found = _STEP.match(path, position)
+        if not found:
+            break
+        if found.group("index") is not None:
+            steps.append(int(found.group("index")))
+        else:
+            steps.append(found.group("key") if found.group("key") is not None else found.group("quoted"))
+        position = found.end()
+    if not steps or position < len(path):
+        raise Failure(f"{path!r} is not a path", "path", 'Write image.tag, containers[0].image, or annotations["example.org/tag"].')
+    return tuple(steps)
+
+
+def write_path(path: Path) -> str:
+    """The reverse of parse_path."""
+    result = ""
+    for step in path:
+        if isinstance(step, int):
+            result += f"[{step}]"
+        elif re.fullmatch(r'[^.\[\]"]+', step):
+            result += f".{step}" if result else step
+        else:
+            result += f'["{step}"]'
+    return result
+
+
+def find(document: Node, path: Path) -> Optional[Node]:
+    """The node at a path, None where there is none."""
+    node: Optional[Node] = document
+    for step in path:
+        if node is None:
+            return None
+        if isinstance(step, int):
+            node = node.items[step] if node.kind == "sequence" and step < len(node.items) else None
+        else:
+            node = node.get(step)
+    return node
