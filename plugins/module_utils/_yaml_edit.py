@@ -21,7 +21,7 @@ Path = Tuple[Union[str, int], ...]
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+~=-]*(?::[A-Za-z0-9_./@+~=-]+)*\Z")
 # What YAML 1.1, YAML 1.2 or Go's parsers may read as something else than text: errs on the side of quotes.
 _NOT_TEXT = re.compile(
-    r"""(?ix) [-+]?[0-9._]+(e[-+]?[0-9]*)? | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9_]+(:[0-9_.]+)+ | [-+]?\.?(inf|nan) | [-.~]* | <<? | =
+    r"""(?ix) [-+]?[0-9_]*\.?[0-9_]*(e[-+]?[0-9]*)? | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9_]+(:[0-9_.]+)+ | [-+]?\.?(inf|nan) | [-.~]* | <<? | =
     | null | true | false | yes | no | on | off | y | n | [0-9]{1,4}-[0-9]{1,2}-[0-9]{1,2}([t\s].*)? \Z""")
 
 
@@ -170,7 +170,7 @@ def insert_key(text: str, node: Node, key: str, value: str, where: str) -> Edit:
 def apply(text: str, edits: Sequence[Edit], where: str) -> str:
     """The text after the edits. It is parsed again: all else must mean what it meant before."""
     result, last = [], 0
-    for edit in sorted(edits, key=lambda one: (one.start, one.key)):
+    for edit in sorted(edits, key=lambda one: one.start):
         if edit.start < last:
             raise Refused("two changes are of the same value", where)
         result += [text[last : edit.start], edit.text]
@@ -186,7 +186,7 @@ def _facts(document: Node, edits: Sequence[Edit]) -> Iterator[Tuple[str, str, st
     """What a document means, node by node, once the edits are made."""
     values = {edit.node.start: edit.value for edit in edits if not edit.key}
     added: Dict[int, List[Tuple[str, str]]] = {}
-    for edit in sorted(edits, key=lambda one: one.key):
+    for edit in edits:
         if edit.key:
             added.setdefault(edit.node.start, []).append((edit.key, edit.value))
     todo: List[Union[Node, Tuple[str, str, str]]] = [document]
@@ -228,14 +228,14 @@ def reads_as_text(value: str) -> bool:
 
 
 def _printable(value: str) -> bool:
-    return all(" " <= sign != "\x7f" for sign in value)
+    return all(" " <= sign < "\x7f" or sign > "\xa0" and sign.isprintable() for sign in value)
 
 
 _ESCAPES: Dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 
 def _double(value: str) -> str:
-    signs = [_ESCAPES.get(sign) or (sign if " " <= sign < "\x7f" or sign > "\xa0" and sign.isprintable() else _escaped(sign)) for sign in value]
+    signs = [_ESCAPES.get(sign) or (sign if _printable(sign) else _escaped(sign)) for sign in value]
     return '"' + "".join(signs) + '"'
 
 

@@ -1,0 +1,460 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""image_update against real Git servers: one commit, whoever else pushes, and nothing half done when something fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import lock_digest
+from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES, SPEC, request_of
+
+NAME = "registry.example.org:5000/shop/web"
+DEPLOYMENT = """# The shop's front.
+kind: Deployment
+
+spec:
+  template:
+    spec:
+      containers:
+      - name: web   # {}
+        image: "%s"   # set by the pipeline
+        command: [ 'run' ,  "--all" ]
+        note: >-
+          folded
+
+          text
+""" % f"{NAME}:1.0"
+DEFAULTS = {name: spec.get("default") for name, spec in {**SPEC, **GIT_SPEC}.items()}
+
+
+def item(name, spec, given):
+    return {**{key: one.get("default") for key, one in spec[name]["options"].items()}, **given}
+
+
+def params_of(options):
+    params = {**DEFAULTS, "author": "Pipeline <pipeline@example.org>", **options}
+    for name in ("images", "values", "dependencies"):
+        params[name] = [item(name, SPEC, one) for one in params[name]]
+    return params
+
+
+def run(check_mode=False, sleep=time.sleep, **options):
+    """The module's own work in this process, so that a Failure can be looked at."""
+    params = params_of(options)
+    with Mirror(Source.of(params)) as mirror:
+        made = update(mirror, request_of(params), check_mode, sleep=sleep)
+    return SimpleNamespace(diff=made.plan.diff(), **made.as_dict())
+
+
+@pytest.fixture
+def options(git_repo, tmp_path):
+    """Set the image of git_repo to 1.1."""
+    git_repo.write("production/web.yaml", DEPLOYMENT)
+    git_repo.write("production/other.yaml", "kind: ConfigMap\ndata: {a: 'b'}\n")
+    git_repo.commit("first")
+    return {"repository": git_repo.url, "git_cache": str(tmp_path / "cache"), "images": [{"name": NAME, "tag": "1.1", "files": ["production"]}]}
+
+
+def served(git_repo):
+    """A server's bare repository beside git_repo, as pushes meet it."""
+    bare = git_repo.path.with_name("served.git")
+    git_repo.git("clone", "--quiet", "--bare", git_repo.url, str(bare))
+    return bare
+
+
+def hook(repository, name, script):
+    path = Path(repository) / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+
+
+def test_one_commit_changes_the_tag_and_no_other_byte(git_repo, options):
+    first = git_repo.head()
+    result = run(**options, trailers={"Build": "1742"})
+    assert result.changed and result.branch == "main" and result.base == first and result.commit == git_repo.head("main")
+    assert git_repo.git("diff", "--name-only", first, "main") == "production/web.yaml"
+    assert git_repo.git("show", "main:production/web.yaml") + "\n" == DEPLOYMENT.replace(":1.0", ":1.1")
+    assert git_repo.git("log", "-1", "--format=%an <%ae>%n%P%n%B", "main").splitlines() == [
+        "Pipeline <pipeline@example.org>", first, f"Update {NAME} 1.0 -> 1.1", "", "Build: 1742"]
+    assert result.places == [{"file": "production/web.yaml", "line": 9, "path": "spec.template.spec.containers[0].image", "before": f"{NAME}:1.0",
+                              "after": f"{NAME}:1.1", "changed": True}]
+    assert [line for line in result.diff.splitlines() if line[0] in "+-"] == [
+        "--- production/web.yaml (before)", "+++ production/web.yaml (after)",
+        f'-        image: "{NAME}:1.0"   # set by the pipeline', f'+        image: "{NAME}:1.1"   # set by the pipeline']
+
+
+def test_a_second_run_commits_nothing(git_repo, options):
+    run(**options)
+    head = git_repo.head("main")
+    result = run(**options)
+    assert not result.changed and result.commit == head and git_repo.head("main") == head
+
+
+def test_check_mode_says_what_the_run_does_and_pushes_nothing(git_repo, options):
+    head = git_repo.head()
+    promised = run(check_mode=True, **options)
+    assert promised.changed and promised.commit == "" and git_repo.head("main") == head
+    done = run(**options)
+    assert (done.diff, done.places) == (promised.diff, promised.places)
+    assert not run(check_mode=True, **options).changed
+
+
+def test_several_images_values_and_files_are_one_commit(git_repo, options):
+    git_repo.write("production/kustomization.yaml", "images:\n- name: api\n  newTag: v1\n")
+    git_repo.write("charts/cart/values.yaml", "image:\n  tag: 1.10   # why\n")
+    first = git_repo.commit()
+    run(**{**options, "images": [*options["images"], {"name": "api", "tag": "v2"}]},
+        values=[{"file": "charts/cart/values.yaml", "path": "image.tag", "value": "1.11"}])
+    assert git_repo.git("rev-parse", "main~1") == first
+    assert git_repo.git("diff", "--name-only", first, "main").split() == ["charts/cart/values.yaml", "production/kustomization.yaml", "production/web.yaml"]
+    assert git_repo.git("show", "main:charts/cart/values.yaml") == 'image:\n  tag: "1.11"   # why'
+
+
+def test_the_mode_of_a_file_stays(git_repo, options):
+    (git_repo.path / "production/web.yaml").chmod(0o755)
+    git_repo.commit()
+    run(**options)
+    assert git_repo.git("ls-tree", "main", "production/web.yaml").split()[0] == "100755"
+
+
+def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options, tmp_path):
+    for number in range(20):
+        git_repo.write(f"apps/{number}.yaml", f"spec:\n  containers:\n  - image: app{number}:1\n")
+    git_repo.commit()
+    before = int(git_repo.git("rev-list", "--count", "main"))
+    started = [start({**options, "images": [{"name": f"app{number}", "tag": "2", "files": ["apps"]}]}) for number in range(20)]
+    answers = [json.loads(process.communicate(timeout=300)[0]) for process in started]
+    assert [answer.get("changed") for answer in answers] == [True] * 20, answers
+    assert int(git_repo.git("rev-list", "--count", "main")) == before + 20 and git_repo.git("rev-list", "--merges", "main") == ""
+    assert all(":2" in git_repo.git("show", f"main:apps/{number}.yaml") for number in range(20))
+    assert {answer["commit"] for answer in answers} == set(git_repo.git("rev-list", "-20", "main").split())
+
+
+def start(options):
+    return subprocess.Popen([sys.executable, __file__, json.dumps(options)], stdout=subprocess.PIPE, text=True, start_new_session=True,
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+
+
+def test_a_push_that_was_overtaken_is_planned_again_on_the_new_state(git_repo, options):
+    """Somebody pushes between our plan and our push, at each of three attempts."""
+    bare = served(git_repo)
+    hook(bare, "pre-receive", f"""
+n=$(ls {bare}/raced-* 2>/dev/null | wc -l); [ "$n" -lt 3 ] || exit 0
+touch {bare}/raced-$n; unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+tree=$(git --git-dir={bare} rev-parse main^{{tree}}); parent=$(git --git-dir={bare} rev-parse main)
+export GIT_AUTHOR_NAME=o GIT_AUTHOR_EMAIL=o@o GIT_COMMITTER_NAME=o GIT_COMMITTER_EMAIL=o@o
+new=$(echo "other $n" | git --git-dir={bare} commit-tree $tree -p $parent)
+git --git-dir={bare} update-ref refs/heads/main $new
+""")
+    result = run(**{**options, "repository": f"file://{bare}"}, sleep=lambda seconds: None)
+    log = git_repo.git("--git-dir", str(bare), "log", "--format=%s", "main").splitlines()
+    assert result.changed and log == [f"Update {NAME} 1.0 -> 1.1", "other 2", "other 1", "other 0", "first"]
+
+
+def test_the_same_value_changed_meanwhile_stops_the_run_and_names_both(git_repo, options):
+    bare = served(git_repo)
+    git_repo.write("production/web.yaml", DEPLOYMENT.replace(":1.0", ":1.2"))
+    git_repo.commit("newer")
+    git_repo.git("push", "--quiet", str(bare), "HEAD:refs/heads/next")
+    hook(bare, "pre-receive", f"unset GIT_QUARANTINE_PATH; git --git-dir={bare} update-ref refs/heads/main refs/heads/next\n")
+    with pytest.raises(Refused, match=f"changed it meanwhile from {NAME}:1.0 to {NAME}:1.2, this run wants {NAME}:1.1"):
+        run(**{**options, "repository": f"file://{bare}"}, sleep=lambda seconds: None)
+    assert git_repo.git("--git-dir", str(bare), "log", "-1", "--format=%s", "main") == "newer"
+
+
+def test_a_protected_branch_is_said_with_the_servers_words_and_the_mirror_is_as_before(git_repo, options, tmp_path):
+    bare = served(git_repo)
+    hook(bare, "pre-receive", "echo 'GH006: Protected branch update failed' >&2; exit 1\n")
+    run(check_mode=True, **{**options, "repository": f"file://{bare}"})
+    mirror = next((tmp_path / "cache").rglob("refs/commits"))
+    before = sorted(os.listdir(mirror))
+    with pytest.raises(Failure, match="the server refuses the push to main: .*pre-receive hook declined.*review_branch") as failure:
+        run(**{**options, "repository": f"file://{bare}"})
+    assert "Protected branch update failed" in failure.value.details["git"] and sorted(os.listdir(mirror)) == before
+
+
+def test_a_push_that_the_server_accepts_and_drops_is_a_failure(git_repo, options):
+    bare = served(git_repo)
+    hook(bare, "post-receive", f"git --git-dir={bare} update-ref refs/heads/main {git_repo.head()}\n")
+    with pytest.raises(Failure, match="accepted the push, but refs/heads/main does not hold the commit"):
+        run(**{**options, "repository": f"file://{bare}"})
+
+
+def test_a_commit_that_others_built_upon_at_once_is_no_failure(git_repo, options):
+    bare = served(git_repo)
+    hook(bare, "post-receive", f"""
+export GIT_AUTHOR_NAME=o GIT_AUTHOR_EMAIL=o@o GIT_COMMITTER_NAME=o GIT_COMMITTER_EMAIL=o@o
+git --git-dir={bare} update-ref refs/heads/main $(echo next | git --git-dir={bare} commit-tree main^{{tree}} -p main)
+""")
+    assert run(**{**options, "repository": f"file://{bare}"}).changed
+
+
+# ---- the branch for review
+
+def test_a_review_branch_is_made_anew_from_the_base_each_time(git_repo, options):
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}", "review_branch": "update/web"}
+    first = run(**options)
+    assert first.changed and first.branch == "update/web" and not run(**options).changed and not run(check_mode=True, **options).changed
+    git_repo.write("new.yaml", "a: 1\n")
+    git_repo.commit("somebody else")
+    git_repo.git("push", "--quiet", str(bare), "main")
+    assert run(check_mode=True, **options).changed
+    second = run(**options)
+    log = git_repo.git("--git-dir", str(bare), "log", "--format=%s", "update/web").splitlines()
+    assert second.changed and log == [f"Update {NAME} 1.0 -> 1.1", "somebody else", "first"]
+    third = run(**{**options, "images": [{"name": NAME, "tag": "1.3", "files": ["production"]}]})
+    assert third.changed and ":1.3" in git_repo.git("--git-dir", str(bare), "show", "update/web:production/web.yaml")
+    assert git_repo.git("--git-dir", str(bare), "rev-parse", "main") == git_repo.head()
+
+
+@pytest.mark.parametrize("how", ["on top", "rebased"])
+def test_a_commit_of_somebody_else_on_the_review_branch_is_never_overwritten(git_repo, options, how):
+    options = {**options, "review_branch": "update/web"}
+    ours = run(**options).commit
+    git_repo.branch("work", ours if how == "on top" else "main")
+    git_repo.write("theirs.yaml", "a: 1\n")
+    theirs = git_repo.commit("theirs")
+    if how == "rebased":
+        git_repo.git("cherry-pick", ours)
+        theirs = git_repo.head()
+    git_repo.git("update-ref", "refs/heads/update/web", theirs)
+    with pytest.raises(Refused, match=f"has the commit {theirs} by Astrid|has the commit {theirs} by Pipeline"):
+        run(**{**options, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]})
+    assert git_repo.head("update/web") == theirs
+
+
+# ---- signatures, servers, secrets
+
+@pytest.mark.parametrize("kind", ["ssh", "gpg"])
+def test_a_commit_is_signed_so_that_git_verifies_it(git_repo, options, tmp_path, kind, monkeypatch):
+    home = tmp_path / "g"
+    home.mkdir(mode=0o700)
+    key = tmp_path / "key"
+    if kind == "ssh":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        trusted = tmp_path / "signers"
+        trusted.write_text("pipeline@example.org " + key.with_suffix(".pub").read_text())
+    else:
+        gpg = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
+        subprocess.run([*gpg, "--quick-generate-key", "Pipeline <pipeline@example.org>", "ed25519", "sign", "never"], check=True, capture_output=True)
+        key.write_bytes(subprocess.run([*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True).stdout)
+        trusted = tmp_path / "trusted"
+        trusted.write_bytes(subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True).stdout)
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+    commit = run(**options, signing_key=str(key)).commit
+    with Mirror(Source.of({**options, "revision": "main", "verify_signatures": True, "trusted_keys": str(trusted)})) as mirror:
+        assert "pipeline@example.org" in mirror.resolve().signer and mirror.resolve().id == commit
+    assert not [name for name in os.listdir("/tmp") if name.startswith("ng-")] or kind == "ssh"
+
+
+def test_a_key_with_a_passphrase_is_refused_before_anything_is_pushed(git_repo, options, tmp_path):
+    key, head = tmp_path / "key", git_repo.head()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
+    with pytest.raises(Failure, match="the commit can't be signed.*passphrase"):
+        run(**options, signing_key=str(key))
+    assert git_repo.head("main") == head
+
+
+@pytest.mark.parametrize("kind", ["git_daemon", "git_ssh", "git_https"])
+def test_a_push_goes_over_every_transport(request, git_repo, options, kind):
+    git_repo.git("config", "http.receivepack", "true")
+    server = request.getfixturevalue(kind)
+    known = {"git_username": "username", "git_password": "password", "git_ssh_key": "key", "git_ssh_known_hosts": "known_hosts", "git_ca_cert": "ca_file"}
+    access = {option: str(getattr(server, name)) for option, name in known.items() if getattr(server, name, None)}
+    assert run(**{**options, "repository": server.url, **access}).changed and ":1.1" in git_repo.git("show", "main:production/web.yaml")
+
+
+def test_no_file_of_the_cache_and_no_message_holds_the_token(git_repo, git_http, options, tmp_path):
+    access = {"repository": git_http.url, "git_username": git_http.username, "git_password": git_http.password}
+    with pytest.raises(Failure) as failure:  # the server takes no pushes
+        run(**{**options, **access})
+    assert git_http.password not in str(failure.value) + str(failure.value.details)
+    held = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and git_http.password.encode() in path.read_bytes()]
+    assert held == []
+
+
+def test_no_hook_of_a_repository_or_a_mirror_runs(git_repo, options, tmp_path):
+    marker = tmp_path / "ran"
+    git_repo.write(".githooks/pre-push", f"#!/bin/sh\ntouch {marker}\n").chmod(0o755)
+    git_repo.commit()
+    run(check_mode=True, **options)
+    for mirror in (tmp_path / "cache").rglob("refs/commits"):
+        for name in ("pre-push", "post-commit", "reference-transaction", "post-index-change"):
+            hook(mirror.parents[1], name, f"touch {marker}\n")
+    assert run(**options).changed and not marker.exists()
+
+
+# ---- bad input
+
+@pytest.mark.parametrize("change, sentence", [
+    ({"images": []}, "nothing is asked for"),
+    ({"images": [{"name": "registry.example.org:5000/shop/wbe", "tag": "1"}]}, f"wbe is nowhere in . Did you mean {NAME}\\?"),
+    ({"images": [{"name": NAME, "tag": "1", "container": "api"}]}, "in containers named api"),
+    ({"images": [{"name": NAME, "tag": "1", "files": ["nowhere"]}]}, "nowhere: there is no such file or folder"),
+    ({"images": [{"name": NAME, "tag": "1", "files": ["../x"]}]}, "has .. in it"),
+    ({"images": [{"name": NAME, "tag": "1"}, {"name": NAME, "tag": "2"}]}, "is asked for twice"),
+    ({"values": [{"file": "production/web.yaml", "path": "spec.replicas", "value": "1"}]}, "there is no spec.replicas"),
+    ({"values": [{"file": "none.yaml", "path": "a", "value": "1"}]}, "none.yaml: there is no such file"),
+    ({"revision": "mian"}, "there is no branch, tag or commit"), ({"revision": "refs/tags/v1"}, "refs/tags/v1 is not a branch"),
+    ({"author": "nobody"}, "is not an author"), ({"author": "a <b@c>\nx"}, "is not an author"),
+    ({"signing_key": "/nowhere"}, "signing_key can't be read"), ({"signing_key": "/etc/passwd"}, "is not a private key"),
+    ({"review_branch": "main"}, "review_branch is the branch itself"), ({"review_branch": "refs/heads/x"}, "is not the name of a branch"),
+    ({"review_branch": "-x"}, "starts with a dash"), ({"trailers": {"a b": "c"}}, "is not a trailer"), ({"trailers": {"a": "c\nd"}}, "is not a trailer"),
+    ({"message": " "}, "message is empty"), ({"repository": "https://127.0.0.1:1/x.git"}, "can't be reached"),
+    ({"dependencies": [{"name": "redis", "version": "^1"}]}, "Chart.yaml|is not an exact version"),
+])
+def test_bad_input_gets_a_clear_error_and_nothing_is_pushed(git_repo, options, change, sentence):
+    head = git_repo.head()
+    with pytest.raises(Failure, match=sentence):
+        run(**{**options, **change})
+    assert git_repo.head("main") == head
+
+
+def test_a_link_is_not_written_through(git_repo, options):
+    (git_repo.path / "link.yaml").symlink_to("production/web.yaml")
+    git_repo.commit()
+    with pytest.raises(Refused, match="link.yaml: is reached through a symbolic link"):
+        run(**{**options, "images": [{"name": NAME, "tag": "1.1", "files": ["link.yaml"]}]})
+
+
+def test_a_file_that_is_no_yaml_is_named(git_repo, options):
+    git_repo.write("production/template.yaml", f"image: {NAME}\n{{{{ if }}}}: [\n")
+    git_repo.commit()
+    with pytest.raises(Failure, match="production/template.yaml:[0-9]+: is not valid YAML"):
+        run(**options)
+
+
+# ---- charts
+
+@pytest.fixture
+def chart(git_repo, binaries):
+    """A chart with two dependencies from folders beside it, locked by helm itself. Returns what helm says of it."""
+    helm = binaries / "helm"
+    for name, version in (("redis", "18.0.0"), ("redis2", "18.1.0"), ("web", "1.0.0")):
+        git_repo.write(f"lib/{name}/Chart.yaml", f"apiVersion: v2\nname: {name.rstrip('2')}\nversion: {version}\n")
+    git_repo.write("charts/cart/Chart.yaml", "apiVersion: v2\nname: cart\nversion: 0.1.0\n# what it needs\ndependencies:\n- name: redis\n  version: 18.0.0\n"
+                   "  repository: file://../../lib/redis\n  condition: redis.enabled\n  tags: [a, b]\n  import-values:\n  - child: default\n    parent: x\n"
+                   "- {name: web, version: 1.0.0, repository: \"file://../../lib/web\", alias: front}\n")
+    environment = {**os.environ, **{f"HELM_{name}_HOME": str(git_repo.path.with_name("helm")) for name in ("CACHE", "CONFIG", "DATA")}}
+
+    def run_helm(*arguments):
+        return subprocess.run([str(helm), *arguments], cwd=git_repo.path, env=environment, capture_output=True, text=True, check=False)
+
+    assert run_helm("dependency", "update", "charts/cart").returncode == 0
+    for packed in (git_repo.path / "charts/cart/charts").iterdir():
+        packed.unlink()
+    git_repo.commit("chart")
+    return run_helm
+
+
+def test_a_dependency_and_its_lock_change_together_and_helm_accepts_them(git_repo, options, chart):
+    lock = (git_repo.path / "charts/cart/Chart.lock").read_text()
+    text = (git_repo.path / "charts/cart/Chart.yaml").read_text()
+    assert lock_digest(text, lock) == yaml.safe_load(lock)["digest"]
+    result = run(**{**options, "images": []}, dependencies=[{"chart": "charts/cart", "name": "redis", "version": "18.1.0"}])
+    assert result.changed and git_repo.git("show", "main:charts/cart/Chart.yaml") + "\n" == text.replace("18.0.0", "18.1.0")
+    git_repo.git("reset", "--quiet", "--hard", "main")
+    git_repo.remove("lib/redis")
+    (git_repo.path / "lib/redis2").rename(git_repo.path / "lib/redis")
+    built = chart("dependency", "build", "charts/cart")
+    assert built.returncode == 0, built.stderr
+    assert sorted(path.name for path in (git_repo.path / "charts/cart/charts").iterdir()) == ["redis-18.1.0.tgz", "web-1.0.0.tgz"]
+
+
+def test_an_alias_names_a_dependency_and_two_of_one_chart_are_one_commit(git_repo, options, chart):
+    result = run(**{**options, "images": []}, dependencies=[{"chart": "charts/cart", "name": "front", "version": "2.0.0"},
+                                                            {"chart": "charts/cart", "name": "redis", "version": "18.1.0"}])
+    lock = git_repo.git("show", "main:charts/cart/Chart.lock")
+    assert result.changed and lock_digest(git_repo.git("show", "main:charts/cart/Chart.yaml"), lock) == yaml.safe_load(lock)["digest"]
+
+
+@pytest.mark.parametrize("name, sentence", [("rdis", "there is no dependency rdis. It has redis, front"), ("web", "there is no dependency web")])
+def test_an_unknown_dependency_is_named_with_those_there_are(git_repo, options, chart, name, sentence):
+    with pytest.raises(Failure, match=sentence):
+        run(**{**options, "images": []}, dependencies=[{"chart": "charts/cart", "name": name, "version": "1.0.0"}])
+
+
+def test_a_lock_of_another_state_is_refused(git_repo, options, chart):
+    path = git_repo.path / "charts/cart/Chart.yaml"
+    path.write_text(path.read_text().replace("redis.enabled", "other.enabled"))
+    git_repo.commit()
+    with pytest.raises(Refused, match="does not belong to the chart as it is"):
+        run(**{**options, "images": []}, dependencies=[{"chart": "charts/cart", "name": "redis", "version": "18.1.0"}])
+
+
+# ---- kills
+
+def test_a_run_killed_at_any_moment_and_run_again_is_one_commit(git_repo, options):
+    begin = time.monotonic()
+    assert json.loads(start(options).communicate(timeout=120)[0])["changed"]
+    whole, killed = time.monotonic() - begin, 0
+    for number in range(10):
+        wanted = {**options, "images": [{"name": NAME, "tag": f"2.{number}", "files": ["production"]}]}
+        before = int(git_repo.git("rev-list", "--count", "main"))
+        process = start(wanted)
+        time.sleep(random.Random(number).uniform(0, whole))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        deadline = time.monotonic() + 30  # a push that the server has already got ends by itself
+        while (git_repo.path / ".git/refs/heads/main.lock").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert json.loads(start(wanted).communicate(timeout=120)[0])["branch"] == "main"
+        assert int(git_repo.git("rev-list", "--count", "main")) == before + 1
+    assert killed
+
+
+# ---- as people use it
+
+def test_the_module_runs_its_examples_in_a_playbook(git_repo, tmp_path, chart, options):
+    git_repo.write("charts/cart/values.yaml", "image:\n  tag: old\n")
+    git_repo.write("production/web.yaml", DEPLOYMENT.replace(NAME, "registry.example.org/shop/web"))
+    git_repo.commit()
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    tasks = yaml.safe_load(EXAMPLES)
+    for task in tasks:
+        arguments = task["nordic.gitops.image_update"]
+        for name in ("git_password", "git_ssh_key", "git_ssh_known_hosts"):
+            arguments.pop(name, None)
+        arguments.update(repository=git_repo.url, git_cache=options["git_cache"])
+        if "signing_key" in arguments:
+            arguments["signing_key"] = str(key)
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "--diff"]
+    environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0 and "changed=2" in done.stdout, done.stdout + done.stderr
+    assert '+        image: "registry.example.org/shop/web:1.4.2"' in done.stdout
+    again = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False)
+    assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout + again.stderr
+    body = git_repo.git("log", "-1", "--format=%B", "update/cart")
+    assert body.startswith("Cart: image.tag old -> 20261129") and "Build: 1742" in body
+    assert git_repo.git("show", "update/cart:charts/cart/values.yaml") == 'image:\n  tag: "20261129"'
+
+
+if __name__ == "__main__":
+    try:
+        outcome = vars(run(**json.loads(sys.argv[1])))
+    except Failure as problem:
+        outcome = {"failed": str(problem)}
+    print(json.dumps(outcome))

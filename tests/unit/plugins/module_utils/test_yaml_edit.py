@@ -1,0 +1,180 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scalars of a YAML file are changed in place, and no other byte."""
+
+from __future__ import annotations
+
+import pytest
+import ruamel.yaml
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import (
+    apply, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
+
+CASES = 500
+
+
+def changed(text, path, value, document=0):
+    node = documents(text, "app.yaml")[document]
+    return apply(text, [set_scalar(text, node, find(node, parse_path(path)), value, "app.yaml")], "app.yaml")
+
+
+# ---- random files
+
+WORDS = some.text("abcdefghijklmnopqrstuvwxyz", max_size=8).map(lambda text: f"k{text}")  # none that is null or a number
+COMMENT = some.one_of(some.just(""), some.text("abc {}[]'\"&*!|>-:#% ", max_size=20).map(lambda text: f"  # {text}"))
+PLAIN = some.from_regex(r"[a-z][a-z0-9./-]{0,12}", fullmatch=True)
+LONG = some.just("x" * 300)
+QUOTED = some.one_of(
+    some.text("abc 1.{}#:\t'é☃", max_size=20).map(lambda text: "'" + text.replace("'", "''") + "'"),
+    some.text("abc 1.{}#:'é☃", max_size=20).map(lambda text: '"' + text + '"'), some.just('"a\\tb"'), some.just("'a\tb'"))
+SCALAR = some.one_of(PLAIN, QUOTED, LONG, some.just("1.10"), some.just("&anchor a"), some.just("!!str b"), some.just(""), some.just("{}"),
+                     some.just("[1, 'two', {three: 3}]"))
+
+
+@some.composite
+def mapping(draw, indent=0):
+    lines = []
+    for name in draw(some.lists(WORDS, min_size=1, max_size=4, unique=True)):
+        pad = " " * indent
+        lines += draw(some.lists(some.sampled_from(["", f"{pad}# note"]), max_size=2))
+        shape = draw(some.sampled_from(["scalar", "scalar", "block", "mapping", "sequence"]) if indent < 6 else some.just("scalar"))
+        if shape == "scalar":
+            lines.append(f"{pad}{name}: {draw(SCALAR)}".rstrip(" ") + draw(COMMENT))
+        elif shape == "block":
+            lines += [f"{pad}{name}: {draw(some.sampled_from(['|', '>-', '|+']))}", f"{pad}  one", "", f"{pad}    two"]
+        elif shape == "mapping":
+            lines += [f"{pad}{name}:{draw(COMMENT)}", *draw(mapping(indent + 2))]
+        else:
+            lines.append(f"{pad}{name}:")
+            lines += [f"{pad}- {draw(PLAIN)}{draw(COMMENT)}" for _item in range(draw(some.integers(1, 3)))]
+    return lines
+
+
+@some.composite
+def files(draw):
+    parts = draw(some.lists(mapping(), min_size=1, max_size=3))
+    ending = draw(some.sampled_from(["\n", "\r\n"]))
+    text = ending.join(ending.join(lines) if not number else "---" + ending + ending.join(lines) for number, lines in enumerate(parts))
+    text = text.replace("&anchor", "&a1", 1).replace("&anchor", "&a2", 1).replace("&anchor", "&a3")
+    return draw(some.sampled_from(["", "# head" + ending, "---" + ending, "\ufeff"])) + text + draw(some.sampled_from(["", ending, ending * 2]))
+
+
+def loaded(text):
+    return list(yaml.load_all(text, Loader=yaml.BaseLoader))
+
+
+def at(value, path):
+    for step in path:
+        value = value[step]
+    return value
+
+
+VALUES = some.one_of(some.text(max_size=20).filter(lambda text: not any("\ud800" <= sign <= "\udfff" for sign in text)),
+                     some.sampled_from(["6801028", "72225e2", "09334553", "1.10", "yes", "null", "~", "2020-01-01", "1:20", "0x1f", "-", "",
+                                        "a: b", "a #b", "{a}", "it's", '"', "\\", "\ttab", "line\nbreak"]))
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(files(), some.data())
+def test_only_the_bytes_of_the_value_change_whatever_the_file_looks_like(text, data):
+    parsed = documents(text, "app.yaml")
+    number = data.draw(some.integers(0, len(parsed) - 1))
+    scalars = [(path, node) for path, node in parsed[number].walk() if node.kind == "scalar" and path and node.style not in ("|", ">")]
+    if not scalars:
+        return
+    path, node = data.draw(some.sampled_from(scalars))
+    value = data.draw(VALUES)
+    edit = set_scalar(text, parsed[number], node, value, "app.yaml")
+    after = apply(text, [edit], "app.yaml")
+
+    assert node.start <= edit.start and edit.end == node.end
+    assert after == text[:edit.start] + edit.text + text[edit.end:]
+    expected = loaded(text)
+    holder = at(expected[number], path[:-1])
+    holder[path[-1]] = value
+    assert loaded(after) == expected
+    # Whoever reads it next, by YAML 1.1 or 1.2, finds text.
+    if not (text[node.start:node.start + 1] == "!"):
+        assert at(list(yaml.safe_load_all(after.replace("\ufeff", "")))[number], path) == value
+        second = ruamel.yaml.YAML(typ="safe", pure=True)
+        assert at(list(second.load_all(after.replace("\ufeff", "")))[number], path) == value
+    again = documents(after, "app.yaml")[number]
+    assert apply(after, [set_scalar(after, again, find(again, path), value, "app.yaml")], "app.yaml") == after
+
+
+@pytest.mark.parametrize("value", "6801028 72225e2 09334553 1.10 1e5 .5 +1 0o17 0b1 0x1F 1_000 1:20 .inf .NaN yes No y N on OFF true null ~ 2020-01-01 - =".split())
+def test_what_a_reader_takes_for_something_else_is_written_in_quotes(value):
+    assert not reads_as_text(value)
+    assert changed("tag: old\n", "tag", value) == f'tag: "{value}"\n'
+
+
+@pytest.mark.parametrize("value", "1.2.3 v1 main-4f2a abc 2026.11.29-rc1 1.4.2_b sha256:abc host:5000/app:1.0".split())
+def test_what_every_reader_takes_for_text_is_written_plain(value):
+    assert changed("tag: old\n", "tag", value) == f"tag: {value}\n"
+
+
+@pytest.mark.parametrize("before, after", [
+    ("a: 'x' # {}\n", "a: 'new' # {}\n"), ('a: "x"\n', 'a: "new"\n'), ("a: &b x\n", "a: &b new\n"), ("a: !!str x\n", "a: !!str new\n"),
+    ("a:\nb: 1\n", "a: new\nb: 1\n"), ("a: # why\n", "a: new # why\n"), ("{a: x, b: 1}\n", "{a: new, b: 1}\n"), ('{"a": "x"}', '{"a": "new"}'),
+    ("a: x\r\nb: 1\r\n", "a: new\r\nb: 1\r\n"), ("a: x", "a: new")])
+def test_quotes_anchors_tags_comments_and_line_ends_stay(before, after):
+    assert changed(before, "a", "new") == after
+
+
+@pytest.mark.parametrize("text, path, sentence", [
+    ("a: &x 1\nb: *x\n", "a", "its alias would change too, in line 2"),
+    ("a: &x 1\nb: *x\n", "b", "the value is the alias *x. Change its anchor, in line 1"),
+    ("a:\n  b: 1\n", "a", "the value is a mapping"),
+    ("a: |\n  text\n", "a", "the value is a block of text")])
+def test_what_cannot_be_done_alone_is_refused(text, path, sentence):
+    with pytest.raises(Refused, match=sentence.replace("*", r"\*")):
+        changed(text, path, "2")
+
+
+def test_a_key_is_added_on_a_line_of_its_own():
+    text = "images:\n- name: web  # ours\n  newName: other\n"
+    node = documents(text, "k.yaml")[0]
+    entry = find(node, ("images", 0))
+    assert apply(text, [insert_key(text, entry, "newTag", "1.10", "k.yaml")], "k.yaml") == (
+        'images:\n- name: web  # ours\n  newTag: "1.10"\n  newName: other\n')
+
+
+@pytest.mark.parametrize("text", ["images: [{name: web}]\n", "images:\n- name: >-\n    web\n"])
+def test_a_key_that_has_no_line_of_its_own_is_refused(text):
+    node = documents(text, "k.yaml")[0]
+    with pytest.raises(Refused, match="has no key newTag"):
+        insert_key(text, find(node, ("images", 0)), "newTag", "1", "k.yaml")
+
+
+def test_a_change_that_would_alter_another_value_is_refused():
+    text = "a: 1\nb: 2\n"
+    node = documents(text, "app.yaml")[0]
+    edit = set_scalar(text, node, find(node, ("a",)), "x", "app.yaml")
+    wider = type(edit)(edit.start, text.index("2"), "x\nb: ", edit.node, "x\nc")
+    with pytest.raises(Refused, match="would alter other values"):
+        apply(text, [wider], "app.yaml")
+
+
+@pytest.mark.parametrize("text, sentence", [("a: {{ .Values.x }}-1\n", "app.yaml:1: is not valid YAML"), ("a: [1\n", "is not valid YAML"), ("a: \x00\n", "is not valid YAML"),
+                                            ("[" * 5000, "is nested too deeply")])
+def test_what_is_no_yaml_is_named(text, sentence):
+    with pytest.raises(Failure, match=sentence):
+        changed(text, "a", "1")
+
+
+@given(some.lists(some.one_of(some.integers(0, 99), some.text("abc.[]/- ", min_size=1)), min_size=1))
+def test_a_path_is_read_back_as_it_was_written(steps):
+    if isinstance(steps[0], int):
+        steps = ["a", *steps]
+    assert parse_path(write_path(tuple(steps))) == tuple(steps)
+
+
+@pytest.mark.parametrize("path", ["", ".", "a..b", "a[", "a[x]", "[0", "a]"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(Failure, match="is not a path"):
+        parse_path(path)
