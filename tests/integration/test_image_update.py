@@ -133,17 +133,22 @@ def test_the_mode_of_a_file_stays(git_repo, options):
     assert git_repo.git("ls-tree", "main", "production/web.yaml").split()[0] == "100755"
 
 
-def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options, tmp_path):
+def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options):
     for number in range(20):
         git_repo.write(f"apps/{number}.yaml", f"spec:\n  containers:\n  - image: app{number}:1\n")
     git_repo.commit()
-    before = int(git_repo.git("rev-list", "--count", "main"))
-    started = [start({**options, "images": [{"name": f"app{number}", "tag": "2", "files": ["apps"]}]}) for number in range(20)]
+    bare = served(git_repo)
+
+    def git(*arguments):
+        return git_repo.git("--git-dir", str(bare), *arguments)
+
+    before = int(git("rev-list", "--count", "main"))
+    started = [start({**options, "repository": f"file://{bare}", "images": [{"name": f"app{number}", "tag": "2", "files": ["apps"]}]}) for number in range(20)]
     answers = [json.loads(process.communicate(timeout=300)[0]) for process in started]
     assert [answer.get("changed") for answer in answers] == [True] * 20, answers
-    assert int(git_repo.git("rev-list", "--count", "main")) == before + 20 and git_repo.git("rev-list", "--merges", "main") == ""
-    assert all(":2" in git_repo.git("show", f"main:apps/{number}.yaml") for number in range(20))
-    assert {answer["commit"] for answer in answers} == set(git_repo.git("rev-list", "-20", "main").split())
+    assert int(git("rev-list", "--count", "main")) == before + 20 and git("rev-list", "--merges", "main") == ""
+    assert all(":2" in git("show", f"main:apps/{number}.yaml") for number in range(20))
+    assert {answer["commit"] for answer in answers} == set(git("rev-list", "-20", "main").split())
 
 
 def start(options):
@@ -283,9 +288,11 @@ def test_a_push_goes_over_every_transport(request, git_repo, options, kind):
 
 def test_no_file_of_the_cache_and_no_message_holds_the_token(git_repo, git_http, options, tmp_path):
     access = {"repository": git_http.url, "git_username": git_http.username, "git_password": git_http.password}
-    with pytest.raises(Failure) as failure:  # the server takes no pushes
-        run(**{**options, **access})
-    assert git_http.password not in str(failure.value) + str(failure.value.details)
+    assert run(**{**options, **access}).changed
+    hook(git_repo.path / ".git", "pre-receive", f"echo '{git_http.password}' >&2; exit 1\n")
+    with pytest.raises(Failure, match="refuses the push") as failure:
+        run(**{**options, **access, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]})
+    assert git_http.password not in str(failure.value) + str(failure.value.details) and "****" in failure.value.details["git"]
     held = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and git_http.password.encode() in path.read_bytes()]
     assert held == []
 

@@ -85,6 +85,12 @@ class Mirror:
         """The server's refs by name, as it has them now."""
         return self._refs(patterns)
 
+    def default_branch(self) -> str:
+        """The full name of the branch that the server's HEAD points to, "" where it does not say."""
+        answer = self._network(None, "ls-remote", "--symref", "--", self.source.url, "HEAD")
+        found = re.search(rb"^ref: (refs/heads/\S+)\tHEAD$", answer.out, re.MULTILINE)
+        return found.group(1).decode("utf-8", "replace") if found else ""
+
     def keep(self, oid: str) -> None:
         """Note that this commit and all its files are in the mirror."""
         self._note(oid)

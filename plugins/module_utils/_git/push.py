@@ -65,10 +65,9 @@ def branch_of(mirror: Mirror) -> str:
     """The full name of the branch that the source's revision means; a tag or a commit can not be pushed to."""
     asked, url = mirror.source.revision, mirror.source.url
     if asked == "HEAD":
-        answer = mirror.command("ls-remote", "--symref", "--", url, "HEAD")
-        found = re.search(rb"^ref: (refs/heads/\S+)\tHEAD$", answer.out, re.MULTILINE)
-        if answer.status == 0 and found:
-            return found.group(1).decode()
+        found = mirror.default_branch()
+        if found:
+            return found
         raise Failure("the default branch is not known", url, "Name a branch as revision.")
     name = asked if asked.startswith("refs/") else f"refs/heads/{asked}"
     if not name.startswith("refs/heads/"):

@@ -162,7 +162,7 @@ def _images(mirror: Mirror, base: Commit, image: Image, text: Callable[[str], st
     found = [place for path in files for place in image_places(image, path, text(path))]
     if not found:
         others: Dict[str, None] = {}
-        for path in candidates(mirror, base, image.files, name.rsplit("/", 1)[-1].split("-")[0])[:200]:
+        for path in candidates(mirror, base, image.files, "image")[:200]:
             others.update(images_in(text(path), path))
         inside = f" in containers named {image.container}" if image.container else ""
         raise Failure(f"the image {name} is nowhere in {', '.join(image.files)}{inside}", mirror.source.url,
@@ -190,8 +190,7 @@ def candidates(mirror: Mirror, base: Commit, places: Sequence[str], word: str) -
 
 
 def _chart_files(mirror: Mirror, base: Commit, folder: str) -> List[str]:
-    tree = mirror.tree(base, folder or ".")
-    names = {entry.path for entry in mirror.listing(base, tree.oid, recurse=False)}
+    names = {entry.path for entry in mirror.listing(base, mirror.tree(base, folder or ".").id, recurse=False)}
     if "Chart.yaml" not in names:
         raise Failure("holds no Chart.yaml", folder or ".", "Name the folder of the chart.")
     return [f"{folder}/{name}" if folder else name for name in ("Chart.yaml", "Chart.lock") if name in names]
