@@ -241,14 +241,13 @@ SPEC = dict(
 
 def request_of(params):
     """The options as a Request, or a Failure that names the option."""
-    updates = []
-    for number, one in enumerate(params["images"]):
-        reference = checked(one["name"], one["tag"] or "", one["digest"] or "", f"images[{number}]")
-        updates.append(Image(reference, tuple(checked_path(path) or "." for path in one["files"]), one["container"] or ""))
-    for one in params["values"]:
-        updates.append(checked_value(checked_path(one["file"]), one["path"], one["value"], one["document"]))
-    for one in params["dependencies"]:
-        updates.append(Dependency(checked_path(one["chart"]), one["name"], one["version"]))
+    updates = [
+        *(Image(checked(one["name"], one["tag"] or "", one["digest"] or "", f"images[{number}]"),
+                tuple(checked_path(path) or "." for path in one["files"]), one["container"] or "")
+          for number, one in enumerate(params["images"])),
+        *(checked_value(checked_path(one["file"]), one["path"], one["value"], one["document"]) for one in params["values"]),
+        *(Dependency(checked_path(one["chart"]), one["name"], one["version"]) for one in params["dependencies"]),
+    ]
     if not updates:
         raise Failure("nothing is asked for", "image_update", "Give images, values or dependencies.")
     if not params["message"].strip() or "\0" in params["message"]:

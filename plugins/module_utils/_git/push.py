@@ -164,11 +164,9 @@ def _signing(mirror: Mirror, identity: Identity) -> Iterator[Tuple[List[str], Li
             # ssh-keygen refuses a key that others may read, and a name that is no file of its own.
             yield ["-c", "gpg.format=ssh", "-c", f"user.signingKey={identity.signing_key}"], ["-S"], {}
             return
-        run = dict(env={**mirror.command_environment, "GNUPGHOME": home}, stdin=subprocess.DEVNULL, capture_output=True,
-                   timeout=mirror.source.timeout, check=False)
         try:
-            done = subprocess.run(["gpg", "--batch", "--status-fd", "1", "--import", "--", identity.signing_key], **run)
-            found = re.search(rb"^\[GNUPG:\] IMPORT_OK \d+ ([0-9A-F]+)$", done.stdout, re.MULTILINE)
+            done = _in_ring(mirror, home, "gpg", "--batch", "--status-fd", "1", "--import", "--", identity.signing_key)
+            found = re.search(rb"^\[GNUPG:\] IMPORT_OK \d+ ([0-9A-F]+)$", done, re.MULTILINE)
             if not found:
                 raise Failure("holds no GPG private key", identity.signing_key, "Make it with gpg --export-secret-keys --armor.")
             yield ["-c", "gpg.format=openpgp"], [f"-S{found.group(1).decode()}"], {"GNUPGHOME": home}
@@ -178,7 +176,13 @@ def _signing(mirror: Mirror, identity: Identity) -> Iterator[Tuple[List[str], Li
             raise Failure(f"gpg did not end within {mirror.source.timeout} seconds", identity.signing_key) from None
         finally:
             if shutil.which("gpgconf"):
-                subprocess.run(["gpgconf", "--kill", "all"], **run)  # the agent that gpg started for this folder
+                _in_ring(mirror, home, "gpgconf", "--kill", "all")  # the agent that gpg started for this folder
+
+
+def _in_ring(mirror: Mirror, home: str, *command: str) -> bytes:
+    """Run a program of GnuPG in a key ring of its own; what it printed."""
+    return subprocess.run(command, env={**mirror.command_environment, "GNUPGHOME": home}, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=mirror.source.timeout, check=False).stdout
 
 
 @contextmanager
