@@ -21,7 +21,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import lock_digest
-from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES, SPEC, request_of
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
+from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES
 
 NAME = "registry.example.org:5000/shop/web"
 DEPLOYMENT = """# The shop's front.

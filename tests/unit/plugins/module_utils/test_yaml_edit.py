@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 import ruamel.yaml
 import yaml
@@ -60,7 +63,8 @@ def files(draw):
     parts = draw(some.lists(mapping(), min_size=1, max_size=3))
     ending = draw(some.sampled_from(["\n", "\r\n"]))
     text = ending.join(ending.join(lines) if not number else "---" + ending + ending.join(lines) for number, lines in enumerate(parts))
-    text = text.replace("&anchor", "&a1", 1).replace("&anchor", "&a2", 1).replace("&anchor", "&a3")
+    numbers = itertools.count()
+    text = re.sub("&anchor", lambda _found: f"&a{next(numbers)}", text)  # each only once in a document
     return draw(some.sampled_from(["", "# head" + ending, "---" + ending, "\ufeff"])) + text + draw(some.sampled_from(["", ending, ending * 2]))
 
 

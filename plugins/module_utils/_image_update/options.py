@@ -1,0 +1,67 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of image_update, read once and handed down as a value."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Mapping
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, checked_revision, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Identity
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update import Request, Update
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import Dependency
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import Image, checked_value
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.reference import checked
+
+SPEC: Dict[str, Dict[str, Any]] = dict(
+    images=dict(type="list", elements="dict", default=[], options=dict(
+        name=dict(type="str", required=True),
+        tag=dict(type="str"),
+        digest=dict(type="str"),
+        files=dict(type="list", elements="str", default=["."]),
+        container=dict(type="str"),
+    )),
+    values=dict(type="list", elements="dict", default=[], options=dict(
+        file=dict(type="str", required=True),
+        path=dict(type="str", required=True),
+        value=dict(type="str", required=True),
+        document=dict(type="int"),
+    )),
+    dependencies=dict(type="list", elements="dict", default=[], options=dict(
+        chart=dict(type="str", default="."),
+        name=dict(type="str", required=True),
+        version=dict(type="str", required=True),
+    )),
+    author=dict(type="str", required=True),
+    message=dict(type="str", default="Update {summary}"),
+    trailers=dict(type="dict", default={}),
+    signing_key=dict(type="path", no_log=False),
+    review_branch=dict(type="str"),
+)
+
+
+def request_of(params: Mapping[str, Any]) -> Request:
+    """The options as a Request, or a Failure that names the option."""
+    updates: List[Update] = [
+        *(Image(checked(one["name"], one["tag"] or "", one["digest"] or "", f"images[{number}]"),
+                tuple(checked_path(path) or "." for path in one["files"]), one["container"] or "")
+          for number, one in enumerate(params["images"])),
+        *(checked_value(checked_path(one["file"]), one["path"], one["value"], one["document"]) for one in params["values"]),
+        *(Dependency(checked_path(one["chart"]), one["name"], one["version"]) for one in params["dependencies"]),
+    ]
+    if not updates:
+        raise Failure("nothing is asked for", "image_update", "Give images, values or dependencies.")
+    if not params["message"].strip() or "\0" in params["message"]:
+        raise Failure("message is empty or has a NUL in it", "message")
+    trailers = []
+    for key, value in params["trailers"].items():
+        if not re.match(r"[A-Za-z0-9-]+\Z", key) or CONTROL.search(str(value)):
+            raise Failure(f"{one_line(key, 60)} is not a trailer", "trailers", "Letters, digits and dashes for the key, one line for the value.")
+        trailers.append((key, str(value)))
+    review = params["review_branch"] or ""
+    if review and (checked_revision(review) == "HEAD" or review.startswith("refs/")):
+        raise Failure(f"{review} is not the name of a branch", "review_branch", "Write it without refs/heads/.")
+    return Request(tuple(updates), Identity.of(params["author"], params["signing_key"]), params["message"], tuple(trailers), review)
