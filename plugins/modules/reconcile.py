@@ -71,6 +71,14 @@ options:
   kustomize_binary:
     description: The kustomize or kubectl program. Found on E(PATH) when left out, kustomize first.
     type: path
+  allow_unsandboxed:
+    description:
+      - The file names of the tools (C(helm), C(kustomize), C(kubectl)) that may run on the repository's files where this machine has no
+        sandbox for them, which is bubblewrap, Landlock (Linux 5.13 or later), or root.
+        The guide C(docs/security.md) says what a sandbox keeps from them.
+    type: list
+    elements: str
+    default: []
   namespace:
     description: The namespace for namespaced objects that state none. Without it such an object is an error.
     type: str
@@ -248,6 +256,13 @@ plan_id:
   returned: always
   type: str
   sample: 8c9d1f0b5a6e4d3c2b1a0f9e8d7c6b5a
+sandbox:
+  description:
+    - The sandbox that kustomize or helm ran in, V(bubblewrap), V(landlock), V(mount namespace), or V(none) where O(allow_unsandboxed) names it.
+    - Empty when neither was run.
+  returned: always
+  type: str
+  sample: landlock
 counts:
   description: Objects by operation.
   returned: always
@@ -379,6 +394,7 @@ SPEC = dict(
     release_name=dict(type="str"),
     helm_binary=dict(type="path"),
     kustomize_binary=dict(type="path"),
+    allow_unsandboxed=dict(type="list", elements="str", default=[]),
     namespace=dict(type="str"),
     inventory_namespace=dict(type="str", default="default"),
     adopt=dict(type="str", choices=["never", "unowned", "always"], default="unowned"),

@@ -46,7 +46,7 @@ class Files:
         self._root = root
         self._own: Optional[Dict[str, File]] = None
         self._all: Optional[Dict[str, File]] = None
-        self._folders: Optional[Set[str]] = None
+        self._folders: Dict[int, Set[str]] = {}  # of each of the two tables
 
     def inside(self, path: str) -> bool:
         """Whether a path lies in the rendered folder."""
@@ -60,16 +60,16 @@ class Files:
         return path in self._table(path, asked=False)
 
     def has_folder(self, path: str) -> bool:
-        if self.inside(path):
-            return any(True for _file in self.under(path))
-        if self._folders is None:
-            self._folders = {"."}
-            for name in self._table(path):
+        table = self._table(path)
+        if id(table) not in self._folders:
+            folders = {"."}
+            for name in table:
                 folder = posixpath.dirname(name)
-                while folder and folder not in self._folders:
-                    self._folders.add(folder)
+                while folder and folder not in folders:
+                    folders.add(folder)
                     folder = posixpath.dirname(folder)
-        return path in self._folders
+            self._folders[id(table)] = folders
+        return path in self._folders[id(table)]
 
     def under(self, folder: str) -> Iterable[File]:
         prefix = "" if folder == "." else folder + "/"

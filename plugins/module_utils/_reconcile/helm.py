@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import subcharts, tool, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import CHART, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.kustomize import failed, outer_reads
@@ -36,30 +35,34 @@ def render_helm(files: Files, path: str, options: Any, binary: tool.Tool, failur
     chart = [file.path for file in files.under(path)]
     if files.get(join(path, CHART)) is None:
         raise Failure(f"has no {CHART}, so it is no chart", path, "Point `path` at the chart, or choose another renderer.")
-    _refuse_missing_dependencies(files, path)
     values_files = [_values_file(files, path, name) for name in options.values_files]
     needed = sorted({*chart, *values_files})
+    content = files.read(needed)
+    _refuse_missing_dependencies(content, path, subcharts.judge(content, path))
     with tool.Scratch() as scratch:
-        for name, data in files.read(needed).items():
-            scratch.write(name, data)
-        values = [os.path.join(scratch.repository, *name.split("/")) for name in values_files]
+        for name in chart:
+            scratch.write(name, content[name])
+        folder = os.path.join(scratch.repository, *path.split("/"))
+        # helm splits an option's value at commas, so no name of the repository's, or of the caller's temporary folder, stands in one.
+        values = [scratch.keep(f"values-{number}.yaml", content[name]) for number, name in enumerate(values_files)]
         if options.values:
-            values.append(_inline_values(options.values, scratch))
+            values.append(scratch.keep("values.json", json.dumps(options.values).encode()))
         # Its own name is the chart's folder, whatever the repository's is: messages begin with it.
         arguments = [
             "template", "--include-crds", "--skip-tests",
             *([f"--namespace={options.namespace}"] if options.namespace else []),
             *([f"--kube-version={options.kube_version}"] if options.kube_version else []),
             *[f"--api-versions={version}" for version in options.api_versions],
-            *[f"--values={name}" for name in values],
+            *[f"--values={os.path.relpath(name, folder)}" for name in values],
             "--", options.release_name or "release", ".",
         ]
-        folder = os.path.join(scratch.repository, *path.split("/"))
-        output, words, code = tool.run(binary, arguments, folder, scratch.home, options.timeout)
+        output, words, code = tool.run(binary, arguments, folder, scratch.home, options.timeout, options.allow_unsandboxed)
         if code:
-            raise _failed(scratch.words(words) or f"ended with code {code}", files, path)
-    documents = _documents(output, path, failures, notes)
-    return documents, outer_reads(files, needed)
+            words = scratch.words(words)
+            for value, name in zip(values, values_files):
+                words = words.replace(os.path.relpath(value, folder), name)
+            raise _failed(words or f"ended with code {code}", files, path)
+    return _documents(output, path, failures, notes), outer_reads(files, needed)
 
 
 def _documents(output: bytes, path: str, failures: List[Failure], notes: List[str]) -> List[Document]:
@@ -115,27 +118,19 @@ def _values_file(files: Files, path: str, name: str) -> str:
     return target
 
 
-def _inline_values(values: Dict[str, Any], scratch: tool.Scratch) -> str:
-    name = os.path.join(scratch.home, "values.json")
-    with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(values, file)
-    return name
-
-
-def _refuse_missing_dependencies(files: Files, path: str) -> None:
-    """A chart is rendered with what the repository holds: dependencies must be vendored under charts/."""
-    present = {posixpath.relpath(file.path, join(path, "charts")).partition("/")[0] for file in files.under(join(path, "charts"))}
+def _refuse_missing_dependencies(content: Mapping[str, bytes], path: str, present: Sequence[str]) -> None:
+    """A chart is rendered with what the repository holds: dependencies must be vendored under charts/, under whatever folder or file name."""
     for name in (CHART, "requirements.yaml"):
         declared = join(path, name)
-        if files.get(declared) is None:
+        if declared not in content:
             continue
-        documents, problems = yaml_strict.parse(files.read([declared])[declared], declared)
+        documents, problems = yaml_strict.parse(content[declared], declared)
         if problems:
             raise problems[0]
         body = documents[0].body if documents and isinstance(documents[0].body, dict) else {}
         dependencies = body.get("dependencies")
         for dependency in dependencies if isinstance(dependencies, list) else ():
             wanted = str(dependency.get("name")) if isinstance(dependency, dict) else str(dependency)
-            if wanted not in present and not any(entry.startswith(f"{wanted}-") and entry.endswith(".tgz") for entry in present):
+            if wanted not in present:
                 raise Refused(f"the chart depends on {wanted}, which is not under {join(path, 'charts')}", declared,
                               "Charts are not fetched: run `helm dependency update` and commit charts/.")

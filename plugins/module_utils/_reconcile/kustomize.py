@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
@@ -18,20 +18,73 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 
 MAX_FOLDERS = 1000
 
-# Fields whose entries are files or folders of the repository.
-FOLDERS_OR_FILES = ("resources", "bases", "components")
-# Fields whose entries are configurations of plugins, inline or as files or folders.
-PLUGINS = ("generators", "transformers", "validators")
-FILES = ("crds", "configurations", "patchesStrategicMerge")
 HELM = ("helmCharts", "helmChartInflationGenerator", "helmGlobals")
-# Fields anywhere below that name files which kustomize loads; a URL there would be fetched.
-PATH_FIELDS = frozenset(("path", "paths", "files", "file", "env", "envs", "valuesFile", "additionalValuesFiles"))
-# Below these a `path` is a field of an object ("metadata/labels"), not a file.
-FIELD_SPECS = ("fieldSpecs", "fields")
 
-# What kustomize takes for a Git repository or a URL (api/internal/git/repospec.go), and a little more: a scheme, a
-# user, a query, the scp form, a forwarded getter, a well-known host without a scheme.
-_REMOTE = re.compile(r"[:@?\\]|^(www\.)?(github|gitlab|bitbucket)\.\w+/|/_git/|\.git(/|$)", re.IGNORECASE)
+
+class Names(NamedTuple):
+    """What a string is to kustomize: the name of a file, of a file or folder, either of them or a plugin's configuration, or a patch."""
+
+    folders: bool = False
+    plugins: bool = False
+    keyed: bool = False  # "key=path", as configMapGenerator takes it
+    inline: bool = False  # YAML itself, or a path
+
+
+FILE, FOLDER, KEYED_FILE = Names(), Names(folders=True), Names(keyed=True)
+PLUGIN, PATCH = Names(folders=True, plugins=True, inline=True), Names(inline=True)
+ANY = None  # nothing that kustomize opens
+
+# The fields of kustomize's types, exactly as it writes them (api/types/kustomization.go and the files beside it; api/internal/builtins
+# for its transformers and generators). Go's JSON reader takes them in any case, and with letters that fold to theirs ("\u017f" for s): a
+# field that is not written like this is refused, at every level, for what it names would not be seen here.
+_PATCH = {"path": FILE, "patch": ANY, "target": ANY, "options": ANY}
+_REPLACEMENT = {"path": FILE, "source": ANY, "sourceValue": ANY, "targets": ANY}
+_GENERATOR = {"namespace": ANY, "name": ANY, "behavior": ANY, "literals": ANY, "options": ANY, "type": ANY,
+              "files": [KEYED_FILE], "envs": [FILE], "env": FILE}
+KUSTOMIZATION: Dict[str, Any] = {
+    **dict.fromkeys((
+        "apiVersion", "kind", "metadata", "namePrefix", "nameSuffix", "namespace", "commonLabels", "labels", "commonAnnotations", "images",
+        "imageTags", "replicas", "vars", "sortOptions", "generatorOptions", "buildMetadata", *HELM), ANY),
+    "openapi": {"path": FILE, "version": ANY},
+    "patchesStrategicMerge": [PATCH], "patchesJson6902": [_PATCH], "patches": [_PATCH],
+    "replacements": [_REPLACEMENT],
+    "resources": [FOLDER], "components": [FOLDER], "bases": [FOLDER],
+    "crds": [FILE], "configurations": [FILE],
+    "configMapGenerator": [_GENERATOR], "secretGenerator": [_GENERATOR],
+    "generators": [PLUGIN], "transformers": [PLUGIN], "validators": [PLUGIN],
+}
+# A folder of plugins' configurations only collects them: what could rewrite one that was judged has no place there.
+PLUGINS_KUSTOMIZATION = {name: KUSTOMIZATION[name] for name in ("apiVersion", "kind", "metadata", "resources")}
+
+_OBJECT = {"apiVersion": ANY, "kind": ANY, "metadata": ANY}
+_FIELDS = {"fieldSpecs": ANY}
+BUILT_IN: Dict[str, Dict[str, Any]] = {kind: {**_OBJECT, **fields} for kind, fields in {
+    "AnnotationsTransformer": {"annotations": ANY, **_FIELDS},
+    "ConfigMapGenerator": _GENERATOR,
+    "HashTransformer": {},
+    "IAMPolicyGenerator": {"cloud": ANY, "kubernetesService": ANY, "serviceAccount": ANY},
+    "ImageTagTransformer": {"imageTag": ANY, **_FIELDS},
+    "LabelTransformer": {"labels": ANY, **_FIELDS},
+    "NamespaceTransformer": {"unsetOnly": ANY, "setRoleBindingSubjects": ANY, **_FIELDS},
+    "PatchJson6902Transformer": {"target": ANY, "path": FILE, "jsonOp": ANY},
+    "PatchStrategicMergeTransformer": {"paths": [PATCH], "patches": ANY},
+    "PatchTransformer": _PATCH,
+    "PrefixSuffixTransformer": {"prefix": ANY, "suffix": ANY, **_FIELDS},
+    "PrefixTransformer": {"prefix": ANY, **_FIELDS},
+    "ReplacementTransformer": {"replacements": [_REPLACEMENT]},
+    "ReplicaCountTransformer": {"replica": ANY, **_FIELDS},
+    "SecretGenerator": _GENERATOR,
+    "SortOrderTransformer": {"sortOptions": ANY},
+    "SuffixTransformer": {"suffix": ANY, **_FIELDS},
+    "ValueAddTransformer": {"value": ANY, "targets": ANY, "targetFilePath": FILE},
+}.items()}
+
+# What kustomize takes for a URL or a Git repository even where a file or folder has this name (api/internal/git/repospec.go, in all its
+# versions): a scheme, a forwarded getter, a well-known host; and for a folder, a user of ssh.
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*:(//|:)|^https?:|^gh:|^(www\.)?(github|gitlab|bitbucket)\.\w+[/:]", re.IGNORECASE)
+_SSH = re.compile(r"^[a-z][a-z0-9-]*@", re.IGNORECASE)
+# And what is surely meant so where there is nothing of this name.
+_REMOTE = re.compile(r"[:@?\\]|/_git/|\.git(/|$)", re.IGNORECASE)
 
 _MALFORMED = re.compile(r"MalformedYAMLError: yaml: line (\d+): .* in File: (\S+)")
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
@@ -52,7 +105,7 @@ def render_kustomize(files: Files, path: str, options: Any, binary: tool.Tool, f
             scratch.write(name, data)
         folder = os.path.join(scratch.repository, *path.split("/"))
         os.makedirs(folder, exist_ok=True)
-        output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout)
+        output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout, options.allow_unsandboxed)
         if code:
             words = scratch.words(words) or f"ended with code {code}"
             raise failed(words, path, "kustomize", _place(words, files, path))
@@ -114,16 +167,19 @@ def reachable(files: Files, path: str) -> Set[str]:
         name = kustomization_of(files, folder)
         needed.add(name)
         body, where = _only_document(files, name)
-        for field, target, is_plugin in _references(files, body, folder, name, where):
-            if files.get(target) is None:
-                if field in FOLDERS_OR_FILES + PLUGINS:
-                    todo.append((target, is_plugin or plugins))
+        _refuse_helm(body, where)
+        known = PLUGINS_KUSTOMIZATION if plugins else KUSTOMIZATION
+        for field, entry, names in _named(body, known, "", where):
+            for target, is_plugin in _targets(files, entry, names, field, folder, where):
+                is_plugin = is_plugin or plugins
+                if files.get(target) is None:
+                    if not names.folders:
+                        raise Failure(f"{field}: {target} is a folder, a file is needed", where)
+                    todo.append((target, is_plugin))
                     continue
-                raise Failure(f"{field}: {target} is a folder, a file is needed", where)
-            needed.add(target)
-            if is_plugin or plugins and field in FOLDERS_OR_FILES:
-                _judge_plugin_file(files, target)
-        needed.update(_mentioned(files, body, folder))
+                needed.add(target)
+                if is_plugin:
+                    needed.update(_judge_plugin_file(files, target))
     return needed
 
 
@@ -138,81 +194,84 @@ def _only_document(files: Files, name: str) -> Tuple[Dict[str, Any], str]:
     return documents[0].body, f"{name}:{documents[0].line}"
 
 
-def _references(files: Files, body: Dict[str, Any], folder: str, name: str, where: str) -> Iterator[Tuple[str, str, bool]]:
-    """(field, path in the repository, names a plugin's configuration) of everything the kustomization refers to."""
+def _refuse_helm(body: Dict[str, Any], where: str) -> None:
     for field in HELM:
         if body.get(field) is not None:
             raise Refused(f"{field}: kustomize would start helm and fetch charts", where,
                           "Use the renderer helm on a chart in the repository.")
-    for field in FOLDERS_OR_FILES:
-        for entry in _list(body, field, where):
-            yield field, _inside(files, entry, field, folder, where), False
-    for field in PLUGINS:
-        for entry in _list(body, field, where):
-            inline = _inline(entry)
-            if inline is None:
-                yield field, _inside(files, entry, field, folder, where), True
-                continue
-            for config in inline:
-                _judge_plugin(config, where)
-                yield from ((field, target, False) for target in _paths_below(files, config, folder, where))
-    for field in FILES:
-        for entry in _list(body, field, where):
-            if _inline(entry) is None:
-                yield field, _inside(files, entry, field, folder, where), False
-    rest = {key: value for key, value in body.items() if key not in FOLDERS_OR_FILES + PLUGINS + FILES}
-    for target in _paths_below(files, rest, folder, where):
-        yield "path", target, False
 
 
-def _list(body: Dict[str, Any], field: str, where: str) -> List[str]:
-    entries = body.get(field)
-    if entries is None:
-        return []
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise Failure(f"{field} must be a list of strings", where)
-    return entries
-
-
-def _inline(entry: str) -> Any:
-    """The objects of an entry that is YAML itself rather than a path; None for a path."""
-    documents, problems = yaml_strict.parse(entry.encode("utf-8"), "inline")
-    if "\n" in entry.strip() or any(isinstance(document.body, dict) for document in documents):
-        if problems:
-            raise problems[0]
-        return [document.body for document in documents]
-    return None
-
-
-def _paths_below(files: Files, value: Any, folder: str, where: str) -> Iterator[str]:
-    """Files named by the path fields anywhere below a value."""
-    if isinstance(value, list):
-        for child in value:
-            yield from _paths_below(files, child, folder, where)
-    if not isinstance(value, dict):
+def _named(value: Any, known: Any, path: str, where: str) -> Iterator[Tuple[str, str, Names]]:
+    """(field, text, what the text is) of everything below a value that kustomize may open; refuses fields that it does not have."""
+    if known is ANY or value is None:
         return
-    for key, child in value.items():
-        if key in FIELD_SPECS:
-            continue
-        entries = child if isinstance(child, list) else [child]
-        if key in PATH_FIELDS and all(isinstance(entry, str) for entry in entries):
-            for entry in entries:
-                if key == "paths" and _inline(entry) is not None:
-                    continue
-                # configMapGenerator: files may be "key=path"
-                yield _inside(files, entry.rpartition("=")[2] if key == "files" else entry, key, folder, where)
-        else:
-            yield from _paths_below(files, child, folder, where)
+    if isinstance(known, Names):
+        if not isinstance(value, str):
+            raise Failure(f"{path} is {type_of(value)}, must be a string", where)
+        yield path, value, known
+    elif isinstance(known, list):
+        strings = isinstance(known[0], Names)
+        if not isinstance(value, list) or strings and not all(isinstance(item, str) for item in value):
+            raise Failure(f"{path} must be a list of {'strings' if strings else 'mappings'}", where)
+        for number, item in enumerate(value):
+            yield from _named(item, known[0], path if strings else f"{path}[{number}]", where)
+    elif not isinstance(value, dict):
+        raise Failure(f"{path} is {type_of(value)}, must be a mapping", where)
+    else:
+        for key, child in value.items():
+            if key not in known:
+                raise _unknown(key, known, path, where)
+            yield from _named(child, known[key], f"{path}.{key}" if path else key, where)
 
 
-def _inside(files: Files, entry: str, field: str, folder: str, where: str) -> str:
-    if _REMOTE.search(entry):
+def _unknown(key: str, known: Dict[str, Any], path: str, where: str) -> Failure:
+    import difflib
+
+    if known is PLUGINS_KUSTOMIZATION and key in KUSTOMIZATION:
+        return Refused(f"{key}: what configures plugins may not be built by anything but resources", where,
+                       "Write the configurations as they are, in files that resources names.")
+    folded = {name.casefold(): name for name in known}
+    near = [folded[key.casefold()]] if key.casefold() in folded else difflib.get_close_matches(key, known, n=1)
+    within = f" in {path}" if path else ""
+    return Refused(f'invalid Kustomization: unknown field "{key[:60]}"{within}', where, f"Did you mean {near[0]}?" if near else "")
+
+
+def _targets(files: Files, entry: str, names: Names, field: str, folder: str, where: str) -> Iterator[Tuple[str, bool]]:
+    """The files and folders that one string names, and whether each configures plugins."""
+    if names.inline:
+        documents = _inline(entry, where)
+        if documents is not None:
+            if names.plugins:
+                for config in documents:
+                    yield from ((target, False) for target in _judge_plugin(files, config, folder, where))
+            return
+    text = entry.rpartition("=")[2] if names.keyed else entry
+    yield _inside(files, text, field, folder, where, names.folders), names.plugins
+
+
+def _inline(entry: str, where: str) -> Optional[List[Any]]:
+    """The documents of an entry that is YAML itself; None for a path. kustomize tries both, so what it could open is a path here:
+    it opens nothing with a line break or a brace in front."""
+    if "\n" not in entry.strip() and not entry.lstrip().startswith("{"):
+        return None
+    documents, problems = yaml_strict.parse(entry.encode("utf-8"), where.rpartition(":")[0] or where)
+    if problems:
+        raise Failure(f"YAML in a string: {problems[0].what}", where, problems[0].hint)
+    return [document.body for document in documents]
+
+
+def _inside(files: Files, entry: str, field: str, folder: str, where: str, folders: bool) -> str:
+    target = join(folder, entry)
+    leaves = entry.startswith("/") or outside(target)
+    exists = not leaves and bool(entry) and (files.get(target) is not None or files.has_folder(target))
+    if _URL.search(entry) or not exists and _REMOTE.search(entry):
         raise Refused(f"{field}: {_without_credentials(entry)} is remote; a kustomization may use the repository's own files only",
                       where, "Copy it into the repository.")
-    target = join(folder, entry)
-    if entry.startswith("/") or outside(target):
+    if folders and exists and _SSH.search(entry):
+        raise Refused(f"{field}: kustomize takes {entry} for a user's repository on a host", where, f"Write ./{entry}.")
+    if leaves:
         raise Refused(f"{field}: {entry} is outside of the repository", where, "Copy it into the repository.")
-    if files.get(target) is None and not files.has_folder(target):
+    if not exists:
         raise Failure(f"{field}: {entry} is not in the repository", where)
     return target
 
@@ -221,42 +280,26 @@ def _without_credentials(url: str) -> str:
     return re.sub(r"(?<=//)[^/@]*@|^[^/@]*:[^/@]*@", "", url)
 
 
-def _judge_plugin_file(files: Files, name: str) -> None:
+def _judge_plugin_file(files: Files, name: str) -> Set[str]:
     documents, problems = yaml_strict.parse(files.read([name])[name], name)
     if problems:
         raise problems[0]
-    for document in documents:
-        _judge_plugin(document.body, f"{name}:{document.line}")
-        for _target in _paths_below(files, document.body, posixpath.dirname(name) or ".", f"{name}:{document.line}"):
-            pass  # kustomize resolves them itself; here only what is remote matters
+    folder = posixpath.dirname(name) or "."
+    return {target for document in documents for target in _judge_plugin(files, document.body, folder, f"{name}:{document.line}")}
 
 
-def _judge_plugin(config: Any, where: str) -> None:
-    """Only kustomize's own transformers and generators; never a program, a container, a script or helm."""
+def _judge_plugin(files: Files, config: Any, folder: str, where: str) -> List[str]:
+    """The files that a plugin's configuration names. Only kustomize's own transformers and generators; never a program, a container, a
+    script or helm."""
     config = config if isinstance(config, dict) else {}
     metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else {}
     for annotation in annotations if isinstance(annotations, dict) else ():
         if annotation.endswith("/function"):
             raise Refused(f"the annotation {annotation} would run a function", where, "Functions and plugins are not run.")
-    if config.get("apiVersion") != "builtin" or str(config.get("kind")).startswith("HelmChart"):
+    known = BUILT_IN.get(str(config.get("kind"))) if config.get("apiVersion") == "builtin" else None
+    if known is None:
         raise Refused(f"{config.get('kind')} of {config.get('apiVersion')} is a plugin", where,
                       "Only kustomize's own transformers and generators (apiVersion: builtin) are run.")
-
-
-def _mentioned(files: Files, value: Any, folder: str) -> Set[str]:
-    """Files that any string of a kustomization names: it may read them, so they are copied too."""
-    found: Set[str] = set()
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            todo.extend(item.values())
-        elif isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, str) and len(item) < 1024 and "\n" not in item:
-            for text in (item, item.rpartition("=")[2]):
-                target = join(folder, text) if text and not text.startswith("/") else ""
-                if target and not outside(target) and files.knows(target):
-                    found.add(target)
-    return found
+    return [target for field, entry, names in _named(config, known, "", where)
+            for target, _is_plugin in _targets(files, entry, names, field, folder, where)]

@@ -27,7 +27,7 @@ RENDERERS = ("directory", "kustomize", "helm")
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How a tree becomes objects; every field is part of the cache key."""
+    """How a tree becomes objects."""
 
     renderer: str = "auto"  # or one of RENDERERS
     recurse: bool = True
@@ -43,6 +43,12 @@ class RenderOptions:
     api_versions: Tuple[str, ...] = ()
     allow_empty: bool = False
     timeout: float = 120.0  # seconds that kustomize or helm may take
+    allow_unsandboxed: Tuple[str, ...] = ()  # tools that may run where this machine has no sandbox for them
+
+    def deciding(self) -> Dict[str, Any]:
+        """The options that decide what a tree renders to."""
+        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("timeout", "allow_unsandboxed")}
+        return {**chosen, "values": dict(self.values or {})}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Rendered:
     renderer: str
     cached: bool
     notes: Tuple[str, ...] = ()  # what a person should know though it is no error
+    protection: str = ""  # the sandbox that kustomize or helm ran in; "" where neither was run
 
 
 # What a cluster is, for a chart that asks: its version, and the API versions that it serves.
@@ -72,14 +79,15 @@ def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[
         return Rendered(documents, entry["renderer"], True, tuple(entry["notes"]))
 
     entry = _render(tree, options, root, serves)
+    protection = entry.pop("protection")
     notes = tuple(entry["notes"]) + cache.store(entry)
     documents = [Document(body, file, line) for file, line, body in entry["documents"]]
-    return Rendered(documents, entry["renderer"], False, notes)
+    return Rendered(documents, entry["renderer"], False, notes, protection)
 
 
 def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Optional[Serves]) -> Dict[str, Any]:
     # Only what must be rendered needs YAML (30 ms to import), so nothing of it is imported above.
-    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize, tool
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import wrong_with
@@ -92,7 +100,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
     failures: List[Failure] = []
     notes: List[str] = []
     reads: Dict[str, str] = {}
-    stamp = ""
+    stamp = protection = ""
     if name == "helm" and serves is not None:
         options = for_cluster(options, *serves())
     if name == "directory":
@@ -100,6 +108,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
     else:
         binary = (kustomize if name == "kustomize" else helm).find(options)
         stamp = _stamp(binary, options)
+        protection = tool.protection(binary, options.allow_unsandboxed)
         if name == "kustomize":
             documents, reads = kustomize.render_kustomize(files, path, options, binary, failures)
         else:
@@ -111,6 +120,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
         "format": FORMAT,
         "renderer": name,
         "stamp": stamp,
+        "protection": protection,
         "root": root.id if root is not None else "",
         "reads": reads,
         "notes": notes,
@@ -121,7 +131,8 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
 def for_cluster(options: RenderOptions, version: str, api_versions: Tuple[str, ...]) -> RenderOptions:
     """The options for a chart that goes to this cluster. A version that helm cannot read (of a server built by hand) stays out."""
     known = version if re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?", version) else ""
-    return replace(options, kube_version=options.kube_version or known, api_versions=options.api_versions or api_versions)
+    readable = tuple(name for name in api_versions if re.fullmatch(r"[0-9A-Za-z./-]+", name))
+    return replace(options, kube_version=options.kube_version or known, api_versions=options.api_versions or readable)
 
 
 def _stamp(binary: Any, options: RenderOptions) -> str:
@@ -172,10 +183,8 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root:
 
 
 def _key(tree: Any, options: RenderOptions) -> str:
-    chosen = {one.name: getattr(options, one.name) for one in fields(options) if one.name != "timeout"}
-    chosen["values"] = dict(options.values or {})
     try:
-        text = json.dumps([FORMAT, tree.id, tree.path, chosen], sort_keys=True)
+        text = json.dumps([FORMAT, tree.id, tree.path, options.deciding()], sort_keys=True)
     except (TypeError, ValueError) as error:
         raise Failure(f"values cannot be written as JSON: {error}", "values") from None
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -29,6 +29,7 @@ class Report:
     signer: Optional[str] = None
     renderer: str = ""
     render_cached: bool = False
+    sandbox: str = ""
     notes: Tuple[str, ...] = ()  # what a person should know though it is no error
     plan: Optional[Plan] = None
     outcomes: Outcomes = field(default_factory=Outcomes)
@@ -47,6 +48,7 @@ class Report:
             "signer": self.signer,
             "renderer": self.renderer or None,
             "render_cached": self.render_cached,
+            "sandbox": self.sandbox,
             "plan_id": self.plan.id if self.plan else None,
             "counts": {operation: sum(end.operation == operation for _change, end in ends) for operation in OPERATIONS},
             "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged"],

@@ -31,7 +31,7 @@ class Source:
             values_files=tuple(params["values_files"]), values=params["values"],
             release_name=params["release_name"] or params["name"], namespace=params["namespace"] or "",
             helm_binary=params["helm_binary"] or "", kustomize_binary=params["kustomize_binary"] or "",
-            allow_empty=params["allow_empty"])
+            allow_empty=params["allow_empty"], allow_unsandboxed=tuple(params["allow_unsandboxed"]))
         return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"))
 
     @property
@@ -45,7 +45,7 @@ class Source:
     @property
     def digest(self) -> str:
         """A fingerprint of what beside the commit decides the intent."""
-        return source_digest(self.mirror.source.url, self.path, vars(self.options))
+        return source_digest(self.mirror.source.url, self.path, self.options.deciding())
 
     def resolve(self) -> _git.Commit:
         return self.mirror.resolve()

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import selectors
-import signal
-import subprocess
-import time
+import re
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 
 MAX_OUTPUT = 64 * 1024 * 1024
-MAX_ERROR_TEXT = 64 * 1024
-MAX_MEMORY = 8 * 1024 * 1024 * 1024  # address space; Go reserves far more than it uses
+MAX_MEMORY = 1024 * 1024 * 1024
+
+_NO_MEMORY = re.compile(r"^(fatal error|runtime): .*(out of memory|cannot allocate memory)", re.MULTILINE)
+_OURS = "nordic.gitops-"
+ABANDONED = 60  # seconds after which a folder without a lock is nobody's any more
 
 
 class Tool(NamedTuple):
@@ -40,19 +42,26 @@ def find(wanted: str, names: Sequence[str], option: str, purpose: str) -> Tool:
     raise Failure(f"{purpose} needs {' or '.join(names)}, and {searched}", hint=f"Install it, or give its path by `{option}`.")
 
 
-def run(tool: Tool, arguments: List[str], folder: str, home: str, timeout: float) -> Tuple[bytes, str, int]:
-    """Its output, its words on stderr and its exit code; more time or output than allowed is a Failure."""
-    name = os.path.basename(tool.path)
-    process = subprocess.Popen(
-        [tool.path, *arguments], cwd=folder, env=_environment(home), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )
-    try:
-        _limit_memory(process.pid)
-        output, errors = _read(process, name, timeout)
-        return output, errors.decode("utf-8", "replace"), process.wait()
-    finally:
-        _end(process)
+def run(tool: Tool, arguments: List[str], folder: str, home: str, timeout: float, allowed: Sequence[str] = ()) -> Tuple[bytes, str, int]:
+    """Its output, its words on stderr and its exit code; more time, memory or output than allowed is a Failure. It reads and writes the
+    folder that holds both of the folders named, and nothing else."""
+    own = os.path.commonpath((folder, home))
+    policy = _sandbox.Policy(
+        program=tool.path, write=(own,), remove=(own,), allowed=_name(tool) in allowed,
+        limits=_sandbox.Limits(seconds=timeout, memory=MAX_MEMORY, output=MAX_OUTPUT, file=MAX_OUTPUT))
+    ended = _sandbox.run([tool.path, *arguments], policy, folder, _environment(home))
+    if ended.status and _NO_MEMORY.search(ended.err):
+        raise Failure(f"{_name(tool)} needed more than {MAX_MEMORY >> 20} MiB of memory", hint="It was stopped.")
+    return ended.out, ended.err, ended.status
+
+
+def protection(tool: Tool, allowed: Sequence[str]) -> str:
+    """The sandbox that a tool runs in here."""
+    return _sandbox.protection_for(_sandbox.Policy(program=tool.path, allowed=_name(tool) in allowed))
+
+
+def _name(tool: Tool) -> str:
+    return os.path.basename(tool.path)
 
 
 def _environment(home: str) -> Dict[str, str]:
@@ -77,71 +86,29 @@ def _environment(home: str) -> Dict[str, str]:
     }
 
 
-def _limit_memory(pid: int) -> None:
-    try:
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    except (ImportError, AttributeError, OSError, ValueError):
-        pass  # not Linux, already ended, or a lower limit holds: the time limit remains
-
-
-def _read(process: subprocess.Popen, name: str, timeout: float) -> Tuple[bytes, bytes]:
-    deadline = time.monotonic() + timeout
-    parts: Dict[str, List[bytes]] = {"output": [], "errors": []}
-    sizes = {"output": 0, "errors": 0}
-    with selectors.DefaultSelector() as selector:
-        for stream, key in ((process.stdout, "output"), (process.stderr, "errors")):
-            selector.register(stream, selectors.EVENT_READ, key)  # type: ignore[arg-type]
-        while selector.get_map():
-            left = deadline - time.monotonic()
-            ready = selector.select(left) if left > 0 else []
-            if left <= 0:
-                raise Failure(f"{name} did not end within {timeout:g} seconds", hint="It was stopped.")
-            for key_, _events in ready:
-                chunk = os.read(key_.fd, 1 << 16)
-                if not chunk:
-                    selector.unregister(key_.fileobj)
-                    continue
-                sizes[key_.data] += len(chunk)
-                if sizes["output"] > MAX_OUTPUT:
-                    raise Failure(f"{name} wrote more than {MAX_OUTPUT >> 20} MiB", hint="It was stopped.")
-                if key_.data == "output" or sizes["errors"] <= MAX_ERROR_TEXT:
-                    parts[key_.data].append(chunk)
-    return b"".join(parts["output"]), b"".join(parts["errors"])
-
-
-def _end(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except OSError:
-            process.kill()
-        process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()
-
-
 class Scratch:
     """A private folder for one run: the repository's files, and a home with nothing in it. Removed afterwards."""
 
     def __init__(self) -> None:
         import tempfile
 
-        self.folder = os.path.realpath(tempfile.mkdtemp(prefix="nordic.gitops-"))
+        self.folder = os.path.realpath(tempfile.mkdtemp(prefix=_OURS))
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.home = os.path.join(self.folder, "home")
         self.repository = os.path.join(self.folder, "repository")
         for folder in (self.home, self.repository):
             os.mkdir(folder, 0o700)
 
     def __enter__(self) -> Scratch:
+        _sweep(os.path.dirname(self.folder))
         return self
 
     def __exit__(self, *_exception: object) -> None:
         import shutil
 
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
     def write(self, path: str, data: bytes) -> str:
         """Put one file of the repository there; the path must already be known to stay inside."""
@@ -151,6 +118,37 @@ class Scratch:
             file.write(data)
         return target
 
+    def keep(self, name: str, data: bytes) -> str:
+        """Put a file beside the repository, under a name of our own; its path."""
+        path = os.path.join(self.home, name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+        return path
+
     def words(self, text: str) -> str:
         """A tool's message with the repository's paths in it instead of the scratch folder's."""
         return text.replace(self.repository + os.sep, "").replace(self.repository, ".").strip()
+
+
+def _sweep(parent: str) -> None:
+    """Remove the folders of runs that were killed together with what would have removed them: no process holds their locks."""
+    import shutil
+    import time
+
+    for entry in os.scandir(parent):
+        try:
+            if not entry.name.startswith(_OURS) or not entry.is_dir(follow_symlinks=False):
+                continue
+            status = entry.stat(follow_symlinks=False)
+            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < ABANDONED:
+                continue  # somebody else's, or so new that its lock may not be held yet
+            lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(entry.path, ignore_errors=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(lock)
