@@ -92,7 +92,7 @@ def test_no_spelling_of_a_field_hides_a_url(refused, server, text):
 
 def test_a_field_in_another_case_is_told_with_its_name(refused):
     assert str(refused({"kustomization.yaml": "re\u017fources: [a.yaml]\n", "a.yaml": CONFIG % "a"})) == (
-        'kustomization.yaml:1: invalid Kustomization: unknown field "re\u017fources". Did you mean resources?')
+        'kustomization.yaml:1: kustomize: invalid Kustomization: unknown field "re\u017fources". Did you mean resources?')
 
 
 PLUGINS = {
@@ -116,7 +116,7 @@ def test_a_folder_of_plugins_is_taken(rendered):
 ])
 def test_what_configures_plugins_is_not_rewritten_after_it_was_judged(refused, field):
     found = refused({**PLUGINS, "plugins/kustomization.yaml": f"resources: [one.yaml]\n{field}\n", "plugins/r.yaml": "[]", "plugins/g.yaml": "x: 1"})
-    assert isinstance(found, Refused) and "what configures plugins" in found.what and found.where == "plugins/kustomization.yaml:1"
+    assert isinstance(found, Refused) and "what configures plugins" in found.what and found.where == "plugins/kustomization.yaml:2"
 
 
 def test_a_file_of_plugins_names_files_of_the_repository_only(refused, server):

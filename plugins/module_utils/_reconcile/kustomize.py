@@ -87,7 +87,6 @@ _SSH = re.compile(r"^[a-z][a-z0-9-]*@", re.IGNORECASE)
 _REMOTE = re.compile(r"[:@?\\]|/_git/|\.git(/|$)", re.IGNORECASE)
 
 _MALFORMED = re.compile(r"MalformedYAMLError: yaml: line (\d+): .* in File: (\S+)")
-_UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 
 
 def find(options: Any) -> tool.Tool:
@@ -134,12 +133,14 @@ def _place(words: str, files: Files, path: str) -> str:
     name = join(path, found.group(2)) if found else ""
     if found and files.get(name):
         return f"{name}:{found.group(1)}"
-    name = kustomization_of(files, path)
-    field = _UNKNOWN_FIELD.search(words)
-    for number, line in enumerate(files.read([name])[name].splitlines() if field else (), 1):
-        if field and line.strip().lstrip(b"-{ ").startswith(field.group(1).encode() + b":"):
+    return kustomization_of(files, path)
+
+
+def _line_of(files: Files, name: str, field: str) -> str:
+    for number, line in enumerate(files.read([name])[name].splitlines(), 1):
+        if line.strip().lstrip(b"-{ ").startswith(field.encode() + b":"):
             return f"{name}:{number}"
-    return name
+    return ""
 
 
 def kustomization_of(files: Files, folder: str) -> str:
@@ -169,7 +170,12 @@ def reachable(files: Files, path: str) -> Set[str]:
         body, where = _only_document(files, name)
         _refuse_helm(body, where)
         known = PLUGINS_KUSTOMIZATION if plugins else KUSTOMIZATION
-        for field, entry, names in _named(body, known, "", where):
+        try:
+            references = list(_named(body, known, "", where))
+        except _UnknownField as refusal:
+            refusal.where = _line_of(files, name, refusal.field) or where
+            raise
+        for field, entry, names in references:
             for target, is_plugin in _targets(files, entry, names, field, folder, where):
                 is_plugin = is_plugin or plugins
                 if files.get(target) is None:
@@ -224,16 +230,28 @@ def _named(value: Any, known: Any, path: str, where: str) -> Iterator[Tuple[str,
             yield from _named(child, known[key], f"{path}.{key}" if path else key, where)
 
 
-def _unknown(key: str, known: Dict[str, Any], path: str, where: str) -> Failure:
+class _UnknownField(Refused):
+    """A field that is not one of kustomize's, or not in this place."""
+
+    field = ""
+
+
+def _unknown(key: str, known: Dict[str, Any], path: str, where: str) -> _UnknownField:
+    refusal = _UnknownField(*_why_unknown(key, known, path, where))
+    refusal.field = key
+    return refusal
+
+
+def _why_unknown(key: str, known: Dict[str, Any], path: str, where: str) -> Tuple[str, str, str]:
     import difflib
 
     if known is PLUGINS_KUSTOMIZATION and key in KUSTOMIZATION:
-        return Refused(f"{key}: what configures plugins may not be built by anything but resources", where,
-                       "Write the configurations as they are, in files that resources names.")
+        return (f"{key}: what configures plugins may not be built by anything but resources", where,
+                "Write the configurations as they are, in files that resources names.")
     folded = {name.casefold(): name for name in known}
     near = [folded[key.casefold()]] if key.casefold() in folded else difflib.get_close_matches(key, known, n=1)
     within = f" in {path}" if path else ""
-    return Refused(f'invalid Kustomization: unknown field "{key[:60]}"{within}', where, f"Did you mean {near[0]}?" if near else "")
+    return f'kustomize: invalid Kustomization: unknown field "{key[:60]}"{within}', where, f"Did you mean {near[0]}?" if near else ""
 
 
 def _targets(files: Files, entry: str, names: Names, field: str, folder: str, where: str) -> Iterator[Tuple[str, bool]]:
