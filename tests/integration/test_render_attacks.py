@@ -258,15 +258,16 @@ def test_a_killed_module_leaves_neither_helm_nor_its_values(git_repo, binaries, 
     wait_until(lambda: not os.listdir(scratch) and not running(scratch))
 
 
-def test_a_folder_that_nobody_removed_is_removed_by_the_next_render(rendered, tmp_path, monkeypatch):
-    import tempfile
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+def test_a_folder_that_nobody_removed_is_removed_by_the_next_render(git_repo, binaries, tmp_path):
+    for name, content in CHART.items():
+        git_repo.write(name, content)
+    git_repo.commit()
     old, new = tmp_path / "scratch" / "nordic.gitops-old", tmp_path / "scratch" / "nordic.gitops-new"
     for folder in (old, new):
         (folder / "home").mkdir(parents=True)
     os.utime(old, (1, 1))
-    rendered(CHART)
+    command = [sys.executable, "-c", RUN, git_repo.url, str(tmp_path / "cache"), str(Path(binaries) / "helm")]
+    subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, check=True)
     assert sorted(os.listdir(tmp_path / "scratch")) == ["nordic.gitops-new"]
 
 

@@ -14,6 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import KUSTOMIZATIONS, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import type_of
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 MAX_FOLDERS = 1000
@@ -58,7 +59,7 @@ PLUGINS_KUSTOMIZATION = {name: KUSTOMIZATION[name] for name in ("apiVersion", "k
 
 _OBJECT = {"apiVersion": ANY, "kind": ANY, "metadata": ANY}
 _FIELDS = {"fieldSpecs": ANY}
-BUILT_IN: Dict[str, Dict[str, Any]] = {kind: {**_OBJECT, **fields} for kind, fields in {
+_BUILT_IN: Dict[str, Dict[str, Any]] = {
     "AnnotationsTransformer": {"annotations": ANY, **_FIELDS},
     "ConfigMapGenerator": _GENERATOR,
     "HashTransformer": {},
@@ -77,7 +78,8 @@ BUILT_IN: Dict[str, Dict[str, Any]] = {kind: {**_OBJECT, **fields} for kind, fie
     "SortOrderTransformer": {"sortOptions": ANY},
     "SuffixTransformer": {"suffix": ANY, **_FIELDS},
     "ValueAddTransformer": {"value": ANY, "targets": ANY, "targetFilePath": FILE},
-}.items()}
+}
+BUILT_IN = {kind: {**_OBJECT, **known} for kind, known in _BUILT_IN.items()}
 
 # What kustomize takes for a URL or a Git repository even where a file or folder has this name (api/internal/git/repospec.go, in all its
 # versions): a scheme, a forwarded getter, a well-known host; and for a folder, a user of ssh.
