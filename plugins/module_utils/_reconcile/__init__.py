@@ -96,7 +96,6 @@ def _fetch_and_render(source: Any, cluster: Any, report: Report) -> Any:
             rendered = source.render(commit, lambda: (cluster.version(), cluster.discover().api_versions))
             report.renderer, report.render_cached, report.notes = rendered.renderer, rendered.cached, rendered.notes
             report.sandbox = rendered.protection
-            report.sandbox = rendered.protection
         discovery.result()
     return rendered
 
