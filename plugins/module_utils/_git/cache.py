@@ -22,7 +22,8 @@ import time
 from contextlib import contextmanager
 from typing import IO, Iterator, Optional
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
 
 _GENERATION = re.compile(r"^[0-9a-f]+-[0-9]+$")
 
@@ -40,6 +41,8 @@ class Cache:
 
     def enter(self) -> None:
         """Hold on to the current generation, if there is one; whoever wants to remove it sees that."""
+        if os.path.lexists(self._home):
+            check_private(self._home, "git_cache")
         for _race in range(10):
             try:
                 name = os.readlink(os.path.join(self._home, "current"))
@@ -73,8 +76,7 @@ class Cache:
     def alone(self) -> Iterator[None]:
         """Be the only process that changes this repository's folder. The kernel lets go of the lock when a process dies, however it dies."""
         try:
-            _private_folder(self._root)
-            _private_folder(self._home)
+            make_private(self._home, "git_cache")
             handle = open(os.path.join(self._home, "lock"), "ab")
         except OSError as error:
             raise Failure(
@@ -132,16 +134,6 @@ def _locked(handle: IO[bytes]) -> bool:
             return False
         raise Failure(f"the mirror can't be locked: {error.strerror}", handle.name, "Give a folder on a local disk as git_cache.") from None
     return True
-
-
-def _private_folder(path: str) -> None:
-    """Make the folder, or make sure that nobody else could have put something into it."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    facts = os.stat(path)
-    if facts.st_uid not in (os.geteuid(), 0):
-        raise Refused(f"the cache belongs to another user (uid {facts.st_uid})", path, "Give a folder of your own as git_cache.")
-    if facts.st_mode & 0o022:
-        raise Refused("the cache can be written by other users", path, "Give a folder of your own as git_cache, or chmod it to 0700.")
 
 
 def _remove(path: str) -> None:

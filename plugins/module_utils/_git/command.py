@@ -10,7 +10,7 @@ import selectors
 import signal
 import subprocess
 import time
-from typing import Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
@@ -32,6 +32,18 @@ class Command:
         self.environment = source.environment()
         # Without credentials: neither ours nor those that a proxy's URL may hold.
         self.environment_for_reading = {name: value for name, value in self.environment.items() if name.startswith(("GIT_", "LC_")) or name == "PATH"}
+
+    def environment_over_the_callers(self, folder: str) -> Dict[str, str]:
+        """For a library that adds variables to the caller's own: each of the caller's that leads elsewhere is set as well."""
+        return {
+            **self.environment_for_reading,
+            "HOME": os.devnull,
+            "GIT_DIR": folder,
+            "GIT_COMMON_DIR": folder,
+            "GIT_OBJECT_DIRECTORY": os.path.join(folder, "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+            "GIT_CONFIG_PARAMETERS": "",
+        }
 
     def __call__(self, folder: Optional[str], *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
         # Without a mirror GIT_DIR names none: Git must not find a repository in whatever folder the caller stands in.

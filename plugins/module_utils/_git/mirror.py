@@ -60,6 +60,7 @@ class Mirror:
         self._git = Command(source, limits)
         self._cache = Cache(source.cache, source.url, source.timeout)
         self._objects: Optional[Objects] = None
+        self._commit: Tuple[Tuple[str, str], Tuple[str, bytes]] = (("", ""), ("", b""))  # the one that was read last
 
     def close(self) -> None:
         """Let go of the mirror, so that others may remove what is outdated; it is entered again when needed."""
@@ -212,12 +213,15 @@ class Mirror:
 
     def _raw(self, oid: str) -> Tuple[str, bytes]:
         """A commit's own id and object (a tag is followed to its commit); "" where it is no commit, or not to be read."""
-        answer = self._git(self._cache.folder, "cat-file", "--batch", feed=oid.encode() + b"^{commit}\n") if self._cache.folder else None
-        header, _newline, rest = answer.out.partition(b"\n") if answer else (b"", b"", b"")
-        fields = header.split()
-        if len(fields) != 3 or fields[1] != b"commit":
+        if not self._cache.folder:
             return "", b""
-        return fields[0].decode(), rest[: int(fields[2])]
+        key = (self._cache.folder, oid)
+        if self._commit[0] != key:
+            found = self._open().commit(oid)
+            if not found[0]:
+                return found
+            self._commit = (key, found)
+        return self._commit[1]
 
     # ---- fetching: what isn't there
 

@@ -1,19 +1,22 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects read out of the mirror, by GitPython: what a tree lists, where a path leads, what a file holds."""
+"""Objects read out of the mirror: what a tree lists, where a path leads, what a file holds. Each is hashed, and used only if it is the one
+that its id names: whatever wrote the mirror, what is returned is what the commit's id stands for."""
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
-from typing import Any, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import MissingLibrary, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES, Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
+
+MAX_LINKS = 40  # symbolic links on one way, as Git and the kernel have it
+TAGS = 10  # tags of tags
 
 
 class Entry(NamedTuple):
@@ -28,7 +31,7 @@ class Entry(NamedTuple):
 class Found(NamedTuple):
     """What is at a path."""
 
-    kind: str  # tree or blob; or Git's own word for why there is neither: missing, symlink (leads out), loop, dangling, notdir, submodule
+    kind: str  # tree or blob; or why there is neither, in Git's words: missing, symlink (leads out), loop, dangling, notdir, submodule
     oid: str = ""
     size: int = 0
 
@@ -45,100 +48,227 @@ class Objects:
         self.folder = folder
         self._url = url
         self._limits = limits
-        self._reader: Any = None
+        self._repo: Any = None
+        self._trees: Dict[str, List[Entry]] = {}
+
+    def commit(self, oid: str) -> Tuple[str, bytes]:
+        """A commit's own id and object, tags followed; "" where it is no commit, or is not to be read."""
+        for _tag in range(TAGS):
+            try:
+                (kind, content), = self._plain([oid])
+            except Damaged:
+                return "", b""
+            if kind == "commit":
+                return oid, content
+            header = dict(line.partition(" ")[::2] for line in content.partition(b"\n\n")[0].decode("utf-8", "replace").splitlines())
+            oid = header.get("object", "") if kind == "tag" else ""
+            if not FULL_COMMIT.match(oid):
+                break
+        return "", b""
 
     def follow(self, tree: str, paths: Sequence[str]) -> List[Found]:
         """What is at each path, links followed inside the tree only, as Git itself works it out."""
-        result: List[Found] = []
-        # What is fed must fit into a pipe, since nothing is read from the command before all of it is written.
-        for start in range(0, len(paths), 12):
-            result += self._follow_some(tree, paths[start : start + 12])
-        return result
+        if len(paths) == 1 and tree not in self._trees:
+            self._read_folders_of(tree, paths[0])
+        return [self._follow(tree, path) for path in paths]
 
-    def _follow_some(self, tree: str, paths: Sequence[str]) -> List[Found]:
-        feed = b"".join(f"{tree}:{path}\n".encode() for path in paths)
-        answer = self._git(self.folder, "cat-file", "--batch-check", "--follow-symlinks", feed=feed)
-        result: List[Found] = []
-        rest = answer.out
-        while rest and len(result) < len(paths):
-            line, _newline, rest = rest.partition(b"\n")
-            fields = line.split()
-            if len(fields) == 3 and FULL_COMMIT.match(fields[0].decode("ascii", "replace")):
-                result.append(Found(fields[1].decode(), fields[0].decode(), int(fields[2])))
-            elif line.endswith(b" missing"):
-                result.append(Found("missing"))
-            elif fields and fields[0] in (b"symlink", b"loop", b"dangling", b"notdir") and fields[1].isdigit():
-                rest = rest[int(fields[1]) + 1 :]  # the rest of the link, which may hold a line break
-                result.append(Found(fields[0].decode()))
-            elif line.endswith(b" submodule"):
-                result.append(Found("submodule"))
+    def _read_folders_of(self, tree: str, path: str) -> None:
+        """The trees on the way to a path, by one command; from there on nothing but them is needed for a folder that is no link."""
+        parts = [part for part in path.split("/") if part]
+        names = [tree, *(f"{tree}:{'/'.join(parts[:depth])}" for depth in range(1, len(parts)))]
+        wanted: Optional[str] = tree
+        for part, (kind, content) in zip([*parts, ""], self._plain(names, missing_ends=True)):
+            if kind != "tree" or wanted is None or object_id(content, len(wanted), "tree") != wanted:
+                break  # a link is on the way, or nothing, which the walk finds out; a damaged tree is read again there
+            self._trees[wanted] = list(_entries(content, len(tree)))
+            wanted = next((entry.oid for entry in self._trees[wanted] if entry.path == part and entry.mode == TREE), None)
+        if tree not in self._trees:
+            raise Damaged(f"the tree {tree} can't be read")
+
+    def _follow(self, tree: str, path: str) -> Found:
+        folders = [tree]  # from the root to where we are
+        todo = [part for part in path.split("/") if part][::-1]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if len(folders) == 1:
+                    return Found("symlink")
+                folders.pop()
+                continue
+            entry = next((one for one in self._tree(folders[-1]) if one.path == part), None)
+            if entry is None:
+                return Found("dangling" if links else "missing")
+            if entry.mode == TREE:
+                folders.append(entry.oid)
+            elif entry.mode == SUBMODULE:
+                return Found("submodule")
+            elif entry.mode == LINK:
+                links += 1
+                if links > MAX_LINKS:
+                    return Found("loop")
+                size = self._size(entry.oid)
+                if size > MAX_PATH_BYTES:
+                    return Found("dangling")
+                target = self.content(entry.oid, size, path).decode("utf-8", "surrogateescape")
+                if target.startswith("/"):
+                    return Found("symlink")
+                if not target:
+                    return Found("dangling")
+                todo += target.split("/")[::-1]
+                if len(todo) > MAX_PATH_BYTES:
+                    return Found("loop")
+            elif [rest for rest in todo if rest not in ("", ".")]:
+                return Found("notdir")
             else:
-                raise Damaged(words(answer.err) or line.decode("utf-8", "replace"))
-        if len(result) < len(paths):
-            raise Damaged(words(answer.err))
-        if all(found.kind == "missing" for found in result):
-            self._check_tree(tree)
-        return result
-
-    def _check_tree(self, tree: str) -> None:
-        """Git says missing of a path that isn't in the tree, and of a tree that isn't in the mirror."""
-        if self._git(self.folder, "cat-file", "-t", tree).out != b"tree\n":
-            raise Damaged(f"the tree {tree} is missing")
+                return Found("blob", entry.oid, self._size(entry.oid))
+        return Found("tree", folders[-1])
 
     def listing(self, tree: str, recurse: bool) -> List[Entry]:
-        process = self._start("ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recurse else []), tree)
-        try:
-            out = process.stdout.read(self._limits.output_bytes + 1)
-        finally:
-            process.stdout.close()  # ends a listing that has more to say
-        if len(out) > self._limits.output_bytes or out.count(b"\0") > self._limits.files:
+        """All the files of a tree, or its own entries, as they are stored: links and submodules too."""
+        found: List[Entry] = []
+        todo = [iter([Entry("", TREE, tree, 0)])] if recurse else [iter([])]
+        prefixes = [""]
+        if not recurse:
+            found = list(self._tree(tree))
+        seen = 0
+        while recurse and todo:
+            entry = next(todo[-1], None)
+            if entry is None:
+                todo.pop()
+                prefixes.pop()
+                continue
+            path = prefixes[-1] + entry.path
+            seen += 1
+            if seen > self._limits.files or len(path.encode("utf-8", "surrogateescape")) > 2 * MAX_PATH_BYTES:
+                raise Refused(f"the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
+            if entry.mode == TREE:
+                todo.append(iter(self._tree(entry.oid)))
+                prefixes.append(f"{path}/" if path else "")
+            else:
+                found.append(entry._replace(path=path))
+        if len(found) > self._limits.files:
             raise Refused(f"the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
-        said = process.stderr.read().decode("utf-8", "replace")
-        try:
-            status = process.wait()
-        except Exception as error:  # GitPython's own, which is not imported by name so that this file loads without it
-            raise Damaged(words(said) or words(str(error))) from None
-        if status:
-            raise Damaged(words(said))
-        entries = []
-        for line in out.split(b"\0")[:-1]:
-            facts, _tab, name = line.partition(b"\t")
-            mode, _kind, oid, size = facts.decode().split()
-            entries.append(Entry(name.decode("utf-8", "surrogateescape"), mode, oid, 0 if size == "-" else int(size)))
-        return entries
+        sizes = self._sizes([entry.oid for entry in found if entry.mode not in (TREE, SUBMODULE)])
+        return [entry._replace(size=sizes.get(entry.oid, 0)) for entry in found]
 
     def content(self, oid: str, size: int, where: str) -> bytes:
-        if self._reader is None:
-            self._reader = self._start("cat-file", "--batch", istream=subprocess.PIPE)
-        try:
-            self._reader.stdin.write(oid.encode() + b"\n")
-            self._reader.stdin.flush()
-            header = self._reader.stdout.readline().split()
-            if header != [oid.encode(), b"blob", str(size).encode()]:
-                raise Damaged(f"the object {oid} of {where} can't be read")
-            content = self._reader.stdout.read(size + 1)[:size]
-        except (OSError, Damaged) as error:
-            self._reader = None  # what it says next would answer another question
-            raise Damaged(str(error)) from None
-        if object_id(content, len(oid)) != oid:
-            self._reader = None
-            raise Damaged(f"the object {oid} of {where} is damaged")
-        return bytes(content)
+        kind, content = self._read(oid, where)
+        if kind != "blob" or len(content) != size:
+            self._repo = None
+            raise Damaged(f"the object {oid} of {where} can't be read")
+        return content
 
-    def _start(self, *arguments: str, **options: Any) -> Any:
-        """A process of GitPython's. It hands the caller's whole environment on, and a GIT_DIR in there would lead to other objects;
-        reading needs nothing of it, and no secret either, so env takes all of it away."""
+    def _tree(self, oid: str) -> List[Entry]:
+        if oid not in self._trees:
+            if self._size(oid) > self._limits.output_bytes:
+                raise Refused(f"a folder of the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
+            kind, content = self._read(oid, "the tree")
+            if kind != "tree":
+                raise Damaged(f"the tree {oid} can't be read")
+            self._trees[oid] = list(_entries(content, len(oid)))
+        return self._trees[oid]
+
+    def _read(self, oid: str, where: str) -> Tuple[str, bytes]:
+        """(kind, content) of an object, hashed."""
+        if len(oid) == 64:
+            return self._plain([oid])[0]
+        stream = self._by_gitpython(lambda objects: objects.stream(bytes.fromhex(oid)))
+        content = self._by_gitpython(lambda _objects: stream.read())
+        kind = stream.type.decode()
+        if object_id(content, len(oid), kind) != oid:
+            self._repo = None
+            raise Damaged(f"the object {oid} of {where} is damaged")
+        return kind, bytes(content)
+
+    def _size(self, oid: str) -> int:
+        return self._sizes([oid])[oid]
+
+    def _sizes(self, oids: Sequence[str]) -> Dict[str, int]:
+        if not oids or len(oids[0]) == 40:
+            return {oid: self._by_gitpython(lambda objects, oid=oid: objects.info(bytes.fromhex(oid)).size) for oid in dict.fromkeys(oids)}
+        sizes: Dict[str, int] = {}
+        # What is fed, and what is answered to it, must fit into a pipe each.
+        for start in range(0, len(oids), 500):
+            part = oids[start : start + 500]
+            answer = self._git(self.folder, "cat-file", "--batch-check", feed="".join(f"{oid}\n" for oid in part).encode())
+            lines = [line.split() for line in answer.out.decode("utf-8", "replace").splitlines()]
+            if [line[0] for line in lines if len(line) == 3] != list(part):
+                raise Damaged(words(answer.err) or "an object is missing")
+            sizes.update((line[0], int(line[2])) for line in lines)
+        return sizes
+
+    def _by_gitpython(self, work: Any) -> Any:
+        """The work's result on GitPython's object database, which asks one long-lived `git cat-file` for all of them."""
         try:
             import git
         except ImportError as error:
             raise MissingLibrary("GitPython>=3.1", error) from None
-        variables = {**self._git.environment_for_reading, "GIT_DIR": self.folder}
-        command = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), "git", *arguments]
-        return git.Git(self.folder).execute(command, as_process=True, **options)
+        try:
+            if self._repo is None:
+                self._repo = git.Repo(self.folder)
+                # It hands on the caller's whole environment; what of that leads to other objects or settings is set to ours.
+                self._repo.git.update_environment(**self._git.environment_over_the_callers(self.folder))
+            return work(self._repo.odb)
+        except (git.exc.GitError, git.exc.ODBError, OSError, ValueError) as error:
+            self._repo = None  # what its process says next would answer another question
+            raise Damaged(words(str(error)) or type(error).__name__) from None
+
+    def _plain(self, names: Sequence[str], missing_ends: bool = False) -> List[Tuple[str, bytes]]:
+        """(kind, content) of each object, by plain Git. One that is named by its id is hashed; the others are for the caller to hash."""
+        answer = self._git(self.folder, "cat-file", "--batch", feed="".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+        found: List[Tuple[str, bytes]] = []
+        rest = memoryview(answer.out)
+        for name in names:
+            end = answer.out.find(b"\n", len(answer.out) - len(rest))
+            header = bytes(rest[: max(end - (len(answer.out) - len(rest)), 0)]).split()
+            if len(header) != 3 or not header[2].isdigit() or not FULL_COMMIT.match(header[0].decode("ascii", "replace")):
+                if missing_ends and found:
+                    break
+                raise Damaged(words(answer.err) or f"the object {name} can't be read")
+            start = end + 1 - (len(answer.out) - len(rest))
+            content = bytes(rest[start : start + int(header[2])])
+            kind = header[1].decode("ascii", "replace")
+            if FULL_COMMIT.match(name) and object_id(content, len(name), kind) != name:
+                raise Damaged(f"the object {name} is damaged")
+            found.append((kind, content))
+            rest = rest[start + int(header[2]) + 1 :]
+        return found
 
 
-def object_id(content: bytes, digits: int) -> str:
+TREE, LINK, SUBMODULE = "040000", "120000", "160000"
+
+
+def _entries(data: bytes, digits: int) -> Iterator[Entry]:
+    """The entries of a tree object, as they are stored."""
+    place, length = 0, digits // 2
+    while place < len(data):
+        space = data.find(b" ", place)
+        end = data.find(b"\0", space)
+        oid = data[end + 1 : end + 1 + length]
+        if space < 0 or end < 0 or len(oid) != length or not data[place:space].isdigit():
+            raise Damaged("a tree is malformed")
+        name = data[space + 1 : end].decode("utf-8", "surrogateescape")
+        yield Entry(name, _mode(data[place:space]), oid.hex(), 0)
+        place = end + 1 + length
+
+
+def _mode(text: bytes) -> str:
+    """As Git itself reads it: old trees have group-writable files, and what is nothing else is a submodule."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        raise Damaged("a tree is malformed") from None
+    kind = mode >> 12
+    if kind == 0o10:
+        return "100755" if mode & 0o100 else "100644"
+    return {0o4: TREE, 0o12: LINK}.get(kind, SUBMODULE)
+
+
+def object_id(content: bytes, digits: int, kind: str = "blob") -> str:
     digest = hashlib.sha256() if digits == 64 else hashlib.sha1(usedforsecurity=False)  # usedforsecurity: Git's ids, on a FIPS machine too
-    digest.update(b"blob %d\0" % len(content))
+    digest.update(b"%s %d\0" % (kind.encode(), len(content)))
     digest.update(content)
     return digest.hexdigest()
