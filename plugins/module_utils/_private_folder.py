@@ -51,9 +51,9 @@ def check_parents(path: str, option: str) -> os.stat_result:
     facts = os.lstat("/")
     for place, facts in _steps(path, option):
         if facts.st_uid not in own:
-            raise Refused(f"{_what(facts)} belongs to another user (uid {facts.st_uid})", place, f"Give a folder of your own as {option}.")
+            raise Refused(f"the cache belongs to another user (uid {facts.st_uid})", place, f"Give a folder of your own as {option}.")
         if stat.S_ISDIR(facts.st_mode) and _others_may_replace(facts):
-            raise Refused("the folder can be written by other users", place, f"Give a folder as {option} that no other user can replace, or correct its mode.")
+            raise Refused("the cache can be written by other users", place, f"Give a folder as {option} that no other user can replace, or correct its mode.")
     return facts
 
 
@@ -75,10 +75,6 @@ def _group_is_ours(gid: int) -> bool:
     except KeyError:
         return False
     return group.gr_name == user.pw_name and gid == user.pw_gid and set(group.gr_mem) <= {user.pw_name}
-
-
-def _what(facts: os.stat_result) -> str:
-    return "the link" if stat.S_ISLNK(facts.st_mode) else "the folder"
 
 
 def _steps(path: str, option: str) -> Iterator[Tuple[str, os.stat_result]]:

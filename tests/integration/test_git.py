@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import os
 import random
@@ -17,6 +18,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+import zlib
 from pathlib import Path
 
 import pytest
@@ -487,6 +491,41 @@ class Redirect(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Forwarding(http.server.BaseHTTPRequestHandler):
+    """A host that knows the repository under an old name, sends on to the new one, and hands that to the server behind it."""
+
+    def do_GET(self):
+        if self.path.startswith("/old/name"):
+            self.server.sent_on += 1
+            self.send_response(301)
+            self.send_header("Location", self.path.replace("/old/name", "/new/name.git"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        target = self.server.behind + self.path.removeprefix("/new/name.git")
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection", "accept-encoding")}
+        request = urllib.request.Request(target, self.rfile.read(length) if length else None, headers, method=self.command)
+        try:
+            answer = urllib.request.urlopen(request, timeout=30)
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
+            body = answer.read()
+            self.send_response(answer.status)
+            for name in ("Content-Type", "WWW-Authenticate"):
+                if answer.headers.get(name):
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_arguments):
+        pass
+
+
 @pytest.fixture
 def redirect():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as answering:
@@ -497,11 +536,37 @@ def redirect():
         answering.shutdown()
 
 
-def test_credentials_do_not_follow_a_redirect_to_another_server(repo, git_http, redirect, mirror):
+def test_a_redirect_to_another_server_is_refused_and_that_server_not_asked(repo, git_http, redirect, mirror):
     redirect.target = git_http.url
-    with pytest.raises(Failure, match="asks for a user name and password"):
+    with pytest.raises(Refused, match=f"the server redirects to {git_http.url}. Give the repository's final URL"):
         mirror(git_http, repository=redirect.url).resolve()
-    assert {status for _method, _path, status in git_http.requests} == {401}
+    assert git_http.requests == []
+
+
+def test_a_redirect_within_the_server_is_followed_with_the_credentials(repo, git_http, mirror):
+    """As hosts do for the name of a repository without its .git."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forwarding) as gateway:
+        gateway.behind, gateway.sent_on = git_http.url, 0
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{gateway.server_address[1]}"
+        assert mirror(git_http, repository=f"{url}/old/name").resolve().id == repo.head()
+        assert gateway.sent_on
+        gateway.shutdown()
+
+
+def test_a_server_that_redirects_for_ever_is_given_up_on(redirect, mirror):
+    redirect.target = redirect.url
+    with pytest.raises(Failure):
+        mirror(redirect.url).resolve()
+    assert len(redirect.seen) < 20
+
+
+def test_the_netrc_of_the_user_answers_no_server(repo, git_http, mirror, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text(f"default login {git_http.username} password {git_http.password}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(Failure, match="asks for a user name and password"):
+        mirror(git_http, git_username=None, git_password=None).resolve()
 
 
 @pytest.mark.parametrize("target", ["file:///etc", "ftp://127.0.0.1/x", "ext::sh"])
@@ -576,6 +641,64 @@ def test_a_commit_signed_by_a_trusted_ssh_key_names_its_signer(repo, ssh_signed,
     commit, allowed, _public = ssh_signed
     resolved = trusting(mirror, repo, allowed).resolve()
     assert resolved.id == commit and resolved.signer.startswith("astrid@example.com SHA256:")
+
+
+@pytest.mark.parametrize(("validity", "trusted"), [
+    ('valid-before="20200101"', False), ('valid-after="20990101"', False), ('valid-before="20990101"', True), ('valid-after="20200101"', True)])
+@pytest.mark.parametrize("date", ["2019-06-01T12:00:00Z", "2099-06-01T12:00:00Z"])
+def test_an_ssh_key_is_judged_at_the_present_time_whatever_the_commit_says_of_its_own(repo, ssh_signed, mirror, tmp_path, monkeypatch, validity, trusted, date):
+    _commit, _allowed, public = ssh_signed
+    monkeypatch.setenv("GIT_COMMITTER_DATE", date)
+    monkeypatch.setenv("GIT_AUTHOR_DATE", date)
+    subprocess.run(["git", "-C", str(repo.path), "commit", "--quiet", "--allow-empty", "--gpg-sign", "-m", "At another time"], check=True)
+    (tmp_path / "timed").write_text(f"astrid@example.com {validity} {public}\n")
+    resolve = trusting(mirror, repo, tmp_path / "timed").resolve
+    if trusted:
+        assert resolve().signer.startswith("astrid@example.com SHA256:")
+        return
+    with pytest.raises(Refused, match="is signed by the ED25519 key SHA256:.*, which is (trusted for another time only|not trusted)"):
+        resolve()
+
+
+def test_a_branch_or_tag_named_like_a_pinned_short_commit_takes_its_place_nowhere(repo, mirror):
+    pinned = repo.head()
+    repo.write("apps/web.yaml", "kind: Evil\n")
+    evil = repo.commit("Evil")
+    for make in (("branch",), ("tag",)):
+        repo.git(*make, pinned[:9], evil)
+        with pytest.raises(Refused, match=f"{pinned[:9]} is a {make[0]} and the beginning of a commit. Write refs/.* or more of the commit"):
+            mirror(repo, revision=pinned[:9]).resolve()
+        assert mirror(repo, revision=pinned).resolve().id == pinned
+        repo.git(*make, "-D" if make == ("branch",) else "-d", pinned[:9])
+    repo.git("branch", "deadbeef", evil)  # a name like any other, while no commit begins so
+    assert mirror(repo, revision="deadbeef").resolve().id == evil
+
+
+def test_only_a_commit_in_the_history_of_the_branch_that_is_named_is_accepted(repo, mirror):
+    main = repo.head()
+    repo.git("checkout", "--quiet", "-b", "feature")
+    repo.write("apps/web.yaml", "kind: Feature\n")
+    feature = repo.commit("Feature")
+    for revision in ("feature", feature, feature[:10]):
+        with pytest.raises(Refused, match=f"the commit {feature[:12]} by .* is not in the history of main. Merge it there"):
+            mirror(repo, revision=revision, reachable_from="main").resolve()
+    for revision in ("main", main, main[:10]):
+        assert mirror(repo, revision=revision, reachable_from="main").resolve().id == main
+    assert mirror(repo, revision="feature", reachable_from="refs/heads/feature").resolve().id == feature
+    with pytest.raises(Failure, match="there is no branch or tag mian. Correct reachable_from"):
+        mirror(repo, reachable_from="mian").resolve()
+
+
+def test_whether_a_commit_has_another_in_its_history_is_known_also_of_one_that_is_gone(repo, mirror):
+    first = repo.head()
+    repo.write("apps/web.yaml", "kind: Second\n")
+    second = repo.commit("Second")
+    one = mirror(repo)
+    commit = one.resolve()
+    assert one.follows(commit, first) and one.follows(commit, second)
+    older = mirror(repo, revision=first)
+    assert not older.follows(older.resolve(), second)
+    assert not one.follows(commit, "0" * 40) and not one.follows(commit, "--help")
 
 
 def test_a_commit_signed_by_another_ssh_key_is_refused(repo, ssh_signed, mirror, tmp_path):
@@ -1090,6 +1213,67 @@ def test_a_cache_that_can_not_be_made_says_so(repo, cache, mirror):
     cache.write_text("a file")
     with pytest.raises(Failure, match="the cache can't be used"):
         mirror(repo).resolve()
+
+
+@pytest.mark.parametrize("when", ["before it is made", "after it was made"])
+@pytest.mark.parametrize("whose", ["the cache", "a folder above it", "the repository's folder"])
+def test_a_cache_that_a_neighbour_may_have_had_a_hand_in_is_neither_written_nor_read(repo, cache, mirror, tmp_path, when, whose):
+    own = tmp_path / "above" / "cache"
+    if when == "after it was made":
+        one = mirror(repo, git_cache=str(own))
+        one.resolve()
+        one.close()
+        folder = {"the cache": own, "a folder above it": own.parent, "the repository's folder": home_of(own)}[whose]
+    else:
+        folder = {"the cache": own, "a folder above it": own.parent}.get(whose) or own / hashlib.sha256(repo.url.encode()).hexdigest()[:32]
+        folder.mkdir(parents=True)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(Refused, match="the cache belongs to another user .uid 12345."):
+        mirror(repo, git_cache=str(own)).resolve()
+    os.chown(folder, 0, 0)
+    folder.chmod(0o777)
+    with pytest.raises(Refused, match="the cache can be written by other users"):
+        mirror(repo, git_cache=str(own)).resolve()
+    folder.chmod(0o700)
+    assert mirror(repo, git_cache=str(own)).resolve().id == repo.head()
+
+
+@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
+@pytest.mark.parametrize("forged", ["HEAD", "HEAD^{tree}", "HEAD:apps", "HEAD:apps/web.yaml", "HEAD:again"])
+def test_a_forged_object_in_the_mirror_is_never_used(tmp_path, mirror, forged, object_format):
+    from lab.repository import Repository
+
+    path = tmp_path / "original"
+    path.mkdir()
+    subprocess.run(["git", "init", "--quiet", f"--object-format={object_format}", "--initial-branch=main", str(path)], check=True)
+    repo = Repository(path)
+    repo.write("apps/web.yaml", "kind: Web\n")
+    (path / "again").symlink_to("apps/web.yaml")
+    repo.commit()
+    url = f"file://{path}"
+    one = mirror(url)
+    commit = one.resolve()
+    one.close()
+    folder = generation_of(tmp_path / "cache")
+    inside = ["git", "--git-dir", str(folder)]
+    (pack,) = (folder / "objects" / "pack").glob("*.pack")
+    pack = pack.rename(tmp_path / "pack")
+    for rest in (folder / "objects" / "pack").iterdir():
+        rest.unlink()
+    subprocess.run([*inside, "unpack-objects", "-q"], input=pack.read_bytes(), check=True)
+    oid = repo.git("rev-parse", forged)
+    kind = repo.git("cat-file", "-t", oid)
+    content = subprocess.run(["git", "-C", str(path), "cat-file", kind, oid], capture_output=True, check=True).stdout
+    changed = content.replace(b"apps\0", b"appz\0").replace(b"web", b"xyz").replace(b"Web", b"Xyz").replace(b"author", b"auth0r")
+    assert changed != content
+    loose = folder / "objects" / oid[:2] / oid[2:]
+    loose.chmod(0o600)
+    loose.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(changed)) + changed))
+    two = mirror(url)
+    assert two.resolve() == commit
+    tree = two.tree(commit)
+    assert dict(tree.read_many([entry.path for entry in tree.files()])) == {"again": b"kind: Web\n", "apps/web.yaml": b"kind: Web\n"}
+    assert two.read(commit, "again") == two.read(commit, "apps/web.yaml") == b"kind: Web\n"
 
 
 def test_two_repositories_share_nothing(repo, cache, mirror, tmp_path):

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -338,7 +341,7 @@ def test_a_path_through_a_link_is_found_inside_and_refused_outside(repo, mirror)
         ({"a": "nowhere"}, "leads to nothing"),
         ({"a": "apps/web.yaml/x"}, "leads to nothing"),
         ({"apps/up": ".."}, "leads to a folder with links"),
-        ({"apps/here": "."}, "leads to nothing"),
+        ({"apps/here": "."}, "leads to a folder with links"),
         ({"a/b": "../c", "c/d": "../a"}, "leads to a folder with links"),
     ],
 )
@@ -479,6 +482,92 @@ def test_a_repository_that_would_fill_the_disk_is_refused(repo, mirror, tmp_path
     with pytest.raises(Refused, match="the repository sent more than 1,000,000 bytes. Split it"):
         mirror(repo, limits=Limits(pack_bytes=1_000_000)).resolve()
     assert not list((tmp_path / "cache").rglob("tmp_*"))
+
+
+def _pack_with_a_delta_bomb():
+    """A pack of a few KiB: a blob of 64 KiB, and three deltas that each are the one before, sixteen times over: 256 MiB."""
+    def header(kind, length):
+        first, length = kind << 4 | length & 15, length >> 4
+        out = bytearray()
+        while length:
+            out.append(first | 128)
+            first, length = length & 127, length >> 7
+        return bytes(out + bytes([first]))
+
+    def varint(number):
+        out = bytearray()
+        while number > 127:
+            out.append(number & 127 | 128)
+            number >>= 7
+        return bytes(out + bytes([number]))
+
+    def digest_of(times):
+        digest = hashlib.sha1(b"blob %d\0" % (len(content) * times))
+        for _time in range(times):
+            digest.update(content)
+        return digest.digest()
+
+    content = b"#" * 65536
+    objects = [header(3, len(content)) + zlib.compress(content)]
+    for last in (False, False, True):
+        instructions = bytearray(varint(len(content)) + varint(len(content) * 16))
+        for _copy in range(16):
+            for start in range(0, len(content), 65536):
+                instructions += bytes([0x80 | 1 | 2 | 4 | 8]) + start.to_bytes(4, "little")  # 64 KiB from there: no size is that size
+        objects.append(header(7, len(instructions)) + digest_of(1) + zlib.compress(bytes(instructions)))
+        digest = digest_of(16)
+        content = content if last else content * 16
+    tree = b"100644 bomb.yaml\0" + digest
+    commit = b"tree %s\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nBomb\n" % hashlib.sha1(b"tree %d\0" % len(tree) + tree).hexdigest().encode()
+    objects += [header(2, len(tree)) + zlib.compress(tree), header(1, len(commit)) + zlib.compress(commit)]
+    pack = b"PACK" + struct.pack(">II", 2, len(objects)) + b"".join(objects)
+    pack += hashlib.sha1(pack).digest()
+    return pack, hashlib.sha1(b"commit %d\0" % len(commit) + commit).hexdigest()
+
+
+class PackServer(http.server.BaseHTTPRequestHandler):
+    """A Git server, by the first version of its protocol, that sends one pack to whoever asks."""
+
+    def do_GET(self):
+        self._answer(_packet(b"# service=git-upload-pack\n") + b"0000" + _packet(
+            self.server.commit.encode() + b" HEAD\0side-band-64k shallow allow-tip-sha1-in-want allow-reachable-sha1-in-want ofs-delta\n")
+            + _packet(self.server.commit.encode() + b" refs/heads/main\n") + b"0000", "git-upload-pack-advertisement")
+
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = (_packet(b"shallow " + self.server.commit.encode() + b"\n") + b"0000") if b"deepen" in asked else b""
+        if b"done" in asked:
+            answer += _packet(b"NAK\n")
+            for start in range(0, len(self.server.pack), 60000):
+                answer += _packet(b"\1" + self.server.pack[start:start + 60000])
+            answer += b"0000"
+        self._answer(answer, "git-upload-pack-result")
+
+    def _answer(self, body, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", f"application/x-{kind}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def _packet(line):
+    return b"%04x" % (len(line) + 4) + line
+
+
+def test_a_pack_of_a_few_kib_that_unfolds_to_hundreds_of_megabytes_is_refused_within_its_memory(mirror):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), PackServer) as server:
+        server.pack, server.commit = _pack_with_a_delta_bomb()
+        assert len(server.pack) < 64 * 1024
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        with pytest.raises(Refused, match="needs more memory than one fetch may take"):
+            mirror(f"http://127.0.0.1:{server.server_address[1]}/x").resolve()
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, 300 * 1024)
+        server.shutdown()
 
 
 def test_an_answer_without_end_is_refused(repo, mirror):

@@ -24,15 +24,15 @@ SHORT_COMMIT = re.compile(r"^[0-9a-f]{4,63}$")
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
-def checked_revision(revision: Optional[str]) -> str:
+def checked_revision(revision: Optional[str], option: str = "revision") -> str:
     """A branch, tag, commit or HEAD, by the rules of git check-ref-format; none of the operators of git rev-parse."""
     text = "HEAD" if revision is None else revision
     hint = "Write a branch, a tag, a full or short commit, or HEAD."
     if not text:
-        raise Failure("the revision is empty", "revision", hint)
+        raise Failure(f"the {option} is empty", option, hint)
     shown = one_line(repr(text), 120)
     if text.startswith("-"):
-        raise Refused(f"the revision {shown} starts with a dash, so Git would read it as an option", "revision", hint)
+        raise Refused(f"the {option} {shown} starts with a dash, so Git would read it as an option", option, hint)
     components = text.split("/")
     if (
         _NOT_IN_A_REF.search(text)
@@ -42,7 +42,7 @@ def checked_revision(revision: Optional[str]) -> str:
         or any(not part or part.startswith(".") or part.endswith(".lock") for part in components)
         or len(text.encode("utf-8", "replace")) > 1024
     ):
-        raise Refused(f"the revision {shown} can't be the name of a branch or tag, nor a commit", "revision", hint)
+        raise Refused(f"the {option} {shown} can't be the name of a branch or tag, nor a commit", option, hint)
     return text
 
 

@@ -30,6 +30,9 @@ class Command:
         self._source = source
         self._limits = limits
         self.environment = source.environment()
+        # A pack of a few KiB may unfold to gigabytes, in the memory of the program that Git starts for it or on the disk. The shell sets the
+        # limits before there is any; where a lower one holds already, that stays.
+        self._limited = f'ulimit -d {limits.memory_bytes >> 10}; ulimit -f {-(-limits.pack_bytes // 512)}; exec git "$@"'
         # Without credentials: neither ours nor those that a proxy's URL may hold.
         self.environment_for_reading = {name: value for name, value in self.environment.items() if name.startswith(("GIT_", "LC_")) or name == "PATH"}
 
@@ -45,12 +48,15 @@ class Command:
             "GIT_CONFIG_PARAMETERS": "",
         }
 
-    def __call__(self, folder: Optional[str], *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
+    def __call__(
+        self, folder: Optional[str], *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None, fetches: bool = False
+    ) -> Answer:
+        """fetches: it takes objects from a server, so all that it starts has limits, from before it starts anything."""
         # Without a mirror GIT_DIR names none: Git must not find a repository in whatever folder the caller stands in.
         environment = {**self.environment, "GIT_DIR": folder or os.devnull, **(variables or {})}
         try:
             process = subprocess.Popen(
-                ["git", *arguments],
+                ["/bin/sh", "-c", self._limited, "git", *arguments] if fetches else ["git", *arguments],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
@@ -59,10 +65,9 @@ class Command:
                 start_new_session=True,
             )
         except FileNotFoundError:
-            raise Failure("the program git isn't installed", "git", "Install Git 2.32 or later where this runs.") from None
+            raise _not_installed() from None
         with process:
             try:
-                self._limit_file_size(process.pid)
                 if process.stdin:
                     try:
                         process.stdin.write(feed)
@@ -71,6 +76,8 @@ class Command:
                         pass  # it ended before it read; its exit status says why
                 out, err = self._collect(process, time.monotonic() + self._source.timeout)
                 status = process.wait()
+                if fetches and status == 127:  # the shell's own: it has not found it
+                    raise _not_installed()
                 # Git dies without a word when the server closes the connection while it still writes.
                 return Answer(status, out, err.decode("utf-8", "replace") or ("Broken pipe" if status == -signal.SIGPIPE else ""))
             except BaseException:
@@ -108,14 +115,9 @@ class Command:
     def _too_late(self) -> Failure:
         return Failure(f"no answer within {self._source.timeout} seconds", self._source.url, "Check the network, or raise git_timeout.")
 
-    def _limit_file_size(self, pid: int) -> None:
-        """No fetch fills the disk: the limit is inherited by whatever the command starts. Linux only, as prlimit is."""
-        try:
-            import resource
 
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self._limits.pack_bytes, self._limits.pack_bytes))
-        except (ImportError, AttributeError, OSError, ValueError):
-            pass  # another system, a lower hard limit that already holds, or a command that has ended
+def _not_installed() -> Failure:
+    return Failure("the program git isn't installed", "git", "Install Git 2.32 or later where this runs.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,7 @@ class Limits(NamedTuple):
     files: int = 100_000  # 50,000 objects, a file each, twice over; also ends a tree that unfolds itself for ever
     output_bytes: int = 64 * 1024 * 1024  # of one Git command: a listing of so many files, with room to spare
     pack_bytes: int = 2 * 1024 * 1024 * 1024  # of one fetch, on disk
+    memory_bytes: int = 256 * 1024 * 1024  # of each program that fetches; a blob of any size is streamed, only what deltas are made of counts
     packs: int = 50  # each fetch leaves one; a mirror with more is made anew, which is cheaper to get right than a garbage collection
     attempts: int = 3  # of a command that the network broke; what the server refused is not asked again
     pause: float = 0.5  # seconds before the second attempt, doubled before the third

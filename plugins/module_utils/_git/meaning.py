@@ -124,6 +124,12 @@ MEANINGS: Tuple[Meaning, ...] = (
         "Make space in the folder git_cache, or give another.",
     ),
     Meaning(
+        (r"[Oo]ut of memory", r"Cannot allocate memory", r"failed to (malloc|allocate)", r"unable to create thread"),
+        "the repository sent an object that needs more memory than one fetch may take",
+        "Keep large files elsewhere; nothing with manifests in it needs so much.",
+        refused=True,
+    ),
+    Meaning(
         (r"File too large", r"died of signal 25"),
         "the repository sent more than one fetch may bring",
         "Split it, or keep large files elsewhere.",

@@ -32,6 +32,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tre
 
 _HISTORY = ("+refs/heads/*:refs/history/heads/*", "+refs/tags/*:refs/history/tags/*")
 
+REDIRECTS = 5  # followed one after another
+
 T = TypeVar("T")
 
 
@@ -58,6 +60,7 @@ class Mirror:
         self.source = source
         self.limits = limits
         self._git = Command(source, limits)
+        self._url = source.url  # where the server's redirects have led
         self._cache = Cache(source.cache, source.url, source.timeout)
         self._objects: Optional[Objects] = None
         self._commit: Tuple[Tuple[str, str], Tuple[str, bytes]] = (("", ""), ("", b""))  # the one that was read last
@@ -112,11 +115,13 @@ class Mirror:
         if not header:
             raise Failure(f"{asked} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=asked)
         commit = parse_commit(header, raw)
+        if self.source.reachable_from:
+            self._check_reachable(commit, self.source.reachable_from)
         if not self.source.verify_signatures:
             return commit
         from ansible_collections.nordic.gitops.plugins.module_utils._git.signature import signer
 
-        return replace(commit, signer=signer(self._git, self._cache.folder, self.source, commit, raw))
+        return replace(commit, signer=signer(self.source, commit, raw))
 
     def _oid_of(self, asked: str) -> str:
         for _attempt in range(self.limits.attempts):
@@ -142,6 +147,14 @@ class Mirror:
         if len(found) > 1:
             choice = " or ".join(f"{name} ({refs[name][:12]})" for name in found)
             raise Failure(f"{asked} is both a branch and a tag", self.source.url, f"Write {choice}.", revision=asked)
+        if found and maybe_short and self._commits_like(asked, refs):
+            # Whoever may push a branch decides what it is called, and could take the place of a commit that somebody has pinned.
+            raise Refused(
+                f"{asked} is a {'branch' if found[0].startswith('refs/heads/') else 'tag'} and the beginning of a commit",
+                self.source.url,
+                f"Write {found[0]}, or more of the commit.",
+                revision=asked,
+            )
         if found:
             return refs[found[0]], refs
         if maybe_short:
@@ -180,21 +193,55 @@ class Mirror:
     def _short_commit(self, prefix: str, refs: Mapping[str, str]) -> str:
         """The one commit whose id begins so. Only the whole history can tell whether it is the only one, so it is fetched;
         not again while the server's branches and tags are where they were."""
-        wanted = {name[len("refs/") :]: oid for name, oid in refs.items() if name.startswith(("refs/heads/", "refs/tags/"))}
-        if not wanted:
-            raise self._unknown(prefix)
-        if self._history() != wanted:
-            self._fetch(_HISTORY, "")
-        folder = self._cache.folder
-        ids = self._git(folder, "rev-parse", f"--disambiguate={prefix}").out
-        kinds = self._git(folder, "cat-file", "--batch-check=%(objecttype)", feed=ids).out.decode().split() if ids else []
-        commits = [oid for oid, kind in zip(ids.decode().split(), kinds) if kind == "commit"]
+        commits = self._commits_like(prefix, refs)
         if not commits:
             raise self._unknown(prefix)
         if len(commits) > 1:
             raise Failure(f"{prefix} is the beginning of {len(commits)} commits", self.source.url, f"Give more of it: {', '.join(commits[:5])}.")
         self._note(commits[0])
         return commits[0]
+
+    def _commits_like(self, prefix: str, refs: Mapping[str, str]) -> List[str]:
+        """The commits whose ids begin so."""
+        if not self._with_history(refs):
+            return []
+        folder = self._cache.folder
+        ids = self._git(folder, "rev-parse", f"--disambiguate={prefix}").out
+        kinds = self._git(folder, "cat-file", "--batch-check=%(objecttype)", feed=ids).out.decode().split() if ids else []
+        return [oid for oid, kind in zip(ids.decode().split(), kinds) if kind == "commit"]
+
+    def _with_history(self, refs: Mapping[str, str]) -> bool:
+        """Have the whole history of these branches and tags, if there are any; it is not fetched again while they are where they were."""
+        wanted = {name[len("refs/") :]: oid for name, oid in refs.items() if name.startswith(("refs/heads/", "refs/tags/"))}
+        if wanted and self._history() != wanted:
+            self._fetch(_HISTORY, "")
+        return bool(wanted)
+
+    def _check_reachable(self, commit: Commit, name: str) -> None:
+        """Refuse a commit that is not in the history of a branch or tag."""
+        refs = self._refs([])
+        found = [each for each in ([name] if name.startswith("refs/") else [f"refs/heads/{name}", f"refs/tags/{name}"]) if each in refs]
+        if len(found) != 1:
+            what = f"{name} is both a branch and a tag" if found else f"there is no branch or tag {name}"
+            hint = f"Write {' or '.join(found)} as reachable_from." if found else "Correct reachable_from."
+            raise Failure(what, self.source.url, hint)
+        if not self._with_history(refs) or not self._contains(refs[found[0]], commit.id):
+            raise Refused(
+                f"the commit {commit.id[:12]} by {commit.author} is not in the history of {name}", self.source.url,
+                "Merge it there, or correct revision or reachable_from.", commit=commit.id)
+
+    def follows(self, commit: Commit, earlier: str) -> bool:
+        """Whether a commit has an earlier one in its history; False also where the server does not know that one."""
+        if commit.id == earlier:
+            return True
+        if not FULL_COMMIT.match(earlier) or not self._with_history({**self._refs([])}):
+            return False
+        if not self._raw(commit.id)[0]:
+            self._fetch_commit(commit.id)
+        return self._contains(commit.id, earlier)
+
+    def _contains(self, commit: str, earlier: str) -> bool:
+        return self._git(self._cache.folder, "merge-base", "--is-ancestor", earlier, commit).status == 0
 
     def _history(self) -> Dict[str, str]:
         """The branches and tags whose whole history the mirror has."""
@@ -330,16 +377,37 @@ class Mirror:
 
     def _network(self, folder: Optional[str], *arguments: str) -> Answer:
         """A command that talks to the server; tried again when the network, not the server's answer, was the trouble."""
-        attempt = 1
+        attempt = redirects = 1
         while True:
-            answer = self._git(folder, *arguments)
+            command = [self._url if argument == self.source.url else argument for argument in arguments]
+            answer = self._git(folder, *command, fetches=True)
             if answer.status == 0:
                 return answer
+            if re.search(r"returned error: 30[12378]", answer.err) and redirects < REDIRECTS:
+                redirects += 1
+                self._follow_redirect(folder, command)
+                continue
             row = meaning(answer.err)
             if row is None or not row.transient or attempt == self.limits.attempts:
                 raise self._trouble(answer, row)
             time.sleep(self.limits.pause * 2 ** (attempt - 1))
             attempt += 1
+
+    def _follow_redirect(self, folder: Optional[str], command: Sequence[str]) -> None:
+        """Go on where the server sends us, if that is the same server: a redirect could lead to any service that this machine reaches."""
+        from urllib.parse import urljoin
+
+        # Git tells nobody but its trace where it would have gone. What it sends is redacted there, and no body is written.
+        trace = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
+        said = self._git(folder, *command, variables=trace, fetches=True).err
+        target = re.findall(r"Recv header: location: *(\S+)", said, re.IGNORECASE)
+        asked = f"{self._url}/info/refs"
+        final = urljoin(asked, target[-1]) if target else ""
+        base = re.sub(r"/info/refs(\?service=git-upload-pack)?$", "", final)
+        if base == final or base.split("/")[:3] != self._url.split("/")[:3]:
+            shown = one_line(without_credentials(base), 200) or "nowhere"
+            raise Refused(f"the server redirects to {shown}", self.source.url, "Give the repository's final URL, if that is one that you trust.")
+        self._url = base
 
     def _trouble(self, answer: Answer, row: Optional[Meaning]) -> Exception:
         said = without_credentials(words(answer.err), *self.source.secrets)

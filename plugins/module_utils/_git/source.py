@@ -25,6 +25,7 @@ GIT_SPEC: Dict[str, Dict[str, Any]] = dict(
     git_ca_cert=dict(type="path"),
     verify_signatures=dict(type="bool", default=False),
     trusted_keys=dict(type="path", no_log=False),
+    reachable_from=dict(type="str"),
     git_cache=dict(type="path"),
     git_timeout=dict(type="int", default=120),
 )
@@ -54,11 +55,18 @@ SETTINGS: Tuple[Tuple[str, str], ...] = (
     ("http.lowSpeedLimit", "1"),
     ("http.lowSpeedTime", "30"),
     ("core.commitGraph", "false"),
+    # Mirror follows a redirect itself, and within the host alone.
+    ("http.followRedirects", "false"),
+    # What one fetch may have in memory: large blobs are streamed, and what deltas are made of is not kept.
+    ("core.bigFileThreshold", "16m"),
+    ("core.deltaBaseCacheLimit", "32m"),
+    ("pack.threads", "1"),
 )
 
 # The caller's variables that a Git command may see. Any other GIT_, SSH_ or locale variable changes what Git does or says.
+# HOME is not among them: Git would send what ~/.netrc has for a host, and after a redirect for the next one. ssh finds its own files without it.
 PASSED_ON = frozenset(
-    "PATH HOME USER LOGNAME TMPDIR SSH_AUTH_SOCK KRB5CCNAME KRB5_CONFIG "
+    "PATH USER LOGNAME TMPDIR SSH_AUTH_SOCK KRB5CCNAME KRB5_CONFIG "
     "http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY SSL_CERT_FILE SSL_CERT_DIR".split()
 )
 
@@ -78,6 +86,8 @@ class Source:
     trusted_keys: Optional[str] = None
     cache: str = ""
     timeout: int = 120
+    reachable_from: str = ""
+    allow_unsandboxed: Tuple[str, ...] = ()
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Source:
@@ -119,6 +129,8 @@ class Source:
             trusted_keys=files["trusted_keys"],
             cache=_cache_folder(params.get("git_cache")),
             timeout=timeout,
+            reachable_from=checked_revision(params["reachable_from"], "reachable_from") if params.get("reachable_from") else "",
+            allow_unsandboxed=tuple(params.get("allow_unsandboxed") or ()),
         )
 
     @property
@@ -130,6 +142,7 @@ class Source:
         """The whole environment of a Git command: credentials travel here, never in arguments or a stored configuration."""
         env = {name: value for name, value in os.environ.items() if name in PASSED_ON}
         env.update(
+            HOME=os.devnull,
             LC_ALL="C",
             LANGUAGE="C",
             GIT_CONFIG_NOSYSTEM="1",
