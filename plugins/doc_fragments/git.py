@@ -22,6 +22,7 @@ options:
       - Where a branch and a tag have the same name, write C(refs/heads/NAME) or C(refs/tags/NAME).
       - With a full commit that is in the cache, the server is not asked at all. Any other revision asks it once.
       - A short commit needs the whole history once, since nothing less can tell whether it is the only one that begins so.
+        A branch or tag that is named like the beginning of a commit is refused.
     type: str
     default: HEAD
   git_username:
@@ -51,11 +52,17 @@ options:
     description:
       - Path of a file of keys whose signature counts, needed with O(verify_signatures).
       - Either GPG public keys (C(gpg --export), armoured or not), or an allowed signers file for ssh keys (see C(man ssh-keygen)).
-      - The keys and the trust of the user who runs this do not count.
+      - The keys and the trust of the user who runs this do not count. Keys are judged at the present time, whatever time the commit names.
     type: path
+  reachable_from:
+    description:
+      - The name of a branch or tag that must have the commit in its history. Any other commit is refused, whoever signed it.
+      - It needs the whole history of the repository once, and what is new of it later.
+    type: str
   git_cache:
     description:
-      - Folder for the copies of repositories, which may be removed at any time. It must not be writable for other users.
+      - Folder for the copies of repositories, which may be removed at any time. Neither it nor any folder above it may belong to, or be
+        writable for, other users.
       - C($XDG_CACHE_HOME/nordic.gitops/git) when left out, where that variable is unset C(~/.cache/nordic.gitops/git).
     type: path
   git_timeout:
@@ -63,7 +70,7 @@ options:
     type: int
     default: 120
 notes:
-  - Needs Git 2.32 or later. O(verify_signatures) needs GnuPG, or OpenSSH 8.2 or later, for the kind of keys in O(trusted_keys).
+  - Needs Git 2.32 or later. O(verify_signatures) needs GnuPG, or OpenSSH 8.9 or later, for the kind of keys in O(trusted_keys).
 requirements:
   - git >= 2.32
   - GitPython >= 3.1.41

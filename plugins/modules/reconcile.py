@@ -118,6 +118,13 @@ options:
     description: Whether a folder without any object is what Git means to say, so that everything may be pruned.
     type: bool
     default: false
+  allow_rollback:
+    description:
+      - Whether, with O(verify_signatures), a branch or tag may lead to a commit that does not have the one enforced last in its history.
+      - The signature of an old commit is as good as that of the newest. Without this option a server that shows an old state of the branch,
+        or another repository of the same signer, is refused. A full commit as O(revision) is always taken at its word.
+    type: bool
+    default: false
   on_conflict:
     description:
       - What to do about a field that Git sets and another controller holds with another value.
@@ -402,6 +409,7 @@ SPEC = dict(
     prune_limit=dict(type="str", default="50%"),
     prune_protected=dict(type="bool", default=False),
     allow_empty=dict(type="bool", default=False),
+    allow_rollback=dict(type="bool", default=False),
     on_conflict=dict(type="str", choices=["force", "fail", "keep"], default="force"),
     replace_immutable=dict(type="bool", default=False),
     move=dict(type="bool", default=False),

@@ -695,10 +695,10 @@ def test_whether_a_commit_has_another_in_its_history_is_known_also_of_one_that_i
     second = repo.commit("Second")
     one = mirror(repo)
     commit = one.resolve()
-    assert one.follows(commit, first) and one.follows(commit, second)
+    assert one.follows(commit.id, first) and one.follows(commit.id, second)
     older = mirror(repo, revision=first)
-    assert not older.follows(older.resolve(), second)
-    assert not one.follows(commit, "0" * 40) and not one.follows(commit, "--help")
+    assert not older.follows(older.resolve().id, second)
+    assert not one.follows(commit.id, "0" * 40) and not one.follows(commit.id, "--help")
 
 
 def test_a_commit_signed_by_another_ssh_key_is_refused(repo, ssh_signed, mirror, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -555,3 +556,33 @@ def test_a_server_that_stops_answering_is_not_asked_for_each_object(options, git
     with pytest.raises(Failure, match="connection broke"):
         reconcile(Source.of(params), Cluster.of(params, patience=2.0), Options.of(params, False, False), print)
     assert time.monotonic() - begin < 7
+
+
+# ---- signatures
+
+
+def test_a_branch_with_a_good_signature_never_leads_back_behind_what_was_enforced(run, git_repo, tmp_path):
+    key = tmp_path / "signing"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (tmp_path / "signers").write_text("astrid@example.com " + " ".join((tmp_path / "signing.pub").read_text().split()[:2]) + "\n")
+    for name, value in (("gpg.format", "ssh"), ("user.signingKey", str(key))):
+        git_repo.git("config", name, value)
+    run.options.update(verify_signatures=True, trusted_keys=str(tmp_path / "signers"))
+
+    def commit(value):
+        git_repo.write("a.yaml", config_map("a", value=value))
+        return git_repo.commit(value, "--gpg-sign")
+
+    first, second = commit("first"), commit("second")
+    assert run()["commit"] == second
+    git_repo.git("reset", "--hard", first)
+    for check_mode in (True, False):
+        with pytest.raises(Refused, match=f"main leads to the commit {first[:12]}, which does not have {second[:12]} in its history.*allow_rollback: true"):
+            run(check_mode=check_mode, revision="main")
+    diverged = commit("diverged")
+    with pytest.raises(Refused, match=f"the commit {diverged[:12]}, which does not have {second[:12]} in its history"):
+        run()
+    assert run(revision=first)["commit"] == first  # a full commit is what the user has asked for
+    assert run()["commit"] == diverged  # a descendant of what is on record now
+    git_repo.git("reset", "--hard", first)
+    assert run(allow_rollback=True)["commit"] == first

@@ -10,10 +10,12 @@
 A repository is untrusted input. Nothing of it is ever executed or checked out by Git: no hook, no submodule, no filter,
 no transport but the five in TRANSPORTS, no path or symbolic link that leads out of the folder asked for.
 
-Who talks to Git: GitPython reads the objects (objects.py). The few commands that resolve and fetch go through command.py instead:
-GitPython adds its variables to a copy of the caller's whole environment, so a GIT_DIR or GIT_CONFIG_PARAMETERS of the caller
-(a playbook run from a Git hook has them) would reach a command that carries credentials; its time-out may leave the helpers
-that Git started (ssh, git-remote-https) alone; and importing it takes longer than everything an unchanged repository needs.
+Who talks to Git: GitPython's object database reads what is rendered (objects.py). Plain Git, through command.py, does the rest:
+- what carries credentials or meets a server: GitPython adds its variables to a copy of the caller's whole environment, so a GIT_DIR or
+  GIT_CONFIG_PARAMETERS of the caller (a playbook run from a Git hook has them) would reach it, it sets no limit to a fetch's memory, and
+  its time-out may leave the helpers that Git started (ssh, git-remote-https) alone;
+- the commit and the folders on the way to a path, which is all that an unchanged repository needs: importing GitPython takes longer;
+- a repository with SHA-256 ids, which GitPython does not know.
 """
 
 from __future__ import annotations

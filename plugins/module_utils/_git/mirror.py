@@ -230,15 +230,15 @@ class Mirror:
                 f"the commit {commit.id[:12]} by {commit.author} is not in the history of {name}", self.source.url,
                 "Merge it there, or correct revision or reachable_from.", commit=commit.id)
 
-    def follows(self, commit: Commit, earlier: str) -> bool:
+    def follows(self, commit: str, earlier: str) -> bool:
         """Whether a commit has an earlier one in its history; False also where the server does not know that one."""
-        if commit.id == earlier:
+        if commit == earlier:
             return True
-        if not FULL_COMMIT.match(earlier) or not self._with_history({**self._refs([])}):
+        if not FULL_COMMIT.match(earlier) or not self._with_history(self._refs([])):
             return False
-        if not self._raw(commit.id)[0]:
-            self._fetch_commit(commit.id)
-        return self._contains(commit.id, earlier)
+        if not self._raw(commit)[0]:
+            self._fetch_commit(commit)
+        return self._contains(commit, earlier)
 
     def _contains(self, commit: str, earlier: str) -> bool:
         return self._git(self._cache.folder, "merge-base", "--is-ancestor", earlier, commit).status == 0

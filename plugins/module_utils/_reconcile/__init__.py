@@ -38,6 +38,8 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
         for _attempt in range(PLANS):
             with report.stage("plan"):
                 wanted = _wanted(source, cluster, rendered, options)
+                if not options.allow_rollback:
+                    source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
                                                source.digest, wanted.incomplete)
                 guard(plan, options)

@@ -59,6 +59,7 @@ class Options:
     wait_timeout: float
     check_mode: bool
     diff: bool
+    allow_rollback: bool = False
 
     @classmethod
     def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:

@@ -11,6 +11,7 @@ import re
 from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, Serves, render
 
@@ -49,6 +50,15 @@ class Source:
 
     def resolve(self) -> _git.Commit:
         return self.mirror.resolve()
+
+    def refuse_rollback(self, commit: str, recorded: str) -> None:
+        """Refuse a branch or tag that leads behind what was enforced last: an old commit has a good signature too, and a server that shows
+        an old branch, or another repository of the same signer, would bring back what was mended since. A full commit is the user's word."""
+        git = self.mirror.source
+        if git.verify_signatures and recorded and git.revision != commit and not self.mirror.follows(commit, recorded):
+            raise Refused(
+                f"{git.revision} leads to the commit {commit[:12]}, which does not have {recorded[:12]} in its history, the commit that was enforced last",
+                git.url, "Set allow_rollback: true, or name the full commit as revision, if that is meant.")
 
     def render(self, commit: _git.Commit, serves: Optional[Serves] = None) -> Rendered:
         tree = self.mirror.tree(commit, self.path)

@@ -1,0 +1,67 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder is private exactly when nobody else may write it, or put another in its place, wherever its path leads."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NEIGHBOUR = 12345
+MODES = (0o700, 0o750, 0o755, 0o770, 0o775, 0o777, 0o1777)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_a_folder_is_refused_exactly_when_somebody_else_may_write_it_or_replace_a_part_of_its_path(tmp_path_factory, data):
+    base = tmp_path_factory.mktemp("private")
+    here, private = base, True
+    for depth in range(data.draw(st.integers(1, 4))):
+        owner, group = data.draw(st.sampled_from([(0, 0), (0, NEIGHBOUR), (NEIGHBOUR, 0)]))
+        mode = data.draw(st.sampled_from(MODES))
+        folder = here / f"folder-{depth}"
+        folder.mkdir()
+        if data.draw(st.booleans()):
+            link = here / f"link-{depth}"
+            link.symlink_to(data.draw(st.sampled_from([folder.name, str(folder), f"../{here.name}/{folder.name}"])))
+            whose = data.draw(st.sampled_from([0, 0, NEIGHBOUR]))
+            os.chown(link, whose, 0, follow_symlinks=False)
+            private, here = private and whose == 0, link
+        else:
+            here = folder
+        os.chown(folder, owner, group)
+        folder.chmod(mode)
+        others = mode & stat.S_IWOTH or mode & stat.S_IWGRP and group != 0
+        private = private and owner == 0 and (not others or bool(mode & stat.S_ISVTX))
+        last = mode
+    private = private and not last & 0o022
+    if private:
+        check_private(str(here), "git_cache")
+    else:
+        with pytest.raises(Refused, match="Give a folder"):
+            check_private(str(here), "git_cache")
+
+
+def test_a_folder_is_made_private_with_all_that_was_missing_above_it(tmp_path):
+    make_private(str(tmp_path / "a" / "b" / "c"), "git_cache")
+    assert all((tmp_path / part).stat().st_mode & 0o777 == 0o700 for part in ("a", "a/b", "a/b/c"))
+    make_private(str(tmp_path / "a" / "b" / "c"), "git_cache")
+
+
+@pytest.mark.parametrize("make", ["file", "loop", "dangling"])
+def test_what_is_no_folder_is_refused(tmp_path, make):
+    path = tmp_path / "cache"
+    if make == "file":
+        path.write_text("")
+    else:
+        path.symlink_to(path if make == "loop" else "nowhere")
+    for check in (make_private, check_private):
+        with pytest.raises(Failure, match="cache"):
+            check(str(path), "git_cache")
