@@ -26,20 +26,26 @@ options:
       - V(staged) does the same and keeps the restored database ready. It refuses a snapshot of another minor version than O(binary) and one
         that is older than O(max_age).
       - V(restored) puts the staged database in the place of the live one. k3s must be stopped on all servers.
+        The live database is never deleted but renamed, as RV(set_aside) tells.
         The playbook C(nordic.gitops.restore) does all of it in the right order.
+      - V(discarded) deletes databases that restores have set aside on this server, either the one of this O(name) or all that were set aside
+        longer than O(max_age) ago. M(nordic.gitops.etcd_snapshot_info) lists them.
     type: str
-    choices: [present, absent, pruned, verified, staged, restored]
+    choices: [present, absent, pruned, verified, staged, restored, discarded]
     default: present
   name:
     description:
       - Which snapshots belong together, such as V(nightly) or V(before-v1.30.5). k3s adds the node and the time.
       - For V(verified) and V(staged) the newest of this name is meant.
+      - For V(discarded) the name of the database, such as V(etcd.before-20261129T081500Z-2c26b46b68ff).
     type: str
   file:
     description: One snapshot by its file's name in O(folder) or O(s3), or by its absolute path on this server.
     type: str
   max_age:
-    description: How old a snapshot may be, in seconds. Any age when left out. V(0) with O(state=present) always saves a new one.
+    description:
+      - How old a snapshot may be, in seconds. Any age when left out. V(0) with O(state=present) always saves a new one.
+      - For V(discarded) how long ago a database may have been set aside to be kept.
     type: int
   keep:
     description: How many of O(name) stay.
@@ -67,7 +73,9 @@ options:
     type: bool
     default: false
   again:
-    description: Whether a snapshot that this server was restored from already is restored once more. What was written since is lost.
+    description:
+      - Whether a snapshot that this server was restored from already is restored once more. What was written since is in the database
+        that is set aside.
     type: bool
     default: false
   folder:
@@ -128,6 +136,11 @@ EXAMPLES = r"""
     state: verified
     max_age: 86400
   register: proof
+
+- name: Databases that restores set aside more than 30 days ago go
+  nordic.gitops.etcd_snapshot:
+    state: discarded
+    max_age: 2592000
 
 - name: Say what is in it
   ansible.builtin.debug:
@@ -195,12 +208,12 @@ restored:
   returned: with O(state=staged)
   type: bool
 set_aside:
-  description: Where the database from before the restore is kept. Null when there was none.
+  description: Where the database from before the restore is kept until V(discarded) is asked for. Null when there was none.
   returned: with O(state=restored)
   type: str
 removed:
-  description: The files that were deleted on this server.
-  returned: with O(state=absent) and O(state=pruned)
+  description: The files, or the databases, that were deleted on this server.
+  returned: with O(state=absent), O(state=pruned) and O(state=discarded)
   type: list
   elements: str
 removed_copies:
@@ -242,7 +255,7 @@ def main():
         supports_check_mode=True,
         required_if=[("state", "present", ["name"]), ("state", "pruned", ["name"]), ("state", "restored", ["digest"]),
                      ("state", "absent", ["name", "file"], True), ("state", "verified", ["name", "file"], True),
-                     ("state", "staged", ["name", "file"], True)],
+                     ("state", "staged", ["name", "file"], True), ("state", "discarded", ["name", "max_age"], True)],
         mutually_exclusive=[("name", "file")],
     )
     try:

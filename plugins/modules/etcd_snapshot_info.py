@@ -72,6 +72,15 @@ restored:
   returned: success
   type: dict
   sample: {"digest": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "step": "joined"}
+set_aside:
+  description:
+    - The databases that restores have set aside on this server, the oldest first. C(digest) is the beginning of the digest of the snapshot
+      that took its place. O(nordic.gitops.etcd_snapshot#module:state=discarded) deletes them.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"name": "etcd.before-20261129T081500Z-2c26b46b68ff", "path": "/var/lib/rancher/k3s/server/db/etcd.before-20261129T081500Z-2c26b46b68ff",
+            "since": "2026-11-29T08:15:00Z", "digest": "2c26b46b68ff", "size": 67108864}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

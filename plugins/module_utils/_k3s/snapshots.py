@@ -28,7 +28,7 @@ class Request:
         self.place = Place(params["data_dir"], params["binary"])
         self.folder = snapshot.folder_of(self.place, params["folder"])
         self.store = Store.of(params["s3"]) if params.get("s3") else None
-        self.name = snapshot.check_name(params["name"]) if params.get("name") else ""
+        self.name = snapshot.check_name(params["name"]) if params.get("name") and params.get("state") != "discarded" else ""
 
     def saved(self) -> List[Snapshot]:
         return snapshot.of_name(snapshot.here(self.folder), self.name, snapshot.node_of(self.place))
@@ -140,21 +140,30 @@ def staged(request: Request) -> Dict[str, Any]:
 
 def restored(request: Request) -> Dict[str, Any]:
     """The staged database is the live one; with join, this server has none and takes it from the others when it starts."""
-    digest, again = request.params["digest"], request.params["again"]
-    if restore.is_done(request.place, digest) and not again:
+    digest = request.params["digest"]
+    if restore.is_done(request.place, digest) and not request.params["again"]:
         return {"changed": False}
     if request.check_mode:
         return {"changed": True}
-    if again:
-        restore.forget(request.place)
     act = restore.set_aside if request.params["join"] else restore.put_in_place
-    return {"changed": True, "set_aside": act(request.place, digest, runs())}
+    return {"changed": True, "set_aside": act(request.place, digest, runs(), request.now)}
+
+
+def discarded(request: Request) -> Dict[str, Any]:
+    """Databases that restores set aside are deleted: the one of this name, or all that are old enough."""
+    name, age = request.params["name"], request.params["max_age"]
+    chosen = [one for one in restore.listed(request.place)
+              if (name is None or one.name == name) and (age is None or request.now - one.since > age)]
+    if not request.check_mode:
+        restore.discard(request.place, chosen)
+    return {"changed": bool(chosen), "removed": [one.name for one in chosen]}
 
 
 def info(request: Request) -> Dict[str, Any]:
     """All snapshots here and in the store, and what this server was restored from."""
     return {"changed": False, "node": snapshot.node_of(request.place), "snapshots": [one.result() for one in snapshot.here(request.folder)],
-            "copies": [one.result() for one in snapshot.there(request.store)] if request.store else [], "restored": restore.mark(request.place)}
+            "copies": [one.result() for one in snapshot.there(request.store)] if request.store else [], "restored": restore.mark(request.place),
+            "set_aside": [one.result() for one in restore.listed(request.place)]}
 
 
 def _young_enough(request: Request, content: scratch.Content) -> None:
@@ -181,7 +190,8 @@ def runs() -> bool:
     return False
 
 
-STATES = {"present": present, "absent": absent, "pruned": pruned, "verified": verified, "staged": staged, "restored": restored}
+STATES = {"present": present, "absent": absent, "pruned": pruned, "verified": verified, "staged": staged, "restored": restored,
+          "discarded": discarded}
 
 
 def run(state: str, params: Mapping[str, Any], check_mode: bool, now: Optional[float] = None) -> Dict[str, Any]:
