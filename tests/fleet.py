@@ -35,12 +35,20 @@ class Run(NamedTuple):
     output: str
 
 
+class _Binaries(Dict[str, k3s.Binary]):
+    """Each of the lab's k3s is built when a test first asks for it."""
+
+    def __missing__(self, name: str) -> k3s.Binary:
+        self[name] = k3s.binary(name)
+        return self[name]
+
+
 class Fleet:
     """The hosts of the groups k3s_servers and k3s_agents, and the playbooks on them."""
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        self.binaries = k3s.binaries()
+        self.binaries = _Binaries()
         self.variables = hosts.state / "variables.yml"
         self.configure(CONFIG, {})
 

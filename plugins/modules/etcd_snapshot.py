@@ -72,6 +72,10 @@ options:
         when k3s starts.
     type: bool
     default: false
+  authority:
+    description:
+      - With O(join), what RV(authority) was when the snapshot was staged. Certificates of another cluster are set aside with the database.
+    type: str
   again:
     description:
       - Whether a snapshot that this server was restored from already is restored once more. What was written since is in the database
@@ -207,6 +211,10 @@ restored:
   description: Whether this server was restored from this very snapshot already.
   returned: with O(state=staged)
   type: bool
+authority:
+  description: The fingerprint of the CA of the cluster that the snapshot is of, as RV(nordic.gitops.k3s_info#module:ca_fingerprint).
+  returned: with O(state=staged)
+  type: str
 set_aside:
   description: Where the database from before the restore is kept until V(discarded) is asked for. Null when there was none.
   returned: with O(state=restored)
@@ -241,6 +249,7 @@ SPEC = dict(
     private_key=dict(type="str", no_log=True),
     digest=dict(type="str"),
     join=dict(type="bool", default=False),
+    authority=dict(type="str"),
     again=dict(type="bool", default=False),
     folder=dict(type="path"),
     data_dir=dict(type="path", default=DATA_DIR),

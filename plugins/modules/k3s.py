@@ -28,11 +28,14 @@ options:
         is installed and started again, and the task fails. A downgrade and a skipped minor version are refused.
       - V(rolled_back) installs the program from before the last upgrade again, and restarts k3s.
       - V(restarted) restarts k3s, whatever the reason.
+      - V(rejoined) makes a node part of its cluster again that was restored on another server, and is what the playbook
+        C(nordic.gitops.restore) needs. C(server) and C(cluster-init) of its configuration files become those of O(config), a token
+        that pins another CA than O(authority) no longer does, and k3s is restarted, or with O(restart=false) only started.
       - V(reset) ends the node's membership with all its data, containers and network. Program, images and configuration stay.
       - V(absent) removes k3s and all that belongs to it.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
-    choices: [present, upgraded, rolled_back, restarted, reset, absent]
+    choices: [present, upgraded, rolled_back, restarted, rejoined, reset, absent]
     default: present
   role:
     description: Whether the host is a server (control plane and, unless told otherwise, workloads) or an agent (workloads only).
@@ -141,6 +144,9 @@ options:
         then makes voters of those who join as soon as etcd finds that they have caught up, where k3s looks only every 15 seconds.
       - It stays until there are so many, or until none came for 30 seconds, and fails for none that does not come.
     type: int
+  authority:
+    description: With O(state=rejoined), the fingerprint of the cluster's CA, as RV(nordic.gitops.k3s_info#module:ca_fingerprint) tells it.
+    type: str
 attributes:
   check_mode:
     description: Can run without changing anything, and tells what a real run would do.

@@ -125,6 +125,15 @@ cluster_init:
   description: Whether its configuration says C(cluster-init).
   returned: success
   type: bool
+https_port:
+  description: The port of its API server and supervisor, as its configuration says.
+  returned: success
+  type: int
+  sample: 6443
+snapshot_dir:
+  description: The folder of its snapshots of etcd.
+  returned: success
+  type: str
 token_fingerprint:
   description: Equal on hosts with the same token and the same O(salt). Null without token or salt.
   returned: success

@@ -28,8 +28,9 @@ options:
       - V(healthy) waits until the node is Ready, all members of etcd answer, the controllers have a leader at work and all workloads are available.
       - V(absent) removes a node that will not come back, its member of etcd (while a quorum is left), its Node and its password,
         so that a new host may join under its name. A node that is alive is refused.
+      - V(readmitted) removes its password alone, so that a host that has another one than the cluster knows can join under the name.
     type: str
-    choices: [drained, uncordoned, healthy, absent]
+    choices: [drained, uncordoned, healthy, absent, readmitted]
     required: true
   version:
     description: For V(healthy), the version that its kubelet shall report.
@@ -131,7 +132,7 @@ seconds:
   type: float
 removed:
   description: What was removed, or would be.
-  returned: with O(state=absent)
+  returned: with O(state=absent) and O(state=readmitted)
   type: list
   elements: str
   sample: [etcd member server3-5f0bd1f2, node server3, password of server3]
@@ -144,7 +145,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, 
 
 SPEC = dict(
     name=dict(type="str", required=True),
-    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent"], required=True),
+    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent", "readmitted"], required=True),
     version=dict(type="str"),
     tolerate=dict(type="list", elements="str", default=[]),
     workloads=dict(type="bool", default=True),
@@ -170,6 +171,8 @@ def run(params, check_mode):
         seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout,
                                           params["voters"] or 0)
         return {"changed": False, "seconds": round(seconds, 1), "unavailable": membership.unavailable(cluster.api)}
+    if params["state"] == "readmitted":
+        return membership.readmit(cluster, name, timeout, check_mode)
     return membership.remove(cluster, name, timeout, check_mode)
 
 

@@ -47,9 +47,28 @@ options:
         description: k3s' own configuration keys for it, without those that make it begin or join a cluster.
         type: dict
         default: {}
+      drop_ins:
+        description: More of them by name, as the option O(nordic.gitops.k3s#module:drop_ins) has them.
+        type: dict
+        default: {}
       binary:
         description: Which binary it gets. The same text means the same binary.
         type: str
+  operation:
+    description:
+      - What is planned. V(bootstrap) makes a cluster, or changes one. V(restore) brings one back to a snapshot, which is refused while a server
+        that is not among O(nodes) may be alive.
+    type: str
+    choices: [bootstrap, restore]
+    default: bootstrap
+  restore_on:
+    description: The host that restores. The server that begins the cluster when left out.
+    type: str
+  lost:
+    description: Hosts of O(unseen) that are gone for good, for O(operation=restore).
+    type: list
+    elements: str
+    default: []
   unseen:
     description: The names of servers of the cluster that are not among O(nodes), as with C(--limit).
     type: list
@@ -106,21 +125,21 @@ EXAMPLES = r"""
 RETURN = r"""
 bootstrap:
   description: The server that begins the cluster, or that others join.
-  returned: success
+  returned: with O(operation=bootstrap)
   type: str
 order:
   description: All hosts, that one first, then the other servers, then the agents.
-  returned: success
+  returned: with O(operation=bootstrap)
   type: list
   elements: str
 new:
-  description: Those that belong to no cluster yet, in the same order.
+  description: Those that belong to no cluster yet, in the same order. With O(operation=restore) those where k3s is not installed.
   returned: success
   type: list
   elements: str
 datastore:
   description: V(etcd), V(sqlite) or V(external).
-  returned: success
+  returned: with O(operation=bootstrap)
   type: str
 url:
   description: The URL to join by.
@@ -132,7 +151,7 @@ config:
   type: dict
 restart_order:
   description: All hosts in the order in which to restart or upgrade them, servers first, etcd's leader the last of them.
-  returned: success
+  returned: with O(operation=bootstrap)
   type: list
   elements: str
 token_from:
@@ -141,7 +160,26 @@ token_from:
   type: dict
 token_needed:
   description: The hosts that have no token yet.
-  returned: success
+  returned: with O(operation=bootstrap)
+  type: list
+  elements: str
+restores:
+  description: The server that restores.
+  returned: with O(operation=restore)
+  type: str
+servers:
+  description: All servers, that one first.
+  returned: with O(operation=restore)
+  type: list
+  elements: str
+agents:
+  description: All agents.
+  returned: with O(operation=restore)
+  type: list
+  elements: str
+absent_nodes:
+  description: Nodes of the cluster that are not among the hosts.
+  returned: with O(operation=restore)
   type: list
   elements: str
 summary:

@@ -58,15 +58,15 @@ def test_a_restore_killed_at_any_moment_is_finished_by_the_next(fleet, tell):
     killed = through = 0
     while killed < KILLS:
         # Each begins anew, so that there is something to kill; the last word is that of a run that only finishes.
-        if fleet.killed(moments.uniform(2, 50), "restore", k3s_restore_name="kills", k3s_restore_again=True):
+        if fleet.killed(moments.uniform(2, 50), "restore", k3s_restore_name="kills", k3s_restore_again=True, k3s_restore_confirmed=True):
             killed += 1
         else:
             through += 1
-    fleet.run("restore", k3s_restore_name="kills")
+    fleet.run("restore", k3s_restore_name="kills", k3s_restore_confirmed=True)
     fleet.is_whole(*SERVERS)
     found = fleet.kubectl("get configmaps -o name").split()
     assert "configmap/kept" in found and "configmap/lost" not in found
-    assert not re.search(r"changed=[1-9]", fleet.run("restore", k3s_restore_name="kills"))
+    assert not re.search(r"changed=[1-9]", fleet.run("restore", k3s_restore_name="kills", k3s_restore_confirmed=True))
     tell(f"restore killed {killed} times with NORDIC_SEED={SEED}, {through} came through between")
 
 

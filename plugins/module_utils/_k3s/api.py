@@ -91,6 +91,7 @@ class Api:
         self.url = url.rstrip("/")
         self.timeout = timeout
         parts = urlsplit(url)
+        self._ca, self._pair = ca, (certificate, key)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 443)
         try:
             self._tls = ssl.create_default_context(cafile=ca)
@@ -181,20 +182,27 @@ class Api:
                 return None
             raise
 
-    def write_probe(self, name: str) -> float:
-        """Seconds that a real write took, through etcd's quorum to its disk. Leaves nothing behind."""
-        begun = time.monotonic()
-        path = f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/nordic-gitops-probe-{quote(name)}"
-        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": f"nordic-gitops-probe-{name}"},
-                 "spec": {"holderIdentity": name, "leaseTransitions": int(time.time())}}
-        self.do("PATCH", f"{path}?fieldManager=nordic-gitops&force=true", lease, APPLY)
-        took = time.monotonic() - begun
+    def servers(self) -> List[Tuple[str, int]]:
+        """Address and port of each API server. One that ended is among them for 15 s."""
+        subsets = self.do("GET", "/api/v1/namespaces/default/endpoints/kubernetes").get("subsets") or []
+        return [(address["ip"], port["port"]) for subset in subsets for address in subset.get("addresses") or [] for port in subset.get("ports") or []]
+
+    def other_answers(self, host: str, port: int) -> bool:
+        """Whether another API server of the cluster is ready. It proves itself by the cluster's CA; its certificate may name another address."""
+        connection = http.client.HTTPSConnection(host, port, timeout=self.timeout, context=self._any_name())
         try:
-            self.do("DELETE", path)
-        except ApiFailure as failure:
-            if failure.status != 404:  # another probe of this node was quicker
-                raise
-        return took
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _any_name(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._ca)
+        context.check_hostname = False
+        context.load_cert_chain(*self._pair)
+        return context
 
 
 def _seconds(text: Optional[str]) -> float:

@@ -19,7 +19,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api,
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service, State
 
-KUBELET = ("127.0.0.1", 10248)
+# The kubelet binds the loopback address of its first node-ip's family.
+KUBELET, KUBELET_PORT = ("127.0.0.1", "::1"), 10248
 PAUSE = 0.5
 # systemd is asked at least so often, and each time once the kubelet answers. A question costs a process here and work there, which k3s
 # itself could use while it starts: asked twice a second, it was 5 of 120 processor seconds of a bootstrap of four nodes.
@@ -51,8 +52,9 @@ def has_cluster(role: str, data_dir: str) -> bool:
 class Health:
     """Questions that answer with what is in the way, in a sentence, or with nothing."""
 
-    def __init__(self, role: str, data_dir: str, name: str, with_kubelet: bool = True) -> None:
+    def __init__(self, role: str, data_dir: str, name: str, with_kubelet: bool = True, external: bool = False) -> None:
         self.role = role
+        self.external = external  # the datastore
         self.data_dir = data_dir
         self.name = name
         self.with_kubelet = with_kubelet
@@ -99,16 +101,17 @@ class Health:
     @staticmethod
     def _kubelet() -> str:
         # The Node object says Ready long after its kubelet has gone; the kubelet itself does not.
-        connection = http.client.HTTPConnection(*KUBELET, timeout=3)
-        try:
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status != 200:
-                return "the kubelet says that it is not healthy"
-        except (OSError, http.client.HTTPException) as error:
-            return f"the kubelet does not answer: {error}"
-        finally:
-            connection.close()
-        return ""
+        told = ""
+        for host in KUBELET:
+            connection = http.client.HTTPConnection(host, KUBELET_PORT, timeout=3)
+            try:
+                connection.request("GET", "/healthz")
+                return "" if connection.getresponse().status == 200 else "the kubelet says that it is not healthy"
+            except (OSError, http.client.HTTPException) as error:
+                told = told or f"the kubelet does not answer: {error}"
+            finally:
+                connection.close()
+        return told
 
     def etcd_view(self) -> Optional[View]:
         """None on a node without embedded etcd."""
@@ -129,12 +132,42 @@ class Health:
         return "this server is a learner of etcd still" if view.own.learner else "" if view.leader else "etcd has no leader"
 
     def objection_to_stop(self) -> str:
-        """Why stopping this server would cost etcd's quorum, or nothing."""
+        """Why stopping this server would cost etcd's quorum, or leave the cluster without an API, or nothing."""
+        if self.role == "server" and self.external:
+            return self._no_other_api()
         try:
             view = self.etcd_view()
         except EtcdFailure as failure:
             return str(failure)
         return view.may_stop() if view else ""
+
+    def _no_other_api(self) -> str:
+        """With an external datastore servers know nothing of each other: the Nodes and the endpoints of the API tell who they are.
+
+        A cluster of one server has no other API: it is away while it restarts, whatever is done.
+        """
+        try:
+            api = Api.of_node(self.data_dir, 5)
+            servers = [node for node in api.nodes() if node.name != self.name and {"control-plane", "master"} & set(node.roles)]
+            endpoints = api.servers()
+        except ApiFailure as failure:
+            return f"whether another server's API answers cannot be asked: {failure}"
+        port = next((port for _address, port in endpoints), 6443)
+        others = {(address, port) for node in servers for address in node.addresses} | {one for one in endpoints if not is_own(one[0])}
+        if not others or any(api.other_answers(address, number) for address, number in sorted(others)):
+            return ""
+        named = ", ".join(sorted(node.name for node in servers)) or ", ".join(sorted(address for address, _port in others))
+        return f"no other server's API answers ({named}), so the cluster would have none"
+
+
+def is_own(address: str) -> bool:
+    """Whether an address is one of this host's."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def first_server_answers(url: str, timeout: float = 3) -> bool:

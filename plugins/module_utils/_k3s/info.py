@@ -16,12 +16,13 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, ROLES, files
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, ROLES, configuration, files
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import sha256_of, version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import Health, has_cluster, has_embedded_etcd, node_name
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import password_of, pending
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import pending
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 
 # Certificates by the folder that k3s keeps them in; the soonest to expire decides.
@@ -31,8 +32,8 @@ CERTIFICATES = {"server": ("server/tls", "server/tls/etcd", "agent"), "agent": (
 def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
     """The module's result. salt makes the token's fingerprint comparable within one play, and with nothing outside of it."""
     role = next((role for role in ROLES if os.path.exists(Service(role).path)), None)
-    configured = _configuration()
-    data_dir = data_dir or str(configured.get("data-dir") or DATA_DIR)
+    configured = configuration.of_this_node()
+    data_dir = data_dir or configuration.data_dir(configured)
     service = Service(role or "server")
     state = service.state()
     name = node_name(configured)
@@ -43,9 +44,10 @@ def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
         "restart_pending": pending(),
         "node_name": name, "hostname": socket.gethostname(), "machine_id": (files.read("/etc/machine-id") or "").strip(), "architecture": platform.machine(),
         "data_dir": data_dir, "datastore": datastore(role, data_dir, configured), "has_cluster": has_cluster(role or "server", data_dir),
-        "server_url": configured.get("server") or None, "cluster_init": str(configured.get("cluster-init", "")).lower() == "true",
-        "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": _ca(data_dir),
-        "certificates": certificates(role, data_dir), "snapshots": _snapshots(data_dir, configured),
+        "server_url": configured.get("server") or None, "cluster_init": configuration.is_true(configured.get("cluster-init")),
+        "https_port": configuration.port(configured), "snapshot_dir": configuration.snapshot_dir(configured),
+        "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": authority_of(data_dir),
+        "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
     }
     found.update(_cluster(role, data_dir, name, state.runs) if with_cluster else {})
     return found
@@ -108,17 +110,6 @@ def etcd_facts(view: View) -> Dict[str, Any]:
     }
 
 
-def _configuration() -> Dict[str, str]:
-    """The plain values of the configuration files, as k3s reads them: the drop-ins after the file, by name."""
-    merged: Dict[str, str] = {}
-    folder = os.path.join(CONFIG_DIR, "config.yaml.d")
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for path in [os.path.join(CONFIG_DIR, "config.yaml"), *(os.path.join(folder, name) for name in names if name.endswith((".yaml", ".yml")))]:
-        text = files.read(path) or ""
-        merged.update({key: files.plain_value(text, key) for key in files.top_level(text)})
-    return merged
-
-
 # The token: never itself, only whether there is one and whether two are the same
 
 
@@ -135,15 +126,6 @@ def fingerprint(token: str, salt: str) -> Optional[str]:
     if not token or not salt:
         return None
     return hashlib.scrypt(password_of(token).encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
-
-
-def _ca(data_dir: str) -> Optional[str]:
-    """Which cluster this node belongs to: the SHA-256 of the CA that every node of it trusts. No secret."""
-    for name in ("server/tls/server-ca.crt", "agent/server-ca.crt"):
-        text = files.read(os.path.join(data_dir, name))
-        if text:
-            return hashlib.sha256("".join(re.findall("[A-Za-z0-9+/=]{20,}", text)).encode()).hexdigest()
-    return None
 
 
 # Certificates
@@ -199,6 +181,5 @@ def _inside(data: bytes) -> List[Tuple[int, bytes]]:
     return _inside(found[0][1]) if len(found) == 1 and found[0][0] == 0x30 else found
 
 
-def _snapshots(data_dir: str, configured: Dict[str, str]) -> int:
-    folder = configured.get("etcd-snapshot-dir") or os.path.join(data_dir, "server/db/snapshots")
+def _snapshots(folder: str) -> int:
     return len([name for name in os.listdir(folder) if not name.startswith(".")]) if os.path.isdir(folder) else 0

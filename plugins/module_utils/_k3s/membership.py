@@ -304,6 +304,23 @@ def remove(cluster: Cluster, name: str, timeout: float, check_mode: bool) -> Dic
     return {"changed": True, "removed": done}
 
 
+def readmit(cluster: Cluster, name: str, timeout: float, check_mode: bool) -> Dict[str, Any]:
+    """A node's password goes: its host has another one than the cluster knows, as after a restore or on new disks. It sets its own anew."""
+    secret = f"/api/v1/namespaces/kube-system/secrets/{quote(name)}.node-password.k3s"
+    end = cluster.clock() + timeout
+    while True:
+        try:
+            there = _there(cluster.api, secret)
+            break
+        except ApiFailure:
+            if cluster.clock() > end:
+                raise
+            cluster.sleep(PAUSE)
+    if there and not check_mode:
+        _delete(cluster.api, secret)
+    return {"changed": there, "removed": [f"password of {name}"] if there else []}
+
+
 def _view(cluster: Cluster) -> Optional[View]:
     if cluster.etcd is None:
         return None
@@ -377,4 +394,4 @@ def _name(item: Mapping[str, Any]) -> str:
     return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
 
 
-__all__: Tuple[str, ...] = ("Cluster", "drain", "remove", "uncordon", "wait_healthy")
+__all__: Tuple[str, ...] = ("Cluster", "drain", "readmit", "remove", "uncordon", "wait_healthy")

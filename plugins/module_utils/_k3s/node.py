@@ -12,18 +12,20 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, archive, binary, files, flags
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, archive, binary, configuration, files, flags
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
     Health, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leftovers import remove_leftovers
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import refuse_server_step
@@ -51,12 +53,18 @@ class Spec:
     wait_timeout: float = 480.0
     rotate_certificates: bool = False
     voters: int = 0
+    authority: str = ""
     check_mode: bool = False
-    restores: bool = False
+    here: Mapping[str, str] = field(default_factory=dict)  # the configuration that this node has, where it is not this call's to decide
 
     @property
     def data_dir(self) -> str:
-        return str(self.config.get("data-dir") or DATA_DIR)
+        return configuration.data_dir(self.configured)
+
+    @property
+    def configured(self) -> Dict[str, Any]:
+        """As k3s reads it."""
+        return {**configuration.merged(self.config, self.drop_ins), **self.here}
 
 
 @dataclass
@@ -95,9 +103,8 @@ class Node:
         self.spec = spec
         self.service = Service(spec.role)
         self.outcome = Outcome()
-        configured = _configured(spec)
-        without_kubelet = str(configured.get("disable-agent", "")).lower() == "true"
-        self.health = Health(spec.role, spec.data_dir, node_name(configured), not without_kubelet)
+        without_kubelet = configuration.is_true(spec.configured.get("disable-agent"))
+        self.health = Health(spec.role, spec.data_dir, node_name(spec.configured), not without_kubelet, bool(spec.configured.get("datastore-endpoint")))
 
     # The states
 
@@ -151,6 +158,44 @@ class Node:
             with self._timed("restart"):
                 self._restart()
         return self.outcome
+
+    def rejoined(self) -> Outcome:
+        """Part of a cluster that was restored elsewhere: its configuration begins or joins as `config` says, and a token of another CA
+        forgets that one. Nothing else of the configuration is touched."""
+        if not self.service.state().loaded:
+            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use state present.")
+        changes = [change for change in map(files.compare, self._join_files()) if change]
+        self.outcome.changes += [change.reason for change in changes]
+        self.outcome.diffs += [change.diff() for change in changes]
+        if not self.spec.check_mode:
+            for change in changes:
+                change.write()
+        if not self.service.state().enabled:
+            self.outcome.changes.append(f"{self.service.name}.service is enabled")
+            if not self.spec.check_mode:
+                self.service.enable()
+        self.outcome.restart_needed = [change.reason for change in changes] + (["the cluster was restored"] if self.spec.restart else [])
+        spec, state, joins = self.spec, self.service.state(), self.spec.config.get("server")
+        if joins and not spec.check_mode and (not (state.runs or state.starts) or spec.restart):
+            wait_for_first_server(str(joins), spec.wait_timeout)
+        self._run()
+        return self.outcome
+
+    def _join_files(self) -> List[Wanted]:
+        """The configuration files and tokens as they shall be for it."""
+        found = []
+        for path in configuration.paths():
+            text = files.read(path)
+            keys = self.spec.config if os.path.basename(path) == "config.yaml" else {}
+            if text is not None and not _joins_so(text, keys):
+                found.append(Wanted(path, configuration.with_join_keys(text, keys), stat.S_IMODE(os.stat(path).st_mode)))
+        # A token's long form pins the CA.
+        for name in files.TOKEN_FILES.values() if authority_of(self.spec.data_dir) != self.spec.authority else ():
+            path = os.path.join(CONFIG_DIR, name)
+            there = (files.read(path) or "").strip()
+            if there != password_of(there):
+                found.append(Wanted(path, password_of(there) + "\n", secret=True))
+        return found
 
     def reset(self) -> Outcome:
         """No cluster any more: data, containers and network of k3s are gone; program, images and configuration stay."""
@@ -275,7 +320,7 @@ class Node:
 
     def _files(self) -> List[Wanted]:
         spec = self.spec
-        configuration = dict(spec.config)
+        config = dict(spec.config)
         wanted = []
         for option, name in files.TOKEN_FILES.items():
             path = os.path.join(CONFIG_DIR, name)
@@ -288,8 +333,8 @@ class Node:
                 same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
                 wanted.append(Wanted(path, there if same else value + "\n", secret=True))
             if value or there is not None:
-                configuration[f"{option.replace('_', '-')}-file"] = path
-        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(configuration.items())))))
+                config[f"{option.replace('_', '-')}-file"] = path
+        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(config.items())))))
         folder = os.path.join(CONFIG_DIR, "config.yaml.d")
         names = {f"{name}.yaml" for name in spec.drop_ins}
         wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(dict(sorted(values.items())))) for name, values in spec.drop_ins.items()]
@@ -318,7 +363,7 @@ class Node:
                 raise Failure(f"this host is a k3s {role} already", Service(role).path, "Take it out of its cluster first, with state absent.")
 
     def _refuse_contradictions(self) -> None:
-        configured = _configured(self.spec)
+        configured = self.spec.configured
         if configured.get("datastore-endpoint") and configured.get("cluster-init"):
             raise Failure("datastore-endpoint and cluster-init are both set: the datastore is either external or embedded",
                           hint="Remove cluster-init to use the external datastore, or datastore-endpoint for embedded etcd.")
@@ -335,7 +380,7 @@ class Node:
         if not given:
             if spec.role == "agent" and not os.path.exists(os.path.join(CONFIG_DIR, "token")):
                 raise Failure("an agent needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
-            if spec.role == "server" and _configured(spec).get("server") and not os.path.exists(os.path.join(CONFIG_DIR, "token")) \
+            if spec.role == "server" and spec.configured.get("server") and not os.path.exists(os.path.join(CONFIG_DIR, "token")) \
                     and not has_cluster("server", spec.data_dir):
                 raise Failure("a server that joins needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
             return
@@ -383,7 +428,7 @@ class Node:
             if spec.check_mode:
                 return
             with self._timed("start"):
-                joins = _configured(spec).get("server")
+                joins = spec.configured.get("server")
                 if joins and not has_cluster(spec.role, spec.data_dir):
                     wait_for_first_server(str(joins), spec.wait_timeout)
                 _clear_pending()
@@ -508,8 +553,8 @@ class Node:
 
 
 STATES: Dict[str, Callable[[Node], Outcome]] = {
-    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "reset": Node.reset,
-    "absent": Node.absent}
+    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "rejoined": Node.rejoined,
+    "reset": Node.reset, "absent": Node.absent}
 
 
 def make(state: str, spec: Spec) -> Outcome:
@@ -518,6 +563,9 @@ def make(state: str, spec: Spec) -> Outcome:
         raise Failure(f"this host runs {platform.system()}", hint="k3s runs on Linux.")
     if os.geteuid() != 0:
         raise Failure("k3s is installed by root", hint="Add `become: true`.")
+    if state not in ("present", "upgraded"):
+        decided = ("server", "cluster-init") if state == "rejoined" else ()
+        spec = replace(spec, here={key: value for key, value in configuration.of_this_node().items() if key not in decided})
     if spec.check_mode:
         return STATES[state](Node(spec))
     folder = os.path.dirname(HOME)
@@ -528,23 +576,15 @@ def make(state: str, spec: Spec) -> Outcome:
         return STATES[state](Node(spec))
 
 
-def password_of(token: str) -> str:
-    """The secret part of a token, which is the same in its short and its long form (K10HASH::server:SECRET)."""
-    found = re.match(r"K10[0-9a-f]{64}::(?:[^:]+:)?(.*)\Z", token, re.DOTALL)
-    return found.group(1) if found else token
+def _joins_so(text: str, keys: Mapping[str, Any]) -> bool:
+    """Whether a configuration file has these join keys and no others."""
+    there = {key: files.plain_value(text, key) for key in files.top_level(text) if key in ("server", "cluster-init")}
+    return {key: value.lower() for key, value in there.items()} == {key: str(value).lower() for key, value in keys.items()}
 
 
 def _places(spec: Spec) -> Dict[str, Mapping[str, Any]]:
     """The configuration by the words of the task that set it."""
     return {"config": spec.config, **{f"drop_ins.{name}": values for name, values in spec.drop_ins.items()}}
-
-
-def _configured(spec: Spec) -> Dict[str, Any]:
-    """As k3s reads it: drop-ins after the file, by name."""
-    merged = dict(spec.config)
-    for name in sorted(spec.drop_ins):
-        merged.update({key.rstrip("+"): value for key, value in spec.drop_ins[name].items()})
-    return merged
 
 
 def _allowed(path: str, data_dir: str) -> str:

@@ -14,7 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import se
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Spec
 
 SPEC = dict(
-    state=dict(type="str", choices=["present", "upgraded", "rolled_back", "restarted", "reset", "absent"], default="present"),
+    state=dict(type="str", choices=["present", "upgraded", "rolled_back", "restarted", "rejoined", "reset", "absent"], default="present"),
     role=dict(type="str", choices=list(ROLES), default="server"),
     binary=dict(type="path"),
     binary_url=dict(type="str"),
@@ -33,6 +33,7 @@ SPEC = dict(
     wait_timeout=dict(type="int", default=480),
     rotate_certificates=dict(type="bool", default=False),
     voters=dict(type="int"),
+    authority=dict(type="str"),
 )
 
 
@@ -54,7 +55,7 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
         token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),
         images=tuple(_source(image["path"], image["checksum"]) for image in params["images"]), sources_here=params["remote_src"],
         start=params["start"], restart=params["restart"], wait=params["wait"], wait_timeout=float(params["wait_timeout"]),
-        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, check_mode=check_mode)
+        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, authority=params["authority"] or "", check_mode=check_mode)
 
 
 def secrets(params: Mapping[str, Any]) -> Set[str]:

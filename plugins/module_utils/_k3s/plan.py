@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version, refuse_agent_skew, refuse_server_step
-
-PORT = 6443
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,16 @@ class PlannedNode:
     info: Mapping[str, Any]
     config: Mapping[str, Any] = field(default_factory=dict)
     binary: str = ""
+
+    @property
+    def node_name(self) -> str:
+        """As Kubernetes knows it. What is written on the host counts only as long as nothing else is wanted."""
+        return str(self.config.get("node-name") or self.info.get("node_name") or self.name).lower()
+
+    @property
+    def url(self) -> str:
+        """By which others join it."""
+        return f"https://{_bracketed(self.address)}:{configuration.port(self.config)}"
 
     @property
     def has_cluster(self) -> bool:
@@ -61,8 +69,8 @@ class Wanted:
 
     @classmethod
     def of(cls, nodes: Iterable[Mapping[str, Any]], url: str, version: str, token: str, agent_token: str, salt: str, unseen: Iterable[str] = ()) -> Wanted:
-        listed = tuple(PlannedNode(node["name"], node["role"], node.get("address") or node["name"], node["info"], node.get("config") or {},
-                                   node.get("binary") or "") for node in nodes)
+        listed = tuple(PlannedNode(node["name"], node["role"], node.get("address") or node["name"], node["info"],
+                                   configuration.merged(node.get("config") or {}, node.get("drop_ins") or {}), node.get("binary") or "") for node in nodes)
         return cls(listed, url, Version.of(version) if version else None, fingerprint(token, salt), fingerprint(agent_token, salt), tuple(unseen))
 
     @property
@@ -85,7 +93,7 @@ class Wanted:
     @property
     def etcd(self) -> bool:
         """Whether the servers keep the cluster's state in an etcd of their own."""
-        wants = len(self.servers) + len(self.unseen) > 1 or any(_true(node.config.get("cluster-init")) for node in self.servers)
+        wants = len(self.servers) + len(self.unseen) > 1 or any(configuration.is_true(node.config.get("cluster-init")) for node in self.servers)
         return not self.external and (wants or any(node.info.get("datastore") == "etcd" for node in self.servers))
 
 
@@ -117,7 +125,7 @@ def make_plan(wanted: Wanted) -> Plan:
     if objections:
         raise Refused(" ".join(objections), objections=objections)
     bootstrap = choose_bootstrap(wanted)
-    url = wanted.url or f"https://{_bracketed(bootstrap.address)}:{bootstrap.config.get('https-listen-port', PORT)}"
+    url = wanted.url or bootstrap.url
     config = {node.name: joining(node, bootstrap, url, wanted) for node in wanted.nodes}
     order = [bootstrap, *(node for node in wanted.servers if node is not bootstrap), *wanted.agents]
     new = [node for node in order if not node.has_cluster]
@@ -173,11 +181,16 @@ def _lacks_token(node: PlannedNode, bootstrap: PlannedNode) -> bool:
 
 
 def there_is_a_server(wanted: Wanted) -> str:
-    return "" if wanted.servers else "No host is to be a server: put at least one into the group k3s_servers."
+    if wanted.servers:
+        return ""
+    if wanted.unseen:
+        return (f"No server is part of this run, and the plan needs one (--limit?). "
+                f"Add it, such as --limit {','.join([sorted(wanted.unseen)[0], *(node.name for node in wanted.agents)])}.")
+    return "No host is to be a server: put at least one into the group k3s_servers."
 
 
 def none_begins_beside_an_unseen_one(wanted: Wanted) -> str:
-    if not wanted.unseen or wanted.begun or wanted.external:
+    if not wanted.unseen or wanted.begun or wanted.external or not wanted.servers:
         return ""
     return (f"{', '.join(wanted.unseen)} may have a cluster already, and this run does not look there (--limit?). "
             "Let it see all servers, or one of the cluster's, or the hosts would begin a second cluster.")
@@ -219,7 +232,7 @@ def one_architecture_for_one_binary(wanted: Wanted) -> str:
 
 def one_datastore(wanted: Wanted) -> str:
     outside = [node.name for node in wanted.servers if node.config.get("datastore-endpoint")]
-    inside = [node.name for node in wanted.servers if _true(node.config.get("cluster-init"))]
+    inside = [node.name for node in wanted.servers if configuration.is_true(node.config.get("cluster-init"))]
     if outside and inside:
         return "datastore-endpoint and cluster-init are both set: the datastore is either external or embedded. Remove one of them."
     without = [node.name for node in wanted.servers if not node.config.get("datastore-endpoint")]
@@ -242,7 +255,7 @@ def one_cluster(wanted: Wanted) -> str:
         return (f"These hosts belong to {len(found)} clusters: {clusters}. Nothing can join two clusters together: "
                 "decide which one stays, and reset the other's hosts by state reset.")
     lost = [node.name for node in wanted.agents if node.has_cluster]
-    if lost and not wanted.begun and not wanted.external:
+    if lost and wanted.servers and not wanted.begun and not wanted.external and not wanted.unseen:
         return (f"{', '.join(lost)} belongs to a cluster that none of these servers is part of. "
                 "Add a server of that cluster to the inventory, or reset the agent by state reset.")
     return ""
@@ -295,7 +308,7 @@ RULES: Tuple[Callable[[Wanted], str], ...] = (
 def _twice(wanted: Wanted, key: str, what: str, hint: str) -> str:
     found: Dict[str, List[str]] = {}
     for node in wanted.nodes:
-        value = str((node.config.get("node-name") if key == "node_name" else None) or node.info.get(key) or "").lower()
+        value = node.node_name if key == "node_name" else str(node.info.get(key) or "").lower()
         if value:
             found.setdefault(value, []).append(node.name)
     told = [f"{' and '.join(names)} have {what}, {value}." for value, names in sorted(found.items()) if len(names) > 1]
@@ -321,10 +334,6 @@ def _natural(node: PlannedNode) -> List[Tuple[int, Any]]:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _true(value: Any) -> bool:
-    return str(value).lower() == "true"
 
 
 def _a(role: str) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place, _alone, _write, staged
 
 MARK = "nordic-restored.json"
@@ -79,12 +80,17 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
     return aside
 
 
-def set_aside(place: Place, digest: str, running: bool, now: float) -> Optional[str]:
-    """This server forgets its database, and joins the restored cluster when it starts."""
+def set_aside(place: Place, digest: str, running: bool, now: float, authority: str = "") -> Optional[str]:
+    """This server forgets its database, and joins the restored cluster when it starts. authority: the fingerprint of that cluster's CA;
+    certificates of another one are set aside too, as k3s would not join with them."""
     _refuse_running(running)
     refuse_mounted(place)
     with _alone(place):
-        aside = _exchange(place.database, None, _suffix(place, digest, now))
+        suffix = _suffix(place, digest, now)
+        if authority and authority_of(place.data_dir) not in (None, authority):
+            for name in ("tls", "cred"):
+                _exchange(os.path.join(place.server, name), None, suffix)
+        aside = _exchange(place.database, None, suffix)
         _mark(place, digest, "joined")
     return aside
 

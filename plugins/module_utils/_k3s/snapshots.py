@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, scratch, snapshot
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
@@ -124,7 +125,8 @@ def staged(request: Request) -> Dict[str, Any]:
     if not one.file.endswith(".zip"):
         digest = scratch.digest_of(one.path)
         if restore.is_done(request.place, digest) and not request.params["again"]:
-            return {"changed": False, "snapshot": one.result(), "digest": digest, "restored": True}
+            return {"changed": False, "snapshot": one.result(), "digest": digest, "restored": True,
+                    "authority": authority_of(request.place.data_dir)}
         ready = scratch.staged(request.place, digest)
     else:
         ready = None
@@ -135,7 +137,7 @@ def staged(request: Request) -> Dict[str, Any]:
     scratch.usable(content, request.place.version(), request.params["max_age"], request.now)
     restored = restore.is_done(request.place, content.digest) and not request.params["again"]
     return {"changed": ready is None and not restored, "snapshot": one.result(), "digest": content.digest, "content": content.result(),
-            "restored": restored}
+            "restored": restored, "authority": authority_of(request.place.scratch) or authority_of(request.place.data_dir)}
 
 
 def restored(request: Request) -> Dict[str, Any]:
@@ -145,8 +147,11 @@ def restored(request: Request) -> Dict[str, Any]:
         return {"changed": False}
     if request.check_mode:
         return {"changed": True}
-    act = restore.set_aside if request.params["join"] else restore.put_in_place
-    return {"changed": True, "set_aside": act(request.place, digest, runs(), request.now)}
+    if request.params["join"]:
+        aside = restore.set_aside(request.place, digest, runs(), request.now, request.params["authority"] or "")
+    else:
+        aside = restore.put_in_place(request.place, digest, runs(), request.now)
+    return {"changed": True, "set_aside": aside}
 
 
 def discarded(request: Request) -> Dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import binary, info
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of, sha256_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import password_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import password_of
 
 SUM = "0123456789abcdef" * 4
 RELEASE = f"{SUM}  k3s\n{'f' * 64}  k3s-airgap-images-amd64.tar.zst\n"

@@ -1,0 +1,75 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""k3s' configuration of one node as one mapping, whichever files its keys are in, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, Mapping
+
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, DATA_DIR, files
+
+PORT = 6443
+
+
+def merged(config: Mapping[str, Any], drop_ins: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:
+    """As k3s reads it: drop-ins after the file, by name. `key+` adds to a list."""
+    found = dict(config)
+    for name in sorted(drop_ins):
+        for key, value in drop_ins[name].items():
+            if key.endswith("+"):
+                key, value = key[:-1], [*_items(found.get(key[:-1])), *_items(value)]
+            found[key] = value
+    return found
+
+
+def of_this_node() -> Dict[str, str]:
+    """The plain values of the files on this node."""
+    found: Dict[str, str] = {}
+    for path in paths():
+        text = files.read(path) or ""
+        found.update({key: files.plain_value(text, key) for key in files.top_level(text)})
+    return found
+
+
+def paths() -> List[str]:
+    """The files that k3s reads, in its order."""
+    folder = os.path.join(CONFIG_DIR, "config.yaml.d")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(CONFIG_DIR, "config.yaml"), *(os.path.join(folder, name) for name in names if name.endswith((".yaml", ".yml")))]
+
+
+def data_dir(config: Mapping[str, Any]) -> str:
+    return str(config.get("data-dir") or DATA_DIR)
+
+
+def port(config: Mapping[str, Any]) -> int:
+    """Where the server's API and supervisor listen."""
+    value = str(config.get("https-listen-port") or PORT)
+    return int(value) if value.isdigit() else PORT
+
+
+def snapshot_dir(config: Mapping[str, Any]) -> str:
+    return str(config.get("etcd-snapshot-dir") or os.path.join(data_dir(config), "server/db/snapshots"))
+
+
+def is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
+
+
+def with_join_keys(text: str, keys: Mapping[str, Any]) -> str:
+    """A configuration file's text with other keys that make a node begin or join a cluster; all other lines stay."""
+    kept, dropped = [], False
+    for line in text.splitlines():
+        if not line.startswith((" ", "-", "#")) and line.strip():
+            dropped = bool(re.match(r"[\"']?(?:server|cluster-init)[\"']?\s*:", line))
+        if not dropped:
+            kept.append(line)
+    added = files.to_yaml(dict(keys))[len(files.MARK):] if keys else ""
+    return "".join(f"{line}\n" for line in kept) + added
+
+
+def _items(value: Any) -> List[Any]:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
