@@ -12,13 +12,14 @@ from typing import Any, Dict, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.kubeconfig import merged, write
+from ansible_collections.nordic.gitops.plugins.plugin_utils._kubeconfig import merge_into
 
 SPEC: Dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "context": {"type": "str", "required": True},
     "server": {"type": "str", "required": True},
     "current": {"type": "bool", "default": False},
+    "replace": {"type": "bool", "default": False},
     "src": {"type": "path", "default": "/etc/rancher/k3s/k3s.yaml"},
 }
 
@@ -39,16 +40,10 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": f"{options['src']}: {there.get('msg')}. Is this a k3s server that has started?"}
         path = os.path.realpath(os.path.expanduser(options["path"]))
         try:
-            existing = ""
-            if os.path.exists(path):
-                with open(path, encoding="utf-8") as stream:
-                    existing = stream.read()
-            text = merged(existing, base64.b64decode(there["content"]).decode(), options["context"], options["server"], options["current"])
-            changed = text != existing or os.stat(path).st_mode & 0o777 != 0o600
-            if changed and not self._task.check_mode:
-                write(path, text)
+            changed, warnings = merge_into(path, base64.b64decode(there["content"]).decode(), options["context"], options["server"], options["current"],
+                                           options["replace"], self._task.check_mode)
         except Failure as failure:
             return {**result, "failed": True, "msg": str(failure)}
-        except OSError as error:
-            return {**result, "failed": True, "msg": f"{path}: cannot be read or written: {error.strerror}"}
-        return {**result, "changed": changed, "path": path, "context": options["context"]}
+        except (OSError, UnicodeDecodeError) as error:
+            return {**result, "failed": True, "msg": f"{path}: cannot be read or written: {getattr(error, 'strerror', None) or error}"}
+        return {**result, "changed": changed, "path": path, "context": options["context"], "warnings": warnings}

@@ -13,8 +13,10 @@ author:
   - nordic.gitops contributors (@nordic-gitops)
 description:
   - Reads the administrator's kubeconfig on a server and merges it into a file on the controller, under a name of its own and with an
-    address that is reachable from there. Other clusters, users and contexts of the file stay as they are.
-  - The file is readable for its owner only. The credentials are in no result, no variable and no log.
+    address that is reachable from there. Other clusters, users and contexts of the file stay as they are, and so do its comments, its owner
+    and its mode, and what somebody added to the cluster's own entries, such as C(proxy-url), C(tls-server-name) or a namespace.
+  - Entries of the name that belong to another cluster, which has another certificate authority, are refused and not overwritten.
+  - A new file is readable for its owner only. The credentials are in no result, no variable and no log.
 options:
   path:
     description: The file on the controller. It is created when it does not exist.
@@ -30,6 +32,12 @@ options:
     required: true
   current:
     description: Whether the context becomes the current one. It does anyway where the file has none.
+    type: bool
+    default: false
+  replace:
+    description:
+      - Whether entries of the name are replaced though they belong to another cluster, as after a cluster was made anew.
+        The file is copied to C(PATH.before-TIME) first.
     type: bool
     default: false
   src:
@@ -48,6 +56,8 @@ attributes:
     support: full
 seealso:
   - module: nordic.gitops.k3s
+requirements:
+  - ruamel.yaml on the controller
 """
 
 EXAMPLES = r"""

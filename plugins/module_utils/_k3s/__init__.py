@@ -11,7 +11,6 @@
     binary.py    the program and the images: checksums, installing, the previous one kept for a rollback
     service.py   systemd's unit of k3s
     api.py       the Kubernetes API, etcd.py the embedded etcd, both from the node itself
-    kubeconfig.py  the administrator's credentials, merged into a file on the controller
     version.py   versions, and the steps between them that Kubernetes allows
 """
 
