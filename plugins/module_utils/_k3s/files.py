@@ -21,8 +21,11 @@ TOKEN_FILES = {"token": "token", "agent_token": "agent-token"}  # the module's o
 MASK = "********"
 
 # Keys whose value is a secret, of k3s' configuration and of registries.yaml. A key that names a file is none.
-_SECRET_KEY = re.compile(r"(?i)(^|[-_.])(token|agent-token|secret-key|access-key|session-token|password|auth|vpn-auth|identity_?token)\Z")
-_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+# datastore-endpoint has a password in it in many forms, of which its drivers take some unescaped; so the whole of it is a secret.
+_SECRET_KEY = re.compile(
+    r"(?i)(^|[-_.])(token|agent-token|secret-key|access-key|session-token|password|auth|vpn-auth|identity_?token|datastore-endpoint)\Z")
+# Up to the last @, as a password may hold one, or a slash.
+_PASSWORD_IN_URL = re.compile(r"(?<=://)\S+(?=@)")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*\Z")
 _NOT_PLAIN = re.compile(r"(?i)(y|n|yes|no|on|off|true|false|null|~|[-+.0-9_exabcdef]+)\Z")  # YAML would read another type
 _NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # by YAML 1.2, section 5.1; below 0x20 JSON escapes itself

@@ -25,6 +25,9 @@ RESERVED = {
 }
 
 
+MODES = ("write-kubeconfig-mode",)
+
+
 def known(binary: str, role: str) -> FrozenSet[str]:
     """The keys that `k3s server --help` or `k3s agent --help` lists."""
     found = set()
@@ -72,10 +75,27 @@ def refuse_reserved(configuration: Mapping[str, Mapping[str, Any]]) -> None:
         for key, value in values.items():
             if key.rstrip("+") in RESERVED:
                 raise Failure(f"{place}: {key.rstrip('+')} is not to be set here", hint=RESERVED[key.rstrip("+")])
+            if key in MODES:
+                _refuse_mode(place, key, value)
             items: List[Any] = value if isinstance(value, list) else [value]
             if any(isinstance(item, (dict, list)) or item is None for item in items):
                 raise Failure(f"{place}: {key} is {type(value).__name__} with values that k3s does not read",
                               hint="A value is text, a number, true or false, or a list of these.")
+
+
+def _refuse_mode(place: str, key: str, value: Any) -> None:
+    """YAML reads 0640 as the number 416, which k3s would take for the mode 0416: everybody may read and write."""
+    if not isinstance(value, str):
+        shown = f"{value:04o}" if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 0o777 else "0640"
+        raise Failure(f"{place}: {key} is {'the number ' if isinstance(value, (int, float)) else ''}{value!r}, not text",
+                      hint=f'Write the mode in quotes, such as "{shown}".')
+    mode = int(value, 8) if re.match(r"0?[0-7]{3}\Z", value) else -1
+    if mode < 0:
+        raise Failure(f"{place}: {key} is {value!r}, which is not a file mode", hint='Write three octal digits in quotes, such as "0640".')
+    if mode & 0o600 != 0o600 or mode & 0o002:
+        raise Failure(f"{place}: with {key} {value} " + ("everybody could write the administrator's credentials" if mode & 0o002
+                                                         else "their owner could not read and write the administrator's credentials"),
+                      hint='Such as "0640", with the quotes. Was a number made from it on the way?')
 
 
 def _takes(binary: str, role: str, key: str) -> bool:

@@ -63,6 +63,21 @@ def test_the_secrets_inside_of_dictionaries_are_known(value: Any) -> None:
     assert "/etc/rancher/k3s/token" not in secrets_of(value)
 
 
+@pytest.mark.parametrize("endpoint", [
+    "mysql://k3s:pa/ss@tcp(10.0.0.5:3306)/k3s", "mysql://k3s:p@ss-w0rd@tcp(10.0.0.5:3306)/k3s", "mysql://k3s:with space@tcp(a)/k",
+    "postgres://db:5432/k3s?user=k3s&password=hunter22secret", "nats://tok3nsecret@nats:4222", "http://etcd:2379"])
+def test_an_external_datastores_endpoint_is_a_secret_as_a_whole_wherever_its_password_is(endpoint: str) -> None:
+    for key in ("datastore-endpoint", "datastore-endpoint+"):
+        shown = mask(to_yaml({key: endpoint, "debug": True}))
+        assert not [part for part in (endpoint, "pa/ss", "w0rd", "space", "hunter22", "tok3n", "tcp(") if part in shown] and "debug: true" in shown
+        assert secrets_of({key: endpoint}) == [endpoint]
+
+
+@pytest.mark.parametrize(("url", "secret"), [("http://u:pa/ss@proxy:3128", "u:pa/ss"), ("http://u:p@ss@proxy", "u:p@ss"), ("https://t0ken@host", "t0ken")])
+def test_the_credentials_of_any_url_are_masked_up_to_its_last_at_sign(url: str, secret: str) -> None:
+    assert secrets_of({"etcd-s3-proxy": url}) == [secret] and secret not in mask(to_yaml({"etcd-s3-proxy": url}))
+
+
 def test_a_difference_names_the_keys(tmp_path) -> None:
     path = str(tmp_path / "config.yaml")
     Change(Wanted(path, to_yaml({"tls-san": ["a"], "debug": True, "node-name": "x"})), None, None).write()
