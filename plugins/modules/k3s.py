@@ -31,8 +31,9 @@ options:
       - V(rejoined) makes a node part of its cluster again that was restored on another server, and is what the playbook
         C(nordic.gitops.restore) needs. C(server) and C(cluster-init) of its configuration files become those of O(config), a token
         that pins another CA than O(authority) no longer does, and k3s is restarted, or with O(restart=false) only started.
-      - V(reset) ends the node's membership with all its data, containers and network. Program, images and configuration stay.
-      - V(absent) removes k3s and all that belongs to it.
+      - V(reset) ends the node's membership with its database, containers and network, and disables the unit. Program, images and
+        configuration stay, and so do snapshots, databases that a restore set aside, and the volumes in C(storage).
+      - V(absent) removes k3s and all that belongs to it, also snapshots and volumes, unless they are on a disk that is mounted there.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
     choices: [present, upgraded, rolled_back, restarted, rejoined, reset, absent]

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME
 
 MARK = "# Written by nordic.gitops: the next run writes it again.\n"
 TOKEN_FILES = {"token": "token", "agent_token": "agent-token"}  # the module's option, and both k3s' key and the file's name
@@ -80,24 +82,52 @@ class Change:
             after = after.rstrip("\n") + " (another one)\n"  # else a changed secret would show no difference
         return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
 
-    def write(self) -> None:
-        """Aside, then renamed: k3s and a killed run see the old one or the new one, whole."""
-        if self.wanted.text is None:
-            os.unlink(self.path)
-            return
-        folder = os.path.dirname(self.path)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
+    def write(self, home: str = HOME) -> None:
+        """Aside, then renamed: k3s and a killed run see the old one or the new one, whole. Somebody else's file is kept."""
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(self.wanted.text)
-                stream.flush()
-                os.fchmod(stream.fileno(), self.wanted.mode)
-                os.fsync(stream.fileno())
-            os.rename(aside, self.path)
-        except BaseException:
-            os.unlink(aside)
-            raise
+            if self.before is not None and self.content_differs and not self.before.startswith(MARK):
+                keep(self.path, home)
+            if self.wanted.text is None:
+                os.unlink(self.path)
+                return
+            folder = os.path.dirname(self.path)
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                    stream.write(self.wanted.text)
+                    stream.flush()
+                    os.fchmod(stream.fileno(), self.wanted.mode)
+                    os.fsync(stream.fileno())
+                os.rename(aside, self.path)
+            except BaseException:
+                os.unlink(aside)
+                raise
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+
+def unwritable(path: str, error: OSError) -> Failure:
+    """With what to do. The file that was there is whole."""
+    hint = {errno.ENOSPC: "Make room on that file system.", errno.EDQUOT: "Make room on that file system.",
+            errno.EROFS: "The file system is mounted read-only: `mount -o remount,rw` it, or see `dmesg` for why the kernel did that.",
+            errno.EACCES: "Is it immutable (`lsattr`), or does a security policy forbid it?", errno.EPERM: "Is it immutable (`lsattr`)?",
+            errno.ENOTDIR: "A file is where a folder should be: move it away."}.get(error.errno or 0, "")
+    return Failure(f"cannot be written: {error.strerror or error}", path, hint)
+
+
+def keep(path: str, home: str = HOME) -> str:
+    """A copy, under a name of its own, of a file that these modules did not write and are about to replace. Where it is."""
+    folder = os.path.join(home, "replaced", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    number = 0
+    while os.path.lexists(place := os.path.join(folder + (f".{number}" if number else ""), path.lstrip("/"))):
+        number += 1
+    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    with open(path, "rb") as source, open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
+        copy.write(source.read())
+        copy.flush()
+        os.fsync(copy.fileno())
+    return place
 
 
 def compare(wanted: Wanted) -> Optional[Change]:
@@ -106,8 +136,11 @@ def compare(wanted: Wanted) -> Optional[Change]:
         found = os.lstat(wanted.path)
     except FileNotFoundError:
         return None if wanted.text is None else Change(wanted, None, None)
+    except OSError as error:
+        raise unwritable(wanted.path, error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise Failure("is no regular file, and these modules replace nothing else", wanted.path, "Remove it, or put its content into the task.")
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise Failure(f"is {kind}, and only regular files are replaced", wanted.path, "Move it away, or put its content into the task.")
     with open(wanted.path, encoding="utf-8", errors="replace") as stream:
         text = stream.read()
     mode = stat.S_IMODE(found.st_mode)
@@ -123,6 +156,8 @@ def read(path: str) -> Optional[str]:
             return stream.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Failure(f"cannot be read: {error.strerror}", path, "A regular file is expected there.") from error
 
 
 # YAML, of which these files need mappings, lists and scalars alone; a node has no PyYAML.

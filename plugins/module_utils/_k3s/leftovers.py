@@ -11,8 +11,9 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Dict, List, Set
+from typing import Any, Dict, List, Set, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import LINKS
 
@@ -22,7 +23,10 @@ NODE_DIR = "/etc/rancher/node"  # the node's password, which a new cluster does 
 CNI_DIRS = ("/var/lib/cni", "/etc/cni/net.d")
 INTERFACES = re.compile(r"(cni0|flannel[.0-9v-]*|flannel-(?:wg|v6.*)|kube-ipvs0)\Z")
 RULES = re.compile(r"KUBE-|CNI-|flannel", re.IGNORECASE)
-KEPT = ("agent/images", "data")  # by a reset: what the next start needs again, and no cluster's state
+# By a reset: what the next start needs again, and what may be the only copy of something. Snapshots restore the cluster that ended, in
+# `storage` are the volumes of its pods.
+DATA = ("server/db/snapshots", "storage")
+KEPT = ("agent/images", "data", *DATA)
 
 
 def remove_leftovers(data_dir: str, everything: bool, check_mode: bool) -> List[str]:
@@ -37,10 +41,9 @@ def remove_leftovers(data_dir: str, everything: bool, check_mode: bool) -> List[
     if mounts:
         told.append(f"{len(mounts)} mounts are taken down")
         if not check_mode:
-            for place in mounts:
-                subprocess.run(["umount", "--lazy", place], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            _unmount(data_dir)
     told += _network(check_mode)
-    told += _remove(_folders(data_dir, everything), check_mode)
+    told += _remove(_folders(data_dir, everything), tuple(os.path.join(data_dir, name) for name in DATA), check_mode)
     return told
 
 
@@ -79,12 +82,30 @@ def _end(processes: Set[int]) -> None:
         time.sleep(0.1)
 
 
+def _unmount(data_dir: str) -> None:
+    """All of them, before any folder is removed: in a volume that is still mounted the data of pods would be deleted."""
+    for _round in range(5):  # one mount may lie over another one
+        left = _mounts(data_dir)
+        if not left:
+            return
+        for place in left:
+            subprocess.run(["umount", "--lazy", place], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    left = _mounts(data_dir)
+    if left:
+        raise Failure(f"{len(left)} mounts cannot be taken down, so no folder was removed: {', '.join(left[:3])}", "umount",
+                      "A volume of a pod may be in one of them. Find out who uses it with `fuser -vm`, take it down, and run this again.")
+
+
 def _mounts(data_dir: str) -> List[str]:
-    """Below k3s' folders, deepest first; the folders themselves may be mounts of the administrator's, and stay."""
-    below = tuple(folder + "/" for folder in (*RUN_DIRS, data_dir, KUBELET_DIR)) + ("/run/netns/cni-",)
+    """Those that k3s' containers and pods made, deepest first. Others, such as a disk for the database or for volumes, are an
+    administrator's, and stay mounted."""
+    below = tuple(folder + "/" for folder in (*RUN_DIRS, os.path.join(data_dir, "agent", "containerd"), KUBELET_DIR)) + ("/run/netns/cni-",)
+    return sorted((place for place in _mounted() if place.startswith(below)), key=len, reverse=True)
+
+
+def _mounted() -> List[str]:
     with open("/proc/self/mounts", encoding="utf-8", errors="replace") as stream:
-        places = [line.split()[1].replace("\\040", " ") for line in stream]
-    return sorted((place for place in places if place.startswith(below)), key=len, reverse=True)
+        return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), line.split()[1]) for line in stream]
 
 
 def _network(check_mode: bool) -> List[str]:
@@ -114,15 +135,32 @@ def _folders(data_dir: str, everything: bool) -> List[str]:
         links = [os.path.join(os.path.dirname(BINARY), name) for name in LINKS]
         scripts = [f"{os.path.dirname(BINARY)}/{name}" for name in ("k3s-killall.sh", "k3s-uninstall.sh", "k3s-agent-uninstall.sh")]
         return [*found, data_dir, CONFIG_DIR, BINARY, *(path for path in links if os.path.islink(path) and os.readlink(path) in ("k3s", BINARY)), *scripts]
-    kept = {os.path.join(data_dir, name.partition("/")[0]) for name in KEPT}
-    if os.path.isdir(data_dir):
-        for name in sorted(os.listdir(data_dir)):
-            path = os.path.join(data_dir, name)
-            if path not in kept:
-                found.append(path)
-            elif name not in KEPT:
-                found += [os.path.join(path, inner) for inner in sorted(os.listdir(path)) if f"{name}/{inner}" not in KEPT]
+    return found + _beside(data_dir, _kept(data_dir), "")
+
+
+def _beside(data_dir: str, kept: List[str], below: str) -> List[str]:
+    """All that is not kept, as few paths as possible."""
+    folder, found = os.path.join(data_dir, below), []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) and not os.path.islink(folder) else []:
+        place = os.path.join(below, name)
+        if place in kept:
+            continue
+        leads = any(one.startswith(place + "/") for one in kept)
+        found += _beside(data_dir, kept, place) if leads else [os.path.join(data_dir, place)]
     return found
+
+
+def _kept(data_dir: str) -> List[str]:
+    """Also databases from before a restore, with their certificates. What is empty goes."""
+    found = [name for name in KEPT if _holds_something(os.path.join(data_dir, name))]
+    for below in ("server", "server/db"):
+        folder = os.path.join(data_dir, below)
+        found += [f"{below}/{name}" for name in os.listdir(folder) if ".before-" in name] if os.path.isdir(folder) else []
+    return found
+
+
+def _holds_something(path: str) -> bool:
+    return os.path.ismount(path) or (bool(os.listdir(path)) if os.path.isdir(path) else os.path.lexists(path))
 
 
 def _is_k3s(folder: str) -> bool:
@@ -130,7 +168,7 @@ def _is_k3s(folder: str) -> bool:
     return folder == "/var/lib/cni" and os.path.isdir(os.path.join(folder, "networks", "cbr0"))
 
 
-def _remove(paths: List[str], check_mode: bool) -> List[str]:
+def _remove(paths: List[str], data: Tuple[str, ...], check_mode: bool) -> List[str]:
     told: List[str] = []
     for path in paths:
         if not os.path.lexists(path):
@@ -141,18 +179,30 @@ def _remove(paths: List[str], check_mode: bool) -> List[str]:
         told.append(f"{path} is removed" if not mounted else f"{path} is emptied")
         if check_mode:
             continue
-        if not os.path.isdir(path) or os.path.islink(path):
-            os.unlink(path)
-        elif mounted:
-            for name in os.listdir(path):
-                inner = os.path.join(path, name)
-                if os.path.isdir(inner) and not os.path.islink(inner):
-                    shutil.rmtree(inner, ignore_errors=True)
-                else:
-                    os.unlink(inner)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+        _empty(path, data)
     return told
+
+
+def _empty(path: str, data: Tuple[str, ...]) -> None:
+    """Gone, but for mount points in it, which are emptied; an administrator has put them there. What is mounted for data is left alone."""
+    if os.path.ismount(path) and any(path == folder or path.startswith(folder + "/") for folder in data):
+        return
+    if not os.path.isdir(path) or os.path.islink(path):
+        os.unlink(path)
+        return
+    inner = [place for place in _mounted() if place == path or place.startswith(path + "/")]
+    if not inner:
+        shutil.rmtree(path, onerror=_told)
+        return
+    for name in os.listdir(path):
+        _empty(os.path.join(path, name), data)
+    if not os.path.ismount(path) and not os.listdir(path):
+        os.rmdir(path)
+
+
+def _told(_function: Any, path: str, error: Any) -> None:
+    if not isinstance(error[1], FileNotFoundError):  # it went by itself, as what a container had mounted does
+        raise Failure(f"cannot be removed: {getattr(error[1], 'strerror', error[1])}", path, "Is it immutable (`lsattr`), or still in use?") from error[1]
 
 
 def _output(*command: str) -> str:

@@ -520,6 +520,10 @@ class Node:
                 outcome.changes.append(f"{service.name}.service is stopped")
                 if not spec.check_mode:
                     service.stop()
+            if state.enabled and not everything:
+                outcome.changes.append(f"{service.name}.service is disabled")  # or a reboot would begin a new cluster
+                if not spec.check_mode:
+                    service.disable()
             if everything and (os.path.exists(service.path) or state.enabled):
                 outcome.changes.append(f"{service.path} is removed")
                 if not spec.check_mode:

@@ -73,6 +73,9 @@ class Service:
     def enable(self) -> None:
         self._systemctl("enable", "--quiet", self.name)
 
+    def disable(self) -> None:
+        self._systemctl("disable", "--quiet", self.name)
+
     def begin(self, verb: str) -> None:
         """start or restart, without waiting: how far it is, is asked of k3s, and systemd would give up where k3s tries again."""
         self._systemctl(verb, "--no-block", self.name)
@@ -86,7 +89,7 @@ class Service:
         if state.active != "inactive":
             self.stop()
         if state.enabled:
-            self._systemctl("disable", "--quiet", self.name)
+            self.disable()
         for path in (self.path, self.path + ".env"):  # the latter is the official installer's, with the token in it
             if os.path.exists(path):
                 os.unlink(path)

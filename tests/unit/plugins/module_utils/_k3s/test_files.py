@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any
@@ -107,14 +108,61 @@ def test_a_file_that_shall_not_be_is_removed(tmp_path) -> None:
     path.write_text("x", encoding="utf-8")
     change = compare(Wanted(str(path), None))
     assert change and "shall not be" in change.reason
-    change.write()
+    change.write(str(tmp_path / "home"))
     assert not path.exists() and compare(Wanted(str(path), None)) is None
+    assert [kept.read_text(encoding="utf-8") for kept in (tmp_path / "home").rglob("old.yaml")] == ["x"]
+
+
+def test_a_file_of_somebody_elses_is_kept_each_time_it_is_replaced_and_one_of_ours_is_not(tmp_path) -> None:
+    """A registries.yaml with credentials, a token: it may be the only one."""
+    path, home = tmp_path / "registries.yaml", tmp_path / "home"
+    for number in range(3):  # within one second, too
+        path.write_text(f"theirs {number}\n", encoding="utf-8")
+        change = compare(Wanted(str(path), to_yaml({"mirrors": {}})))
+        assert change
+        change.write(str(home))
+    kept = [one for one in home.rglob("*") if one.is_file()]
+    assert sorted(one.read_text(encoding="utf-8") for one in kept) == [f"theirs {number}\n" for number in range(3)]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in kept} == {0o600} and all(str(one).endswith(str(path)) for one in kept)
+    ours = compare(Wanted(str(path), to_yaml({"mirrors": {"a": {}}})))
+    assert ours
+    ours.write(str(home))
+    os.chmod(path, 0o644)
+    closed = compare(Wanted(str(path), to_yaml({"mirrors": {"a": {}}})))
+    assert closed
+    closed.write(str(home))
+    assert len([one for one in home.rglob("*") if one.is_file()]) == 3
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "Make room"), (errno.EROFS, "read-only"), (errno.EACCES, "immutable")])
+def test_a_disk_that_takes_nothing_is_a_sentence_and_the_old_file_is_whole(tmp_path, monkeypatch, number: int, said: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml({"a": 1}), encoding="utf-8")
+    change = compare(Wanted(str(path), to_yaml({"a": 2})))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))  # fake: an injected fault
+
+    monkeypatch.setattr("os.fsync", full)
+    assert change
+    with pytest.raises(Failure, match=said) as failure:
+        change.write(str(tmp_path / "home"))
+    assert str(path) in str(failure.value) and path.read_text(encoding="utf-8") == to_yaml({"a": 1}) and os.listdir(tmp_path) == ["config.yaml"]
+
+
+@pytest.mark.parametrize("path", ["folder", "file/config.yaml"])
+def test_a_folder_where_a_file_should_be_and_a_file_where_a_folder_should_be_are_sentences(tmp_path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match="Move it away|move it away") as failure:
+        compare(Wanted(str(tmp_path / path), "x"))
+    assert str(tmp_path / path) in str(failure.value)
 
 
 def test_a_link_or_a_folder_is_never_replaced(tmp_path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     for name in ("link", "."):
-        with pytest.raises(Failure, match="no regular file"):
+        with pytest.raises(Failure, match="only regular files are replaced"):
             compare(Wanted(str(tmp_path / name), "x"))
 
 
