@@ -143,7 +143,7 @@ def test_a_disk_that_takes_nothing_is_a_sentence_and_the_old_file_is_whole(tmp_p
     def full(_descriptor: int) -> None:
         raise OSError(number, os.strerror(number))  # fake: an injected fault
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)  # fake: an injected fault
     assert change
     with pytest.raises(Failure, match=said) as failure:
         change.write(str(tmp_path / "home"))

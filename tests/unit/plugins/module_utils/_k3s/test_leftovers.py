@@ -72,7 +72,7 @@ def test_a_disk_of_an_administrators_below_the_data_folder_stays_mounted(data_di
 def test_a_folder_with_a_mount_in_it_is_emptied_and_the_mount_point_stays(data_dir, monkeypatch):
     disk = data_dir / "server" / "db" / "etcd"
     monkeypatch.setattr(leftovers, "_mounted", lambda: [str(disk)])  # fake: mounts need root
-    monkeypatch.setattr("os.path.ismount", lambda path: path == str(disk))
+    monkeypatch.setattr("os.path.ismount", lambda path: path == str(disk))  # fake: mounts need root
     leftovers._empty(str(data_dir / "server"), ())
     assert disk.is_dir() and os.listdir(disk) == [] and os.listdir(data_dir / "server") == ["db"]
 
@@ -80,7 +80,7 @@ def test_a_folder_with_a_mount_in_it_is_emptied_and_the_mount_point_stays(data_d
 @pytest.mark.parametrize("disk", ["storage", "storage/pvc-1", "server/db/snapshots"])
 def test_not_even_the_removal_of_all_deletes_what_is_on_a_disk_for_volumes_or_snapshots(data_dir, monkeypatch, disk):
     monkeypatch.setattr(leftovers, "_mounted", lambda: [str(data_dir / disk)])  # fake: mounts need root
-    monkeypatch.setattr("os.path.ismount", lambda path: path == str(data_dir / disk))
+    monkeypatch.setattr("os.path.ismount", lambda path: path == str(data_dir / disk))  # fake: mounts need root
     kept = files_of(data_dir / disk)
     leftovers._remove([str(data_dir)], tuple(str(data_dir / name) for name in leftovers.DATA), False)
     assert kept and files_of(data_dir / disk) == kept and files_of(data_dir) == [f"{disk}/{name}" for name in kept]

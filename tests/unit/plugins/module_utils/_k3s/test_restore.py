@@ -252,6 +252,6 @@ def test_certificates_on_another_file_system_are_copied(tmp_path, monkeypatch):
             raise OSError(18, "Invalid cross-device link")  # fake: an injected fault
         return rename(source, target)
 
-    monkeypatch.setattr("os.rename", across)
+    monkeypatch.setattr("os.rename", across)  # fake: an injected fault
     restore.put_in_place(place, DIGEST, False, NOW)
     assert live(tmp_path) == DIGEST and (tmp_path / "server" / "tls" / "service.key").read_text() == "theirs"
