@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
@@ -181,12 +182,6 @@ def test_the_api_server_of_the_node_is_asked(local):
     assert local.node(nodes[0].name) == replace(nodes[0]) and local.node("nobody") is None
 
 
-def test_a_write_probe_writes_and_leaves_nothing(local):
-    assert 0 < local.write_probe("server1") < 5
-    leases = local.do("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases")["items"]
-    assert not [lease for lease in leases if "probe" in lease["metadata"]["name"]]
-
-
 def test_a_refusal_carries_the_servers_words(local):
     with pytest.raises(ApiFailure) as caught:
         local.do("POST", "/api/v1/namespaces", {"metadata": {"name": "Not_A_Name"}})
@@ -221,7 +216,7 @@ def test_a_node_is_not_up_on_the_word_of_the_kubelet_that_ended(local, tmp_path,
     name = local.nodes()[0].name
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as kubelet:
         threading.Thread(target=kubelet.serve_forever, daemon=True).start()
-        monkeypatch.setattr(health, "KUBELET", kubelet.server_address)
+        monkeypatch.setattr(health, "KUBELET", (kubelet.server_address,))
         asked = health.Health("server", str(tmp_path), name)
         assert asked._node() == ""
         asked.remember()
@@ -232,11 +227,47 @@ def test_a_node_is_not_up_on_the_word_of_the_kubelet_that_ended(local, tmp_path,
     assert "does not answer" in asked._node()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as kubelet:
         threading.Thread(target=kubelet.serve_forever, daemon=True).start()
-        monkeypatch.setattr(health, "KUBELET", kubelet.server_address)
+        monkeypatch.setattr(health, "KUBELET", (kubelet.server_address,))
         assert asked._node() == f"the kubelet of {name} has not reported since it was started"
         report(local, name)
         assert asked._node() == ""
         kubelet.shutdown()
+
+
+def test_a_kubelet_that_listens_on_the_other_loopback_address_alone_is_asked_there(local, monkeypatch):
+    """As on a cluster that knows IPv6 first."""
+    with socket.socket() as nobody, http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as kubelet:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        threading.Thread(target=kubelet.serve_forever, daemon=True).start()
+        monkeypatch.setattr(health, "KUBELET", (nobody.getsockname(), kubelet.server_address))
+        assert health.Health._kubelet() == ""
+        kubelet.shutdown()
+        monkeypatch.setattr(health, "KUBELET", (nobody.getsockname(),))
+        assert "refused" in health.Health._kubelet()
+
+
+def test_with_an_external_datastore_a_server_stops_only_while_another_ones_api_answers(cluster, local, tmp_path):
+    """The nodes tell who the other servers are, and the API's endpoints where they answer."""
+    address, port = urlsplit(cluster.url).hostname, urlsplit(cluster.url).port
+
+    def objection(name):
+        return health.Health("server", str(tmp_path), name, external=True, port=port).objection_to_stop()
+
+    assert objection("alone") == "", "a cluster of one server has no other"
+    assert health.is_own(address) and not health.is_own("192.0.2.1") and local.other_answers(address, port) and not local.other_answers(address, 1)
+    label = {"node-role.kubernetes.io/control-plane": "true"}
+    node = local.do("POST", "/api/v1/nodes", {"metadata": {"name": "server9", "labels": label}})["metadata"]["name"]
+    try:
+        def lives_at(there):
+            local.do("PATCH", f"/api/v1/nodes/{node}/status", {"status": {"addresses": [{"type": "InternalIP", "address": there}]}},
+                     "application/strategic-merge-patch+json")
+
+        lives_at("240.0.0.1")  # nobody: a reserved address
+        assert "no other server's API answers (server9)" in objection("server1")
+        lives_at(address)
+        assert objection("server1") == ""
+    finally:
+        local.do("DELETE", f"/api/v1/nodes/{node}")
 
 
 def report(local, name):

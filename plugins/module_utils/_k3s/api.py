@@ -184,7 +184,12 @@ class Api:
 
     def servers(self) -> List[Tuple[str, int]]:
         """Address and port of each API server. One that ended is among them for 15 s."""
-        subsets = self.do("GET", "/api/v1/namespaces/default/endpoints/kubernetes").get("subsets") or []
+        try:
+            subsets = self.do("GET", "/api/v1/namespaces/default/endpoints/kubernetes").get("subsets") or []
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
+            return []
         return [(address["ip"], port["port"]) for subset in subsets for address in subset.get("addresses") or [] for port in subset.get("ports") or []]
 
     def other_answers(self, host: str, port: int) -> bool:

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.configuration import PORT
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service, State
 
 # The kubelet binds the loopback address of its first node-ip's family.
-KUBELET, KUBELET_PORT = ("127.0.0.1", "::1"), 10248
+KUBELET = (("127.0.0.1", 10248), ("::1", 10248))
 PAUSE = 0.5
 # systemd is asked at least so often, and each time once the kubelet answers. A question costs a process here and work there, which k3s
 # itself could use while it starts: asked twice a second, it was 5 of 120 processor seconds of a bootstrap of four nodes.
@@ -52,9 +53,10 @@ def has_cluster(role: str, data_dir: str) -> bool:
 class Health:
     """Questions that answer with what is in the way, in a sentence, or with nothing."""
 
-    def __init__(self, role: str, data_dir: str, name: str, with_kubelet: bool = True, external: bool = False) -> None:
+    def __init__(self, role: str, data_dir: str, name: str, with_kubelet: bool = True, external: bool = False, port: int = PORT) -> None:
         self.role = role
         self.external = external  # the datastore
+        self.port = port  # of the servers' API
         self.data_dir = data_dir
         self.name = name
         self.with_kubelet = with_kubelet
@@ -102,8 +104,8 @@ class Health:
     def _kubelet() -> str:
         # The Node object says Ready long after its kubelet has gone; the kubelet itself does not.
         told = ""
-        for host in KUBELET:
-            connection = http.client.HTTPConnection(host, KUBELET_PORT, timeout=3)
+        for host, port in KUBELET:
+            connection = http.client.HTTPConnection(host, port, timeout=3)
             try:
                 connection.request("GET", "/healthz")
                 return "" if connection.getresponse().status == 200 else "the kubelet says that it is not healthy"
@@ -152,8 +154,7 @@ class Health:
             endpoints = api.servers()
         except ApiFailure as failure:
             return f"whether another server's API answers cannot be asked: {failure}"
-        port = next((port for _address, port in endpoints), 6443)
-        others = {(address, port) for node in servers for address in node.addresses} | {one for one in endpoints if not is_own(one[0])}
+        others = {(address, self.port) for node in servers for address in node.addresses} | {one for one in endpoints if not is_own(one[0])}
         if not others or any(api.other_answers(address, number) for address, number in sorted(others)):
             return ""
         named = ", ".join(sorted(node.name for node in servers)) or ", ".join(sorted(address for address, _port in others))
@@ -176,7 +177,7 @@ def first_server_answers(url: str, timeout: float = 3) -> bool:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or 6443, timeout=timeout, context=context)
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=timeout, context=context)
     try:
         connection.request("GET", "/cacerts")
         return connection.getresponse().status == 200
@@ -191,7 +192,7 @@ def wait_for_first_server(url: str, timeout: float) -> None:
     while not first_server_answers(url):
         if time.monotonic() > end:
             raise Failure(f"does not answer within {timeout:.0f} s, so this node cannot join", url,
-                          "Is k3s running there, and is port 6443 reachable from this host?")
+                          f"Is k3s running there, and is port {urlsplit(url).port or 443} reachable from this host?")
         time.sleep(PAUSE)
 
 

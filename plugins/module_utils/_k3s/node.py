@@ -104,7 +104,8 @@ class Node:
         self.service = Service(spec.role)
         self.outcome = Outcome()
         without_kubelet = configuration.is_true(spec.configured.get("disable-agent"))
-        self.health = Health(spec.role, spec.data_dir, node_name(spec.configured), not without_kubelet, bool(spec.configured.get("datastore-endpoint")))
+        self.health = Health(spec.role, spec.data_dir, node_name(spec.configured), not without_kubelet,
+                             bool(spec.configured.get("datastore-endpoint")), configuration.port(spec.configured))
 
     # The states
 

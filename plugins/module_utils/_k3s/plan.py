@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, configuration
@@ -300,9 +301,18 @@ def joining_is_planned_here(wanted: Wanted) -> str:
     return f"config of {', '.join(wrong)} has server: which server to join is planned here. Give a load balancer's address as k3s_url." if wrong else ""
 
 
+def a_url_to_join_by(wanted: Wanted) -> str:
+    """k3s takes https alone, and tries for as long as it is let."""
+    parts = urlsplit(wanted.url)
+    if not wanted.url or parts.scheme == "https" and parts.hostname:
+        return ""
+    meant = wanted.url.split("://")[-1].strip("/")
+    return f"k3s_url is {wanted.url}, and nodes join by https://NAME:PORT. Write https://{meant}{'' if ':' in meant else ':6443'}, or port 443 of a load balancer."
+
+
 RULES: Tuple[Callable[[Wanted], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers)
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by)
 
 
 def _twice(wanted: Wanted, key: str, what: str, hint: str) -> str:

@@ -232,6 +232,24 @@ def test_all_reasons_are_told_at_once() -> None:
     assert len(error.value.details["objections"]) == 2
 
 
+@pytest.mark.parametrize(("url", "meant"), [("k3s.example.no", "https://k3s.example.no:6443"), ("k3s.example.no:443", "https://k3s.example.no:443"),
+                                            ("http://k3s.example.no:6443", "https://k3s.example.no:6443"), ("https://", "https://")])
+def test_a_url_that_nobody_can_join_by_is_refused_with_what_was_meant(url: str, meant: str) -> None:
+    assert meant in refused(servers(1), url=url)
+
+
+def test_agents_alone_are_told_to_add_a_server_and_not_to_reset_a_healthy_agent() -> None:
+    told = refused(host("agent1", "agent", begun=True), unseen=["server1"])
+    assert "--limit server1,agent1" in told and "reset" not in told and "group k3s_servers" not in told
+
+
+def test_what_a_drop_in_says_is_planned_with() -> None:
+    node = host("server1", config={"tls-san": ["a"]})
+    node["drop_ins"] = {"60-b": {"https-listen-port": 7443, "tls-san+": ["c"]}, "50-a": {"https-listen-port": 8443, "cluster-init": True}}
+    plan = planned(node, host("agent1", "agent"))
+    assert plan.url == "https://10.0.0.1:7443" and plan.datastore == "etcd"
+
+
 def test_every_rule_of_the_file_is_in_the_table() -> None:
     module = sys.modules[make_plan.__module__]
     rules = {value for name, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
