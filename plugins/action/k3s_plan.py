@@ -18,7 +18,7 @@ SPEC: Dict[str, Any] = {
     "nodes": {"type": "list", "elements": "dict", "required": True, "options": {
         "name": {"type": "str", "required": True}, "role": {"type": "str", "choices": list(ROLES), "required": True}, "address": {"type": "str"},
         "info": {"type": "dict", "required": True}, "config": {"type": "dict", "default": {}}, "drop_ins": {"type": "dict", "default": {}},
-        "binary": {"type": "str"}}},
+        "binary": {"type": "str"}, "environment": {"type": "list", "elements": "str", "default": []}, "adopt": {"type": "bool", "default": False}}},
     "operation": {"type": "str", "choices": ["bootstrap", "restore"], "default": "bootstrap"},
     "restore_on": {"type": "str"},
     "lost": {"type": "list", "elements": "str", "default": []},

@@ -145,6 +145,20 @@ options:
         then makes voters of those who join as soon as etcd finds that they have caught up, where k3s looks only every 15 seconds.
       - It stays until there are so many, or until none came for 30 seconds, and fails for none that does not come.
     type: int
+  environment:
+    description:
+      - Variables of the service, such as C(HTTPS_PROXY) and C(NO_PROXY). They are secrets, and are written to a file that only root reads.
+        k3s is restarted when one of them changes.
+      - k3s' own, C(K3S_*), are keys of O(config) or options.
+    type: dict
+    default: {}
+  adopt:
+    description:
+      - On a host where something else set k3s up, such as k3s' install script, whether what its unit, its variables and its configuration
+        file say may be lost or changed. Otherwise that is refused with a list, unless O(config) and O(environment) say the same.
+      - The unit and the configuration file that are replaced are kept below C(/var/lib/nordic.gitops/k3s/replaced).
+    type: bool
+    default: false
   authority:
     description: With O(state=rejoined), the fingerprint of the cluster's CA, as RV(nordic.gitops.k3s_info#module:ca_fingerprint) tells it.
     type: str

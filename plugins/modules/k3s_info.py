@@ -134,6 +134,12 @@ snapshot_dir:
   description: The folder of its snapshots of etcd.
   returned: success
   type: str
+set_up_by_others:
+  description:
+    - What the unit of k3s says that something else than this collection wrote, as k3s' install script does. C(config) has the keys of its
+      arguments, its variables and its configuration file, with secrets masked, C(environment) the names of other variables.
+  returned: success
+  type: dict
 token_fingerprint:
   description: Equal on hosts with the same token and the same O(salt). Null without token or salt.
   returned: success

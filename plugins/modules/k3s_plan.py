@@ -54,6 +54,15 @@ options:
       binary:
         description: Which binary it gets. The same text means the same binary.
         type: str
+      environment:
+        description: The names of the variables that its service gets.
+        type: list
+        elements: str
+        default: []
+      adopt:
+        description: Whether a setup by something else may lose what O(nodes[].config) and O(nodes[].environment) do not say.
+        type: bool
+        default: false
   operation:
     description:
       - What is planned. V(bootstrap) makes a cluster, or changes one. V(restore) brings one back to a snapshot, which is refused while a server

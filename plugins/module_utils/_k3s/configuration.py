@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Dict, List, Mapping
 
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, DATA_DIR, files
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, DATA_DIR, adoption, files
 
 PORT = 6443
 
@@ -26,12 +26,24 @@ def merged(config: Mapping[str, Any], drop_ins: Mapping[str, Mapping[str, Any]])
 
 
 def of_this_node() -> Dict[str, str]:
-    """The plain values of the files on this node."""
+    """The plain values of the files on this node, and of a unit with arguments that somebody else wrote."""
     found: Dict[str, str] = {}
     for path in paths():
         text = files.read(path) or ""
         found.update({key: files.plain_value(text, key) for key in files.top_level(text)})
+    for key, value in adopted().config.items():
+        if not isinstance(value, list):
+            found[key] = "true" if value is True else str(value)
     return found
+
+
+def adopted() -> adoption.Found:
+    """How somebody else set k3s up here, if so."""
+    for name in ("k3s", "k3s-agent"):
+        found = adoption.found(f"/etc/systemd/system/{name}.service", os.path.join(CONFIG_DIR, "config.yaml"))
+        if found != adoption.Found():
+            return found
+    return adoption.Found()
 
 
 def paths() -> List[str]:

@@ -257,6 +257,15 @@ def secrets_of(value: Any, key: str = "") -> List[str]:
     return _PASSWORD_IN_URL.findall(text)
 
 
+def environment(variables: Mapping[str, str]) -> str:
+    """A file that systemd reads variables from, as nobody but root can; what stands in a unit everybody may ask for."""
+    lines = []
+    for name, value in sorted(variables.items()):
+        quoted = re.sub(r'([\\"$`])', r"\\\1", str(value))
+        lines.append(f'{name}="{quoted}"\n')
+    return MARK + "".join(lines)
+
+
 # The unit
 
 

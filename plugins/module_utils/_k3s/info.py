@@ -46,6 +46,7 @@ def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
         "data_dir": data_dir, "datastore": datastore(role, data_dir, configured), "has_cluster": has_cluster(role or "server", data_dir),
         "server_url": configured.get("server") or None, "cluster_init": configuration.is_true(configured.get("cluster-init")),
         "https_port": configuration.port(configured), "snapshot_dir": configuration.snapshot_dir(configured),
+        "set_up_by_others": configuration.adopted().result(),
         "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": authority_of(data_dir),
         "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
     }

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, archive, binary, configuration, files, flags
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
@@ -54,6 +54,8 @@ class Spec:
     rotate_certificates: bool = False
     voters: int = 0
     authority: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    adopt: bool = False
     check_mode: bool = False
     here: Mapping[str, str] = field(default_factory=dict)  # the configuration that this node has, where it is not this call's to decide
 
@@ -215,6 +217,7 @@ class Node:
         self._refuse_other_role()
         flags.refuse_reserved(_places(spec))
         self._refuse_contradictions()
+        self._refuse_loss()
         program = self._program()
         images = self._images()
         if outcome.missing and not spec.check_mode:
@@ -264,7 +267,7 @@ class Node:
                 os.symlink(os.path.basename(BINARY), os.path.join(os.path.dirname(BINARY), name))
             if not state.enabled:
                 self.service.enable()  # which has systemd read its units again
-            elif state.needs_reload or any(change.path == self.service.path for change in changes):
+            elif state.needs_reload or any(change.path.startswith(self.service.path) for change in changes):
                 self.service.reload()
             shutil.rmtree(binary.STAGED, ignore_errors=True)
 
@@ -354,6 +357,12 @@ class Node:
             wanted.append(Wanted(path, None))
         wanted += [Wanted(_allowed(path, spec.data_dir), text) for path, text in spec.files.items()]
         wanted.append(Wanted(self.service.path, files.unit(spec.role), 0o644))
+        variables, drop_in = os.path.join(CONFIG_DIR, "environment"), self.service.drop_in
+        if spec.environment:
+            wanted.append(Wanted(variables, files.environment(spec.environment), secret=True))
+            wanted.append(Wanted(drop_in, files.MARK + f"[Service]\nEnvironmentFile={variables}\n", 0o644))
+        else:
+            wanted += [Wanted(path, None) for path in (variables, drop_in) if (files.read(path) or "").startswith(files.MARK)]
         return wanted
 
     # What is refused
@@ -372,6 +381,14 @@ class Node:
             raise Failure("server and cluster-init are both set: a server either joins a cluster or begins one", hint="Only the first server has cluster-init.")
         if self.spec.role == "agent" and not configured.get("server"):
             raise Failure("an agent needs the URL of a server to join", hint="Set server in config, for example https://server1:6443.")
+
+    def _refuse_loss(self) -> None:
+        """Of arguments and variables of a unit that somebody else wrote."""
+        rows = [] if self.spec.adopt else adoption.lost(configuration.adopted(), self.spec.configured, self.spec.environment)
+        if rows:
+            raise Failure(f"k3s was set up by something else, with what is not in the configuration: {adoption.table(rows)}", self.service.path,
+                          "Put it into config (variables into environment), or set adopt to go on without it. Nothing was changed.",
+                          lost=[list(row) for row in rows])
 
     def _refuse_other_token(self) -> None:
         """The token of a cluster is not changed by a file: its datastore is encrypted with it, and every node has it."""
@@ -597,8 +614,8 @@ def _allowed(path: str, data_dir: str) -> str:
     if not clean.startswith((CONFIG_DIR + "/", data_dir + "/", DATA_DIR + "/")):
         raise Failure(f"{path!r} is not below {CONFIG_DIR} or {data_dir}", "files", "Other files are another task's, such as ansible.builtin.copy.")
     name = os.path.relpath(clean, CONFIG_DIR)
-    if name in ("config.yaml", "registries.yaml", "token", "agent-token") or name.startswith("config.yaml.d/"):
-        raise Failure(f"{path!r} is written from an option of its own", "files", "Use config, drop_ins, registries, token or agent_token.")
+    if name in ("config.yaml", "registries.yaml", "token", "agent-token", "environment") or name.startswith("config.yaml.d/"):
+        raise Failure(f"{path!r} is written from an option of its own", "files", "Use config, drop_ins, registries, environment, token or agent_token.")
     return clean
 
 

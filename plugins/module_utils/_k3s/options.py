@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Mapping, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -34,6 +35,8 @@ SPEC = dict(
     rotate_certificates=dict(type="bool", default=False),
     voters=dict(type="int"),
     authority=dict(type="str"),
+    environment=dict(type="dict", default={}),
+    adopt=dict(type="bool", default=False),
 )
 
 
@@ -47,6 +50,11 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
             raise Failure(f"is {type(values).__name__}, not a dictionary", f"drop_ins.{name}", "Write k3s' configuration keys below the name.")
         if "/" in name or name.startswith("."):
             raise Failure(f"{name!r} is no name of a file", "drop_ins", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
+    for name, value in params["environment"].items():
+        if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name) or not isinstance(value, (str, int)) or isinstance(value, bool) or "\n" in str(value):
+            raise Failure("is not a variable with a text of one line", f"environment.{name}", 'Such as HTTPS_PROXY: "http://proxy.example.no:3128".')
+        if name.startswith("K3S_"):
+            raise Failure("is k3s' own variable", f"environment.{name}", "Set the key of config, or the option, that it stands for.")
     for path, text in params["files"].items():
         if text is not None and not isinstance(text, str):
             raise Failure(f"is {type(text).__name__}, not text", f"files.{path}", "Render it, for example by the filter to_nice_yaml.")
@@ -55,12 +63,14 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
         token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),
         images=tuple(_source(image["path"], image["checksum"]) for image in params["images"]), sources_here=params["remote_src"],
         start=params["start"], restart=params["restart"], wait=params["wait"], wait_timeout=float(params["wait_timeout"]),
-        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, authority=params["authority"] or "", check_mode=check_mode)
+        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, authority=params["authority"] or "",
+        environment={name: str(value) for name, value in params["environment"].items()}, adopt=params["adopt"], check_mode=check_mode)
 
 
 def secrets(params: Mapping[str, Any]) -> Set[str]:
     """What must be in no output though it stands inside of a dictionary. Very short ones would blank out half of every message."""
     found = [secret for option in ("config", "drop_ins", "registries") for secret in secrets_of(params[option] or {})]
+    found += [str(value) for value in (params["environment"] or {}).values()]
     return {secret for secret in found if len(secret) > 3}
 
 

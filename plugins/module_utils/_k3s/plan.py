@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, configuration
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, adoption, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version, refuse_agent_skew, refuse_server_step
 
@@ -29,6 +29,8 @@ class PlannedNode:
     info: Mapping[str, Any]
     config: Mapping[str, Any] = field(default_factory=dict)
     binary: str = ""
+    environment: Tuple[str, ...] = ()  # names of variables of the service
+    adopt: bool = False
 
     @property
     def node_name(self) -> str:
@@ -71,7 +73,8 @@ class Wanted:
     @classmethod
     def of(cls, nodes: Iterable[Mapping[str, Any]], url: str, version: str, token: str, agent_token: str, salt: str, unseen: Iterable[str] = ()) -> Wanted:
         listed = tuple(PlannedNode(node["name"], node["role"], node.get("address") or node["name"], node["info"],
-                                   configuration.merged(node.get("config") or {}, node.get("drop_ins") or {}), node.get("binary") or "") for node in nodes)
+                                   configuration.merged(node.get("config") or {}, node.get("drop_ins") or {}), node.get("binary") or "",
+                                   tuple(node.get("environment") or ()), bool(node.get("adopt"))) for node in nodes)
         return cls(listed, url, Version.of(version) if version else None, fingerprint(token, salt), fingerprint(agent_token, salt), tuple(unseen))
 
     @property
@@ -301,6 +304,21 @@ def joining_is_planned_here(wanted: Wanted) -> str:
     return f"config of {', '.join(wrong)} has server: which server to join is planned here. Give a load balancer's address as k3s_url." if wrong else ""
 
 
+def nothing_of_another_setup_is_lost(wanted: Wanted) -> str:
+    """On hosts that k3s' install script set up, say, whose unit is about to be replaced."""
+    told = []
+    for node in wanted.nodes:
+        there = node.info.get("set_up_by_others") or {}
+        found = adoption.Found(there.get("config") or {}, dict.fromkeys(there.get("environment") or [], ""))
+        rows = adoption.lost(found, node.config, dict.fromkeys(node.environment, "")) if not node.adopt else []
+        if rows:
+            told.append(f"{node.name}: {adoption.table(rows)}")
+    if not told:
+        return ""
+    return (f"k3s was set up by something else, with arguments or variables that are not in the configuration. {'. '.join(told)}. "
+            "Put them into k3s_config (variables into k3s_environment), or give k3s_adopt=true to go on without them. Nothing was changed.")
+
+
 def a_url_to_join_by(wanted: Wanted) -> str:
     """k3s takes https alone, and tries for as long as it is let."""
     parts = urlsplit(wanted.url)
@@ -312,7 +330,8 @@ def a_url_to_join_by(wanted: Wanted) -> str:
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by)
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
+    nothing_of_another_setup_is_lost)
 
 
 def _twice(wanted: Wanted, key: str, what: str, hint: str) -> str:

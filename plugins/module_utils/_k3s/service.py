@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -60,6 +61,7 @@ class Service:
     def __init__(self, role: str) -> None:
         self.name = NAMES[role]
         self.path = os.path.join(UNIT_DIR, f"{self.name}.service")
+        self.drop_in = os.path.join(f"{self.path}.d", "50-nordic-environment.conf")
 
     def state(self) -> State:
         asked = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "NRestarts", "NeedDaemonReload")
@@ -90,9 +92,12 @@ class Service:
             self.stop()
         if state.enabled:
             self.disable()
-        for path in (self.path, self.path + ".env"):  # the latter is the official installer's, with the token in it
+        # .env is the official installer's, with the token in it.
+        for path in (self.path, self.path + ".env", self.drop_in):
             if os.path.exists(path):
                 os.unlink(path)
+        with contextlib.suppress(OSError):  # other drop-ins are somebody else's
+            os.rmdir(os.path.dirname(self.drop_in))
         self.reload()
         subprocess.run(["systemctl", "reset-failed", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
