@@ -1,0 +1,114 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is looked at: the files of a checkout as they are, or each commit of a range with only the lines that it adds."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Iterator, List, Optional, Sequence, Set, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
+from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import kubernetes, scanner
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import ALLOWED, Finding
+
+
+def check_text(text: str, file: str, added: Optional[Set[int]] = None) -> List[Finding]:
+    """The findings in a text; with added, in these lines only."""
+    lines = text.split("\n")
+    sealed = kubernetes.sealed_lines(text, file) if "encryptedData" in text else set()
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if (added is None or number in added) and number not in sealed]
+    found = scanner.scan(file, numbered)
+    if file.endswith(kubernetes.SUFFIXES):
+        found += [one for one in kubernetes.findings(text, file) if added is None or one.line in added]
+    return sorted({one for one in found if ALLOWED not in lines[one.line - 1]})
+
+
+def check_files(checkout: str, exclude: Sequence[str] = ()) -> List[Finding]:
+    """The findings in every file that Git tracks or would add, as it is in the work tree."""
+    git = _Checkout(checkout)
+    found: List[Finding] = []
+    for name in git.files():
+        path = os.path.join(git.folder, name)
+        if _excluded(name, exclude) or os.path.islink(path) or not os.path.isfile(path):
+            continue
+        with open(path, "rb") as file:
+            found += check_text(_text(file.read(Limits().file_bytes)), name)
+    return found
+
+
+def check_commits(checkout: str, commits: str, exclude: Sequence[str] = ()) -> List[Finding]:
+    """The findings in what each commit of a range adds, whether or not a later one removes it."""
+    git = _Checkout(checkout)
+    found: List[Finding] = []
+    for oid in git.range(commits):
+        for name, text, added in git.added(oid):
+            if not _excluded(name, exclude):
+                found += [replace(one, commit=oid) for one in check_text(text, name, added)]
+    return found
+
+
+def _text(content: bytes) -> str:
+    """A file as text; nothing of a binary one."""
+    return "" if b"\0" in content[:8000] else content.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _excluded(name: str, exclude: Sequence[str]) -> bool:
+    import fnmatch
+
+    return any(fnmatch.fnmatchcase(name, pattern) or name.startswith(pattern.rstrip("/") + "/") for pattern in exclude)
+
+
+class _Checkout:
+    """A clone with a work tree, read without its own configuration: it may belong to somebody else."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(os.path.expanduser(folder))
+        if not os.path.exists(os.path.join(self.folder, ".git")):
+            raise Failure("is not the root of a Git checkout", self.folder, "Give the folder that has .git in it.")
+        self._git = Command(Source.of({"repository": self.folder}), Limits())
+        self._home = os.path.join(self.folder, ".git")
+
+    def _run(self, *arguments: str) -> Answer:
+        answer = self._git(self._home, *arguments, variables={"GIT_WORK_TREE": self.folder})
+        if answer.status:
+            raise Failure(f"git {arguments[0]} failed: {words(answer.err)}", self.folder)
+        return answer
+
+    def files(self) -> Iterator[str]:
+        listed = self._run("-c", "core.quotePath=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        yield from sorted({name.decode("utf-8", "surrogateescape") for name in listed.out.split(b"\0") if name})
+
+    def range(self, commits: str) -> List[str]:
+        if not commits or commits.startswith("-") or CONTROL.search(commits) or " " in commits:
+            raise Failure(f"{one_line(commits, 100)!r} is not a range of commits", "commits", "Write it as origin/main..HEAD.")
+        answer = self._git(self._home, "rev-list", "--reverse", commits, "--")
+        if answer.status:
+            raise Failure(f"{one_line(commits, 100)} is not a range of commits here: {words(answer.err)}", self.folder,
+                          "Fetch both ends; a shallow clone may lack them.")
+        return answer.out.decode().split()
+
+    def added(self, oid: str) -> Iterator[Tuple[str, str, Set[int]]]:
+        """Each file that a commit changes, its new text, and the numbers of the lines that no parent's version of it has."""
+        raw = self._run("diff-tree", "--root", "--no-commit-id", "-r", "-c", "-z", "--raw", "--no-abbrev", "--no-renames", oid)
+        fields = iter(raw.out.decode("utf-8", "surrogateescape").split("\0"))
+        for facts in fields:
+            if not facts.startswith(":"):
+                continue
+            name, parents = next(fields), len(facts) - len(facts.lstrip(":"))
+            words_ = facts.lstrip(":").split(" ")
+            modes, oids = words_[: parents + 1], words_[parents + 1 : 2 * parents + 2]
+            if not modes[-1].startswith("100"):
+                continue  # removed, a link or a submodule
+            text = _text(self._blob(oids[-1]))
+            before = {line for mode, old in zip(modes, oids[:-1]) if mode.startswith("100") for line in _text(self._blob(old)).split("\n")}
+            yield name, text, {number for number, line in enumerate(text.split("\n"), 1) if line not in before}
+
+    def _blob(self, oid: str) -> bytes:
+        return self._run("cat-file", "blob", oid).out

@@ -1,0 +1,103 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""secrets_check on real checkouts: the work tree, and each commit that is about to be pushed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import check_commits, check_files
+from ansible_collections.nordic.gitops.plugins.modules.secrets_check import EXAMPLES
+
+SECRET = "kind: Secret\nmetadata: {name: db}\nstringData:\n  password: hunter2\n"
+
+
+def commits(git_repo, span="origin..HEAD"):
+    return [(one.commit, one.file, one.line) for one in check_commits(str(git_repo.path), span)]
+
+
+def test_a_secret_that_the_next_commit_removes_is_found_in_the_commit_that_adds_it(git_repo):
+    git_repo.write("a.yaml", "a: 1\n")
+    git_repo.commit()
+    git_repo.git("branch", "origin")
+    git_repo.write("shop/db.yaml", SECRET)
+    added = git_repo.commit()
+    git_repo.remove("shop/db.yaml")
+    git_repo.commit()
+    assert commits(git_repo) == [(added, "shop/db.yaml", 4)] and check_files(str(git_repo.path)) == []
+
+
+def test_only_what_a_commit_adds_is_reported(git_repo):
+    git_repo.write("shop/db.yaml", SECRET)
+    git_repo.commit()
+    git_repo.git("branch", "origin")
+    git_repo.write("shop/db.yaml", "# note\n" + SECRET)
+    git_repo.commit()
+    git_repo.write("shop/db.yaml", "# note\n")
+    git_repo.commit()
+    assert commits(git_repo) == []
+
+
+def test_a_merge_reports_only_what_none_of_its_parents_has(git_repo):
+    git_repo.write("a.yaml", "a: 1\n")
+    git_repo.commit()
+    git_repo.branch("side")
+    git_repo.write("db.yaml", SECRET)
+    git_repo.commit()
+    git_repo.checkout("main")
+    git_repo.git("branch", "origin", "side")
+    git_repo.write("b.yaml", "b: 1\n")
+    git_repo.commit()
+    git_repo.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+    assert commits(git_repo) == []
+    git_repo.write("b.yaml", "password: hunter2\n")
+    git_repo.git("commit", "--quiet", "--all", "--amend", "--no-edit")
+    assert commits(git_repo) == [(git_repo.head(), "b.yaml", 1)]
+
+
+def test_untracked_files_count_and_ignored_and_excluded_ones_do_not(git_repo):
+    git_repo.write(".gitignore", "ignored.yaml\n")
+    for name in ("ignored.yaml", "fixtures/one.yaml", "some name é.yaml"):
+        git_repo.write(name, SECRET)
+    git_repo.write("binary.yaml", b"\0" + SECRET.encode())
+    (git_repo.path / "link.yaml").symlink_to("/etc/hostname")
+    assert [one.file for one in check_files(str(git_repo.path), ["fixtures"])] == ["some name é.yaml"]
+    git_repo.commit()
+    assert [one.file for one in check_commits(str(git_repo.path), "HEAD", ["fixtures/*"])] == ["some name é.yaml"]
+
+
+@pytest.mark.parametrize("span, sentence", [("nowhere..HEAD", "is not a range of commits here.*shallow"), ("--all", "is not a range"), ("", "is not a range"),
+                                            ("a b", "is not a range")])
+def test_a_bad_range_is_named(git_repo, span, sentence):
+    git_repo.commit()
+    with pytest.raises(Failure, match=sentence):
+        check_commits(str(git_repo.path), span)
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path):
+    with pytest.raises(Failure, match="is not the root of a Git checkout"):
+        check_files(str(tmp_path))
+
+
+def test_the_module_fails_in_its_examples_and_shows_no_value(git_repo, tmp_path):
+    git_repo.write("a.yaml", "a: 1\n")
+    git_repo.commit()
+    git_repo.git("update-ref", "refs/remotes/origin/main", "HEAD")
+    git_repo.write("shop/db.yaml", SECRET)
+    git_repo.commit()
+    for task in yaml.safe_load(EXAMPLES):
+        task["nordic.gitops.secrets_check"]["path"] = str(git_repo.path)
+        playbook = tmp_path / "playbook.yml"
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv"], text=True, capture_output=True, timeout=300,
+                              check=False, env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1"})
+        assert done.returncode == 2 and "shop/db.yaml:4: Secret db: stringData.password is not encrypted" in done.stdout, done.stdout
+        assert "hunter2" not in done.stdout + done.stderr

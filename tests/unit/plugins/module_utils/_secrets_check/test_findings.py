@@ -1,0 +1,69 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets that lie open are found by the structure of a file, and what only looks like one is left alone."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.kubernetes import findings
+
+TOKEN = "ghp_" + "a1B2c3" * 6
+
+
+def found(text, file="app.yaml"):
+    return [(one.line, one.what) for one in check_text(text, file)]
+
+
+@pytest.mark.parametrize("text, line, what", [
+    ("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\nstringData:\n  password: hunter2\n", 5, "Secret shop/db: stringData.password is not encrypted"),
+    ("stringData:\n  password: hunter2\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\n", 2, "Secret db: stringData.password is not encrypted"),
+    ("a: 1\n---\nkind: List\nitems:\n- kind: Secret\n  metadata: {name: db}\n  data:\n    password: aHVudGVyMg==\n", 8, "Secret db: data.password is not encrypted"),
+    ("kind: Secret\nmetadata: {name: db}\ndata:\n  key: |\n    aHVudGVy\n    Mg==\n", 4, "Secret db: data.key is not encrypted"),
+    ('{"kind": "Secret", "metadata": {"name": "db"},\n "data": {"p": "aHVudGVyMg=="}}', 2, "Secret db: data.p is not encrypted"),
+    ("kind: Secret\nmetadata: {name: db}\nstringData:\n  url: postgres://${USER}:hunter2@db\n", 4, "Secret db: stringData.url is not encrypted"),
+    ("kind: Secret\nmetadata: {name: db}\ndata: {a: aHVudGVyMg==}\nsops: {version: 3}\n", 3, "Secret db: data.a is not encrypted"),
+    ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      config: 'password: hunter2'\n", 6, "SealedSecret db: spec.template.data.config is not encrypted"),
+    ("kind: Secret\nmetadata:\n  name: db\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: '{}'\n", 5,
+     "Secret db: the annotation kubectl.kubernetes.io/last-applied-configuration holds the whole Secret"),
+    ("kind: Deployment\nspec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n", 6, "the variable DB_PASSWORD holds a value, and its name says that it is a secret"),
+    ("auth:\n  rootPassword: hunter2\n", 2, "auth.rootPassword holds a value, and its name says that it is a secret"),
+    ("auth:\n  api_key: 'abc'\n", 2, "auth.api_key holds a value, and its name says that it is a secret"),
+    (f"note: {TOKEN}\n", 1, "holds a secret (GitHub Token)"),
+    ("-----BEGIN OPENSSH PRIVATE KEY-----\n", 1, "holds a secret (Private Key)")])
+def test_an_open_secret_is_found_with_the_line_of_its_value(text, line, what):
+    assert (line, what) in found(text)
+    assert (line, what) in found(text.replace("\n", "\r\n").replace("\r\n", "\n"))
+
+
+@pytest.mark.parametrize("text", [
+    "kind: SealedSecret\nmetadata: {name: db}\nspec:\n  encryptedData:\n    password: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n  template:\n    type: Opaque\n    data: {c: 'x {{ .password }}'}\n".replace("x ", ""),
+    "kind: ExternalSecret\nspec:\n  data:\n  - secretKey: password\n    remoteRef: {key: db}\n",
+    "kind: Deployment\nspec:\n  secretName: db\n  env:\n  - {name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}\n  - {name: TOKEN_FILE, value: /run/token}\n",
+    "kind: Secret\nmetadata: {name: db}\nstringData:\n  a: ${PASSWORD}\n  b: '{{ .Values.password }}'\n  c: <path:kv/db#password>\n  d: ENC[AES256_GCM,data:x]\n  e: $(PW)\n  f: ''\n",
+    "kind: Secret\nmetadata: {name: db}\ndata:\n  a: %s\n" % base64.b64encode(b"${PASSWORD}").decode(), "kind: Secret\nmetadata: {name: db}\ntype: Opaque\n",
+    "existingSecret: db\ntokenTTL: 3600\npasswordKey: password\nautomountServiceAccountToken: true\npassword: \"\"\ntoken: null\napiKey: ${KEY}\n",
+    "image: host:5000/app:1.0@sha256:%s\n" % ("a" * 64), "auth:\n  password: hunter2  # pragma: allowlist secret\n"])
+def test_what_only_looks_like_a_secret_is_no_finding(text):
+    assert found(text) == []
+
+
+def test_a_token_in_a_template_is_found_though_the_file_is_no_yaml():
+    assert found(f"{{{{ if }}}}: [\n  token: {TOKEN}\n") == [(2, "holds a secret (GitHub Token)")]
+
+
+def test_a_token_inside_of_a_sealed_value_is_none():
+    assert found(f"kind: SealedSecret\nspec:\n  encryptedData:\n    a: {TOKEN}\n") == []
+
+
+@given(some.text("Zz09", min_size=12), some.sampled_from(["data", "stringData"]))
+def test_no_finding_holds_the_value(value, field):
+    text = base64.b64encode(value.encode()).decode() if field == "data" else value
+    (one,) = findings(f"kind: Secret\nmetadata: {{name: db}}\n{field}:\n  a: '{text}'\n", "app.yaml")
+    assert value not in str(one) and text not in str(one.as_dict())
