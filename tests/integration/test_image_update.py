@@ -335,6 +335,15 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_pushed(git_repo, options, c
     assert git_repo.head("main") == head
 
 
+def test_a_value_that_is_a_secret_is_not_pushed(git_repo, options):
+    git_repo.write("values.yaml", "auth:\n  token: ''\nimage: {tag: a}\n")
+    head = git_repo.commit()
+    for path, value in (("auth.token", "hunter2"), ("image.tag", "ghp_" + "a1B2c3" * 6)):
+        with pytest.raises(Refused, match="Nothing was pushed. Seal it instead") as refused:
+            run(**{**options, "images": []}, values=[{"file": "values.yaml", "path": path, "value": value}])
+        assert value not in str(refused.value) and git_repo.head("main") == head
+
+
 def test_a_link_is_not_written_through(git_repo, options):
     (git_repo.path / "link.yaml").symlink_to("production/web.yaml")
     git_repo.commit()

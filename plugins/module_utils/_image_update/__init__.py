@@ -113,6 +113,7 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
         if not made.changes:
             return Result(made, False, made.base.id, branch[len("refs/heads/"):])
         there = _review_tip(mirror, review) if review else None
+        _no_secret(request, made)
         tree = write_tree(mirror, made.base, {path: after.encode() for path, (_before, after) in made.files.items()})
         if there is not None and there.tree == tree and _parent(mirror, there) == made.base.id:
             return Result(made, False, there.id, where)
@@ -219,6 +220,19 @@ def _unchanged_since(first: Plan, now: Plan) -> None:
         if old is not None and place.edits and place.before != old.before and place.path != ("digest",):
             raise Refused(f"somebody else changed it meanwhile from {old.before} to {place.before}, this run wants {place.after}", str(place),
                           "Nothing was pushed. Run it again if this run's value is the newer one.")
+
+
+def _no_secret(request: Request, made: Plan) -> None:
+    """Refuse to push a value that is a secret. Tags, digests and versions have a form of their own, and need no look (it takes half a second)."""
+    if not any(isinstance(one, Value) for one in request.updates):
+        return
+    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+
+    for path, (before, after) in made.files.items():
+        old = set(before.split("\n"))
+        found = check_text(after, path, {number for number, line in enumerate(after.split("\n"), 1) if line not in old})
+        if found:
+            raise Refused(found[0].what, f"{path}:{found[0].line}", "Nothing was pushed. Seal it instead.")
 
 
 # ---- the branch for review

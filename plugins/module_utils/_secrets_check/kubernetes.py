@@ -36,7 +36,7 @@ def findings(text: str, file: str) -> List[Finding]:
         return []
     found = []
     for document in parsed:
-        is_object = document.get("kind") is not None and document.get("apiVersion") is not None
+        is_object = document.get("kind") is not None
         for path, node in document.walk():
             if node.kind == "mapping":
                 found += [Finding(file, line, what) for line, what in _in_mapping(path, node)]
