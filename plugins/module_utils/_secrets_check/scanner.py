@@ -23,6 +23,6 @@ def scan(file: str, lines: Iterable[Tuple[int, str]]) -> List[Finding]:
         from detect_secrets.settings import transient_settings
     except ImportError as error:
         raise MissingLibrary("detect-secrets", error) from None
-    rules = sorted(one.__name__ for one in get_mapping_from_secret_type_to_class().values())
+    rules: List[str] = sorted(rule.__name__ for rule in dict(get_mapping_from_secret_type_to_class()).values())
     with transient_settings({"plugins_used": [{"name": name} for name in rules if name not in GUESSING]}):
         return [Finding(file, number, f"holds a secret ({found.type})") for number, line in lines for found in scan_line(line)]
