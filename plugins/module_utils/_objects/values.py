@@ -87,6 +87,7 @@ class Change:
     patch: Sequence[Body] = ()  # JSON patch that takes back what people added
     conflicts: Sequence[Conflict] = ()
     unverified: str = ""  # check mode: why the server could not be asked
+    takes_over: bool = False  # it needs what a pruned object holds, and is written after that is gone
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
 
     @property

@@ -73,6 +73,11 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Any, options: Options, report
             _wait(cluster, plan, inventory, options, report, progress)
         with report.stage("prune"):
             prune(cluster, plan, inventory, options, outcomes, progress)
+        if any(change.takes_over for change in plan.changes):
+            with report.stage("apply"):
+                apply(cluster, plan, steps(wanted.intents), inventory, options, outcomes, progress, after_prune=True)
+            with report.stage("wait"):
+                _wait(cluster, plan, inventory, options, report, progress)
         inventory.commit_record(report.commit, digest, *_on_record(report, wanted))
 
 
@@ -126,8 +131,8 @@ def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], S
 def _wait(cluster: Any, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:
     if not options.wait:
         return
-    changes = plan.of("created", "configured") + [
-        change for change in plan.of("unchanged") if plan.health[change.ref].status != CURRENT]
+    changes = [change for change in plan.of("created", "configured") if report.outcomes.get(change)]
+    changes += [change for change in plan.of("unchanged") if plan.health[change.ref].status != CURRENT]
     begin = time.monotonic()
     if changes:
         targets = targets_of(changes, report.outcomes)

@@ -25,7 +25,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import Step
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Judge, Plan, fingerprint
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import CHANGED_KIND, Judge, Plan, fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
     Target, unhealthy, wait, wait_established, wait_gone)
 
@@ -38,9 +38,12 @@ Progress = Callable[[str], None]
 
 
 def apply(cluster: Any, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
-          progress: Progress) -> None:
-    """Write every created and configured change in the order of the steps; stops after the step that had an error."""
-    _Writer(cluster, plan, inventory, options, outcomes, progress).apply(steps)
+          progress: Progress, after_prune: bool = False) -> None:
+    """Write every created and configured change in the order of the steps; stops after the step that had an error.
+
+    after_prune: what takes over something that a pruned object held, and that alone.
+    """
+    _Writer(cluster, plan, inventory, options, outcomes, progress).apply(steps, after_prune)
 
 
 class _Writer:
@@ -51,7 +54,7 @@ class _Writer:
         self.by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
         self.judge = Judge(inventory.id, options, [change.intent for change in self.by_ref.values() if change.intent])
 
-    def apply(self, steps: Sequence[Step]) -> None:
+    def apply(self, steps: Sequence[Step], after_prune: bool) -> None:
         # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
         watched: List[Change] = []
         before_this_wave: List[Change] = []
@@ -59,7 +62,7 @@ class _Writer:
             for step in steps:
                 if step.health:
                     before_this_wave, watched = before_this_wave + watched, []
-                here = [self.by_ref[ref] for ref in step.refs if ref in self.by_ref]
+                here = [self.by_ref[ref] for ref in step.refs if ref in self.by_ref and self.by_ref[ref].takes_over == after_prune]
                 changes = [change for change in here if change.operation in ("created", "configured")]
                 watched += changes + [change for change in here if change.operation == "unchanged"
                                       and self.plan.health[change.ref].status != CURRENT]
@@ -120,11 +123,17 @@ class _Writer:
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
                 self._until_gone(change, change.before)
                 change = replace(change, patch=(), before=None)
-            for _attempt in range(TRIES):
+            deadline = time.monotonic() + DISCOVERY_SECONDS
+            attempts = 0
+            while attempts < TRIES:
                 try:
                     self._write_once(change)
                     return
                 except Failure as error:
+                    if planned.unverified == CHANGED_KIND and getattr(error, "status", 0) in (400, 422, 500) and time.monotonic() < deadline:
+                        time.sleep(0.2)  # the API server serves a changed definition a moment after it was written
+                        continue
+                    attempts += 1
                     if not _has_moved(change, error):
                         raise
                     again = self._judge_again(planned)

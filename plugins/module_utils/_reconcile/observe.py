@@ -15,6 +15,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import NAMESPACE, Body, Intent
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 
+SECRET = ("", "Secret")
+FEW = 4  # so many objects are asked for by name
 READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and more would only queue in this process
 
 
@@ -61,14 +63,17 @@ def observe(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: 
         # A kind that the cluster no longer serves took its objects with it (kustomize-controller #90).
         if resource is not None and not any((item.group, item.kind) == (group, kind) for item in wanted):
             listed[resource] = None
+    served: Dict[Tuple[str, str], List[Any]] = {}
+    for resource in resources:
+        served.setdefault((resource.group, resource.kind), []).append(resource)
     namespaces = inventory.namespaces | {intent.ref.namespace for intent in intents if intent.ref.namespace}
 
     with ThreadPoolExecutor(READERS) as pool:
         if inventory.empty:
             absent = [wanted.get(resource, {}) for resource in listed]
         else:
-            absent = list(pool.map(lambda resource: _read(cluster, resource, wanted.get(resource, {}), namespaces,
-                                                          inventory.selector, see), list(listed)))
+            absent = list(pool.map(lambda resource: _read_any(cluster, resource, wanted.get(resource, {}), namespaces, inventory.selector, see,
+                                                              served[(resource.group, resource.kind)]), list(listed)))
         # What the set does not hold may be there all the same: one more LIST of just the kinds and namespaces concerned.
         # Namespaces first, since nothing is in one that does not exist.
         rest = [(resource, items) for resource, items in zip(listed, absent) if items]
@@ -76,6 +81,21 @@ def observe(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: 
         nowhere = {item.intent.ref.name for item in found}
         found += _read_rest(cluster, pool, [pair for pair in rest if (pair[0].group, pair[0].kind) != NAMESPACE], nowhere, see)
     return missing + found
+
+
+def _read_any(cluster: Any, resource: Any, wanted: Wanted, namespaces: Set[str], selector: str, see: Callable[[Observed], None],
+              versions: Sequence[Any]) -> Wanted:
+    """LIST one kind; where Git has none of it any more, in whichever of its served versions answers."""
+    try:
+        return _read(cluster, resource, wanted, namespaces, selector, see)
+    except Failure as error:
+        for other in versions if not wanted and getattr(error, "status", 0) not in (401, 403, 429) else ():
+            if other != resource and "list" in other.verbs:
+                try:
+                    return _read(cluster, other, wanted, namespaces, selector, see)
+                except Failure:
+                    continue  # the first error is the one to tell
+        raise
 
 
 def _read(cluster: Any, resource: Any, wanted: Wanted, namespaces: Iterable[str], selector: str, see: Callable[[Observed], None]) -> Wanted:
@@ -97,7 +117,16 @@ def _read_rest(cluster: Any, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any,
         places = {namespace for namespace, _name in items} - {""}
         if places and places <= nowhere:
             return items
-        return _read(cluster, resource, items, places - nowhere, "", see)
+        if len(items) > FEW:
+            return _read(cluster, resource, items, places - nowhere, "", see)
+        missing = {}
+        for (namespace, name), intent in items.items():
+            found = cluster.list(resource, namespace, name=name)[0] if namespace not in nowhere else []
+            if found:
+                see(Observed(resource, found[0], intent, False))
+            else:
+                missing[(namespace, name)] = intent
+        return missing
 
     return [Missing(intent, resource if resource.api_version == intent.api_version else None)
             for (resource, _items), absent in zip(rest, list(pool.map(read, rest))) for intent in absent.values()]
@@ -106,8 +135,8 @@ def _read_rest(cluster: Any, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any,
 def _list(cluster: Any, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
     if not resource.namespaced:
         return cluster.list(resource, selector=selector)[0]
-    # In one namespace a LIST of it alone reads less, and needs no rights beyond it.
-    if len(namespaces) != 1:
+    # In one namespace a LIST of it alone reads less, and needs no rights beyond it. Secrets that are not ours are never read elsewhere.
+    if len(namespaces) != 1 and (selector or (resource.group, resource.kind) != SECRET):
         try:
             return cluster.list(resource, selector=selector)[0]
         except Failure as error:

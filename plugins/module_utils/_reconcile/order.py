@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from graphlib import CycleError, TopologicalSorter
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of
@@ -20,18 +21,19 @@ RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 
 # Each rank is finished before the next begins; inside a rank the kinds start in the order of KINDS and overlap.
-DEFINITIONS, CLASSES, CONFIGURATION, WORKLOADS, WEBHOOKS = range(5)
+DEFINITIONS, CLASSES, ROLES, CONFIGURATION, WORKLOADS, WEBHOOKS = range(6)
 
 KINDS: Dict[Tuple[str, str], int] = {
     CRD: DEFINITIONS,
     NAMESPACE: DEFINITIONS,
     (RBAC, "ClusterRole"): DEFINITIONS,
+    # Before its RoleBinding: to bind it one must hold its rights, which the API server looks up in it.
+    (RBAC, "Role"): ROLES,
     # What a Pod needs to be admitted and to start, before anything that makes Pods.
     (RBAC, "ClusterRoleBinding"): CONFIGURATION,
     ("", "ResourceQuota"): CONFIGURATION,
     ("", "LimitRange"): CONFIGURATION,
     ("", "ServiceAccount"): CONFIGURATION,
-    (RBAC, "Role"): CONFIGURATION,
     (RBAC, "RoleBinding"): CONFIGURATION,
     ("", "ConfigMap"): CONFIGURATION,
     ("", "Secret"): CONFIGURATION,
@@ -53,7 +55,7 @@ _POSITION = {kind: position for position, kind in enumerate(KINDS)}
 
 
 def rank(ref: Ref) -> int:
-    """The rank of an object's kind: definitions, classes, configuration, workloads, webhooks."""
+    """The rank of an object's kind: definitions, classes, roles, configuration, workloads, webhooks."""
     known = KINDS.get((ref.group, ref.kind))
     if known is not None:
         return known
@@ -88,14 +90,47 @@ def steps(intents: Sequence[Intent]) -> List[Step]:
     return result
 
 
-def deletion_steps(bodies: Mapping[Ref, Body]) -> List[Tuple[Ref, ...]]:
+class DeletionStep(NamedTuple):
+    """What may be deleted at once. gone: what must be gone before, since it depends on something of this step."""
+
+    refs: Tuple[Ref, ...]
+    gone: Tuple[Ref, ...]
+
+
+def deletion_steps(bodies: Mapping[Ref, Body]) -> List[DeletionStep]:
     """The exact reverse of writing: the last wave goes first, and in it what depends on others; Namespaces and CRDs last of all."""
-    groups: Dict[Tuple[bool, int, int], List[Ref]] = {}
+    dependents = _dependents(bodies)
+    heights = _heights(bodies, dependents)
+    groups: Dict[Tuple[bool, int, int, int], List[Ref]] = {}
     for ref, body in bodies.items():
         wave = annotations_of(body).get(WAVE, "0")
         within = int(wave) if _WAVE_NUMBER.fullmatch(wave) else 0  # somebody may have changed it
-        groups.setdefault(((ref.group, ref.kind) not in (CRD, NAMESPACE), within, rank(ref)), []).append(ref)
-    return [tuple(sorted(groups[key], key=sort_key, reverse=True)) for key in sorted(groups, reverse=True)]
+        groups.setdefault(((ref.group, ref.kind) not in (CRD, NAMESPACE), within, -heights[ref], rank(ref)), []).append(ref)
+    return [DeletionStep(tuple(sorted(groups[key], key=sort_key, reverse=True)),
+                         tuple(sorted({other for ref in groups[key] for other in dependents.get(ref, ())}, key=sort_key)))
+            for key in sorted(groups, reverse=True)]
+
+
+def _dependents(bodies: Mapping[Ref, Body]) -> Dict[Ref, List[Ref]]:
+    """What depends on each object, of these; an annotation that cannot be read, or names nothing here, is none."""
+    result: Dict[Ref, List[Ref]] = {}
+    for ref, body in bodies.items():
+        for text in str(annotations_of(body).get(DEPENDS_ON, "")).split(","):
+            dependency = _parsed(text.strip())
+            if dependency is not None and dependency in bodies and dependency != ref:
+                result.setdefault(dependency, []).append(ref)
+    return result
+
+
+def _heights(bodies: Mapping[Ref, Body], dependents: Mapping[Ref, Sequence[Ref]]) -> Dict[Ref, int]:
+    """0 for what nothing depends on, else one more than the highest of its dependents; all 0 where they form a circle."""
+    heights = dict.fromkeys(bodies, 0)
+    try:
+        for ref in TopologicalSorter(dependents).static_order():
+            heights[ref] = max((1 + heights[other] for other in dependents.get(ref, ())), default=0)
+    except CycleError:
+        return dict.fromkeys(bodies, 0)
+    return heights
 
 
 def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
@@ -140,31 +175,28 @@ def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
     if not edges:
         return dict.fromkeys(where, 0)
     homes = _homes(intents)
-    levels: Dict[Ref, int] = {}
-
-    def level(ref: Ref, path: Tuple[Ref, ...]) -> int:
-        if ref in path:
-            circle = " -> ".join(str(item) for item in path[path.index(ref):] + (ref,))
-            raise Failure(f"the {DEPENDS_ON} annotations form a circle: {circle}", where[ref],
-                          "Remove one of them. An object depends on its Namespace and on its CustomResourceDefinition without saying so.")
-        if ref not in levels:
-            before = [1 + level(dependency, path + (ref,)) for dependency in edges.get(ref, ())]
-            levels[ref] = max(before + [level(home, path + (ref,)) for home in homes[ref]], default=0)
-        return levels[ref]
-
-    for ref in where:
-        level(ref, ())
+    levels = dict.fromkeys(where, 0)
+    try:
+        for ref in TopologicalSorter({ref: [*edges.get(ref, ()), *homes[ref]] for ref in where}).static_order():
+            levels[ref] = max([1 + levels[dependency] for dependency in edges.get(ref, ())] + [levels[home] for home in homes[ref]], default=0)
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        raise Failure(f"the {DEPENDS_ON} annotations form a circle: {' -> '.join(map(str, circle))}", where[circle[0]],
+                      "Remove one of them. An object depends on its Namespace and on its CustomResourceDefinition without saying so.") from None
     return levels
+
+
+def _parsed(text: str) -> Optional[Ref]:
+    parts = text.split("/")
+    if len(parts) == 5 and parts[1] == "namespaces":
+        return Ref(parts[0], parts[3], parts[2], parts[4])
+    return Ref(parts[0], parts[1], "", parts[2]) if len(parts) == 3 else None
 
 
 def _dependency(text: str, intent: Intent, known: Dict[Ref, str]) -> Ref:
     """"group/namespaces/NAMESPACE/kind/name" or "group/kind/name", an empty group for the core kinds."""
-    parts = text.split("/")
-    if len(parts) == 5 and parts[1] == "namespaces":
-        ref = Ref(parts[0], parts[3], parts[2], parts[4])
-    elif len(parts) == 3:
-        ref = Ref(parts[0], parts[1], "", parts[2])
-    else:
+    ref = _parsed(text)
+    if ref is None:
         raise Failure(f"annotation {DEPENDS_ON} has {json.dumps(text)}", f"{intent.where}: {intent.ref}",
                       "Write GROUP/namespaces/NAMESPACE/KIND/NAME, or GROUP/KIND/NAME for a cluster-scoped object.")
     if ref not in known:

@@ -24,6 +24,11 @@ class Outcomes:
     def get(self, change: Change) -> Optional[Outcome]:
         return self.by_ref.get(change.ref)
 
+    def operation_of(self, ref: Ref) -> str:
+        """What was done to an object, "" for nothing."""
+        outcome = self.by_ref.get(ref)
+        return outcome.operation if outcome else ""
+
     def written(self, change: Change, operation: str, before: Optional[Body], after: Body) -> None:
         """An object was created or configured, or the write turned out to change nothing."""
         if operation == "unchanged":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
 
 PLANNED_KIND = "its CRD is created by the same run"
+CHANGED_KIND = "it cannot be verified before its CRD is changed, which this run does first"
 
 # How other tools mark what is theirs: (kind of mark, key, tool).
 MARKS = (
@@ -184,9 +186,14 @@ class _Planner:
         missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
         self.changes += [_created(item, "somebody deleted it" if enforced else "new") for item in missing]
         self._lost_with_their_homes()
-        dry_runs = self._ask()
         refs = {intent.ref for intent in self.intents}
         gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
+        self._takes_over(gone)
+        # Definitions first: what they change decides how the objects of their kinds can be judged.
+        definitions = {position for position, change in enumerate(self.changes) if (change.ref.group, change.ref.kind) == CRD}
+        dry_runs = self._ask(definitions)
+        self._of_changed_kinds()
+        dry_runs += self._ask(set(range(len(self.changes))) - definitions)
         changes = sorted(self.changes + gone, key=lambda change: (not change.intent, sort_key(change.ref)))
         owned = len(self.proven) + sum(change.operation == "pruned" for change in gone)
         return Plan(tuple(changes), self.health, dry_runs, owned, commit, self.scope, self.inventory.other_source, self.inventory.source)
@@ -227,7 +234,7 @@ class _Planner:
                 if (change.ref.group, change.ref.kind) == NAMESPACE:
                     namespaces.add(change.ref.name)
                 elif (change.ref.group, change.ref.kind) == CRD:
-                    kinds.add((live["spec"]["group"], live["spec"]["names"]["kind"]))
+                    kinds.add(_defined_kind(live))
         for position, change in enumerate(self.changes):
             if change.intent and (change.ref.namespace in namespaces or (change.ref.group, change.ref.kind) in kinds):
                 self.changes[position] = Change(
@@ -235,14 +242,32 @@ class _Planner:
                     change.intent.body, writes=True, unverified="it must be gone first")
                 self.health.pop(change.ref, None)
 
-    def _ask(self) -> int:
+    def _takes_over(self, gone: Sequence[Change]) -> None:
+        """A Service whose fixed node port or address a pruned Service holds is written once that is gone."""
+        held = {value: change.ref for change in gone if change.operation == "pruned" for value in _allocated(change.ref, change.before)}
+        for position, change in enumerate(self.changes):
+            taken = [held[value] for value in _allocated(change.ref, change.body) if value in held]
+            if taken and change.operation in ("created", "configured"):
+                self.changes[position] = replace(change, takes_over=True, writes=True, undecided=False, patch=(),
+                                                 unverified=f"it cannot be verified before {taken[0]} is pruned, which holds its port or address")
+
+    def _of_changed_kinds(self) -> None:
+        """An object whose definition changes in this run is judged by the server when it is written, by the new definition."""
+        changed = {_defined_kind(change.intent.body) for change in self.changes
+                   if change.intent and (change.ref.group, change.ref.kind) == CRD and change.operation in ("created", "configured")}
+        for position, change in enumerate(self.changes):
+            if (change.ref.group, change.ref.kind) in changed and (change.writes or change.undecided or change.patch) and not change.unverified:
+                self.changes[position] = replace(change, writes=change.writes or change.undecided, undecided=False, unverified=CHANGED_KIND)
+
+    def _ask(self, positions: Set[int]) -> int:
         """Dry runs: of what could not be proved, of what may have to be replaced, and of everything that would be written in check
         mode or where a certain plan is expected. How many there were."""
         made = {change.ref.name for change in self.changes
                 if (change.ref.group, change.ref.kind) == NAMESPACE and change.operation == "created"}
         everything = self.options.check_mode or bool(self.options.expect)
         asked: List[int] = []
-        for position, change in enumerate(self.changes):
+        for position in sorted(positions):
+            change = self.changes[position]
             written = (change.writes or change.patch) and not change.unverified
             if not change.undecided and not (written and (everything or change.before and may_replace(change, self.options))):
                 continue
@@ -264,12 +289,28 @@ class _Planner:
         try:
             found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref), self.options.check_mode)
         except Failure as error:
+            first = self._written_first(change, error)
+            if first:
+                return replace(change, writes=True, undecided=False, unverified=f"it cannot be verified before {first}, which this run writes first")
             if change.before is None or not getattr(error, "immutable", False) or not may_replace(change, self.options):
                 raise
             return self._replacement(change, error)
         if found.before is None and change.before is not None:
             return replace(found, operation="created", reason="was deleted during the run", patch=(), writes=True)
         return found
+
+    def _written_first(self, change: Change, error: Failure) -> str:
+        """What this very run writes before the change, and the server's refusal misses; "" where it is another refusal."""
+        if getattr(error, "status", 0) not in (400, 403, 404, 422):
+            return ""
+        role = _role_of(change)
+        for other in self.changes:
+            if other.operation not in ("created", "configured") or other.ref == change.ref or other.ref.namespace not in ("", change.ref.namespace):
+                continue
+            name = re.escape(other.ref.name)
+            if other.ref == role or re.search(rf'"{name}" not found|with name {name} was found|exceeded quota: {name}\b', error.what):
+                return str(other.ref)
+        return ""
 
     def _replacement(self, change: Change, error: Failure) -> Change:
         """Delete and create again, but only where nothing but immutable fields is in the way and the new object would be created."""
@@ -290,6 +331,31 @@ class _Planner:
         except Failure as failure:
             raise explain(failure, change) from None
         return change
+
+
+def _allocated(ref: Ref, body: Optional[Body]) -> Set[Any]:
+    """The node ports and cluster addresses that a Service has for itself."""
+    spec = (body or {}).get("spec")
+    if (ref.group, ref.kind) != ("", "Service") or not isinstance(spec, dict):
+        return set()
+    ports = {(port.get("protocol") or "TCP", port.get("nodePort")) for port in spec.get("ports") or () if isinstance(port, dict) and port.get("nodePort")}
+    return ports | {spec[field] for field in ("clusterIP", "healthCheckNodePort") if isinstance(spec.get(field), (str, int)) and spec[field] not in ("", "None")}
+
+
+def _defined_kind(definition: Body) -> Tuple[str, str]:
+    """(group, kind) of what a CustomResourceDefinition defines."""
+    spec = definition.get("spec")
+    names = spec.get("names") if isinstance(spec, dict) else None
+    return (str(spec.get("group")), str(names.get("kind"))) if isinstance(spec, dict) and isinstance(names, dict) else ("", "")
+
+
+def _role_of(change: Change) -> Optional[Ref]:
+    """What a RoleBinding or ClusterRoleBinding binds."""
+    role = (change.body or {}).get("roleRef")
+    if change.ref.kind not in ("RoleBinding", "ClusterRoleBinding") or not isinstance(role, dict):
+        return None
+    kind = str(role.get("kind"))
+    return Ref(change.ref.group, kind, change.ref.namespace if kind == "Role" else "", str(role.get("name")))
 
 
 def _created(missing: Missing, reason: str) -> Change:

@@ -41,17 +41,23 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, outc
         else:
             outcomes.deleted(change, live)
 
+    # What is being deleted already has its place in the order too: what it depends on may go only after it.
+    going = {change.ref: change for change in plan.of("skipped") if change.intent is None and (change.before or {})["metadata"].get("deletionTimestamp")}
+    holders = any(change.takes_over for change in plan.changes)
     with ThreadPoolExecutor(WRITERS) as pool:
-        for refs in deletion_steps({ref: change.before or {} for ref, change in changes.items()}):
+        for step in deletion_steps({ref: change.before or {} for ref, change in {**going, **changes}.items()}):
             inventory.check_lock()
-            here = [changes[ref] for ref in refs]
+            here = [changes[ref] for ref in step.refs if ref in changes]
+            before = [going.get(ref) or changes[ref] for ref in step.gone if ref in going or outcomes.operation_of(ref) == "pruned"]
+            if here and before:
+                _until_gone(cluster, before, options, outcomes, progress)
             errors = work_on(pool, delete, here)
             if errors:
                 raise together(errors, "the server refuses to delete")
-            if options.wait:
-                _until_gone(cluster, [change for change in here if outcomes.by_ref[change.ref].operation == "pruned"], options, outcomes, progress)
+            if options.wait or holders:
+                _until_gone(cluster, [change for change in here if outcomes.operation_of(change.ref) == "pruned"], options, outcomes, progress)
     if not options.wait:
-        outcomes.still_there += _still_there(cluster, [change for change in changes.values() if outcomes.by_ref[change.ref].operation == "pruned"],
+        outcomes.still_there += _still_there(cluster, [change for change in changes.values() if outcomes.operation_of(change.ref) == "pruned"],
                                              inventory)
 
 
@@ -70,6 +76,8 @@ def dry_run_prune(cluster: Any, plan: Plan) -> None:
 
 
 def _until_gone(cluster: Any, changes: List[Change], options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
+    if not changes:
+        return
     targets = {change.ref: _target(change, outcomes) for change in changes}
     result = wait_gone(cluster, targets, options.wait_timeout, progress)
     stuck = [ref for ref, health in sorted(result.items()) if health.status != NOT_FOUND]

@@ -136,14 +136,14 @@ def test_deletion_is_the_reverse_of_writing() -> None:
     intents = [deployment("web"), intent("Service", "web"), crd("Widget", "example.com"), intent("Namespace", "n", namespace=""),
                intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1")]
     written = [ref for step in steps(intents) for ref in step.refs]
-    deleted = [ref for step in deletion_steps({one.ref: one.body for one in intents}) for ref in step]
+    deleted = [ref for step in deletion_steps({one.ref: one.body for one in intents}) for ref in step.refs]
     assert deleted == written[::-1]
 
 
 def test_the_last_wave_is_deleted_first_and_a_namespace_and_a_crd_last_of_all() -> None:
     intents = [deployment("early", wave="-1"), intent("ConfigMap", "late", wave="3"), deployment("late", wave="3"), intent("Widget", "own", "example.com/v1"),
                crd("Widget", "example.com", wave="9"), intent("Namespace", "n", namespace="", wave="9"), deployment("odd", wave="by hand")]
-    deleted = [{ref.name for ref in step} for step in deletion_steps({one.ref: one.body for one in intents})]
+    deleted = [{ref.name for ref in step.refs} for step in deletion_steps({one.ref: one.body for one in intents})]
     assert deleted == [{"late"}, {"late"}, {"own", "odd"}, {"early"}, {"widgets.example.com", "n"}]
 
 
@@ -158,3 +158,31 @@ def test_what_is_in_a_namespace_or_of_a_kind_that_depends_on_others_comes_after_
 def test_a_namespace_that_depends_on_its_own_content_is_a_circle() -> None:
     with pytest.raises(Failure, match="circle: Namespace n -> ConfigMap n/c -> Namespace n"):
         steps([intent("Namespace", "n", namespace="", after="/namespaces/n/ConfigMap/c"), intent("ConfigMap", "c")])
+
+
+def test_what_depends_on_another_object_is_gone_before_that_is_deleted() -> None:
+    intents = [intent("ConfigMap", "operator"), intent("ConfigMap", "instance", after="/namespaces/n/ConfigMap/operator"),
+               intent("ConfigMap", "user", after="/namespaces/n/ConfigMap/instance, /namespaces/n/ConfigMap/operator"), intent("ConfigMap", "alone")]
+    found = deletion_steps({one.ref: one.body for one in intents})
+    assert [({ref.name for ref in step.refs}, {ref.name for ref in step.gone}) for step in found] == [
+        ({"user", "alone"}, set()), ({"instance"}, {"user"}), ({"operator"}, {"user", "instance"})]
+
+
+def test_dependencies_that_somebody_spoilt_do_not_keep_the_rest_from_being_deleted() -> None:
+    intents = [intent("ConfigMap", "a", after="/namespaces/n/ConfigMap/b"), intent("ConfigMap", "b", after="/namespaces/n/ConfigMap/a"),
+               intent("ConfigMap", "c", after="nonsense"), intent("ConfigMap", "d", after="/namespaces/n/ConfigMap/elsewhere")]
+    assert {ref.name for step in deletion_steps({one.ref: one.body for one in intents}) for ref in step.refs} == set("abcd")
+
+
+def test_a_chain_of_thousands_of_dependencies_is_put_in_order() -> None:
+    chain = [intent("ConfigMap", f"c{number}", after=f"/namespaces/n/ConfigMap/c{number - 1}" if number else "") for number in range(3000)]
+    chain[0].body["metadata"]["annotations"].clear()
+    assert names(steps(chain)) == [[f"c{number}"] for number in range(3000)]
+    deleted = [ref.name for step in deletion_steps({one.ref: one.body for one in chain}) for ref in step.refs]
+    assert deleted == [f"c{number}" for number in reversed(range(3000))]
+
+
+def test_a_role_is_written_before_its_binding() -> None:
+    rbac = "rbac.authorization.k8s.io/v1"
+    assert names(steps([intent("RoleBinding", "app", rbac), intent("Role", "app", rbac)])) == [["app"], ["app"]]
+    assert [step.refs[0].kind for step in steps([intent("RoleBinding", "app", rbac), intent("Role", "app", rbac)])] == ["Role", "RoleBinding"]

@@ -1,0 +1,302 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What needs another object comes after it, and goes before it, on the real API server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES as GUARD
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
+from reconciling import config_map, exists, get, manifest, operations
+
+RBAC = "rbac.authorization.k8s.io/v1"
+
+
+def unverified(result):
+    return {change["object"]["name"]: change.get("unverified", "") for change in result["changes"]}
+
+
+def test_a_deployer_without_the_verb_bind_brings_a_role_and_its_binding_in_one_run(cluster, run, git_repo, namespace):
+    cluster.kubectl("create", "serviceaccount", "deployer", "-n", namespace)
+    cluster.kubectl("create", "role", "deployer", "-n", namespace, "--verb=get,list,watch,create,patch,delete",
+                    "--resource=configmaps,serviceaccounts,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io")
+    cluster.kubectl("create", "rolebinding", "deployer", "-n", namespace, "--role=deployer", f"--serviceaccount={namespace}:deployer")
+    user = {"kubeconfig": None, "host": cluster.url, "ca_cert": str(cluster.ca_file),
+            "api_key": cluster.kubectl("create", "token", "deployer", "-n", namespace).strip()}
+    git_repo.write("r.yaml", manifest("RoleBinding", "app", RBAC, more=f"""roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}}
+subjects: [{{kind: ServiceAccount, name: app, namespace: {namespace}}}]
+---
+""") + manifest("Role", "app", RBAC, more="rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]\n"))
+    git_repo.commit()
+    planned = run(check_mode=True, **user)
+    assert "Role.rbac.authorization.k8s.io" in next(change["unverified"] for change in planned["changes"] if change["object"]["kind"] == "RoleBinding")
+    assert operations(run(**user)) == operations(planned) == {"Role app": "created", "RoleBinding app": "created"}
+    assert not run(**user)["changed"]
+
+
+def test_check_mode_says_what_a_bare_pod_waits_for(cluster, run, git_repo, namespace):
+    git_repo.write("p.yaml", manifest("Pod", "p", more="spec: {serviceAccountName: app, containers: [{name: a, image: registry.example/a:1}]}\n"))
+    git_repo.write("s.yaml", manifest("ServiceAccount", "app"))
+    git_repo.commit()
+    planned = run(check_mode=True)
+    assert unverified(planned)["p"] == f"it cannot be verified before ServiceAccount {namespace}/app, which this run writes first"
+    assert operations(run()) == operations(planned)
+
+
+def gadgets(group, fields):
+    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Widget, plural: widgets}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {fields}}}}}}}}}
+""")
+
+
+@pytest.mark.parametrize("value", ["false", "true"])
+def test_a_field_is_added_to_a_definition_and_used_in_one_commit(cluster, run, git_repo, namespace, group, value):
+    git_repo.write("crd.yaml", gadgets(group, "{size: {type: integer}}"))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more="spec: {size: 1}\n"))
+    git_repo.commit()
+    run()
+    git_repo.write("crd.yaml", gadgets(group, "{size: {type: integer}, extra: {type: object, properties: {enabled: {type: boolean}}}}"))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more=f"spec: {{size: 1, extra: {{enabled: {value}}}}}\n"))
+    git_repo.commit()
+    planned = run(check_mode=True)
+    assert "CRD is changed" in unverified(planned)["w"]
+    assert operations(run()) == operations(planned) == {f"CustomResourceDefinition widgets.{group}": "configured", "Widget w": "configured"}
+    assert get(cluster, namespace, f"widgets.{group}", "w")["spec"]["extra"] == {"enabled": value == "true"}
+    assert not run()["changed"]
+
+
+@pytest.mark.parametrize("held", ["node port", "address"])
+def test_a_service_takes_over_what_a_renamed_one_held(cluster, run, git_repo, namespace, held):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("s.yaml", manifest("Service", "old", more="spec: {type: NodePort, selector: {a: b}, ports: [{port: 80}]}\n"))
+    git_repo.commit()
+    run()
+    spec = get(cluster, namespace, "service", "old")["spec"]
+    more = f"clusterIP: {spec['clusterIP']}, ports: [{{port: 80}}]" if held == "address" else f"ports: [{{port: 80, nodePort: {spec['ports'][0]['nodePort']}}}]"
+    git_repo.write("s.yaml", manifest("Service", "renamed", more=f"spec: {{type: NodePort, selector: {{a: b}}, {more}}}\n"))
+    git_repo.commit()
+    planned = run(check_mode=True)
+    assert f"Service {namespace}/old is pruned" in unverified(planned)["renamed"]
+    result = run()
+    assert operations(result) == operations(planned) == {"Service renamed": "created", "Service old": "pruned"} and result["in_sync"]
+    live = get(cluster, namespace, "service", "renamed")["spec"]
+    assert live["clusterIP"] == spec["clusterIP"] if held == "address" else live["ports"][0]["nodePort"] == spec["ports"][0]["nodePort"]
+    assert not run()["changed"]
+
+
+def test_what_depends_on_another_object_is_gone_before_that_is_pruned_also_in_later_runs(cluster, run, git_repo, namespace):
+    depends = f"config.kubernetes.io/depends-on: /namespaces/{namespace}/ConfigMap/operator"
+    git_repo.write("all.yaml", config_map("operator") + "---\n" + config_map("instance", annotations=depends) + "---\n" + config_map("stays"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", "configmap", "instance", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["example.org/tidy"]}}')
+    git_repo.write("all.yaml", config_map("stays"))
+    git_repo.commit()
+    for wait in (True, False):
+        with pytest.raises(Failure, match="ConfigMap .*/instance.*example.org/tidy") as caught:
+            run(wait=wait, wait_timeout=2)
+        assert exists(cluster, namespace, "configmap", "operator") and not caught.value.details["in_sync"]
+        assert [item["name"] for item in caught.value.details["still_there"]] == ["instance"]
+    cluster.kubectl("patch", "configmap", "instance", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    result = run()
+    assert operations(result) == {"ConfigMap operator": "pruned"} and result["in_sync"]
+
+
+def test_while_something_pruned_is_still_there_nothing_is_in_sync(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("b.yaml", config_map("b"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", "configmap", "b", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["example.org/tidy"]}}')
+    git_repo.remove("b.yaml")
+    git_repo.commit()
+    first = run()
+    assert operations(first) == {"ConfigMap b": "pruned"} and not first["in_sync"] and first["still_there"][0]["name"] == "b"
+    second = run()
+    assert operations(second) == {"ConfigMap b": "skipped"} and not second["in_sync"] and not second["changed"]
+    cluster.kubectl("patch", "configmap", "b", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    assert run()["in_sync"]
+
+
+# ---- between the plan and the writes
+
+
+def before_the_writes(monkeypatch, act):
+    """act happens after the plan was made and agreed to, before anything is written; once."""
+    lock, done = Inventory.lock, []
+
+    def locked(self, *args, **more):
+        lock(self, *args, **more)
+        if not done:
+            done.append(act())
+
+    monkeypatch.setattr(Inventory, "lock", locked)  # fake: the moment of the fault; the real one comes first
+
+
+def test_an_object_that_vanishes_between_plan_and_write_is_created(cluster, run, git_repo, namespace, monkeypatch):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("label", "configmap", "a", "-n", namespace, "added=by-hand")
+    before_the_writes(monkeypatch, lambda: cluster.kubectl("delete", "configmap", "a", "-n", namespace))
+    assert operations(run()) == {"ConfigMap a": "created"}
+    assert "added" not in get(cluster, namespace, "configmap", "a")["metadata"]["labels"] and not run()["changed"]
+
+
+def test_on_conflict_fail_holds_also_for_a_field_that_is_taken_after_the_plan(cluster, run, git_repo, namespace, monkeypatch):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    git_repo.write("a.yaml", config_map("a", "two"))
+    git_repo.commit()
+    before_the_writes(monkeypatch, lambda: cluster.kubectl("patch", "configmap", "a", "-n", namespace, "--type=merge", "--field-manager=some-controller",
+                                                           "-p", '{"data":{"key":"theirs"}}'))
+    with pytest.raises(Failure, match="some-controller") as caught:
+        run(on_conflict="fail")
+    assert get(cluster, namespace, "configmap", "a")["data"] == {"key": "theirs"} and not caught.value.details["changed"]
+
+
+def test_what_appears_after_the_plan_is_not_taken_over_unseen(cluster, run, git_repo, namespace, monkeypatch):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    theirs = config_map("a", "theirs").replace("  name: a\n", "  name: a\n  annotations: {meta.helm.sh/release-name: web}\n")
+    before_the_writes(monkeypatch, lambda: cluster.kubectl("create", "-n", namespace, "-f", "-", input=theirs))
+    with pytest.raises(Failure, match="a.yaml:1: ConfigMap .*/a: belongs to Helm"):
+        run()
+    assert get(cluster, namespace, "configmap", "a")["data"] == {"key": "theirs"}
+
+
+# ---- a plan that was agreed to
+
+
+def test_only_the_plan_that_was_shown_is_applied(cluster, run, git_repo, namespace):
+    git_repo.write("web.yaml", config_map("a") + "---\n" + config_map("b"))
+    git_repo.commit()
+    shown = run(check_mode=True)["plan_id"]
+    assert shown == run(check_mode=True)["plan_id"]
+    cluster.kubectl("create", "configmap", "b", "-n", namespace, "--from-literal=key=other")
+    since = cluster.moment()
+    with pytest.raises(Failure, match="changed since it was shown"):
+        run(expect=shown)
+    assert not exists(cluster, namespace, "configmap", "a")
+    assert [entry for entry in cluster.audit(since) if entry["verb"] not in ("get", "list", "watch") and not entry["dryRun"]
+            and entry["userAgent"] == "nordic.gitops"] == []
+    again = run(check_mode=True)["plan_id"]
+    result = run(expect=again)
+    assert result["plan_id"] == again and operations(result) == {"ConfigMap a": "created", "ConfigMap b": "configured"}
+
+
+def test_an_expected_plan_is_not_applied_to_what_moved_after_the_guard(cluster, run, git_repo, namespace, monkeypatch):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("label", "configmap", "a", "-n", namespace, "added=by-hand")
+    shown = run(check_mode=True)["plan_id"]
+    before_the_writes(monkeypatch, lambda: cluster.kubectl("label", "configmap", "a", "-n", namespace, "more=by-hand"))
+    with pytest.raises(Failure, match=f"changed since the plan {shown} was made"):
+        run(expect=shown)
+    assert get(cluster, namespace, "configmap", "a")["metadata"]["labels"]["more"] == "by-hand"
+
+
+# ---- a refused run
+
+
+def refusals(git_repo, namespace):
+    """One case for each rule: what Git says then, and the options."""
+    many = {f"{index}.yaml": None for index in range(11)}
+    return {
+        "nobody_elses": ({"theirs.yaml": config_map("theirs")}, {"adopt": "never"}),
+        "no_other_source": ({}, {"path": "other"}),
+        "no_conflict_unasked": ({"held.yaml": config_map("held", "two")}, {"on_conflict": "fail"}),
+        "no_empty_render": ({**many, "held.yaml": None, "rest.yaml": None, "empty.yaml": "# nothing\n"}, {"prune_limit": "100%"}),
+        "no_more_than_the_limit": (many, {}),
+        "no_other_plan": ({"new.yaml": config_map("new")}, {"expect": "0" * 32}),
+    }
+
+
+RULES = ["nobody_elses", "no_other_source", "no_conflict_unasked", "no_empty_render", "no_more_than_the_limit", "no_other_plan"]
+
+
+@pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("nobody_elses", True), ("no_other_plan", True)])
+def test_a_refused_run_writes_nothing(cluster, run, git_repo, namespace, rule, first):
+    assert {one.__name__ for one in GUARD} == set(RULES)
+    for index in range(11):
+        git_repo.write(f"{index}.yaml", config_map(f"c{index}"))
+    git_repo.write("held.yaml", config_map("held"))
+    git_repo.write("rest.yaml", config_map("rest"))
+    git_repo.write("other/c.yaml", config_map("c"))
+    git_repo.commit()
+    if not first:
+        run(recurse=False)
+    cluster.kubectl("create", "configmap", "theirs", "-n", namespace)
+    if not first:
+        cluster.kubectl("patch", "configmap", "held", "-n", namespace, "--type=merge", "--field-manager=some-controller", "-p", '{"data":{"key":"x"}}')
+    files, options = refusals(git_repo, namespace)[rule]
+    for name, text in files.items():
+        git_repo.remove(name) if text is None else git_repo.write(name, text)
+    git_repo.commit()
+    before = json.loads(cluster.kubectl("get", "configmaps", "-n", namespace, "-o", "json"))["items"]
+    since = cluster.moment()
+    with pytest.raises(Failure) as caught:
+        run(**{"recurse": False, **options})
+    assert not caught.value.details["changed"] and caught.value.details["commit"]
+    assert [entry for entry in cluster.audit(since) if entry["userAgent"] == "nordic.gitops" and not entry["dryRun"]
+            and entry["verb"] not in ("get", "list", "watch")] == []
+    assert json.loads(cluster.kubectl("get", "configmaps", "-n", namespace, "-o", "json"))["items"] == before
+
+
+def test_a_name_that_moves_is_refused_and_then_allowed(cluster, run, git_repo, namespace):
+    git_repo.write("one/a.yaml", config_map("a"))
+    git_repo.write("two/b.yaml", config_map("b"))
+    git_repo.commit()
+    run(path="one")
+    with pytest.raises(Failure, match=f"the name {namespace} belongs to .* path one, not to .* path two.*move: true"):
+        run(path="two")
+    assert operations(run(path="two", move=True)) == {"ConfigMap b": "created", "ConfigMap a": "pruned"}
+    assert not run(path="./two/")["changed"]
+
+
+def test_a_failed_run_says_what_it_did_and_what_it_did_not(cluster, run, git_repo, namespace):
+    git_repo.write("old.yaml", config_map("old"))
+    git_repo.commit()
+    run()
+    git_repo.remove("old.yaml")
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.write("bad.yaml", manifest("Service", "bad", more="spec: {clusterIP: 203.0.113.7, ports: [{port: 80}]}\n"))
+    git_repo.write("z.yaml", manifest("CronJob", "z", "batch/v1", more="""spec: {schedule: "0 0 * * *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never,
+  containers: [{name: a, image: registry.example/a:1}]}}}}}
+"""))
+    commit = git_repo.commit()
+    with pytest.raises(Failure) as caught:
+        run()
+    result = caught.value.details
+    assert result["changed"] and result["commit"] == commit and not result["in_sync"]
+    assert operations(result) == {"ConfigMap a": "created", "Service bad": "failed", "CronJob z": "skipped", "ConfigMap old": "skipped"}
+    assert exists(cluster, namespace, "configmap", "a") and exists(cluster, namespace, "configmap", "old")
+
+
+def test_new_secrets_in_a_few_namespaces_are_asked_for_by_name_and_never_in_the_whole_cluster(cluster, run, git_repo, namespace):
+    other = cluster.namespace()
+    try:
+        for place in (namespace, other):
+            git_repo.write(f"{place}.yaml", manifest("Secret", "s", namespace=place, more="stringData: {a: b}\n"))
+        git_repo.write("a.yaml", config_map("a"))
+        git_repo.commit()
+        since = cluster.moment()
+        run()
+        asked = [entry for entry in cluster.audit(since) if entry["resource"] == "secrets" and entry["verb"] == "list"
+                 and entry["userAgent"] == "nordic.gitops"]
+        assert all("labelSelector" in entry["uri"] or "fieldSelector" in entry["uri"] for entry in asked)
+    finally:
+        cluster.remove_namespace(other)
