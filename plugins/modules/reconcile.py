@@ -23,7 +23,7 @@ options:
     description:
       - The name of this reconcile. It decides which objects belong together, and so what is pruned.
       - Never give two repositories or paths the same name in one cluster. The inventory records which it was, and a run from
-        elsewhere is refused unless O(move) is set.
+        elsewhere that would prune is refused unless O(move) is set.
     type: str
     required: true
   path:
@@ -149,7 +149,7 @@ options:
   move:
     description:
       - Whether this O(name) may move to another repository or O(path) than the inventory records. Without it such a run is
-        refused, since it would prune what the other repository or path brought.
+        refused when it would prune, since that was brought by the other repository or path.
     type: bool
     default: false
   expect:

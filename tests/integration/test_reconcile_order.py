@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES as GUARD
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from reconciling import config_map, exists, get, manifest, operations
+from reconciling import config_map, exists, get, manifest, operations, wait_until
 
 RBAC = "rbac.authorization.k8s.io/v1"
 
@@ -300,3 +302,95 @@ def test_new_secrets_in_a_few_namespaces_are_asked_for_by_name_and_never_in_the_
         assert all("labelSelector" in entry["uri"] or "fieldSelector" in entry["uri"] for entry in asked)
     finally:
         cluster.remove_namespace(other)
+
+
+@pytest.mark.parametrize("left", ["no folder", "a file that is no manifest"])
+def test_when_the_last_file_goes_allow_empty_is_named_and_works(cluster, run, git_repo, namespace, left):
+    git_repo.write("README.md", "x\n")
+    git_repo.write("apps/a.yaml", config_map("a"))
+    git_repo.commit()
+    run(path="apps")
+    git_repo.remove("apps/a.yaml")
+    if left != "no folder":
+        git_repo.write("apps/README.md", "x\n")
+    git_repo.commit()
+    with pytest.raises(Failure, match="allow_empty: true"):
+        run(path="apps")
+    assert exists(cluster, namespace, "configmap", "a")
+    assert operations(run(path="apps", allow_empty=True)) == {"ConfigMap a": "pruned"}
+
+
+# ---- what is on its way out
+
+
+def test_a_definition_that_is_being_deleted_is_named_with_what_holds_it_and_waited_for(cluster, run, git_repo, namespace, group):
+    git_repo.write("all.yaml", gadgets(group, "{}") + "---\n" + manifest("Widget", "one", f"{group}/v1"))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", f"widgets.{group}", "one", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["example.org/tidy"]}}')
+    cluster.kubectl("delete", "crd", f"widgets.{group}", "--wait=false")
+    wait_until(lambda: "patch" not in next(item.verbs for item in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover() if item.group == group))
+    for check_mode in (True, False):
+        with pytest.raises(Failure, match=r"all.yaml:1: CustomResourceDefinition.* is being deleted since .*Widget .*/one with the finalizers example.org/tidy.*wait: true"):
+            run(check_mode=check_mode)
+    planned = run(check_mode=True, wait=True)
+    timer = threading.Timer(1.0, lambda: cluster.kubectl("patch", f"widgets.{group}", "one", "-n", namespace, "--type=merge", "-p",
+                                                         '{"metadata":{"finalizers":null}}'))
+    timer.start()
+    result = run(wait=True)
+    timer.join()
+    assert operations(result) == operations(planned) == {f"CustomResourceDefinition widgets.{group}": "created", "Widget one": "created"}
+    assert not run()["changed"]
+
+
+def test_a_namespace_that_the_server_never_deletes_gets_back_what_git_set_and_holds_up_nothing(cluster, run, git_repo, namespace):
+    git_repo.write("all.yaml", config_map("one") + "---\n" + config_map("two") + """---
+apiVersion: v1
+kind: Namespace
+metadata: {name: kube-node-lease, labels: {team: platform}}
+""")
+    git_repo.commit()
+    run()
+    git_repo.write("all.yaml", config_map("one"))
+    git_repo.commit()
+    assert operations(run()) == {"Namespace kube-node-lease": "skipped", "ConfigMap two": "pruned"}
+    planned = run(check_mode=True, prune_protected=True)
+    result = run(prune_protected=True)
+    assert operations(result) == operations(planned) == {"Namespace kube-node-lease": "configured"} and result["in_sync"]
+    labels = get(cluster, namespace, "namespace", "kube-node-lease")["metadata"]["labels"]
+    assert labels == {"kubernetes.io/metadata.name": "kube-node-lease"}
+    assert not run(prune_protected=True)["changed"]
+
+
+def test_the_last_object_of_a_kind_is_found_in_whichever_version_answers(cluster, run, git_repo, namespace, group):
+    """The preferred version needs a conversion webhook that nobody answers."""
+    def definition(versions, conversion):
+        return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Widget, plural: widgets}}
+{conversion}  versions:
+""" + "".join(f"""    - name: {version}
+      served: true
+      storage: {str(version == "v1").lower()}
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+""" for version in versions))
+
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1"))
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    cluster.kubectl("apply", "-f", "-", input=definition(["v1"], ""))
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/widgets.{group}")
+    wait_until(lambda: any(item.group == group for item in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover()))
+    run()
+    cluster.kubectl("apply", "-f", "-", input=definition(["v1", "v2"], f"""  conversion:
+    strategy: Webhook
+    webhook: {{conversionReviewVersions: [v1], clientConfig: {{service: {{name: nobody, namespace: {namespace}}}}}}}
+"""))
+    wait_until(lambda: len([item for item in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover() if item.group == group]) == 2)
+    client = Cluster.of({"kubeconfig": str(cluster.kubeconfig)})
+    assert client.list(client.resource(f"{group}/v1", "Widget"), namespace)[0]  # its storage is made anew: this waits for it
+    git_repo.remove("w.yaml")
+    git_repo.commit()
+    run.tuning = {"patience": 1.0}
+    assert operations(run()) == {"Widget w": "pruned"}

@@ -17,6 +17,8 @@ from lab.proxy import CUT, status
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
+    LISTERS,
+    WATCHERS,
     Target,
     unhealthy,
     wait,
@@ -458,6 +460,34 @@ def test_rights_in_the_namespaces_alone_are_enough(cluster: Any, client: Cluster
         assert {found.status for found in result.values()} == {"Current"} and len(result) == 2
     finally:
         cluster.remove_namespace(other)
+
+
+def test_many_namespaces_without_rights_beyond_them_take_a_bounded_number_of_threads(cluster: Any, client: Cluster, namespace: str) -> None:
+    spaces = [namespace, *(cluster.namespace() for _number in range(14))]
+    try:
+        limited = Cluster.of({"kubeconfig": cluster.service_account("waiter", [], namespace)})
+        for space in spaces:
+            cluster.kubectl("create", "rolebinding", "waiter", "-n", space, "--clusterrole=view", f"--serviceaccount={namespace}:waiter")
+            cluster.kubectl("create", "configmap", "a", "-n", space)
+        config_maps, accounts = client.resource("v1", "ConfigMap"), client.resource("v1", "ServiceAccount")
+
+        def targets(generation: int) -> Dict[Ref, Target]:
+            return {**{Ref("", "ConfigMap", space, "a"): Target(config_maps, generation) for space in spaces},
+                    **{Ref("", "ServiceAccount", space, "default"): Target(accounts, generation) for space in spaces}}
+
+        seen = []
+
+        def count(_line: str) -> None:
+            seen.append(sum(thread.name.startswith("wait-") for thread in threading.enumerate()))
+
+        found = wait(limited, targets(0), 30)
+        assert {health.status for health in found.values()} == {"Current"} and len(found) == 30
+        found = wait(limited, targets(99), 4, count)  # a generation that never comes
+        assert {health.status for health in found.values()} == {"InProgress"}
+        assert seen and max(seen) <= WATCHERS + LISTERS
+    finally:
+        for space in spaces[1:]:
+            cluster.remove_namespace(space)
 
 
 def test_missing_rights_end_the_wait_with_the_kind_they_miss(cluster: Any, client: Cluster, namespace: str) -> None:

@@ -98,7 +98,7 @@ class _Writer:
             unknown: List[Intent] = []
             for position, change in enumerate(result):
                 if change.resource is None and change.intent is not None:
-                    resource = self.resources.find(change.intent.api_version, change.ref.kind)
+                    resource = self._served(change.intent)
                     result[position] = self.by_ref[change.ref] = replace(change, resource=resource)
                     if resource is None:
                         unknown.append(change.intent)
@@ -108,8 +108,13 @@ class _Writer:
                 raise Failure("the API server does not serve the kind although its CRD is established",
                               f"{unknown[0].where}: {unknown[0].ref}")
             self.resources = self.cluster.discover(refresh=True)
-            if self.resources.find(unknown[0].api_version, unknown[0].ref.kind) is None:
+            if self._served(unknown[0]) is None:
                 time.sleep(0.1)
+
+    def _served(self, intent: Intent) -> Any:
+        """The kind's resource, None while it is not there, or still goes with its former definition."""
+        resource = self.resources.find(intent.api_version, intent.ref.kind)
+        return resource if resource is not None and "patch" in resource.verbs else None
 
     # ---- one object
 

@@ -120,7 +120,7 @@ def rendered_from_half_a_view(_change: Change, scope: Scope, _options: Options) 
 
 
 EVERY_DELETION: Tuple[Rule, ...] = (asked_to_stay, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
-                                    never_deleted_by_the_server, takes_others_with_it)
+                                    takes_others_with_it, never_deleted_by_the_server)
 PRUNING: Tuple[Rule, ...] = (pruning_is_off, already_going, *EVERY_DELETION, still_inhabited, rendered_from_half_a_view)
 # What these keep should go all the same: with it the cluster is not in sync.
 POSTPONING: Tuple[Rule, ...] = (pruning_is_off, already_going, rendered_from_half_a_view)

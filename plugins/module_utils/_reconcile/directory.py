@@ -29,7 +29,7 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
         raise Failure(
             f"holds no manifest: looked for {' '.join('*' + suffix for suffix in SUFFIXES)}"
             f"{'' if options.recurse else ' in the folder itself, not below it'}{_filters(options)}",
-            path, "Check `path`, `include` and `exclude`.")
+            path, "Check `path`, `include` and `exclude`. If Git is meant to have no object left, set allow_empty: true.")
     documents: List[Document] = []
     content = files.read(chosen)
     for name in chosen:

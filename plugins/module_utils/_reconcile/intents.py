@@ -42,6 +42,8 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
         name = body["metadata"]["name"]
         where = f"{document.where}: {kind} {name}"
         resource = resources.find(api_version, kind)
+        if resource is not None and not set(NEEDED) <= set(resource.verbs) and (api_version, kind) in planned:
+            resource = None  # its definition is being deleted, and Git has it: it is served anew after that
         if resource is not None and not set(NEEDED) <= set(resource.verbs):
             errors.append(f"{where}: cannot be kept in a cluster, the API server has no {' and '.join(NEEDED)} for {kind}. Remove it.")
             continue

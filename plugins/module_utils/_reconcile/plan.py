@@ -186,6 +186,7 @@ class _Planner:
         missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
         self.changes += [_created(item, "somebody deleted it" if enforced else "new") for item in missing]
         self._lost_with_their_homes()
+        self._refuse_going_definitions()
         refs = {intent.ref for intent in self.intents}
         gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
         self._takes_over(gone)
@@ -223,6 +224,9 @@ class _Planner:
         refusal = deletion.rule_against(change, self.scope, self.options)
         if refusal is None:
             return change
+        if refusal[0] is deletion.never_deleted_by_the_server:
+            body = {"apiVersion": change.resource.api_version, "kind": change.ref.kind, "metadata": {"name": change.ref.name}}
+            return replace(change, operation="configured", reason=f"{refusal[1]}: what Git set in it is taken back", body=body, writes=True)
         return replace(change, operation="skipped", reason=refusal[1], postponed=refusal[0] in deletion.POSTPONING)
 
     def _lost_with_their_homes(self) -> None:
@@ -237,10 +241,27 @@ class _Planner:
                     kinds.add(_defined_kind(live))
         for position, change in enumerate(self.changes):
             if change.intent and (change.ref.namespace in namespaces or (change.ref.group, change.ref.kind) in kinds):
+                resource = None if (change.ref.group, change.ref.kind) in kinds else change.resource  # served anew after that
                 self.changes[position] = Change(
-                    "created", change.ref, "is deleted with what it lives in: created again after that", change.intent, change.resource,
+                    "created", change.ref, "is deleted with what it lives in: created again after that", change.intent, resource,
                     change.intent.body, writes=True, unverified="it must be gone first")
                 self.health.pop(change.ref, None)
+
+    def _refuse_going_definitions(self) -> None:
+        """A definition that is being deleted takes its objects with it: only a run that waits can make it and them again."""
+        for change in self.changes:
+            live = change.before or {}
+            since = (live.get("metadata") or {}).get("deletionTimestamp")
+            if (change.ref.group, change.ref.kind) != CRD or not since or self.options.wait or change.intent is None:
+                continue
+            group, kind = _defined_kind(live)
+            resource = self.resources.preferred(group, kind)
+            held = [item["metadata"] for item in self.cluster.list(resource, metadata_only=True)[0]] if resource else []
+            named = [f"{kind} {'/'.join(filter(None, (item.get('namespace'), item['name'])))} with the finalizers {', '.join(item['finalizers'])}"
+                     for item in held if item.get("finalizers")]
+            raise Failure(f"is being deleted since {since}" + (f", and held by {'; '.join(named[:5])}" if named else ""),
+                          f"{change.intent.where}: {change.ref}",
+                          "Set wait: true to wait for its end; the run then makes it and its objects again.")
 
     def _takes_over(self, gone: Sequence[Change]) -> None:
         """A Service whose fixed node port or address a pruned Service holds is written once that is gone."""

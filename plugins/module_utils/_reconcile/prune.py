@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import WRITERS
@@ -24,6 +25,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait impo
 
 def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
     """Delete the plan's pruned objects in the reverse order of writing; with wait, until they are really gone."""
+    for change in plan.of("configured"):
+        if change.intent is None:  # it cannot be deleted, so what Git set is taken back
+            inventory.check_lock()
+            outcomes.written(change, "configured", change.before, send(cluster, change, options))
     changes = {change.ref: change for change in plan.of("pruned")}
     if not changes:
         return

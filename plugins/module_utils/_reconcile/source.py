@@ -11,7 +11,7 @@ import re
 from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, Serves, render
 
@@ -61,6 +61,14 @@ class Source:
                 git.url, "Set allow_rollback: true, or name the full commit as revision, if that is meant.")
 
     def render(self, commit: _git.Commit, serves: Optional[Serves] = None) -> Rendered:
-        tree = self.mirror.tree(commit, self.path)
+        try:
+            tree = self.mirror.tree(commit, self.path)
+        except Failure as failure:
+            if "no such file or folder" not in failure.what:
+                raise
+            if self.options.allow_empty:  # Git keeps no folder without a file: this is how the last object goes
+                return Rendered([], "directory", False)
+            failure.hint = f"{failure.hint} If Git is meant to have no object left, set allow_empty: true.".strip()
+            raise
         root = tree if tree.path in (".", "") else self.mirror.tree(commit)
         return render(tree, self.options, self.cache_folder, root=root, serves=serves)

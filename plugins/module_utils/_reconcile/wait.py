@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
@@ -26,6 +27,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 # How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
 # shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.
 SETTLE = 2.0
+
+# So many threads watch, each one kind (in one namespace, for a user without cluster-wide rights); what is more is listed in turn by a few.
+WATCHERS = 12
+LISTERS = 4
+LIST_SECONDS = 2.0  # how often each of those is listed, or as often as the listers come round
 
 Clock = Callable[[], float]
 Progress = Callable[[str], None]
@@ -292,7 +298,7 @@ def _by_namespace(scope: Scope) -> List[Scope]:
 
 
 class _Followers:
-    """The threads of one wait. They end with it: each open watch is closed, which wakes the thread that reads it."""
+    """The threads of one wait, a bounded number. They end with it: each open watch is closed, which wakes the thread that reads it."""
 
     def __init__(self, cluster: Any, board: _Board, selector: str, deadline: float) -> None:
         self.cluster, self.board, self.selector, self.deadline = cluster, board, selector, deadline
@@ -300,15 +306,28 @@ class _Followers:
         self.lock = threading.Lock()
         self.threads: List[threading.Thread] = []
         self.streams: List[Any] = []
+        self.watching = 0
+        self.listed: Deque[Tuple[float, Scope]] = deque()  # when each is due, and what no watcher is left for
+        self.listers = 0
 
     def start(self, scopes: Iterable[Scope]) -> None:
         for scope in scopes:
-            thread = threading.Thread(target=self._run, args=(scope,), name=f"wait-{scope[0].plural}", daemon=True)
             with self.lock:
                 if self.over.is_set():
                     return
-                thread.start()
-                self.threads.append(thread)
+                if self.watching < WATCHERS:
+                    self.watching += 1
+                    self._start(self._watch_one, scope)
+                else:
+                    self.listed.append((0.0, scope))
+                    if self.listers < min(LISTERS, len(self.listed)):
+                        self.listers += 1
+                        self._start(self._list_in_turn)
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=self._run, args=(work, *arguments), name="wait-follower", daemon=True)
+        thread.start()
+        self.threads.append(thread)
 
     def stop(self) -> None:
         self.over.set()
@@ -321,14 +340,56 @@ class _Followers:
         for thread in threads:
             thread.join(max(0.0, patience - time.monotonic()))
 
-    def _run(self, scope: Scope) -> None:
+    def _run(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
-            self._follow(scope)
+            work(*arguments)
         except BaseException as error:  # a thread has no caller: the board hands it to the one who waits
             if not self.over.is_set():
                 self.board.fail(error)
 
-    def _follow(self, scope: Scope) -> None:
+    def _watch_one(self, scope: Scope) -> None:
+        split = self._follow(scope)
+        with self.lock:
+            self.watching -= 1
+        self.start(split)
+
+    def _list_in_turn(self) -> None:
+        while not self.over.is_set():
+            with self.lock:
+                due, scope = self.listed.popleft() if self.listed else (0.0, None)
+            if scope is None:
+                if self.over.wait(0.1):
+                    return
+                continue
+            if self.over.wait(max(0.0, due - time.monotonic())):
+                return
+            split: List[Scope] = []
+            try:
+                self._list(*scope)
+                self.board.trouble = ""
+            except Failure as error:
+                split = self._explained(scope, error)
+            with self.lock:
+                self.listed.extend((time.monotonic() + LIST_SECONDS, one) for one in split or [scope])
+
+    def _explained(self, scope: Scope, error: Failure) -> List[Scope]:
+        """What an error of a LIST means for a scope: the scopes to ask instead, none for the same one later; raises what is final."""
+        resource, namespace, refs = scope
+        status = getattr(error, "status", 0)
+        if status == 403 and not namespace and resource.namespaced:
+            # Rights in the namespaces of the targets are enough, though they cost a request for each.
+            return _by_namespace(scope)
+        if status == 404:  # the kind itself is gone, its definition was deleted
+            for ref in refs:
+                self.board.missed(ref)
+        elif getattr(error, "retryable", False):
+            self.board.trouble = str(error)
+        elif status != 410:
+            raise error
+        return []
+
+    def _follow(self, scope: Scope) -> List[Scope]:
+        """Watch until the wait is over; returns the scopes to follow instead where this user may not see all of this one."""
         resource, namespace, refs = scope
         version, pause = "", 0.0
         while not self.over.wait(pause):
@@ -337,28 +398,20 @@ class _Followers:
                     version = self._list(resource, namespace, refs)
                     self.board.trouble = ""
                 if self.over.is_set():
-                    return
+                    return []
                 began = self.board.clock()
                 version = self._watch(resource, namespace, version)
                 # A server or proxy that ends each watch at once must not be asked without a pause.
                 pause = 0.0 if self.board.clock() - began > 1.0 else min(2.0, pause * 2 or 0.1)
             except Failure as error:
-                status = getattr(error, "status", 0)
-                if status == 410:  # the version is older than what the server still knows: look again from the start
-                    version, pause = "", 0.0
-                elif status == 403 and not namespace and resource.namespaced:
-                    # Rights in the namespaces of the targets are enough, though they cost a watch for each.
-                    self.start(_by_namespace(scope))
-                    return
-                elif status == 404:  # the kind itself is gone, its definition was deleted
-                    for ref in refs:
-                        self.board.missed(ref)
-                    version, pause = "", 1.0
-                elif getattr(error, "retryable", False):
-                    self.board.trouble = str(error)
-                    pause = min(5.0, pause * 2 or 0.2)
-                else:
-                    raise
+                split = self._explained(scope, error)
+                if split:
+                    return split
+                if getattr(error, "status", 0) in (404, 410):  # 410: older than what the server still knows: look again from the start
+                    version = ""
+                # Also after 410: a server that answers each watch so must not be listed in a loop without a pause.
+                pause = min(5.0, pause * 2 or 0.1)
+        return []
 
     def _list(self, resource: Any, namespace: str, refs: Iterable[Ref]) -> str:
         items, version = self.cluster.list(resource, namespace, self.selector)

@@ -83,11 +83,15 @@ def test_a_conflict_is_refused_only_when_asked_to() -> None:
 
 
 def test_another_repository_or_path_under_the_same_name_is_refused_unless_it_moved() -> None:
-    moved = plan(wanted(), recorded_source="https://git.example.org/a path x", source="https://git.example.org/a path y")
+    moved = plan(wanted(), pruned(), recorded_source="https://git.example.org/a path x", source="https://git.example.org/a path y")
     with pytest.raises(Refused, match="belongs to https://git.example.org/a path x, not to https://git.example.org/a path y.*move: true"):
         guard(moved, options())
     guard(moved, options(move=True))
-    guard(plan(wanted(), source="https://git.example.org/a path y"), options())
+    guard(plan(wanted(), pruned(), source="https://git.example.org/a path y"), options())
+
+
+def test_another_url_of_the_same_objects_is_not_refused() -> None:
+    guard(plan(wanted("configured"), recorded_source="https://git.example.org/a", source="ssh://git.example.org/a"), options())
 
 
 def test_only_the_expected_plan_is_applied() -> None:
