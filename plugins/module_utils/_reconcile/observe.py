@@ -89,7 +89,7 @@ def _read_any(cluster: Any, resource: Any, wanted: Wanted, namespaces: Set[str],
     try:
         return _read(cluster, resource, wanted, namespaces, selector, see)
     except Failure as error:
-        for other in versions if not wanted and getattr(error, "status", 0) not in (401, 403, 429) else ():
+        for other in versions if not wanted and getattr(error, "status", 0) not in (401, 403) else ():
             if other != resource and "list" in other.verbs:
                 try:
                     return _read(cluster, other, wanted, namespaces, selector, see)

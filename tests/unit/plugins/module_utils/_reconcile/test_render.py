@@ -145,7 +145,8 @@ def test_a_file_kept_elsewhere_by_git_lfs_is_named(failure):
 def test_a_folder_without_manifests_says_what_was_looked_for(failure):
     assert (
         str(failure({"README.md": "x"}, "apps/shop"))
-        == "apps/shop: holds no manifest: looked for *.yaml *.yml *.json. Check `path`, `include` and `exclude`."
+        == "apps/shop: holds no manifest: looked for *.yaml *.yml *.json. Check `path`, `include` and `exclude`. "
+        "If Git is meant to have no object left, set allow_empty: true."
     )
     assert "include x*" in str(failure({"a.yaml": ""}, "apps", include=("x*",)))
     assert "not below it" in str(failure({"a/a.yaml": ""}, "apps", recurse=False))
