@@ -208,9 +208,51 @@ def _as_in_git(body: Body, intent: Body, step: Step) -> Body:
     return result
 
 
+KEYS: Dict[str, Any] = {"port": 99, "containerPort": 98, "mountPath": "/moved", "topologyKey": "rack", "ip": "10.9.9.8", "protocol": "UDP",
+                        "name": "renamed"}
+
+
+def _key(body: Body, _intent: Body, step: Step) -> Body:
+    """What an item of a list is told by."""
+    path = _choose(body, step.at, lambda path, value: isinstance(path[-1], int) and isinstance(value, dict) and any(key in value for key in KEYS))
+    if path is None:
+        return body
+    keys = [key for key in KEYS if key in at(body, path)]
+    key = keys[step.to % len(keys)]
+    return _changed(body, path + (key,), KEYS[key])
+
+
+# One member of a union in the place of another: (what is there, what comes, its value).
+MEMBERS: Tuple[Tuple[str, str, Any], ...] = (
+    ("httpGet", "exec", {"command": ["true"]}), ("exec", "tcpSocket", {"port": 81}), ("tcpSocket", "httpGet", {"path": "/x", "port": 81}),
+    ("emptyDir", "configMap", {"name": "cfg"}), ("configMap", "secret", {"secretName": "s"}), ("secret", "emptyDir", {}), ("projected", "emptyDir", {}),
+    ("value", "valueFrom", {"fieldRef": {"fieldPath": "metadata.namespace"}}), ("valueFrom", "value", "other"),
+    ("minAvailable", "maxUnavailable", 1), ("maxUnavailable", "minAvailable", 1),
+    ("rollingUpdate", "type", "Recreate"), ("rollingUpdate", "type", "OnDelete"))
+STRATEGIES = ({"type": "Recreate"}, {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}, {"type": "OnDelete"},
+              {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}})
+
+
+def _member(body: Body, _intent: Body, step: Step) -> Body:
+    """Another member of a union."""
+    path = _choose(body, step.at, lambda path, value: path[-1] in ("strategy", "updateStrategy") or isinstance(value, dict)
+                   and any(old in value for old, _new, _value in MEMBERS))
+    if path is None:
+        return body
+    if path[-1] in ("strategy", "updateStrategy"):
+        return _changed(body, path, STRATEGIES[step.to % len(STRATEGIES)])
+    result = copy.deepcopy(body)
+    node = at(result, path)
+    fitting = [member for member in MEMBERS if member[0] in node]
+    old, new, value = fitting[step.to % len(fitting)]
+    del node[old]
+    node[new] = copy.deepcopy(value)
+    return result
+
+
 WHATS: Dict[str, Callable[[Body, Body, Step], Body]] = {
     "set": _set, "notation": _notation, "remove": _remove, "empty": _empty, "null": _null, "reorder": _reorder, "repeat": _repeat,
-    "add": _add, "as in Git": _as_in_git,
+    "add": _add, "as in Git": _as_in_git, "key": _key, "member": _member,
 }
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import discovery
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired
@@ -17,8 +19,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options imp
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport, bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._schema import Schemas, Type
 
-__all__ = ["CONNECTION_SPEC", "FIELD_MANAGER", "ApiError", "Cluster", "Expired", "Resource", "Resources", "Watch"]
+__all__ = ["CONNECTION_SPEC", "FIELD_MANAGER", "ApiError", "Cluster", "Expired", "Resource", "Resources", "Type", "Watch"]
 
 FIELD_MANAGER = "nordic-gitops"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
@@ -29,15 +32,16 @@ Body = Dict[str, Any]
 class Cluster:
     """One API server. Threads may share it; as many requests are in flight as threads call it."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, cache: str = "") -> None:
         self._transport = transport
         self._resources: Optional[Resources] = None
         self._discovering = threading.Lock()
+        self._schemas = Schemas(self._document, os.path.join(cache or cache_folder(), "openapi"))
 
     @classmethod
     def of(cls, params: Mapping[str, Any], **tuning: Any) -> Cluster:
         """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock)."""
-        return cls(Transport(params, **tuning))
+        return cls(Transport(params, **tuning), cache_folder(params.get("git_cache")))
 
     @property
     def url(self) -> str:
@@ -58,7 +62,15 @@ class Cluster:
         with self._discovering:
             if self._resources is None or refresh:
                 self._resources = self._discover()
+                self._schemas.forget()
             return self._resources
+
+    def schema(self, api_version: str, kind: str) -> Type:
+        """How the server merges the fields of a kind; asked for where it is needed first, and kept on disk."""
+        return self._schemas.kind(api_version, kind)
+
+    def _document(self, path: str, query: Dict[str, str]) -> Any:
+        return self._transport.send("discover", "GET", path, "", query).body
 
     def version(self) -> str:
         """The server's version, "v1.34.1+k3s1"."""

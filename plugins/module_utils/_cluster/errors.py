@@ -55,6 +55,11 @@ class ApiError(Failure):
         return self.status == 409 and self.reason == "Conflict" and not self.conflicts
 
     @property
+    def unserved(self) -> bool:
+        """managedFields has an entry of an API version that the server no longer serves."""
+        return "to an invalid group/version" in self.what
+
+    @property
     def immutable(self) -> bool:
         """The change can only be had by deleting the object and creating it again."""
         return self.status in (409, 422) and not self.stale and any(

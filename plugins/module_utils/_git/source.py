@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import TRANSPORTS, checked_repository, checked_revision
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, UrlType, one_line, register, register_login
@@ -127,7 +128,7 @@ class Source:
             ca_cert=files["git_ca_cert"],
             verify_signatures=bool(params.get("verify_signatures")),
             trusted_keys=files["trusted_keys"],
-            cache=_cache_folder(params.get("git_cache")),
+            cache=cache_folder(params.get("git_cache")),
             timeout=timeout,
             reachable_from=checked_revision(params["reachable_from"], "reachable_from") if params.get("reachable_from") else "",
             allow_unsandboxed=tuple(params.get("allow_unsandboxed") or ()),
@@ -223,12 +224,3 @@ def _readable(name: str, path: Optional[str]) -> Optional[str]:
             return full
     except OSError as error:
         raise Failure(f"{name} can't be read: {error.strerror}", full) from None
-
-
-def _cache_folder(path: Optional[str]) -> str:
-    if path:
-        return os.path.abspath(os.path.expanduser(path))
-    base = os.environ.get("XDG_CACHE_HOME") or ""
-    if not os.path.isabs(base):
-        base = os.path.expanduser("~/.cache")
-    return os.path.join(base, "nordic.gitops", "git")

@@ -8,55 +8,97 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import take_back
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Policy
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import put, to_send
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Path, Policy, TakeBack
+from ansible_collections.nordic.gitops.plugins.module_utils._schema import UNKNOWN, Type
 
 REPLICAS = ("f:spec", "f:replicas")
+RULES = ("f:rules",)
 
 
-def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int]) -> Change:
+class Known(NamedTuple):
+    """What the server says of a kind."""
+
+    schema: Type = UNKNOWN
+    serves: Callable[[str], bool] = lambda api_version: True  # whether it serves the kind in an API version
+
+
+def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], known: Known = Known()) -> Change:
     """The change with what must be done to make live what its intent says.
 
     The operation becomes configured or unchanged; undecided where only the server's dry run can tell which.
     minimum: the least number of replicas, for an object whose number an autoscaler decides.
     """
     body = whole = change.intent.body if change.intent else {}
-    findings = ownership.examine(body, live)
-    conflicts = ownership.contested(body, live) if findings else []
-    if conflicts and policy.on_conflict == "keep":
+    schema, seen = known.schema, live
+    versions = {entry.get("apiVersion", "") for entry in live["metadata"].get("managedFields") or ()}
+    unserved = sorted(version for version in versions if version and version != body["apiVersion"] and not known.serves(version))
+    ours_unserved = (ownership.own_entry(live) or {}).get("apiVersion") in unserved
+    live = ownership.in_version(live, body["apiVersion"], unserved)
+    adopting = ownership.own_entry(live) is None
+    ends = ownership.is_theirs(adopting)
+    theirs = _decided_by_a_controller(whole, minimum)
+
+    findings = _examine(body, live, schema, theirs)
+    removed = ownership.no_longer_in_git(findings, live)
+    co_owned = ownership.co_owned(removed, live)
+    contested = ownership.contested(body, live, schema, ends) if findings else []
+    conflicts = contested + [(path, manager) for path, manager in co_owned if not ends(manager)]
+    keep = bool(conflicts) and policy.on_conflict == "keep"
+    if keep:
         body = copy.deepcopy(whole)
-        for path, _manager in conflicts:
+        for path, _manager in contested:
             _drop(body, path)
-        findings = ownership.examine(body, live)
+        for path, manager in co_owned:
+            if not ends(manager):
+                put(body, live, path)  # given up, it would be theirs alone, and the next run could not name it
+        findings = _examine(body, live, schema, theirs)
+        removed = ownership.no_longer_in_git(findings, live)
+        co_owned = ownership.co_owned(removed, live)
     found = [Conflict(change.ref, ownership.dotted(path), manager) for path, manager in conflicts]
-    leftovers = ownership.leftovers(live, body)
-    if minimum is not None:
-        # Taking away the number that a person set would leave the default, 1, before the autoscaler looks.
-        leftovers = [item for item in leftovers if item.path != REPLICAS]
+    leftovers = [item for item in ownership.leftovers(live, body, ends) if item.path not in theirs]
     secret = (change.ref.group, change.ref.kind) == ("", "Secret")
     reasons = [_reason(finding, live, secret) for finding in findings]
+    if ours_unserved:
+        reasons.append(f"was applied as {' and '.join(unserved)}, which is no longer served")
     reasons += [f"{ownership.dotted(item.path)} was added by {item.manager}" for item in leftovers]
-    replicas, hand_over = None, False
-    if minimum is not None:
+    replicas = None
+    if minimum is not None and minimum > 0 and (live.get("spec") or {}).get("replicas") == 0:
         # An autoscaler mends every number but 0, which switches it off.
-        if minimum > 0 and (live.get("spec") or {}).get("replicas") == 0:
-            replicas = minimum
-            reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {minimum}")
-        hand_over = any(finding.path == REPLICAS for finding in findings)
-        findings = [finding for finding in findings if finding.path != REPLICAS]
-    patch = take_back(live, leftovers, replicas, hand_over)
-    writes = any(finding.certain for finding in findings)
+        replicas = minimum
+        reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {minimum}")
+    given_up = [path for path in theirs if ownership.holds(live, path)]
+    claims = bool(leftovers or given_up or co_owned or ours_unserved or unserved and (findings or policy.verify == "full")) \
+        or adopting and ownership.comes_from_a_former_tool(live)
+    take = TakeBack(tuple(leftovers), tuple(removed), tuple(path for path, _manager in co_owned),
+                    tuple(given_up), replicas, adopting, claims, tuple(unserved)) if claims or replicas is not None else None
+    # What is taken back alone is one patch; beside anything else, both become one apply.
+    writes = any(finding.certain for finding in findings) or take is not None and (bool(findings) or policy.verify == "full")
     undecided = not writes and (bool(findings) or policy.verify == "full")
-    if not findings and not patch and policy.verify != "full":
+    if not findings and take is None and policy.verify != "full":
         operation, reason = "unchanged", left_to_others(found) if found else "in sync"
     else:
         more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
         operation, reason = "configured", "; ".join(reasons[:3]) + more
-    return replace(change, operation=operation, reason=reason, body=body, before=live, after=None, patch=patch, writes=writes,
-                   undecided=undecided, conflicts=found)
+        body = to_send(body, live, schema)
+    return replace(change, operation=operation, reason=reason, body=body, before=seen, after=None, take=take, writes=writes,
+                   undecided=undecided, conflicts=found, partial=keep)
+
+
+def _examine(body: Body, live: Body, schema: Type, theirs: Sequence[Path]) -> List[ownership.Finding]:
+    return [finding for finding in ownership.examine(body, live, schema) if finding.path not in theirs]
+
+
+def _decided_by_a_controller(body: Body, minimum: Optional[int]) -> List[Path]:
+    """Fields that a controller decides by design. They stay as they are, whoever set them: taking one away would leave the default,
+    one replica or no right at all, before the controller looks."""
+    paths: List[Path] = [REPLICAS] if minimum is not None else []
+    if body.get("kind") == "ClusterRole" and body.get("aggregationRule"):
+        paths.append(RULES)
+    return paths
 
 
 def _reason(finding: ownership.Finding, live: Body, secret: bool) -> str:

@@ -8,36 +8,41 @@ takes that field out of the entry's path set (structured-merge-diff, merge/updat
 intent's, beside values that are the intent's to the letter and in its order, proves that a forced server-side apply
 would change nothing. Whatever cannot be proved is left to the server's own dry run: this file never guesses "in sync".
 
-fieldsV1 is walked without a schema, since it says itself how a list merges: "f:NAME" is a field, "k:{KEYS}" an item of
-a list by its keys, "v:VALUE" an item of a set, "." the item itself, and an empty node a leaf (a scalar, an empty or an
-atomic value).
+fieldsV1 says itself how a list merges: "f:NAME" is a field, "k:{KEYS}" an item of a list by its keys, "v:VALUE" an item of a
+set, "." the item itself, and an empty node a leaf (a scalar, an empty or an atomic value). Only a leaf needs the server's
+schema: whether the value is atomic, or a quantity.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._schema import ATOMIC, GRANULAR, MAP, QUANTITY, SET, UNKNOWN, Type
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body, Leftover, Path
 
 FIELD_MANAGER = "nordic-gitops"
 
 # What a person at a terminal or a dashboard writes with: their fields are drift, whether we set them or not. Not "before-first-apply":
 # the server gives it whatever an object without managedFields held, so also what its controllers had filled in.
-PEOPLE = ("kubectl", "k9s", "Lens", "OpenLens")
+PEOPLE = ("kubectl", "oc", "k9s", "Lens", "OpenLens", "headlamp", "dashboard", "Mozilla")
+
+# Tools that enforced a desired state before us, by the field managers that they write with. An object that we adopt is ours from then on, so
+# their claims end, and what they set beside Git goes. Only then: a controller that writes with the same library may come later.
+FORMER_TOOLS = (
+    "kustomize-controller", "helm-controller", "flux",  # Flux
+    "helm", "Helm",
+    "argocd-controller", "argocd-application-controller", "argocd-server",  # Argo CD, on the server's side and on the client's
+    "OpenAPI-Generator", "ansible",  # kubernetes.core, without and with its server_side_apply
+    "kapp", "kluctl", "cli-utils", "configsync", "fleetagent", "deploy@", "Terraform", "HashiCorp", "pulumi-kubernetes",
+)
 
 # `kubectl rollout restart` writes a time and means an action, not a state: taking it back would restart everything again.
 ACTIONS = frozenset({"f:kubectl.kubernetes.io/restartedAt"})
 
 # What decides how an object ends, or what it does: whoever set it, taking it away can cost data, and it is no state of Git's.
 LIFECYCLE = frozenset({("f:metadata", "f:finalizers"), ("f:metadata", "f:ownerReferences"), ("f:status",)})
-
-# Fields of built-in kinds that hold quantities: the server keeps "1" for "1000m".
-QUANTITY_MAPS = frozenset({"limits", "requests", "hard", "capacity", "max", "min", "default", "defaultRequest",
-                           "maxLimitRequestRatio", "overhead", "podFixed"})
-QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor", "averageValue", "value"})
-QUANTITY_OWNERS = frozenset({"emptyDir", "resourceFieldRef", "target"})
 
 # Defaults that the server writes into atomic values, where managedFields cannot tell them from ours: (field, key): default.
 # An apply replaces the atomic value and the server writes the same default again, so it is no drift.
@@ -56,27 +61,6 @@ ATOMIC_DEFAULTS: Dict[Tuple[str, str], Any] = {
     ("httpGet", "scheme"): "HTTP",
 }
 
-# Fields of built-in kinds that are one value to the server whatever they hold, wherever an entry may name them: only there an
-# empty node proves that everything below is ours. Elsewhere it may be left from {} or [] in an earlier commit, beside fields
-# that a default or somebody else filled in since. tests/integration/test_in_sync_proof.py holds it against the server's OpenAPI.
-ATOMIC_LISTS = frozenset("""
-    accessModes add admissionReviewVersions allowedTopologies args auditAnnotations categories cidrs clusterIPs clusterRoleSelectors
-    command config constraints conversionReviewVersions drop egress endpoints envFrom externalIPs hostnames httpHeaders ingress
-    ipFamilies items limits loadBalancerSourceRanges matchLabelKeys metrics monitors mountOptions mutations nameservers options
-    policies policyTypes portals preferredDuringSchedulingIgnoredDuringExecution readinessGates requests
-    requiredDuringSchedulingIgnoredDuringExecution resizePolicy rules scopes searches selectors shortNames sources subjects subsets
-    supplementalGroups sysctls targetWWNs tls tokenRequests tolerations validations versions volumeClaimTemplates wwids
-""".split())
-ATOMIC_MAPS = frozenset("""
-    configMapKeyRef controllerExpandSecretRef controllerPublishSecretRef dataSource fieldRef fileKeyRef labelSelector matchConstraints
-    matchResources namespaceSelector nodeExpandSecretRef nodePublishSecretRef nodeSelector nodeStageSecretRef nodeTopology
-    objectSelector paramKind paramRef podSelector port required requiredDuringSchedulingIgnoredDuringExecution resourceFieldRef roleRef
-    scopeSelector secretKeyRef secretRef selector
-""".split())
-# A name that two kinds use differently is known by its whole path only; and lists whose items are each one value.
-ATOMIC_PATHS = frozenset({("f:imagePullSecrets",)})  # of a ServiceAccount; a Pod's is a list of items
-ATOMIC_ITEMS = frozenset({"imagePullSecrets", "ownerReferences", "secrets"})
-
 # Fields of built-in kinds that the server does not show when they hold nothing (no pointers in its Go types). Empty lists it never
 # shows, or always.
 UNSEEN = frozenset("""
@@ -89,32 +73,16 @@ _ABSENT = object()
 _CONTAINERS = (dict, list)
 
 
-class Knowledge(NamedTuple):
-    """What is known of the kinds of an API group without their schema."""
-
-    built_in: bool  # the tables of defaults and of what is not shown hold
-    quantities: bool
-    lists: FrozenSet[str]  # names of atomic lists
-    maps: FrozenSet[str]
-
-
-_NOTHING = Knowledge(False, False, frozenset(), frozenset())
-_BUILT_IN = Knowledge(True, True, ATOMIC_LISTS, ATOMIC_MAPS)
-
-
-def knowledge(api_version: str) -> Knowledge:
-    """What is known of the kinds of an API version; of a CRD's kinds nothing, whatever their group looks like."""
-    group = api_version.rpartition("/")[0]
-    if group == "apiextensions.k8s.io":
-        return _BUILT_IN._replace(built_in=False, quantities=False)  # a schema in it may look like anything
-    if group not in BUILT_IN_GROUPS:
-        return _NOTHING
-    # The devices' requests and capacity are no maps of quantities.
-    return _BUILT_IN._replace(quantities=False) if group == "resource.k8s.io" else _BUILT_IN
+def is_built_in(api_version: str) -> bool:
+    """Whether the tables above hold for the kinds of an API version: for no CRD's kind, whatever its group looks like."""
+    return api_version.rpartition("/")[0] in BUILT_IN_GROUPS
 
 
 Fields = Dict[str, Any]
-Path = Tuple[str, ...]
+
+
+
+NO_LONGER = "is no longer in Git"
 
 
 class Finding(NamedTuple):
@@ -131,18 +99,46 @@ class Finding(NamedTuple):
 
 def is_person(manager: str) -> bool:
     """Whether a field manager's name is that of a person's tool ("kubectl-edit", "k9s")."""
-    return manager.startswith(PEOPLE)
+    return _is_one_of(manager, PEOPLE)
+
+
+def is_former_tool(manager: str) -> bool:
+    """Whether a field manager's name is that of a tool from which objects are adopted."""
+    return _is_one_of(manager, FORMER_TOOLS)
+
+
+def is_theirs(adopting: bool) -> Callable[[str], bool]:
+    """Tells the field managers whose claims end: people's, and of an object that is adopted those of the tool that it comes from."""
+    return (lambda manager: is_person(manager) or is_former_tool(manager)) if adopting else is_person
+
+
+def _is_one_of(manager: str, tools: Sequence[str]) -> bool:
+    return any(manager == tool or manager.startswith(tool) and (tool[-1] == "@" or manager[len(tool)] in "-_./") for tool in tools)
 
 
 def own_entry(live: Body, manager: str = FIELD_MANAGER) -> Optional[Body]:
     """Our Apply entry in metadata.managedFields, None where the server has none."""
     for entry in live["metadata"].get("managedFields") or ():
-        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+        if is_own(entry, manager):
             return entry
     return None
 
 
-def examine(body: Body, live: Body) -> List[Finding]:
+def is_own(entry: Body, manager: str = FIELD_MANAGER) -> bool:
+    """Whether an entry of managedFields is that of our applies."""
+    return entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
+
+
+def in_version(live: Body, api_version: str, versions: Sequence[str]) -> Body:
+    """An object whose managedFields of some API versions are said to be of another one."""
+    if not versions:
+        return live
+    entries = [{**entry, "apiVersion": api_version} if entry.get("apiVersion") in versions else entry
+               for entry in live["metadata"].get("managedFields") or ()]
+    return {**live, "metadata": {**live["metadata"], "managedFields": entries}}
+
+
+def examine(body: Body, live: Body, schema: Type = UNKNOWN) -> List[Finding]:
     """Everything that keeps live from being proved in sync with an intent's body; empty: proved."""
     entry = own_entry(live)
     if entry is None:
@@ -150,59 +146,62 @@ def examine(body: Body, live: Body) -> List[Finding]:
     if entry.get("apiVersion") != body["apiVersion"]:
         return [Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)]
     findings: List[Finding] = []
-    want = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "metadata")}
-    metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "namespace")}
-    if metadata:
-        want["metadata"] = metadata
-    _walk(entry.get("fieldsV1") or {}, want, live, (), "", knowledge(body["apiVersion"]), findings)
+    _walk(entry.get("fieldsV1") or {}, _content(body), live, (), schema, is_built_in(body["apiVersion"]), findings)
     return findings
 
 
-def _walk(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, findings: List[Finding]) -> None:
+def _content(body: Body) -> Body:
+    """What of an intent's body is owned."""
+    content = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "metadata")}
+    metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "namespace")}
+    return {**content, "metadata": metadata} if metadata else content
+
+
+def _walk(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_in: bool, findings: List[Finding]) -> None:
     if not fields or (len(fields) == 1 and "." in fields):
-        _leaf(fields, want, have, path, parent, known, findings)
-    elif _is_atomic(want, path, known):
+        _leaf(fields, want, have, path, schema, built_in, findings)
+    elif schema.of(want) == ATOMIC:
         findings.append(Finding(path, "is one value, and was applied in parts", False))
     elif isinstance(want, dict):
         if not isinstance(have, dict):
             findings.append(Finding(path, "is missing", False))
             return
         matched = 0
-        name = path[-1][2:] if path and path[-1].startswith("f:") else parent
         for key, value in want.items():
             child = fields.get("f:" + key)
             if child is None:
-                findings.append(Finding(path + ("f:" + key,), *_unowned(value, have.get(key))))
+                if value not in ({}, []) or not asks_for_nothing(value, have.get(key), schema.field(key), built_in):
+                    findings.append(Finding(path + ("f:" + key,), *_unowned(value, have.get(key))))
             else:
                 matched += 1
                 if key in have:
                     # The common case, a scalar, costs no call.
                     if child or value.__class__ in _CONTAINERS or not _identical(value, have[key]):
-                        _walk(child, value, have[key], path + ("f:" + key,), name, known, findings)
-                elif value or child or value is None or not known.built_in or not _is_unseen(value, key, path):
+                        _walk(child, value, have[key], path + ("f:" + key,), schema.field(key), built_in, findings)
+                elif value or child or value is None or not built_in or not _is_unseen(value, key, path):
                     findings.append(Finding(path + ("f:" + key,), "is missing", _is_kept(value)))
         if matched != len(fields) - ("." in fields):
-            for key in fields:
+            for key, child in fields.items():
                 if key != "." and not (key.startswith("f:") and key[2:] in want):
-                    findings.append(Finding(path + (key,), "is no longer in Git", False))
+                    findings.append(Finding(path + (key,), NO_LONGER, False))
     elif isinstance(want, list):
-        _walk_list(fields, want, have, path, parent, known, findings)
+        _walk_list(fields, want, have, path, schema, built_in, findings)
     else:
         findings.append(Finding(path, "has another shape", False))
 
 
-def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: str, known: Knowledge,
-               findings: List[Finding]) -> None:
+def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, schema: Type, built_in: bool, findings: List[Finding]) -> None:
     if not isinstance(have, list):
         findings.append(Finding(path, "is missing", False))
         return
     taken: Dict[int, int] = {}  # position in want -> position in have
+    wanted, there, before = Items(want), Items(have), len(findings)
     for key, child in fields.items():
         if key == ".":
             continue
-        mine, theirs = positions(key, want), positions(key, have)
+        mine, theirs = wanted.positions(key), there.positions(key)
         if not mine:
-            findings.append(Finding(path + (key,), "is no longer in Git", False))
+            findings.append(Finding(path + (key,), NO_LONGER, False))
         elif len(mine) > 1 or len(theirs) > 1:
             findings.append(Finding(path + (key,), "is there more than once", False))
         elif not theirs:
@@ -210,8 +209,8 @@ def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: s
         else:
             taken[mine[0]] = theirs[0]
             if key.startswith("k:"):
-                _walk(child, want[mine[0]], have[theirs[0]], path + (key,), parent, known, findings)
-    if len(taken) != len(want) and not any(finding.path[:len(path)] == path for finding in findings):
+                _walk(child, want[mine[0]], have[theirs[0]], path + (key,), schema.item(), built_in, findings)
+    if len(taken) != len(want) and len(findings) == before:
         findings.append(Finding(path, "has items that are not ours yet", False))
     # The path set knows no order (k8s#104641), yet a forced apply restores it.
     order = [taken[position] for position in sorted(taken)]
@@ -219,29 +218,30 @@ def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, parent: s
         findings.append(Finding(path, "is in another order", False))
 
 
-def _leaf(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, findings: List[Finding]) -> None:
-    if want and want.__class__ in _CONTAINERS and (fields or not _is_atomic(want, path, known)):
+def _leaf(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_in: bool, findings: List[Finding]) -> None:
+    if _identical(want, have) and want.__class__ not in _CONTAINERS:
+        return
+    if want and want.__class__ in _CONTAINERS and (fields or schema.of(want) != ATOMIC):
         findings.append(Finding(path, "may be ours in name only", False))
         return
-    if _identical(want, have):
+    if want in ({}, []) and asks_for_nothing(want, have, schema, built_in):
         return
     name = path[-1][2:] if path else ""
-    if known.built_in and _defaulted(want, have, name, parent, known):
+    if _identical(want, have) or _defaulted(want, have, name, schema, built_in):
         return
     # Text and whole numbers outside of quantities are kept as they are; everything else the server may have rewritten.
     findings.append(Finding(path, f"is {_short(have)}, Git says {_short(want)}", type(want) is type(have) and _is_plain(want), True))
 
 
-def _is_atomic(want: Any, path: Path, known: Knowledge) -> bool:
-    """Whether the server is known to keep this as one value with one owner; False where nobody knows."""
-    if known is _NOTHING or not path:
-        return False
-    key = path[-1]
-    if isinstance(want, list):
-        return key[2:] in known.lists or path in ATOMIC_PATHS
-    if key.startswith("k:"):
-        return path[-2][2:] in ATOMIC_ITEMS
-    return isinstance(want, dict) and key[2:] in known.maps
+def asks_for_nothing(nothing: Any, have: Any, schema: Type, built_in: bool) -> bool:
+    """Whether an empty map or list in Git is content with what is there: whatever its keys and items are, others own them.
+
+    A list or map that is one value asks to be empty. The storage of built-in kinds does not tell an empty list or map from none. A struct means something by being there (emptyDir: {}).
+    """
+    how = schema.of(nothing)
+    if isinstance(have, type(nothing)) and (not have or how in (GRANULAR, SET, MAP)):
+        return True
+    return built_in and have is None and (isinstance(nothing, list) or how in (GRANULAR, ATOMIC) and not schema.struct)
 
 
 def _is_unseen(nothing: Any, key: str, path: Path) -> bool:
@@ -263,14 +263,16 @@ def _is_kept(want: Any) -> bool:
     return any(map(_is_kept, want)) if isinstance(want, list) else bool(want)
 
 
-def _defaulted(want: Any, have: Any, name: str, parent: str, known: Knowledge) -> bool:
+def _defaulted(want: Any, have: Any, name: str, schema: Type, built_in: bool) -> bool:
     """Whether have is what the server makes of want: known defaults added to atomic values, quantities in their own form."""
+    if not built_in:
+        return _identical(want, have)
     if isinstance(want, dict) and isinstance(have, dict):
-        return all(key in have and _defaulted(value, have[key], key, name, known) for key, value in want.items()) and all(
+        return all(key in have and _defaulted(value, have[key], key, schema.field(key), built_in) for key, value in want.items()) and all(
             key in want or _identical(ATOMIC_DEFAULTS.get((name, key), _ABSENT), value) for key, value in have.items())
     if isinstance(want, list) and isinstance(have, list):
-        return len(want) == len(have) and all(_defaulted(left, right, name, parent, known) for left, right in zip(want, have))
-    return _identical(want, have) or known.quantities and _is_quantity(name, parent) and canonical_quantity(want) == have
+        return len(want) == len(have) and all(_defaulted(left, right, name, schema.item(), built_in) for left, right in zip(want, have))
+    return _identical(want, have) or schema.how == QUANTITY and canonical_quantity(want) == have
 
 
 def _unowned(want: Any, have: Any) -> Tuple[str, bool, bool]:
@@ -294,30 +296,60 @@ def _identical(want: Any, have: Any) -> bool:
     return want == have
 
 
-_KEYS: Dict[str, Any] = {}  # decoded "k:" and "v:" keys: a few dozen different ones in any cluster
+# ---- the items of a list
+
+
+_DECODED: Dict[str, Any] = {}  # "k:" keys: a few dozen different ones in most clusters
 
 
 def _decoded(key: str) -> Any:
-    if key not in _KEYS:
-        _KEYS[key] = json.loads(key[2:])
-    return _KEYS[key]
+    if key not in _DECODED:
+        if len(_DECODED) > 10_000:
+            _DECODED.clear()
+        _DECODED[key] = json.loads(key[2:])
+    return _DECODED[key]
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+class Items:
+    """A list whose items are found by the keys of managedFields, each in the same time however long the list is."""
+
+    def __init__(self, items: List[Any]) -> None:
+        self.items = items
+        self._places: Dict[Tuple[str, ...], Dict[str, List[int]]] = {}
+
+    def positions(self, key: str) -> List[int]:
+        """Where the item that a "k:", "v:" or "i:" key names stands; a field's key names none (managedFields describes another type)."""
+        if key.startswith("k:"):
+            value = _decoded(key)
+            names = tuple(sorted(value))
+            return self._by(names).get(_as_text([value[name] for name in names]), [])
+        if key.startswith("v:"):
+            return self._by(()).get(_as_text(json.loads(key[2:])), [])
+        return [] if key.startswith("f:") or not 0 <= _decoded(key) < len(self.items) else [_decoded(key)]
+
+    def _by(self, names: Tuple[str, ...]) -> Dict[str, List[int]]:
+        """The positions of each item, told by these keys or, without any, by its value."""
+        places = self._places.get(names)
+        if places is None:
+            places = self._places[names] = {}
+            for position, item in enumerate(self.items):
+                if not names:
+                    places.setdefault(_as_text(item), []).append(position)
+                elif isinstance(item, dict) and all(name in item for name in names):
+                    places.setdefault(_as_text([item[name] for name in names]), []).append(position)
+        return places
 
 
 def positions(key: str, items: List[Any]) -> List[int]:
-    """Where in a list the item that a "k:" , "v:" or "i:" key names stands; a field's key names none (the books are of another shape)."""
-    if key.startswith("f:"):
-        return []
-    value = _decoded(key)
-    if key.startswith("k:"):
-        return [position for position, item in enumerate(items) if isinstance(item, dict)
-                and all(name in item and _identical(item[name], part) for name, part in value.items())]
-    if key.startswith("v:"):
-        return [position for position, item in enumerate(items) if _identical(item, value)]
-    return [value] if 0 <= value < len(items) else []
+    """Where one item stands."""
+    return Items(items).positions(key)
 
 
-def _is_quantity(name: str, parent: str) -> bool:
-    return parent in QUANTITY_MAPS or name in QUANTITY_FIELDS and parent in QUANTITY_OWNERS
+# ---- quantities
 
 
 _QUANTITY = re.compile(r"(-?)(0|[1-9][0-9]{0,17})(?:[.]([0-9]{1,17}))?([numkMGTPE]|[KMGTPE]i)?")
@@ -378,51 +410,95 @@ def holders(live: Body, path: Path) -> List[str]:
     return names
 
 
-def contested(body: Body, live: Body) -> List[Tuple[Path, str]]:
-    """(field, manager) of each field that Git sets and another manager, no person's tool, holds with another value."""
+def contested(body: Body, live: Body, schema: Type = UNKNOWN, ends: Callable[[str], bool] = is_person) -> List[Tuple[Path, str]]:
+    """(field, manager) of each field that Git sets and another manager, whose claims do not end, holds with another value."""
     found: List[Tuple[Path, str]] = []
     for entry in live["metadata"].get("managedFields") or ():
         manager = entry.get("manager", "")
-        if manager != FIELD_MANAGER and not is_person(manager):
-            _contest(entry.get("fieldsV1") or {}, body, live, (), "", knowledge(body["apiVersion"]), manager, found)
+        if manager != FIELD_MANAGER and not ends(manager):
+            _contest(entry.get("fieldsV1") or {}, body, live, (), schema, is_built_in(body["apiVersion"]), manager, found)
     return found
 
 
-def _contest(fields: Fields, want: Any, have: Any, path: Path, parent: str, known: Knowledge, manager: str,
+def _contest(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_in: bool, manager: str,
              found: List[Tuple[Path, str]]) -> None:
-    name = path[-1][2:] if path and path[-1].startswith("f:") else parent
+    lists = (Items(want), Items(have)) if isinstance(want, list) and isinstance(have, list) else None
     for key, child in fields.items():
         if key.startswith("f:") and isinstance(want, dict) and isinstance(have, dict) and key[2:] in want and key[2:] in have:
             mine, theirs = want[key[2:]], have[key[2:]]
-        elif key.startswith("k:") and isinstance(want, list) and isinstance(have, list) and positions(key, want) and positions(key, have):
-            mine, theirs = want[positions(key, want)[0]], have[positions(key, have)[0]]
+        elif key.startswith("k:") and lists and lists[0].positions(key) and lists[1].positions(key):
+            mine, theirs = want[lists[0].positions(key)[0]], have[lists[1].positions(key)[0]]
         else:
             continue  # only in one of the two; or an item of a set, which is equal by its very key
+        inner = schema.field(key[2:]) if key.startswith("f:") else schema.item()
         if child:
-            _contest(child, mine, theirs, path + (key,), name, known, manager, found)
+            _contest(child, mine, theirs, path + (key,), inner, built_in, manager, found)
         # Who holds an empty map or list holds nothing of what Git puts into it.
-        elif theirs not in ({}, []) and not _identical(mine, theirs) and not (
-                known.built_in and _defaulted(mine, theirs, key[2:], name, known)):
+        elif theirs not in ({}, []) and not _identical(mine, theirs) and not _defaulted(
+                mine, theirs, key[2:], inner, built_in):
             found.append((path + (key,), manager))
 
 
-class Leftover(NamedTuple):
-    """A field that a person's tool added beside the intent and nobody else claims."""
+def no_longer_in_git(findings: Iterable[Finding], live: Body) -> List[Path]:
+    """The fields that were ours and that Git no longer has: each one, not what only holds them together with others' fields."""
+    fields = (own_entry(live) or {}).get("fieldsV1") or {}
+    found: List[Path] = []
+    for finding in findings:
+        if finding.why == NO_LONGER and not _is_lifecycle(finding.path):
+            found += _leaves(node_at(fields, finding.path) or {}, finding.path)
+    return found
 
-    pointer: Tuple[Any, ...]  # JSON pointer, unescaped
-    path: Path
-    manager: str
+
+def _leaves(fields: Fields, path: Path) -> List[Path]:
+    if not fields or "." in fields and path[-1].startswith(("k:", "v:")):
+        return [path]  # a field, or a whole item
+    return [leaf for key, child in fields.items() if key != "." for leaf in _leaves(child, path + (key,))]
 
 
-def leftovers(live: Body, body: Body) -> List[Leftover]:
-    """What people added to an object, a list's last items first, so that removing one leaves the others' places."""
+def node_at(fields: Fields, path: Path) -> Optional[Fields]:
+    node: Any = fields
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
+
+
+def holds(live: Body, path: Path) -> bool:
+    """Whether our entry names this field."""
+    return node_at((own_entry(live) or {}).get("fieldsV1") or {}, path) is not None
+
+
+def comes_from_a_former_tool(live: Body) -> bool:
+    """Whether a tool that enforced a desired state before us holds fields of it."""
+    return any(is_former_tool(entry.get("manager", "")) and not entry.get("subresource") for entry in live["metadata"].get("managedFields") or ())
+
+
+def _is_lifecycle(path: Path) -> bool:
+    return any(path[:len(place)] == place for place in LIFECYCLE)
+
+
+def co_owned(paths: Iterable[Path], live: Body) -> List[Tuple[Path, str]]:
+    """(field, manager) of each path that another manager holds as well, or a part of it; a subresource's claim is not asked about:
+    what scales a workload or writes its status has its own say."""
+    found = []
+    entries = [(entry.get("manager", ""), entry.get("fieldsV1") or {}) for entry in live["metadata"].get("managedFields") or ()
+               if not entry.get("subresource") and (entry.get("manager"), entry.get("operation")) != (FIELD_MANAGER, "Apply")]
+    for path in paths:
+        found += [(path, manager) for manager, fields in entries if node_at(fields, path) is not None]
+    return found
+
+
+def leftovers(live: Body, body: Body, is_theirs: Callable[[str], bool] = is_person) -> List[Leftover]:
+    """What people added to an object, a list's last items first, so that removing one leaves the others' places.
+
+    is_theirs: tells by its manager whose fields they are.
+    """
     people: List[Tuple[str, Dict[str, Any]]] = []
     others: List[Tuple[str, Dict[str, Any]]] = []
     for entry in live["metadata"].get("managedFields") or ():
         if entry.get("subresource"):
             continue
         fields = entry.get("fieldsV1") or {}
-        (people if is_person(entry.get("manager", "")) else others).append((entry.get("manager", ""), fields))
+        (people if is_theirs(entry.get("manager", "")) else others).append((entry.get("manager", ""), fields))
     found: Dict[Tuple[Any, ...], Leftover] = {}
     for manager, fields in people:
         for leftover in _added(fields, [node for _name, node in others], body, live, (), (), manager):
@@ -433,6 +509,7 @@ def leftovers(live: Body, body: Body) -> List[Leftover]:
 
 def _added(fields: Fields, others: List[Fields], want: Any, have: Any, pointer: Tuple[Any, ...], path: Path,
            manager: str) -> Iterator[Leftover]:
+    wanted, there = Items(want if isinstance(want, list) else []), Items(have if isinstance(have, list) else [])
     for key, child in fields.items():
         if key == "." or key in ACTIONS or path + (key,) in LIFECYCLE:
             continue
@@ -440,25 +517,19 @@ def _added(fields: Fields, others: List[Fields], want: Any, have: Any, pointer: 
             steps: List[Any] = [key[2:]] if isinstance(have, dict) and key[2:] in have else []
             inner = want.get(key[2:], _ABSENT) if isinstance(want, dict) else _ABSENT
         else:
-            steps = list(positions(key, have)) if isinstance(have, list) else []
-            found = positions(key, want) if isinstance(want, list) else []
+            steps = list(there.positions(key))
+            found = wanted.positions(key)
             inner = want[found[0]] if found else _ABSENT
         claims = [node[key] for node in others if key in node]
         for step in steps:
             if inner is _ABSENT and not claims and not _acts(child):
-                yield Leftover(pointer + (step,), path + (key,), manager)
+                yield Leftover(pointer + (step,), path + (key,), manager, child)
             elif child:
                 yield from _added(child, claims, inner, have[step], pointer + (step,), path + (key,), manager)
 
 
 def _acts(fields: Fields) -> bool:
     return any(key in ACTIONS or _acts(child) for key, child in fields.items())
-
-
-def without_people(live: Body) -> List[Body]:
-    """metadata.managedFields after a person's claims are given up (scale and status entries stay)."""
-    return [entry for entry in live["metadata"].get("managedFields") or ()
-            if entry.get("subresource") or not is_person(entry.get("manager", ""))]
 
 
 def tree(paths: Iterable[Path]) -> Fields:
@@ -471,11 +542,33 @@ def tree(paths: Iterable[Path]) -> Fields:
     return root
 
 
+def tree_of(items: Iterable[Leftover]) -> Fields:
+    """The fieldsV1 tree of leftovers, an item of a list being one itself and not only what it holds."""
+    root: Fields = {}
+    for item in items:
+        fields = {".": {}, **item.fields} if item.fields and item.path[-1].startswith("k:") else item.fields
+        for key in reversed(item.path):
+            fields = {key: fields}
+        root = merge(root, fields)
+    return root
+
+
 def merge(left: Fields, right: Fields) -> Fields:
     """The union of two fieldsV1 trees."""
     result = dict(left)
     for key, child in right.items():
         result[key] = merge(result[key], child) if key in result else child
+    return result
+
+
+def common(left: Fields, right: Fields) -> Fields:
+    """What of a fieldsV1 tree lies at or below the leaves of another."""
+    result: Fields = {}
+    for key, child in right.items():
+        if key in left:
+            inner = common(left[key], child) if child else left[key]
+            if inner or not child:
+                result[key] = inner
     return result
 
 
@@ -488,8 +581,9 @@ def select(value: Any, fields: Fields) -> Any:
                 if key.startswith("f:") and key[2:] in value}
     if isinstance(value, list):
         chosen: Dict[int, Any] = {}
+        items = Items(value)
         for key, child in fields.items():
-            for position in positions(key, value) if key != "." else ():
+            for position in items.positions(key) if key != "." else ():
                 chosen[position] = select(value[position], child) if key.startswith("k:") else value[position]
                 if key.startswith("k:") and isinstance(chosen[position], dict):
                     chosen[position] = {**_decoded(key), **chosen[position]}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 Body = Dict[str, Any]
 
@@ -69,6 +69,33 @@ class Conflict:
     manager: str
 
 
+Path = Tuple[str, ...]  # fieldsV1 keys from the root
+
+
+class Leftover(NamedTuple):
+    """A field that a person's tool, or a former one, added beside the intent and nobody else claims."""
+
+    pointer: Tuple[Any, ...]  # JSON pointer, unescaped
+    path: Path
+    manager: str
+    fields: Dict[str, Any] = {}  # what of it is named: others may add to a map meanwhile
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """What must go that an apply alone leaves in place."""
+
+    leftovers: Tuple[Leftover, ...] = ()
+    removed: Tuple[Path, ...] = ()  # what was ours, and Git no longer has
+    co_owned: Tuple[Path, ...] = ()  # what of that other managers hold with us
+    given_up: Tuple[Path, ...] = ()  # what we held, and a controller decides from now on: it stays as it is
+    replicas: Optional[int] = None  # the number that wakes a workload which its autoscaler does not
+    adopting: bool = False  # whether the claims of the tool that the object comes from end, too
+    claims: bool = False  # whether managedFields change
+    unserved: Tuple[str, ...] = ()  # API versions in managedFields that the server has no longer
+    kept: Tuple[Path, ...] = ()  # what the server does not let go, so that it stays with whoever holds it
+
+
 @dataclass(frozen=True)
 class Change:
     """What is to be done with one object, and why. The plan is made of these; what came of it is an Outcome beside it."""
@@ -84,16 +111,12 @@ class Change:
     writes: bool = False  # whether an apply is needed (created, configured)
     undecided: bool = False  # whether only the server's dry run can tell if an apply is needed
     postponed: bool = False  # Git no longer has it, and it has still to go: in a later run, or once it is released
-    patch: Sequence[Body] = ()  # JSON patch that takes back what people added
+    take: Optional[TakeBack] = None  # what must be taken back; alone, or with the apply where writes is set
     conflicts: Sequence[Conflict] = ()
     unverified: str = ""  # check mode: why the server could not be asked
     takes_over: bool = False  # it needs what a pruned object holds, and is written after that is gone
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
-
-    @property
-    def partial(self) -> bool:
-        """Whether a conflicting field is left to its other manager, so that less than the intent is sent."""
-        return bool(self.conflicts) and self.intent is not None and self.body is not self.intent.body
+    partial: bool = False  # a field that Git sets, or no longer has, is left to another manager
 
 
 @dataclass(frozen=True)
@@ -106,6 +129,7 @@ class Outcome:
     after: Optional[Body] = None  # as the write answered
     wrote: bool = False  # whether anything of it is different in the cluster now
     resource: Any = None  # _cluster.Resource: known by then also of a kind that came with the same run
+    incomplete: bool = False  # something of the object is not in Git, and the server does not let it go
 
 
 class Policy(Protocol):

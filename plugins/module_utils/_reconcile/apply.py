@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send, write
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import unchanged
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import reason_of
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import send_patch
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import put_back
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
@@ -32,6 +32,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait impo
 # The API server's own work is the limit from two writers on (measured); eight also hide a network's latency.
 WRITERS = 8
 TRIES = 5  # how often an object that somebody else keeps writing is looked at again
+DISCOVERY_PAUSE = 0.3  # before discovery is asked again
 DISCOVERY_SECONDS = 15.0  # how long an established CRD may take until discovery shows it
 
 Progress = Callable[[str], None]
@@ -52,7 +53,7 @@ class _Writer:
         self.options, self.outcomes, self.progress = options, outcomes, progress
         self.resources = cluster.discover()
         self.by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
-        self.judge = Judge(inventory.id, options, [change.intent for change in self.by_ref.values() if change.intent])
+        self.judge = Judge(cluster, inventory.id, options, [change.intent for change in self.by_ref.values() if change.intent])
 
     def apply(self, steps: Sequence[Step], after_prune: bool) -> None:
         # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
@@ -127,7 +128,7 @@ class _Writer:
                 return
             if change.before is not None and change.before["metadata"].get("deletionTimestamp"):
                 self._until_gone(change, change.before)
-                change = replace(change, patch=(), before=None)
+                change = replace(change, take=None, before=None)
             deadline = time.monotonic() + DISCOVERY_SECONDS
             attempts = 0
             while attempts < TRIES:
@@ -135,11 +136,16 @@ class _Writer:
                     self._write_once(change)
                     return
                 except Failure as error:
-                    if planned.unverified == CHANGED_KIND and getattr(error, "status", 0) in (400, 422, 500) and time.monotonic() < deadline:
+                    unserved = getattr(error, "unserved", False)
+                    if planned.unverified == CHANGED_KIND and getattr(error, "status", 0) in (400, 422, 500) and not unserved \
+                            and time.monotonic() < deadline:
                         time.sleep(0.2)  # the API server serves a changed definition a moment after it was written
                         continue
                     attempts += 1
-                    if not _has_moved(change, error):
+                    if unserved:  # since this run changed the definition
+                        time.sleep(DISCOVERY_PAUSE)
+                        self.resources = self.cluster.discover(refresh=True)
+                    elif not _has_moved(change, error):
                         raise
                     again = self._judge_again(planned)
                     if again is None:
@@ -152,14 +158,10 @@ class _Writer:
             raise explain(error, planned) from None
 
     def _write_once(self, change: Change) -> None:
-        after: Optional[Body] = None
-        if change.patch:
-            after = send_patch(self.cluster, change)
-            self.outcomes.written(change, _operation(change, after), change.before, after)
-        if change.writes:
-            after = send(self.cluster, change, self.options)
-        if after is not None:
-            self.outcomes.written(change, _operation(change, after), change.before, after)
+        if change.take is None and not change.writes:
+            return
+        after, left = write(self.cluster, change, self.options)
+        self.outcomes.written(change, _operation(change, after), change.before, after, reason_of(left) if left else "")
 
     def _judge_again(self, planned: Change) -> Optional[Change]:
         """What is to be done with an object that is not what the plan saw, by the rules of the plan; None: nothing more."""
@@ -170,7 +172,7 @@ class _Writer:
             self._until_gone(planned, live)
             live = None
         if live is None:
-            return replace(planned, before=None, patch=(), writes=True, body=planned.intent.body)
+            return replace(planned, before=None, take=None, writes=True, body=planned.intent.body)
         change = self.judge.judge(planned.resource, planned.intent, live)
         refusal = change.reason if change.operation == "skipped" else conflicts_refused([change], self.options)
         if not refusal and self.options.expect and fingerprint(change) != fingerprint(planned):

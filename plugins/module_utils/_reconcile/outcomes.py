@@ -29,13 +29,15 @@ class Outcomes:
         outcome = self.by_ref.get(ref)
         return outcome.operation if outcome else ""
 
-    def written(self, change: Change, operation: str, before: Optional[Body], after: Body) -> None:
-        """An object was created or configured, or the write turned out to change nothing."""
+    def written(self, change: Change, operation: str, before: Optional[Body], after: Body, incomplete: str = "") -> None:
+        """An object was created or configured, or the write turned out to change nothing.
+
+        incomplete: what of it stays though Git does not have it.
+        """
+        reason = incomplete or ("in sync" if operation == "unchanged" else change.reason)
+        self.by_ref[change.ref] = Outcome(operation, reason, before, after, operation != "unchanged", change.resource, bool(incomplete))
         if operation == "unchanged":
             self.health[change.ref] = health(after)
-            self.by_ref[change.ref] = Outcome("unchanged", "in sync", before, after, resource=change.resource)
-        else:
-            self.by_ref[change.ref] = Outcome(operation, change.reason, before, after, True, change.resource)
 
     def deleted(self, change: Change, live: Body) -> None:
         self.by_ref[change.ref] = Outcome("pruned", change.reason, live, None, wrote=True)

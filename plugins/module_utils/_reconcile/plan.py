@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import known_of
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import dry_run
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
@@ -99,9 +100,9 @@ def fingerprint(change: Change) -> str:
         before = {**before, "uid": metadata.get("uid")}
     if (change.ref.group, change.ref.kind) == ("", "Secret"):
         body = None
-    patch = [(op["op"], op["path"]) for op in change.patch if op["path"] != "/metadata/managedFields"]
+    take = [[item.path for item in change.take.leftovers], change.take.co_owned, change.take.replicas] if change.take else []
     reason = change.reason if change.operation == "skipped" else ""
-    return json.dumps([change.operation, change.ref, reason, before, body, patch, change.replaces], sort_keys=True)
+    return json.dumps([change.operation, change.ref, reason, before, body, take, change.replaces], sort_keys=True)
 
 
 def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
@@ -111,9 +112,8 @@ def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
         entry = ownership.own_entry(version) if version else None
         if entry:
             fields = ownership.merge(fields, entry.get("fieldsV1") or {})
-    if change.before is not None and change.body is not None:
-        paths = [item.path for item in ownership.leftovers(change.before, change.body)]
-        fields = ownership.merge(fields, ownership.tree(paths))
+    if change.take is not None:
+        fields = ownership.merge(fields, ownership.tree([item.path for item in change.take.leftovers]))
     part = ownership.select(live, fields) if fields else {key: value for key, value in live.items() if key not in ("status", "metadata")}
     return {key: value for key, value in part.items() if value not in ({}, None)}
 
@@ -131,8 +131,8 @@ def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory
 class Judge:
     """The rules by which one object is judged, in the plan and wherever it must be judged again after it."""
 
-    def __init__(self, inventory_id: str, options: Options, intents: Sequence[Intent]) -> None:
-        self.inventory_id, self.options = inventory_id, options
+    def __init__(self, cluster: Any, inventory_id: str, options: Options, intents: Sequence[Intent]) -> None:
+        self.cluster, self.inventory_id, self.options = cluster, inventory_id, options
         self.minimum = autoscaled(intent.body for intent in intents)
 
     def judge(self, resource: Any, intent: Intent, live: Body) -> Change:
@@ -147,7 +147,7 @@ class Judge:
         if resource.api_version != intent.api_version:
             return replace(change, operation="configured", resource=None, writes=True, unverified=PLANNED_KIND,
                            reason=f"served as {resource.api_version}, Git says {intent.api_version}")
-        return compare(change, live, self.options, self.minimum.get(change.ref))
+        return compare(change, live, self.options, self.minimum.get(change.ref), known_of(self.cluster, change))
 
     def _stranger(self, live: Body) -> str:
         """Why an object must not be adopted, "" when it may."""
@@ -173,7 +173,7 @@ class _Planner:
     def __init__(self, cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
         self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
         self.intents = intents
-        self.judge = Judge(inventory.id, options, intents)
+        self.judge = Judge(cluster, inventory.id, options, intents)
         self.scope = deletion.Scope(inventory.id, frozenset(inventory.kinds), frozenset(inventory.namespaces),
                                     {intent.ref.namespace: intent.ref for intent in intents if intent.ref.namespace}, incomplete)
         self.changes: List[Change] = []  # of the intents
@@ -269,7 +269,7 @@ class _Planner:
         for position, change in enumerate(self.changes):
             taken = [held[value] for value in _allocated(change.ref, change.body) if value in held]
             if taken and change.operation in ("created", "configured"):
-                self.changes[position] = replace(change, takes_over=True, writes=True, undecided=False, patch=(),
+                self.changes[position] = replace(change, takes_over=True, writes=True, undecided=False,
                                                  unverified=f"it cannot be verified before {taken[0]} is pruned, which holds its port or address")
 
     def _of_changed_kinds(self) -> None:
@@ -277,7 +277,7 @@ class _Planner:
         changed = {_defined_kind(change.intent.body) for change in self.changes
                    if change.intent and (change.ref.group, change.ref.kind) == CRD and change.operation in ("created", "configured")}
         for position, change in enumerate(self.changes):
-            if (change.ref.group, change.ref.kind) in changed and (change.writes or change.undecided or change.patch) and not change.unverified:
+            if (change.ref.group, change.ref.kind) in changed and (change.writes or change.undecided or change.take) and not change.unverified:
                 self.changes[position] = replace(change, writes=change.writes or change.undecided, undecided=False, unverified=CHANGED_KIND)
 
     def _ask(self, positions: Set[int]) -> int:
@@ -289,7 +289,7 @@ class _Planner:
         asked: List[int] = []
         for position in sorted(positions):
             change = self.changes[position]
-            written = (change.writes or change.patch) and not change.unverified
+            written = (change.writes or change.take) and not change.unverified
             if not change.undecided and not (written and (everything or change.before and may_replace(change, self.options))):
                 continue
             if change.operation == "created" and change.ref.namespace in made:
@@ -308,7 +308,7 @@ class _Planner:
 
     def _dry_run(self, change: Change) -> Change:
         try:
-            found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref), self.options.check_mode)
+            found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref))
         except Failure as error:
             first = self._written_first(change, error)
             if first:
@@ -317,7 +317,7 @@ class _Planner:
                 raise
             return self._replacement(change, error)
         if found.before is None and change.before is not None:
-            return replace(found, operation="created", reason="was deleted during the run", patch=(), writes=True)
+            return replace(found, operation="created", reason="was deleted during the run", take=None, writes=True)
         return found
 
     def _written_first(self, change: Change, error: Failure) -> str:
@@ -339,7 +339,7 @@ class _Planner:
         if others:
             error.hint = f"Correct {', '.join(others)}: an object is replaced only when nothing but immutable fields is in the way."
             raise error
-        change = replace(change, replaces=True, writes=True, undecided=False, patch=(), unverified="it must be deleted first",
+        change = replace(change, replaces=True, writes=True, undecided=False, take=None, unverified="it must be deleted first",
                          reason=f"{change.reason}; an immutable field: deleted and created again")
         refusal = deletion.rule_against(change, self.scope, self.options)
         if refusal:

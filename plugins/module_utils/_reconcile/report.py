@@ -51,7 +51,7 @@ class Report:
             "sandbox": self.sandbox,
             "plan_id": self.plan.id if self.plan else None,
             "counts": {operation: sum(end.operation == operation for _change, end in ends) for operation in OPERATIONS},
-            "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged"],
+            "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged" or end.incomplete],
             "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager} for item in dict.fromkeys(conflicts)],
             "dry_runs": plan.dry_runs,
             "in_sync": self._in_sync(ends),
@@ -97,13 +97,13 @@ class Report:
         to_do = change.operation in ("created", "configured", "pruned")
         if to_do and not self.check_mode or self.failed and to_do:
             return Outcome("skipped", "not done, since the run failed before" if change.intent else "nothing is pruned by a run that failed")
-        return Outcome(change.operation, change.reason, change.before, change.after, wrote=to_do)
+        return Outcome(change.operation, change.reason, change.before, change.after, wrote=to_do, incomplete=bool(change.intent) and change.postponed)
 
     def _in_sync(self, ends: Sequence[Tuple[Change, Outcome]]) -> bool:
         """Whether nothing is to be written or deleted, and nothing is left to other managers or to a later run."""
         if self.plan is None or self.failed or self.outcomes.still_there:
             return False
-        return not any(self.check_mode and end.wrote or change.partial or change.postponed for change, end in ends)
+        return not any(self.check_mode and end.wrote or change.partial or change.postponed or end.incomplete for change, end in ends)
 
     def _knows_health(self, ends: Sequence[Tuple[Change, Outcome]]) -> bool:
         if self.plan is None:

@@ -14,34 +14,55 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import fields_of, merged, put, to_send, without
+from ansible_collections.nordic.gitops.plugins.module_utils._schema import Type, compact
 
 Body = Dict[str, Any]
 
 
-def owned(value: Any, keys: Dict[str, List[str]]) -> Any:
-    """The fieldsV1 of an apply of this value: lists named in keys are maps by these keys, other lists are atomic."""
-
-    def fields(node: Any, name: str) -> Any:
-        if isinstance(node, dict) and name not in ownership.ATOMIC_MAPS:
-            return {f"f:{key}": fields(child, key) for key, child in node.items()}
-        if isinstance(node, list) and name in keys:
-            return {seal_key(item, keys[name]): {".": {}, **fields(item, "")} for item in node}
-        return {}
-
-    return fields(value, "")
+def struct(**fields: Any) -> Body:
+    return {"type": "object", "properties": fields}
 
 
-def seal_key(item: Body, names: List[str]) -> str:
-    return "k:" + json.dumps({name: item[name] for name in sorted(names)}, separators=(",", ":"))
+def listed(items: Any, *keys: str, how: str = "map") -> Body:
+    return {"type": "array", "items": items, "x-kubernetes-list-type": how, "x-kubernetes-list-map-keys": list(keys)}
 
 
-def live_of(body: Body, changes: Any = None, manager: str = "nordic-gitops", **keys: List[str]) -> Body:
+TEXT: Body = {"type": "string"}
+TEXTS: Body = {"type": "object", "additionalProperties": TEXT}
+ARGS: Body = {"type": "array", "items": TEXT}
+FREE: Body = {"x-kubernetes-preserve-unknown-fields": True}
+META = struct(labels=TEXTS, annotations=TEXTS, finalizers=listed(TEXT, how="set"))
+CONTAINER = struct(name=TEXT, image=TEXT, args=ARGS, env=listed(struct(name=TEXT, value=TEXT), "name"), resources=struct(
+    limits={"type": "object", "additionalProperties": {"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"}}))
+RULE = struct(ports={"type": "array", "items": struct(port={"type": "integer"}, protocol=TEXT, endPort={"type": "integer"})})
+KINDS = {
+    "ConfigMap": struct(metadata=META, data=TEXTS, x=FREE),
+    "Deployment": struct(metadata=META, spec=struct(
+        replicas={"type": "integer"}, selector={**struct(matchLabels=TEXTS), "x-kubernetes-map-type": "atomic"}, strategy=struct(type=TEXT),
+        template=struct(metadata=META, spec=struct(
+            containers=listed(CONTAINER, "name"), volumes=listed(struct(name=TEXT, emptyDir=struct(medium=TEXT)), "name"))))),
+    "NetworkPolicy": struct(metadata=META, spec=struct(ingress={"type": "array", "items": RULE})),
+    "Thing": struct(metadata=META, spec=FREE),
+}
+DOCUMENT = compact({"components": {"schemas": {
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": {"oneOf": [TEXT, {"type": "number"}]},
+    **{f"test.{kind}": {**schema, "x-kubernetes-group-version-kind": [{"kind": kind}]} for kind, schema in KINDS.items()}}}})
+
+
+def schema(kind: str) -> Type:
+    return Type({"ref": DOCUMENT["kinds"][kind]}, DOCUMENT["types"])
+
+
+def examine(body: Body, live: Body) -> List[ownership.Finding]:
+    return ownership.examine(body, live, schema(body["kind"]))
+
+
+def live_of(body: Body, changes: Any = None, manager: str = "nordic-gitops") -> Body:
     """The object after our apply of the body; changes are made without the server's knowledge."""
     live = copy.deepcopy(body)
-    content = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "metadata")}
-    content["metadata"] = {key: value for key, value in body["metadata"].items() if key not in ("name", "namespace")}
     live["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "apiVersion": body["apiVersion"],
-                                          "fieldsV1": owned(content, keys)}]
+                                          "fieldsV1": fields_of(body, schema(body["kind"]))}]
     if changes:
         changes(live)
     return live
@@ -56,22 +77,19 @@ def deployment(**container: Any) -> Body:
             "spec": {"selector": {"matchLabels": {"app": "d"}}, "template": {"spec": {"containers": [{"name": "web", **container}]}}}}
 
 
-KEYS = {"containers": ["name"], "env": ["name"]}
-
-
 def whys(findings: List[ownership.Finding]) -> List[str]:
     return [f"{ownership.dotted(finding.path)} {finding.why}" for finding in findings]
 
 
 def test_what_we_applied_and_nobody_touched_is_in_sync() -> None:
     body = deployment(image="i", env=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], args=["--x"])
-    assert ownership.examine(body, live_of(body, **KEYS)) == []
+    assert examine(body, live_of(body)) == []
 
 
 def test_an_object_that_was_never_applied_by_us_is_not_in_sync() -> None:
     body = config_map(k="v")
     for live in (live_of(body, manager="kubectl"), {**body}):
-        (finding,) = ownership.examine(body, live)
+        (finding,) = examine(body, live)
         assert finding.certain and "nordic-gitops" in finding.why
 
 
@@ -86,7 +104,7 @@ def test_another_api_version_is_left_to_the_server() -> None:
     body = config_map(k="v")
     live = live_of(body)
     live["metadata"]["managedFields"][0]["apiVersion"] = "v0"
-    (finding,) = ownership.examine(body, live)
+    (finding,) = examine(body, live)
     assert not finding.certain
 
 
@@ -96,7 +114,7 @@ def test_a_value_changed_behind_the_books_is_found() -> None:
     def change(live: Body) -> None:
         live["data"]["k"] = "w"
 
-    (finding,) = ownership.examine(body, live_of(body, change))
+    (finding,) = examine(body, live_of(body, change))
     assert finding.certain and finding.values and whys([finding]) == ['.data.k is "w", Git says "v"']
 
 
@@ -107,11 +125,11 @@ def test_a_field_taken_away_and_a_field_taken_over_are_found() -> None:
         del live["data"]["k"]
         del live["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:l"]
 
-    assert sorted(whys(ownership.examine(body, live_of(body, change)))) == [".data.k is missing", ".data.l is not ours yet"]
+    assert sorted(whys(examine(body, live_of(body, change)))) == [".data.k is missing", ".data.l is not ours yet"]
 
 
 def test_a_field_that_git_no_longer_sets_is_found() -> None:
-    assert whys(ownership.examine(config_map(k="v"), live_of(config_map(k="v", l="w")))) == [".data.l is no longer in Git"]
+    assert whys(examine(config_map(k="v"), live_of(config_map(k="v", l="w")))) == [".data.l is no longer in Git"]
 
 
 def test_items_in_another_order_are_found() -> None:
@@ -120,7 +138,7 @@ def test_items_in_another_order_are_found() -> None:
     def change(live: Body) -> None:
         live["spec"]["template"]["spec"]["containers"][0]["env"].reverse()
 
-    assert whys(ownership.examine(body, live_of(body, change, **KEYS))) == [
+    assert whys(examine(body, live_of(body, change))) == [
         '.spec.template.spec.containers[name="web"].env is in another order']
 
 
@@ -130,7 +148,7 @@ def test_items_of_others_between_ours_are_no_drift() -> None:
     def change(live: Body) -> None:
         live["spec"]["template"]["spec"]["containers"][0]["env"].insert(1, {"name": "INJECTED", "value": "x"})
 
-    assert ownership.examine(body, live_of(body, change, **KEYS)) == []
+    assert examine(body, live_of(body, change)) == []
 
 
 def test_an_item_that_is_there_twice_is_left_to_the_server() -> None:
@@ -139,7 +157,7 @@ def test_an_item_that_is_there_twice_is_left_to_the_server() -> None:
     def change(live: Body) -> None:
         live["spec"]["template"]["spec"]["containers"][0]["env"] *= 2
 
-    (finding,) = ownership.examine(body, live_of(body, change, **KEYS))
+    (finding,) = examine(body, live_of(body, change))
     assert not finding.certain and "more than once" in finding.why
 
 
@@ -150,33 +168,34 @@ def test_values_of_different_json_types_are_different(left: Any, right: Any) -> 
     def change(live: Body) -> None:
         live["spec"]["x"] = right
 
-    assert ownership.examine(body, live_of(body, change)) != []
+    assert examine(body, live_of(body, change)) != []
 
 
 def test_an_empty_node_proves_nothing_where_a_field_is_not_known_to_be_one_value() -> None:
     body = deployment(resources={"limits": {"cpu": "1"}})
-    live = live_of(body, **KEYS)
+    live = live_of(body)
     node = live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"web"}']
     node["f:resources"] = {}
-    (finding,) = ownership.examine(body, live)
+    (finding,) = examine(body, live)
     assert not finding.certain and finding.path[-1] == "f:resources"
 
 
 def test_books_of_another_shape_than_the_object_are_left_to_the_server() -> None:
     body = deployment(args=["a"], image="i")
     for place, fields in (("f:args", {"f:more": {}}), ("f:image", {"f:more": {}}), ("f:args", {'k:{"name":"x"}': {}}), ("f:args", {"i:7": {}})):
-        live = live_of(body, **KEYS)
+        live = live_of(body)
         live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"web"}'][place] = fields
-        findings = ownership.examine(body, live)
+        findings = examine(body, live)
         assert findings and not any(finding.certain for finding in findings)
         live["metadata"]["managedFields"].append(person("kubectl-edit", ownership.own_entry(live)["fieldsV1"]))  # type: ignore[index]
         ownership.leftovers(live, body), ownership.contested(body, live), ownership.select(live, ownership.own_entry(live)["fieldsV1"])  # type: ignore[index]
 
 
-def test_of_a_custom_kind_no_list_is_taken_for_one_value_whatever_its_group_looks_like() -> None:
+def test_without_its_schema_no_list_is_taken_for_one_value() -> None:
     for group in ("example.com/v1", "gateway.networking.k8s.io/v1"):
         body = {"apiVersion": group, "kind": "Thing", "metadata": {"name": "t", "labels": {"a": "b"}}, "spec": {"rules": [{"port": 1}]}}
         assert [finding.certain for finding in ownership.examine(body, live_of(body))] == [False]
+        assert examine(body, live_of(body)) == []
 
 
 def test_an_atomic_value_with_the_servers_defaults_in_it_is_in_sync() -> None:
@@ -192,8 +211,8 @@ def test_an_atomic_value_with_the_servers_defaults_in_it_is_in_sync() -> None:
     def more(live: Body) -> None:
         live["spec"]["ingress"][0]["ports"][0]["endPort"] = 90
 
-    assert ownership.examine(body, live_of(body, default)) == []
-    assert ownership.examine(body, live_of(body, other)) != [] and ownership.examine(body, live_of(body, more)) != []
+    assert examine(body, live_of(body, default)) == []
+    assert examine(body, live_of(body, other)) != [] and examine(body, live_of(body, more)) != []
 
 
 @pytest.mark.parametrize("nothing", [False, 0, "", [], {}])
@@ -203,7 +222,7 @@ def test_what_the_server_may_not_show_is_never_called_a_certain_drift(nothing: A
     def hide(live: Body) -> None:
         del live["spec"]["template"]["spec"]["containers"][0]["thing"]
 
-    assert not any(finding.certain for finding in ownership.examine(body, live_of(body, hide, **KEYS)))
+    assert not any(finding.certain for finding in examine(body, live_of(body, hide)))
 
 
 # As kube-apiserver 1.36 answered, for what was applied.
@@ -238,9 +257,9 @@ JSON = some.recursive(some.one_of(some.none(), some.booleans(), some.integers(),
 def holds(want: Any, have: Any) -> bool:
     """Whether have is all of want: fields of others may be beside it, and what a built-in kind keeps without showing it may be absent."""
     if want and isinstance(want, dict):
-        return isinstance(have, dict) and all(holds(value, have[key]) if key in have else value == [] or not value and key in ownership.UNSEEN
+        return isinstance(have, dict) and all(holds(value, have[key]) if key in have else value == [] or value == {} or not value and key in ownership.UNSEEN
                                               for key, value in want.items())
-    return ownership._identical(want, have)
+    return want == {} and isinstance(have, dict) or want in ({}, []) and have is None or ownership._identical(want, have)
 
 
 @given(JSON, JSON)
@@ -252,7 +271,7 @@ def test_whatever_an_object_looks_like_examining_it_ends_and_only_what_holds_all
     def change(live: Body) -> None:
         live["x"] = have
 
-    findings = ownership.examine(body, live_of(body, change))
+    findings = examine(body, live_of(body, change))
     if not findings:
         assert holds(want, have)
 
@@ -274,7 +293,7 @@ def test_what_a_person_added_is_left_over_and_what_others_or_git_claim_is_not() 
 
 def test_a_whole_item_that_a_person_added_is_one_leftover_and_later_items_go_first() -> None:
     body = deployment(image="i")
-    live = live_of(body, **KEYS)
+    live = live_of(body)
     containers = live["spec"]["template"]["spec"]["containers"]
     containers += [{"name": "one", "image": "x"}, {"name": "two", "image": "x"}]
     item = {".": {}, "f:name": {}, "f:image": {}}
@@ -285,7 +304,7 @@ def test_a_whole_item_that_a_person_added_is_one_leftover_and_later_items_go_fir
 
 def test_a_restart_is_an_action_and_stays() -> None:
     body = deployment(image="i")
-    live = live_of(body, **KEYS)
+    live = live_of(body)
     live["spec"]["template"]["metadata"] = {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}
     live["metadata"]["managedFields"].append(person("kubectl-rollout", {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {
         ".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}}}}}))
@@ -294,13 +313,13 @@ def test_a_restart_is_an_action_and_stays() -> None:
 
 def test_a_scale_and_a_status_are_nobodys_leftover() -> None:
     body = deployment(image="i")
-    live = live_of(body, **KEYS)
+    live = live_of(body)
     live["spec"]["replicas"] = 3
     live["metadata"]["managedFields"].append(person("kubectl", {"f:spec": {"f:replicas": {}}}, "scale"))
     assert ownership.leftovers(live, body) == []
 
 
-@pytest.mark.parametrize("manager, expected", [("kubectl-edit", True), ("kubectl", True), ("k9s", True), ("Lens", True), ("helm", False),
+@pytest.mark.parametrize("manager, expected", [("kubectl-edit", True), ("kubectl", True), ("k9s", True), ("Lens", True), ("helm", False), ("octopus", False), ("oc", True), ("Mozilla", True), ("kubectlish", False),
                                                ("kube-controller-manager", False), ("before-first-apply", False)])
 def test_a_person_is_told_by_the_tool(manager: str, expected: bool) -> None:
     assert ownership.is_person(manager) is expected
@@ -316,9 +335,97 @@ def test_paths_are_written_as_the_server_writes_them() -> None:
 
 def test_a_selection_holds_what_the_entry_names_and_nothing_else() -> None:
     body = deployment(image="i", env=[{"name": "A", "value": "1"}])
-    live = live_of(body, **KEYS)
+    live = live_of(body)
     live["spec"]["replicas"] = 3
     live["spec"]["template"]["spec"]["containers"].insert(0, {"name": "other"})
     entry = ownership.own_entry(live) or {}
     assert ownership.select(live, entry["fieldsV1"]) == {key: value for key, value in body.items() if key == "spec"} | {
         "metadata": {"labels": {"a": "b"}}}
+
+
+# ---- what a former tool, another manager or an empty map holds
+
+
+@pytest.mark.parametrize("manager", ["kustomize-controller", "helm", "argocd-controller", "OpenAPI-Generator", "deploy@node1", "pulumi-kubernetes-1a2b"])
+def test_a_former_tools_claims_end_with_an_adoption_and_not_later(manager: str) -> None:
+    assert ownership.is_theirs(True)(manager) and not ownership.is_theirs(False)(manager)
+    assert not ownership.is_theirs(True)("kube-controller-manager")
+
+
+def test_only_our_own_keys_of_a_map_that_git_removes_are_taken_from_others() -> None:
+    before, body = config_map(k="v"), config_map(k="v")
+    before["metadata"]["annotations"] = {"mine": "1"}
+    live = live_of(before)
+    live["metadata"]["annotations"]["theirs"] = "1"
+    live["metadata"]["managedFields"].append(person("some-operator", {"f:metadata": {"f:annotations": {"f:theirs": {}}}}))
+    removed = ownership.no_longer_in_git(examine(body, live), live)
+    assert removed == [("f:metadata", "f:annotations", "f:mine")] and ownership.co_owned(removed, live) == []
+
+
+def test_a_finalizer_that_git_removes_is_taken_from_nobody_else() -> None:
+    before, body = config_map(k="v"), config_map(k="v")
+    before["metadata"]["finalizers"] = ["example.com/a"]
+    live = live_of(before)
+    assert ownership.no_longer_in_git(examine(body, live), live) == []
+
+
+def test_an_empty_map_or_list_asks_for_nothing_and_is_not_sent_where_others_filled_it() -> None:
+    body = deployment(image="i", env=[], resources={}, args=[])
+    live = live_of(deployment(image="i"))
+    container = live["spec"]["template"]["spec"]["containers"][0]
+    container.update(env=[{"name": "A", "value": "1"}], resources={"limits": {"cpu": "1"}})
+    assert examine(body, live) == []
+    assert to_send(body, live, schema("Deployment")) == deployment(image="i")
+    container["args"] = ["--theirs"]  # one value, which Git wants to be empty
+    assert len(examine(body, live)) == 1
+    assert to_send(body, live, schema("Deployment")) == deployment(image="i", args=[])
+
+
+def test_a_struct_that_means_something_by_being_there_is_missed() -> None:
+    body = deployment(image="i")
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+    live = live_of(body)
+    del live["spec"]["template"]["spec"]["volumes"][0]["emptyDir"]
+    del live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:volumes"]['k:{"name":"v"}']["f:emptyDir"]
+    assert len(examine(body, live)) == 1
+
+
+# ---- merging as the server does
+
+
+def test_an_apply_keeps_others_fields_and_items_and_replaces_what_is_one_value() -> None:
+    have, want = deployment(image="i", args=["a"], env=[{"name": "A", "value": "1"}]), deployment(args=["b"], env=[{"name": "B", "value": "2"}])
+    have["spec"]["template"]["spec"]["containers"].insert(0, {"name": "other"})
+    result = merged(have, want, schema("Deployment"))
+    assert result["spec"]["template"]["spec"]["containers"] == [
+        {"name": "web", "image": "i", "args": ["b"], "env": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]}, {"name": "other"}]
+
+
+@given(some.lists(some.sampled_from("abc"), unique=True), some.lists(some.sampled_from("abcd"), unique=True))
+def test_what_is_put_is_held_and_what_is_taken_is_gone(first: List[str], second: List[str]) -> None:
+    have = deployment(env=[{"name": name, "value": "1"} for name in first])
+    want = deployment(env=[{"name": name, "value": "2"} for name in second])
+    result = merged(have, want, schema("Deployment"))
+    assert merged(result, want, schema("Deployment")) == result
+    base = ("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"web"}', "f:env")
+    assert without(result, [base + ('k:{"name":"%s"}' % name,) for name in set(first) - set(second)]) == want
+    for name in first:
+        put(want, have, base + ('k:{"name":"%s"}' % name,))
+    names = [item["name"] for item in want["spec"]["template"]["spec"]["containers"][0]["env"]]
+    assert set(names) == {*first, *second} and len(names) == len(set(names))
+
+
+def test_a_list_of_thousands_of_items_costs_no_more_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    monkeypatch.setattr(ownership, "_as_text", lambda value: texts.append(value) or json.dumps(value, sort_keys=True))
+
+    def lookups(count: int) -> int:
+        body = config_map(k="v")
+        body["metadata"]["finalizers"] = [f"example.com/{number}" for number in range(count)]
+        live = live_of(body)
+        live["metadata"]["managedFields"].append(person("kubectl", live["metadata"]["managedFields"][0]["fieldsV1"]))
+        texts.clear()
+        assert examine(body, live) == [] and ownership.leftovers(live, body) == [] and ownership.contested(body, live) == []
+        return len(texts)
+
+    assert lookups(4000) <= 10 * lookups(400)

@@ -82,7 +82,7 @@ def test_check_mode_is_in_sync_only_when_there_is_nothing_to_do():
 
 def test_what_is_left_to_others_is_not_in_sync():
     change = replace(changed(WEB, None, {"spec": {"replicas": 2}}, "unchanged"),
-                     conflicts=[Conflict(WEB, ".spec.replicas", "autoscaler")], body={"spec": {}})
+                     conflicts=[Conflict(WEB, ".spec.replicas", "autoscaler")], body={"spec": {}}, partial=True)
     result = report(change).result()
     assert not result["in_sync"] and not result["changed"]
     assert result["conflicts"] == [{"field": ".spec.replicas", "manager": "autoscaler", "object": {
