@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import discovery
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, discovery
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired, Malformed, TooMuch
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport, bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
@@ -27,6 +28,16 @@ FIELD_MANAGER = "nordic-gitops"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 Body = Dict[str, Any]
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """An answer that is not what it says it is, told with its place."""
+    try:
+        yield
+    except (Malformed, TooMuch) as error:
+        error.where = error.where or where
+        raise
 
 
 class Cluster:
@@ -61,7 +72,8 @@ class Cluster:
         """What the server serves; asked once, and again after CustomResourceDefinitions changed (refresh)."""
         with self._discovering:
             if self._resources is None or refresh:
-                self._resources = self._discover()
+                with _told(self.url):
+                    self._resources = self._discover()
                 self._schemas.forget()
             return self._resources
 
@@ -74,7 +86,8 @@ class Cluster:
 
     def version(self) -> str:
         """The server's version, "v1.34.1+k3s1"."""
-        return self._transport.send("discover", "GET", "/version", "").body.get("gitVersion", "")
+        with _told(self.url):
+            return answers.text(self._transport.send("discover", "GET", "/version", "").body.get("gitVersion"), "gitVersion")
 
     def resource(self, api_version: str, kind: str, where: str = "") -> Resource:
         """The resource, or a Failure that says what may have been meant."""
@@ -106,7 +119,7 @@ class Cluster:
     def get(self, resource: Resource, namespace: str, name: str) -> Optional[Body]:
         """The object, or None where there is none."""
         try:
-            return self._send("get", "GET", resource, namespace, name)[1]
+            return self._object("get", "GET", resource, namespace, name)[1]
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -119,12 +132,13 @@ class Cluster:
         """
         metadata = body["metadata"]
         namespace = metadata.get("namespace", "")
+        where = resource.where(namespace, metadata["name"])
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        return self._transport.send(
-            "create", "POST", resource.path(namespace), resource.where(namespace, metadata["name"]), query, body
-        ).body
+        stored = self._transport.send("create", "POST", resource.path(namespace), where, query, body).body
+        with _told(where):
+            return answers.check_metadata(stored)
 
     def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
         """Server-side apply: (the object as stored, whether it was created).
@@ -136,7 +150,7 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        status, stored = self._send(
+        status, stored = self._object(
             "apply",
             "PATCH",
             resource,
@@ -157,7 +171,7 @@ class Cluster:
         if dry_run:
             query["dryRun"] = "All"
         repeatable = bool(ops) and ops[0].get("op") == "test"
-        return self._send(
+        return self._object(
             "patch", "PATCH", resource, namespace, name, query, ops, "application/json-patch+json", repeatable
         )[1]
 
@@ -211,9 +225,9 @@ class Cluster:
         if selector:
             query["labelSelector"] = selector
         path, where = resource.path(namespace), resource.where(namespace)
-        return Watch(lambda: self._transport.stream("watch", path, where, query, timeout + 5), where)
+        return Watch(lambda: self._transport.stream("watch", path, where, query, timeout + 5), where, self._transport.bounds)
 
-    def _send(
+    def _object(
         self,
         verb: str,
         method: str,
@@ -235,24 +249,29 @@ class Cluster:
             content_type,
             repeatable=repeatable,
         )
-        return answer.status, answer.body
+        with _told(resource.where(namespace, name)):
+            return answer.status, answers.check_metadata(answer.body)
 
     def _pages(
         self, resource: Resource, namespace: str, query: Dict[str, str], metadata_only: bool
     ) -> Tuple[List[Body], str]:
         items: List[Body] = []
         accept = METADATA_ONLY if metadata_only else "application/json"
-        while True:
-            page = self._transport.send(
-                "list", "GET", resource.path(namespace), resource.where(namespace), query, accept=accept
-            ).body
-            for item in page.get("items") or []:
-                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-                items.append(item)
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                return items, metadata.get("resourceVersion", "")
-            query["continue"] = metadata["continue"]
+        where, bounds = resource.where(namespace), self._transport.bounds
+        budget = answers.Budget(bounds)
+        for _page in range(bounds.pages):
+            body = self._transport.send("list", "GET", resource.path(namespace), where, query, accept=accept, budget=budget).body
+            with _told(where):
+                found, version, more = answers.items_of(body)
+                for item in found:
+                    item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+                items += found
+                if not more:
+                    return items, version
+                if more == query.get("continue"):
+                    raise Malformed("the pages of a LIST begin again")
+            query["continue"] = more
+        raise TooMuch(f"a LIST has more than {bounds.pages} pages", where, "Look at the API server or the aggregated API that sends them.")
 
     def _discover(self) -> Resources:
         def ask(path: str, accept: str = "application/json") -> Body:

@@ -11,6 +11,9 @@ import time
 from typing import Any, Optional
 
 
+YEAR_10000 = 253402300800.0
+
+
 def lapsed(config: Any) -> str:
     """Which of the credentials has expired, and when; "" when none has, as far as it can be read here."""
     for setting in config.auth_settings().values():
@@ -30,9 +33,10 @@ def token_end(value: str) -> Optional[float]:
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
+        end = float(claims["exp"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return end if 0 <= end < YEAR_10000 else None
 
 
 def certificate_end(path: str) -> Optional[float]:

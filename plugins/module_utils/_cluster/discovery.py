@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import quote
 
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.answers import mapping, mappings, text
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 
 # KEP-3352: all groups in two answers; v2 since 1.30, v2beta1 since 1.26; an older server sends the plain one.
@@ -112,34 +113,33 @@ def from_aggregated(*lists: Dict[str, Any]) -> Resources:
     served: List[Resource] = []
     stale: Dict[str, str] = {}
     versions: List[str] = []
-    for group in (item for each in lists for item in each.get("items") or []):
-        name = group.get("metadata", {}).get("name", "")
-        for version in group.get("versions") or []:
-            versions.append(f"{name}/{version['version']}" if name else version["version"])
+    for group in (item for each in lists for item in mappings(each.get("items"), "items of the discovery")):
+        name = text(mapping(group.get("metadata") or {}, "metadata").get("name"), "a group's name")
+        for version in mappings(group.get("versions"), f"versions of the group {name!r}"):
+            number = text(version.get("version"), f"a version of the group {name!r}")
+            versions.append(f"{name}/{number}" if name else number)
             if version.get("freshness") == "Stale":
-                stale.setdefault(name, f"{version.get('version')} is stale")
-            for resource in version.get("resources") or []:
-                kind = (resource.get("responseKind") or {}).get("kind")
+                stale.setdefault(name, f"{number} is stale")
+            for resource in mappings(version.get("resources"), f"resources of {versions[-1]}"):
+                kind = text(mapping(resource.get("responseKind") or {}, "responseKind").get("kind"), "a kind")
                 if kind:
-                    served.append(
-                        Resource(
-                            name,
-                            version["version"],
-                            kind,
-                            resource["resource"],
-                            resource.get("scope") == "Namespaced",
-                            tuple(resource.get("verbs") or ()),
-                        )
-                    )
+                    served.append(_resource(name, number, kind, resource.get("resource"), resource.get("scope") == "Namespaced", resource))
     return Resources(served, stale, versions)
+
+
+def _resource(group: str, version: str, kind: str, plural: Any, namespaced: bool, stated: Dict[str, Any]) -> Resource:
+    verbs = stated.get("verbs")
+    known = tuple(verb for verb in verbs if isinstance(verb, str)) if isinstance(verbs, list) else ()
+    return Resource(group, version, kind, text(plural, f"the resource of the kind {kind}"), namespaced, known)
 
 
 def group_versions(core: Dict[str, Any], groups: Dict[str, Any]) -> List[str]:
     """The group versions of a server without aggregated discovery, the preferred one of each group first."""
-    found = list(core.get("versions") or [])
-    for group in groups.get("groups") or []:
-        preferred = (group.get("preferredVersion") or {}).get("groupVersion")
-        versions = [version["groupVersion"] for version in group.get("versions") or []]
+    listed = core.get("versions")
+    found = [text(version, "a version") for version in listed] if isinstance(listed, list) else []
+    for group in mappings(groups.get("groups"), "groups of the discovery"):
+        preferred = mapping(group.get("preferredVersion") or {}, "preferredVersion").get("groupVersion")
+        versions = [text(version.get("groupVersion"), "groupVersion") for version in mappings(group.get("versions"), "versions of a group")]
         found += sorted(versions, key=lambda version: version != preferred)
     return found
 
@@ -148,18 +148,10 @@ def from_plain(lists: Iterable[Dict[str, Any]], stale: Dict[str, str]) -> Resour
     served = []
     versions = []
     for each in lists:
-        versions.append(each["groupVersion"])
-        group, _slash, version = each["groupVersion"].rpartition("/")
-        for resource in each.get("resources") or []:
-            if "/" not in resource["name"]:
-                served.append(
-                    Resource(
-                        group,
-                        version,
-                        resource["kind"],
-                        resource["name"],
-                        bool(resource.get("namespaced")),
-                        tuple(resource.get("verbs") or ()),
-                    )
-                )
+        versions.append(text(each.get("groupVersion"), "groupVersion"))
+        group, _slash, version = versions[-1].rpartition("/")
+        for resource in mappings(each.get("resources"), f"resources of {versions[-1]}"):
+            name, kind = text(resource.get("name"), "a resource's name"), text(resource.get("kind"), "a kind")
+            if "/" not in name and kind:
+                served.append(_resource(group, version, kind, name, bool(resource.get("namespaced")), resource))
     return Resources(served, stale, versions)

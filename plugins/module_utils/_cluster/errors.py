@@ -80,6 +80,15 @@ class Expired(ApiError):
     """The resourceVersion is too old to watch from: list again."""
 
 
+class Malformed(ApiError):
+    """The answer is not what it says it is."""
+
+
+class TooMuch(ApiError):
+    """The answer is larger, or nested more deeply, than any that is needed."""
+
+
+CAUSES = 100  # of one refusal, as many as a person reads
 MESSAGE = 4000  # characters of a server's message that are shown; a policy's refusal may list many rules
 SHOWN_BODY = 64 * 1024  # bytes of an answer that is no Status object, in which its few words are looked for
 
@@ -110,17 +119,15 @@ _HINTS = {
 def from_response(status: int, headers: Mapping[str, str], body: bytes, where: str, verb: str, url: str) -> ApiError:
     """The error for an answer that is no success."""
     answer = _status_object(body)
-    message = answer.get("message") or _text(status, headers, body)
-    details = answer.get("details") or {}
-    reason = answer.get("reason") or ""
+    message = _words(answer.get("message")) or _text(status, headers, body)
+    details = answer.get("details")
+    details = details if isinstance(details, dict) else {}
+    reason = _words(answer.get("reason"))
+    listed = details.get("causes")
     causes = [
-        {
-            "field": cause.get("field", ""),
-            "message": cause.get("message", ""),
-            "reason": cause.get("reason", ""),
-        }
-        for cause in details.get("causes") or []
-    ] or _fields_of(message)
+        {key: _words(cause.get(key)) for key in ("field", "message", "reason")}
+        for cause in (listed[:CAUSES] if isinstance(listed, list) else ()) if isinstance(cause, dict)
+    ] or _fields_of(message)[:CAUSES]
     if status == 401 and message == "Unauthorized":
         message = f"the API server at {url} does not accept the credentials (401 Unauthorized)"
     unexplained = status == 500 and reason == "InternalError" and not re.search(_PASSING, message)
@@ -169,9 +176,13 @@ def _hint(status: int, message: str, details: Dict[str, Any], verb: str) -> str:
 def _status_object(body: bytes) -> Dict[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _text(status: int, headers: Mapping[str, str], body: bytes) -> str:
@@ -183,9 +194,12 @@ def _text(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 def _retry_after(headers: Mapping[str, str], details: Dict[str, Any]) -> Optional[float]:
     value = headers.get("Retry-After") or details.get("retryAfterSeconds")
+    if isinstance(value, bool):
+        return None
     try:
-        return max(0.0, float(value)) if value else None
-    except (TypeError, ValueError):
+        seconds = float(value) if value else None
+        return max(0.0, seconds) if seconds is not None and abs(seconds) < float("inf") else None
+    except (TypeError, ValueError, OverflowError):
         return None  # an HTTP date: the API server never sends one, and a proxy's clock is not ours
 
 

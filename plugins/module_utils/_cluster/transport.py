@@ -15,7 +15,7 @@ from http.client import HTTPException
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import errors
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, errors
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import loader
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.credentials import lapsed
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError
@@ -34,7 +34,7 @@ CREDENTIALS_KEPT = 10.0  # seconds until the loader is asked again; it renews a 
 
 class Answer(NamedTuple):
     status: int
-    body: Any  # the parsed JSON
+    body: Dict[str, Any]  # the parsed JSON: every answer of the API is an object
 
 
 class Transport:
@@ -46,12 +46,14 @@ class Transport:
         patience: float = 60.0,
         read_timeout: float = 60.0,
         connect_timeout: float = 10.0,
+        bounds: answers.Bounds = answers.Bounds(),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """patience: seconds in which one request is tried again before its error is final."""
         self._params = params
+        self.bounds = bounds
         self._patience = patience
         self._timeouts = (connect_timeout, read_timeout)
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
@@ -68,6 +70,7 @@ class Transport:
         # The loader's refresh hook writes the kubeconfig's own values over the options': read host and proxy now.
         self.url, self._proxy = config.host, bare_url(config.proxy or "")
         manager = _pool(config)
+        manager.pool_classes_by_scheme = answers.paced_pools(manager.pool_classes_by_scheme, self.bounds)
         if manager.proxy is not None and not self.url.startswith("https://"):
             self._request, self._prefix = manager.request, self.url  # a proxy wants the whole URL of plain HTTP
         else:
@@ -91,8 +94,12 @@ class Transport:
         content_type: str = "application/json",
         accept: str = "application/json",
         repeatable: bool = True,
+        budget: Optional[answers.Budget] = None,
     ) -> Answer:
-        """Send until answered. A request that is not repeatable is sent again only when it certainly had no effect."""
+        """Send until answered. A request that is not repeatable is sent again only when it certainly had no effect.
+
+        budget: what this and other answers to the same question may hold together.
+        """
         payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         target = f"{path}?{urlencode(query)}" if query else path
         began = self._clock()
@@ -101,8 +108,7 @@ class Transport:
             attempts += 1
             generation = self._generation
             try:
-                status, parsed = self._once(verb, method, target, where, payload, content_type, accept)
-                return Answer(status, parsed)
+                return self._once(verb, method, target, where, payload, content_type, accept, budget or answers.Budget(self.bounds))
             except ApiError as error:
                 if error.status == 401 and not renewed:
                     # An exec plugin's token or a rotated token file: load the configuration anew, once.
@@ -129,7 +135,11 @@ class Transport:
             generation = self._generation
             target = f"{path}?{urlencode(query)}"
             try:
-                response = self._open(verb, "GET", target, where, None, "", "application/json", False, read_timeout)
+                answers.watching.active = True
+                try:
+                    response = self._open(verb, "GET", target, where, None, "", "application/json", read_timeout)
+                finally:
+                    answers.watching.active = False
                 if response.status == 200:
                     return response
                 raise self._refusal(response, where, verb)
@@ -145,14 +155,30 @@ class Transport:
                 self._sleep(pause)
 
     def _once(
-        self, verb: str, method: str, target: str, where: str, payload: Optional[bytes], content_type: str, accept: str
-    ) -> Tuple[int, Any]:
-        response = self._open(verb, method, target, where, payload, content_type, accept, True, self._timeouts[1])
+        self,
+        verb: str,
+        method: str,
+        target: str,
+        where: str,
+        payload: Optional[bytes],
+        content_type: str,
+        accept: str,
+        budget: answers.Budget,
+    ) -> Answer:
+        from urllib3.exceptions import HTTPError
+
+        response = self._open(verb, method, target, where, payload, content_type, accept, self._timeouts[1])
         if not 200 <= response.status < 300:
             raise self._refusal(response, where, verb)
         self._reached = True
         try:
-            return response.status, json.loads(response.data)
+            parsed = answers.parse(answers.read(response, budget.bytes), budget)
+            return Answer(response.status, answers.mapping(parsed, "the answer"))
+        except (HTTPError, OSError) as error:
+            raise self._no_answer(error, where) from None
+        except (errors.Malformed, errors.TooMuch) as error:
+            error.where = where or bare_url(self.url)
+            raise
         except ValueError:
             kind = response.headers.get("Content-Type", "")
             if "json" in kind:
@@ -175,7 +201,6 @@ class Transport:
         payload: Optional[bytes],
         content_type: str,
         accept: str,
-        whole: bool,
         read_timeout: float,
     ) -> Any:
         from urllib3 import Timeout
@@ -192,7 +217,7 @@ class Transport:
                 headers=headers,
                 retries=False,
                 redirect=False,
-                preload_content=whole,
+                preload_content=False,
                 timeout=Timeout(connect=self._timeouts[0], read=read_timeout),
             )
         except (HTTPError, OSError) as error:
@@ -239,9 +264,9 @@ class Transport:
         from urllib3.exceptions import HTTPError
 
         try:
-            body = response.data
-        except HTTPError:  # of a stream, which is read here only
-            body = b""
+            body = answers.read(response, self.bounds.refusal_bytes, cut=True)
+        except (HTTPError, OSError, ValueError, ApiError):
+            body = b""  # its status is what counts
         if 300 <= response.status < 400:
             return ApiError(
                 f"answered with a redirect to {bare_url(response.headers.get('Location', 'nowhere'))}",
@@ -347,6 +372,8 @@ def _diagnosis(error: BaseException, proxy: str) -> Tuple[str, str, str, bool]:
             "proxy",
             False,
         )
+    if any(isinstance(cause, answers.TooSlow) for cause in causes):
+        return (f"the answer comes too slowly: {_words(causes[-1])}", "The server or the way to it is overloaded, or holds us up on purpose.", "slow", False)
     certificate = [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]
     if certificate:
         return (

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired, Malformed, TooMuch
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 
 Event = Tuple[str, Dict[str, Any]]
 
@@ -19,8 +20,8 @@ class Watch:
     """(type, object) of each event, BOOKMARKs included. Ends when the server's time is up, the connection breaks
     or somebody closes it; raises Expired when the server no longer knows the version to go on from."""
 
-    def __init__(self, opened: Callable[[], Any], where: str) -> None:
-        self._opened, self._where = opened, where
+    def __init__(self, opened: Callable[[], Any], where: str, bounds: answers.Bounds = answers.Bounds()) -> None:
+        self._opened, self._where, self._bounds = opened, where, bounds
         self._lock = threading.Lock()
         self._closed = False
         self._response: Any = None
@@ -55,42 +56,64 @@ class Watch:
                 self._response = response
                 if self._closed:
                     return
-            for line in _lines(response):
+            for line in _lines(response, self._bounds.event_bytes):
                 if self._closed:
                     return
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise self._refusal(event["object"])
-                yield event["type"], event["object"]
+                kind, obj = self._event(line)
+                if kind == "ERROR":
+                    raise self._refusal(obj)
+                yield kind, obj
         finally:
             with self._lock:
                 self._response = None
             response.close()  # in the middle of a stream, so the connection can't go back to the pool
 
+    def _event(self, line: bytes) -> Event:
+        try:
+            event = answers.mapping(answers.parse(line, answers.Budget(self._bounds)), "an event of a watch")
+            obj = answers.mapping(event.get("object"), "the object of a watch's event")
+            kind = answers.text(event.get("type"), "the type of a watch's event")
+            if kind in ("ADDED", "MODIFIED", "DELETED"):
+                answers.check_metadata(obj)
+            elif kind == "BOOKMARK":
+                answers.text(answers.mapping(obj.get("metadata") or {}, "metadata").get("resourceVersion"), "resourceVersion")
+            return kind, obj
+        except ValueError:
+            raise Malformed("an event of a watch is not JSON", self._where) from None
+        except (Malformed, TooMuch) as error:
+            error.where = self._where
+            raise
+
     def _refusal(self, status: Dict[str, Any]) -> ApiError:
-        message = status.get("message", "the watch failed")
-        if status.get("code") == 410:
+        message = one_line(str(status.get("message") or "the watch failed"), 1000)
+        code, reason = status.get("code"), status.get("reason")
+        if code == 410:
             return _expired(message, self._where)
-        return ApiError(
-            message, self._where, status=status.get("code", 0), reason=status.get("reason", ""), retryable=True
-        )
+        known = code if isinstance(code, int) and not isinstance(code, bool) else 0
+        return ApiError(message, self._where, status=known, reason=reason if isinstance(reason, str) else "", retryable=True)
 
 
 def _expired(message: str, where: str) -> Expired:
     return Expired(message, where, "List again.", status=410, reason="Expired", retryable=True)
 
 
-def _lines(response: Any) -> Iterator[bytes]:
+def _lines(response: Any, limit: int) -> Iterator[bytes]:
     """Whole lines as they arrive; a broken, silent or closed connection ends them, as the server's time-out does."""
     from urllib3.exceptions import HTTPError
 
-    rest = b""
-    chunks = response.stream(65536, decode_content=True)
+    rest: List[bytes] = []  # of a line whose end has not come yet
+    size = 0
+    chunks = answers.unpacked(response)
     while True:
         try:
             chunk = next(chunks)
         except (StopIteration, HTTPError, OSError, ValueError):  # ValueError: of a socket closed meanwhile
             return  # what is left in rest is no whole event
-        rest += chunk
-        *lines, rest = rest.split(b"\n")
-        yield from (line for line in lines if line)
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if size > limit:
+            raise TooMuch(f"an event of a watch has more than {limit >> 20} MiB")
+        if others:
+            yield from (line for line in (b"".join(rest), *others[:-1]) if line)
+            rest, size = [others[-1]], len(others[-1])
