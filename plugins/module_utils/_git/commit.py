@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Dict, Optional
@@ -32,7 +33,7 @@ def parse_commit(oid: str, raw: bytes) -> Commit:
         facts.setdefault(key, value)
     author = facts.get("author", "").rpartition(">")[0] + ">"
     seconds = facts.get("committer", "").rpartition(">")[2].split()
-    stamp = min(int(seconds[0]), 253402300799) if seconds and seconds[0].isdigit() else 0
+    stamp = min(int(seconds[0]), 253402300799) if seconds and re.fullmatch("[0-9]{1,20}", seconds[0]) else 0
     first = message.decode("utf-8", "replace").strip().split("\n", 1)[0]
     return Commit(
         id=oid,

@@ -375,4 +375,4 @@ def _born(pid: int) -> str:
 def _is_dead(holder: str) -> bool:
     """Whether a holder on this very machine is known to have ended."""
     host, boot, pid, born = (holder.split("/") + [""] * 4)[:4]
-    return host == socket.gethostname() and boot == _boot() != "-" and pid.isdigit() and _born(int(pid)) != born
+    return host == socket.gethostname() and boot == _boot() != "-" and re.fullmatch("[0-9]{1,10}", pid) is not None and _born(int(pid)) != born

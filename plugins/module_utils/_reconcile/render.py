@@ -158,7 +158,7 @@ def _raise(failures: List[Failure], path: str) -> None:
 
 def _place(failure: Failure) -> Tuple[str, int]:
     file, _colon, line = failure.where.rpartition(":")
-    return (file, int(line)) if line.isdigit() else (failure.where, 0)
+    return (file, int(line)) if re.fullmatch("[0-9]{1,9}", line) else (failure.where, 0)
 
 
 def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root: Optional[Any], serves: Optional[Serves]) -> bool:

@@ -507,6 +507,12 @@ def test_a_commit_of_the_far_future_is_still_a_date():
     assert parse_commit("0" * 40, raw).time == "9999-12-31T23:59:59Z"
 
 
+@pytest.mark.parametrize("stamp", ["²", "9" * 5000, "-1", "", "1e9"])
+def test_a_commit_of_no_time_at_all_is_read_all_the_same(stamp):
+    raw = f"tree {'a' * 40}\nauthor A <a@b> {stamp} +0000\ncommitter A <a@b> {stamp} +0000\n\nSubject\n".encode()
+    assert parse_commit("0" * 40, raw).time == "1970-01-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("asked", "names", "hint"),
     [
