@@ -10,7 +10,7 @@ NAMES ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint bench cluster cluster-down hosts hosts-down build changelog clean
+.PHONY: help demo test test-full lint bench cluster cluster-down hosts hosts-down cloud cloud-down build changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -41,6 +41,12 @@ hosts: ## start hosts with a real systemd and print the path of their inventory 
 
 hosts-down: ## end them
 	@$(workspace) dev python -m lab hosts stop
+
+cloud: ## start a real OpenStack (no guests) and print the path of its clouds.yaml
+	@$(workspace) dev python -m lab cloud start
+
+cloud-down: ## end it
+	@$(workspace) dev python -m lab cloud stop
 
 build: ## the artefact for Ansible Galaxy, in this folder
 	@$(workspace) build .

@@ -145,3 +145,22 @@ def fault_proxy(cluster):
 
     with FaultProxy(cluster) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def cloud():
+    """The OpenStack of this pytest session; NORDIC_CLOUD=<state folder> uses a running one."""
+    from lab.openstack import shared
+
+    with shared() as running:
+        yield running
+
+
+@pytest.fixture
+def fleet(cloud):
+    """A fleet of this test alone; all of it is removed afterwards."""
+    from provisioning import Fleet
+
+    made = Fleet(cloud)
+    yield made
+    made.clean()

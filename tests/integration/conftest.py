@@ -72,6 +72,8 @@ def pytest_collection_modifyitems(items):
             raise pytest.UsageError(f"{item.nodeid} belongs to {' and '.join(sorted(groups))}: a test has one xdist_group")
         if not groups and "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cluster"))
+        elif not groups and "cloud" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cloud"))
         elif not groups and item.get_closest_marker("hosts"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=_place)

@@ -68,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
 
+    cloud = commands.add_parser("cloud", help="an OpenStack that stays until it is stopped").add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (("start", _cloud_start, "start it and print the path of its clouds.yaml"), ("stop", _cloud_stop, "end it"),
+                            ("status", _cloud_status, "say whether it runs")):
+        one = cloud.add_parser(name, help=text)
+        one.add_argument("--state", type=Path, default=places.default_state("clouds"), help="its folder (default: %(default)s)")
+        one.set_defaults(run=run)
+        if name == "status":
+            one.add_argument("--json", action="store_true", help="print all of what is known of it")
+
     _hosts_commands(commands.add_parser("hosts", help="hosts with a real systemd that stay until they are stopped").add_subparsers(
         required=True, metavar="COMMAND"))
 
@@ -200,6 +209,35 @@ def _hosts_start(options: argparse.Namespace) -> None:
     if settings:
         write_yaml(hosts.inventory.with_name("k3s.yml"), settings)
     print(hosts.inventory)
+
+
+def _cloud_start(options: argparse.Namespace) -> None:
+    from lab.cluster import AlreadyRuns
+    from lab.openstack import Cloud
+    begin = time.monotonic()
+    try:
+        cloud = Cloud.start(options.state, detached=True, say=_say, owner=_owner())
+    except AlreadyRuns:
+        cloud = Cloud.join(options.state)
+        _say(f"Not needed: a cloud runs in {options.state} already.")
+    else:
+        _say(f"Ready after {time.monotonic() - begin:.1f} s. Its users are in this clouds.yaml (OS_CLIENT_CONFIG_FILE):")
+    print(cloud.clouds_file)
+
+
+def _cloud_stop(options: argparse.Namespace) -> None:
+    from lab.cluster import stop_detached
+    _say("The cloud is stopped." if stop_detached(options.state, 60) else f"No cloud runs in {options.state}.")
+
+
+def _cloud_status(options: argparse.Namespace) -> int:
+    from lab.cluster import is_running
+    if not is_running(options.state):
+        _say(f"No cloud runs in {options.state}.")
+        return 1
+    info = json.loads((options.state / "cluster.json").read_text())
+    print(json.dumps(info, indent=2) if options.json else info["clouds_file"])
+    return 0
 
 
 def _hosts_stop(options: argparse.Namespace) -> None:

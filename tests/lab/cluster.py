@@ -48,38 +48,28 @@ class Moment:
     offset: int
 
 
-class Cluster:
-    """Attributes: kubeconfig, url, ca_file, admin_token, audit_log, bin, state, seconds (how long the start took)."""
+class Supervised:
+    """What a supervisor process keeps running in a state folder. Attributes: state, seconds (how long the start took)."""
 
     def __init__(self, state: Path, info: Mapping[str, Any], hold: Any = None) -> None:
         self.state = state
-        self.kubeconfig = str(info["kubeconfig"])
-        self.url = str(info["url"])
-        self.ca_file = str(info["ca_file"])
-        self.admin_token = str(info["admin_token"])
-        self.audit_log = str(info["audit_log"])
-        self.bin = str(info["bin"])
         self.seconds = float(info["seconds"])
         self.supervisor = int(info["supervisor"])
-        self.api = Api(self.url, Path(self.ca_file), self.admin_token)
         self._hold = hold
 
-    # Starting and ending
-
     @classmethod
-    def start(cls, state: Optional[Path] = None, detached: bool = False, say: build.Say = build.silent,
-              binaries: Iterable[str] = CLUSTER_BINARIES, owner: int = 0) -> "Cluster":
+    def launch(cls, supervisor: str, programs: Path, state: Optional[Path], detached: bool, say: build.Say, owner: int, prefix: str) -> Any:
         """Start one; ready to use when this returns. Detached it stays until stop_detached().
 
+        supervisor: the module that is run, with the folder of its programs.
         owner: a process id; even a detached one ends with this process, however it ends.
         """
-        bin_folder = build.bin_folder(binaries, say)
         if state is None:
-            state = Path(tempfile.mkdtemp(prefix="nordic-cluster-"))
+            state = Path(tempfile.mkdtemp(prefix=prefix))
         else:
             state = state.absolute()
             _take(state)
-        command = [sys.executable, "-m", "lab.supervisor", str(state), str(bin_folder)]
+        command = [sys.executable, "-m", supervisor, str(state), str(programs)]
         process = subprocess.Popen(
             command + (["--detached", str(owner)] if detached else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if not detached else subprocess.DEVNULL, text=True, start_new_session=True,
@@ -96,8 +86,8 @@ class Cluster:
         return cls(state, info, hold)
 
     @classmethod
-    def join(cls, state: Path) -> "Cluster":
-        """Use a cluster that another process started; while it is joined it stays."""
+    def join(cls, state: Path) -> Any:
+        """Use one that another process started; while it is joined it stays."""
         state = state.absolute()
         connection = _connect(state)
         try:
@@ -119,11 +109,39 @@ class Cluster:
         elif hold is not None:
             hold.close()
 
-    def __enter__(self) -> "Cluster":
+    def obituary(self) -> str:
+        """What a component said that ended by itself; empty when all is well."""
+        try:
+            return (self.state / "obituary").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *_exception: Any) -> None:
         self.stop()
+
+
+class Cluster(Supervised):
+    """Attributes: kubeconfig, url, ca_file, admin_token, audit_log, bin, state, seconds (how long the start took)."""
+
+    def __init__(self, state: Path, info: Mapping[str, Any], hold: Any = None) -> None:
+        super().__init__(state, info, hold)
+        self.kubeconfig = str(info["kubeconfig"])
+        self.url = str(info["url"])
+        self.ca_file = str(info["ca_file"])
+        self.admin_token = str(info["admin_token"])
+        self.audit_log = str(info["audit_log"])
+        self.bin = str(info["bin"])
+        self.api = Api(self.url, Path(self.ca_file), self.admin_token)
+
+    @classmethod
+    def start(cls, state: Optional[Path] = None, detached: bool = False, say: build.Say = build.silent,
+              binaries: Iterable[str] = CLUSTER_BINARIES, owner: int = 0) -> "Cluster":
+        """Start one; ready to use when this returns. Detached it stays until stop_detached(), or as long as the process `owner`."""
+        started: Cluster = cls.launch("lab.supervisor", build.bin_folder(binaries, say), state, detached, say, owner, "nordic-cluster-")
+        return started
 
     # Using it
 
@@ -134,13 +152,6 @@ class Cluster:
         if answer.returncode:
             raise LabError(f"kubectl {' '.join(arguments)}: {answer.stderr.strip() or answer.stdout.strip()}\n{self.obituary()}".strip())
         return answer.stdout
-
-    def obituary(self) -> str:
-        """What a component said that ended by itself; empty when all is well."""
-        try:
-            return (self.state / "obituary").read_text()
-        except FileNotFoundError:
-            return ""
 
     def env(self) -> Dict[str, str]:
         """An environment in which kubectl and helm are found and talk to this cluster."""

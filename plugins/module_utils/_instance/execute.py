@@ -1,0 +1,522 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carry out a plan. Each function can be killed anywhere: the next run's plan begins with what is there."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import functools
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from .._errors import Failure
+from . import provider
+from .plan import DISRUPTIVE, Change, Options, Plan, metadata_of, metadata_steps, names_of_ports, pair_ports, volume_for
+from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVolume
+from .watch import Watch
+
+RENEW = 10.0
+PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
+
+
+@dataclass(frozen=True)
+class Settings:
+    parallel: int = 10
+    timeout: float = 600.0
+    shutdown_timeout: float = 90.0
+    gate: Tuple[str, ...] = ()
+    gate_timeout: float = 600.0
+
+
+@dataclass
+class Report:
+    """What was done, also by a run that failed."""
+
+    done: List[Dict[str, Any]] = field(default_factory=list)
+    failures: List[str] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def step(self, name: str, step: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        with self._guard:
+            self.done.append({"name": name, "step": step, "seconds": round(time.monotonic() - begin, 3)})
+
+    def note(self, text: str) -> None:
+        with self._guard:
+            self.notes.append(text)
+
+    def failed(self, text: str) -> None:
+        with self._guard:
+            self.failures.append(text)
+
+
+class Run:
+    def __init__(self, cloud: Provider, fleet: str, plan: Plan, options: Options, settings: Settings, ready: Callable[[Instance, Wanted], None],
+                 check: Callable[[], None]) -> None:
+        """ready: waits until a guest is what its user needs. check: raises when this run may not go on."""
+        self.cloud, self.fleet, self.plan, self.options, self.settings, self.ready, self.check = cloud, fleet, plan, options, settings, ready, check
+        self.report = Report()
+        self.watch = Watch(cloud, fleet, settings.timeout)
+        self.free_ports = {port.name: port for port in plan.world.ports if not port.server_id}
+        self._made_ports: Dict[str, List[Port]] = {}
+        self._failed: Set[str] = set()
+
+    def carry_out(self) -> Report:
+        self._each(self.plan.of("delete"), self._delete)
+        creates = self.plan.of("create")
+        self._each([change for change in creates if change.instance and change.instance.status == "ERROR"], self._clear_failed)
+        self._make_ports([change for change in creates if not change.instance or change.instance.status == "ERROR"])
+        self._each(creates, self._create)
+        self._each(self.plan.of("update", "start", "stop"), self._update)
+        if not self.report.failures:
+            for change in self.plan.of(*DISRUPTIVE):
+                self._each([change], self._disrupt)
+                if self.report.failures:
+                    break  # what interrupts instances stops at the first failure
+        return self.report
+
+    def _each(self, changes: Sequence[Change], act: Callable[[Change], None]) -> None:
+        """All of them at once; one that fails stops no other."""
+        changes = [change for change in changes if change.name not in self._failed]
+        if not changes:
+            return
+        with concurrent.futures.ThreadPoolExecutor(min(self.settings.parallel, len(changes))) as pool:
+            for change, future in [(change, pool.submit(self._safely, act, change)) for change in changes]:
+                if not future.result():
+                    self._failed.add(change.name)
+
+    def _safely(self, act: Callable[[Change], None], change: Change) -> bool:
+        try:
+            self.check()
+            act(change)
+        except Failure as failure:
+            self.report.failed(str(failure) if change.name in str(failure) else f"{change.name}: {failure}")
+            return False
+        except Exception as error:
+            from .rest import Answer, in_words
+
+            if not isinstance(error, Answer):
+                raise
+            self.report.failed(str(in_words(error, change.name)))
+            return False
+        return True
+
+    # Delete
+
+    def _delete(self, change: Change) -> None:
+        instance = change.instance
+        assert instance
+        with self.report.step(change.name, "delete"):
+            self._shut_down(instance)
+            self._remove(instance)
+            for port in instance.ports:
+                if port.fleet:
+                    self.cloud.delete_port(port.id)
+            for address in instance.floating:
+                if address.fleet:
+                    self.cloud.release_floating(address.id)
+            for volume in instance.volumes:
+                if volume.fleet and self.options.delete_volumes:
+                    self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+                    self.cloud.delete_volume(volume.id)
+
+    def _remove(self, instance: Instance) -> None:
+        self.cloud.delete(instance.id)
+        self.watch.gone(instance.id, instance.name)
+
+    def _shut_down(self, instance: Instance) -> None:
+        """The guest ends by itself, so that its file systems are clean; it is powered off only when it does not."""
+        if instance.status != "ACTIVE" or not (instance.volumes or instance.launched):
+            return
+        self.cloud.stop(instance.id)
+        try:
+            self.watch.until(instance.id, instance.name, "it is shut down", lambda now: now.status == "SHUTOFF", self.settings.shutdown_timeout, tolerate_error=True)
+        except Failure:
+            self.report.note(f"{instance.name} did not shut down within {self.settings.shutdown_timeout:.0f} s and was powered off")
+
+    # Create
+
+    def _clear_failed(self, change: Change) -> None:
+        """It never ran, so there is nothing on it."""
+        assert change.instance
+        with self.report.step(change.name, "remove the failed one"):
+            self._remove(change.instance)
+            self.free_ports.update({port.name: replace(port, server_id="") for port in change.instance.ports if port.fleet})
+
+    def _make_ports(self, changes: Sequence[Change]) -> None:
+        lacking = [(name, want) for change in changes if change.wanted and change.name not in self._failed
+                   for name, want in names_of_ports(change.wanted) if not want.port and not self._fitting(name, want)]
+        if not lacking:
+            return
+        with self.report.step("*", "ports"):
+            try:
+                made = self.cloud.create_ports(self.fleet, lacking)
+            except Failure:
+                # One bad entry refuses them all; alone, only its own instance fails.
+                for change in changes:
+                    mine = [(name, want) for name, want in lacking if name.split("|")[0] == change.name]
+                    try:
+                        for port in self.cloud.create_ports(self.fleet, mine) if mine else ():
+                            self._own(change.name, port)
+                    except Failure as failure:
+                        self.report.failed(str(failure))
+                        self._failed.add(change.name)
+                return
+            for port in made:
+                self._own(port.name.split("|")[0], port)
+
+    def _own(self, name: str, port: Port) -> None:
+        self.free_ports[port.name] = port
+        self._made_ports.setdefault(name, []).append(port)
+
+    def _fitting(self, name: str, want: Any) -> bool:
+        """A port that an earlier run left serves if it is what is wanted; else it goes, as nothing uses it."""
+        port = self.free_ports.get(name)
+        if port is None:
+            return False
+        if port.network.id == want.network.id and (not want.address or want.address in port.addresses):
+            if want.manage_groups and set(port.groups) != set(want.groups):
+                self.cloud.set_groups(port.id, want.groups)
+            return True
+        self.cloud.delete_port(port.id)
+        del self.free_ports[name]
+        return False
+
+    def _create(self, change: Change) -> None:
+        wanted = change.wanted
+        assert wanted
+        if change.instance and change.instance.status != "ERROR":
+            with self.report.step(change.name, "wait until ACTIVE"):
+                made = self._until_active(change.instance.id, change.name)
+            self._finish(made, wanted)
+            return
+        self._build(wanted, {}, {})
+
+    def _build(self, wanted: Wanted, kept_ports: Mapping[int, Port], foreign: Mapping[str, str]) -> None:
+        """A new instance with its ports and volumes. What this call made is removed again when it fails; nothing else is."""
+        made_volumes: List[Volume] = []
+        server = ""
+        try:
+            boot, volumes = self._volumes(wanted, made_volumes)
+            names = {id(want): name for name, want in names_of_ports(wanted)}
+            ports = []
+            for number, want in enumerate(wanted.ports):
+                port = want.port or kept_ports.get(number) or self.free_ports[names[id(want)]]
+                ports.append(port.id)
+            with self.report.step(wanted.name, "create"):
+                server = self.cloud.create(self.fleet, wanted, {**foreign, **metadata_of(self.fleet, wanted)}, ports, boot, volumes)
+            with self.report.step(wanted.name, "wait until ACTIVE"):
+                instance = self._until_active(server, wanted.name)
+        except Failure as failure:
+            left = self._clean_up(wanted, server, made_volumes)
+            raise Failure(f"{failure}{left}") from None
+        self._finish(instance, wanted)
+
+    def _until_active(self, server: str, name: str) -> Instance:
+        return self.watch.until(server, name, "it is ACTIVE", lambda now: now.status == "ACTIVE" and not now.task)
+
+    def _volumes(self, wanted: Wanted, made: List[Volume]) -> Tuple[str, List[str]]:
+        known = list(self.plan.world.volumes)
+
+        def one(want: WantedVolume, image: Any) -> str:
+            volume = volume_for(want, wanted.name, known)
+            if volume is None:
+                volume = self.cloud.create_volume(self.fleet, wanted.name, want, wanted.volume_zone, image)
+                made.append(volume)
+            return volume.id
+
+        lot = [*([wanted.boot_volume] if wanted.boot_volume else []), *wanted.volumes]
+        if not lot:
+            return "", []
+        with self.report.step(wanted.name, "volumes"):
+            ids = [one(want, wanted.image if want is wanted.boot_volume else None) for want in lot]
+            for volume in ids:
+                self.cloud.wait_volume(volume, "available", self.settings.timeout)
+        return (ids[0], ids[1:]) if wanted.boot_volume else ("", ids)
+
+    def _clean_up(self, wanted: Wanted, server: str, volumes: Sequence[Volume]) -> str:
+        """Remove what this run made for an instance that never ran; what cannot be removed is named and taken up by the next run."""
+        left = []
+        try:
+            if server:
+                now = self.cloud.get(server)
+                if now is not None and now.launched:
+                    return ""  # it runs; whoever waits for it waits again
+                self.cloud.delete(server)
+                self.watch.gone(server, wanted.name)
+        except Exception as error:
+            return f" What was made for it is left to the next run ({error})."
+        for port in self._made_ports.get(wanted.name, []):
+            left += _attempt(functools.partial(self.cloud.delete_port, port.id), f"port {port.id}")
+        for volume in volumes:
+            left += _attempt(functools.partial(self._drop, volume), f"volume {volume.id}")
+        return f" Left to the next run: {', '.join(left)}." if left else ""
+
+    def _drop(self, volume: Volume) -> None:
+        self.cloud.wait_volume(volume.id, "available", 60)
+        self.cloud.delete_volume(volume.id)
+
+    def _finish(self, instance: Instance, wanted: Wanted) -> None:
+        """What comes after an instance runs."""
+        if wanted.floating:
+            with self.report.step(wanted.name, "floating address"):
+                world = self.cloud.world(self.fleet, [wanted.name])
+                now = next((one for one in world.instances if one.id == instance.id), instance)
+                self._float(now, wanted)
+        if wanted.state == "stopped":
+            self._update(Change("stop", wanted.name, wanted=wanted, instance=instance))
+        else:
+            with self.report.step(wanted.name, "wait for the guest"):
+                self.ready(instance, wanted)
+
+    def _float(self, instance: Instance, wanted: Wanted) -> None:
+        assert wanted.floating
+        if any(not wanted.floating.address or address.address == wanted.floating.address for address in instance.floating):
+            return
+        if not instance.ports:
+            raise Failure(f"{wanted.name} has no port for a floating address")
+        self.cloud.assign_floating(self.fleet, wanted.name, wanted.floating, instance.ports[0].id)
+
+    # In place
+
+    def _update(self, change: Change) -> None:
+        wanted, instance = change.wanted, change.instance
+        assert wanted and instance
+        if change.has("metadata"):
+            with self.report.step(change.name, "metadata"):
+                self.cloud.set_metadata(instance.id, *metadata_steps(self.fleet, wanted, instance))
+        if change.has("networks") or change.has("security_groups"):
+            with self.report.step(change.name, "ports"):
+                self._update_ports(change, wanted, instance)
+        if change.has("volumes") or change.has("extra_volumes"):
+            with self.report.step(change.name, "volumes"):
+                self._update_volumes(change, wanted, instance)
+        if change.has("floating_address"):
+            with self.report.step(change.name, "floating address"):
+                if wanted.floating:
+                    self._float(instance, wanted)
+                else:
+                    for address in instance.floating:
+                        if address.fleet:
+                            self.cloud.unassign_floating(address.id)
+        if change.has("power") or change.operation in ("start", "stop"):
+            status = "SHUTOFF" if wanted.state == "stopped" else "ACTIVE"
+            with self.report.step(change.name, "stop" if status == "SHUTOFF" else "start"):
+                (self.cloud.stop if status == "SHUTOFF" else self.cloud.start)(instance.id)
+                self.watch.until(instance.id, change.name, f"it is {status}", lambda now: now.status == status and not now.task)
+
+    def _update_ports(self, change: Change, wanted: Wanted, instance: Instance) -> None:
+        pairs, missing, surplus = pair_ports(wanted, instance)
+        if change.has("security_groups"):
+            for want, port in pairs:
+                if want.manage_groups and set(want.groups) != set(port.groups):
+                    self.cloud.set_groups(port.id, want.groups)
+        if change.has("networks"):
+            for port in surplus:
+                self.cloud.detach_port(instance.id, port.id)
+                self._until_free(port)
+                self.cloud.delete_port(port.id)
+            for port in self._ports_for(wanted, missing):
+                self.cloud.attach_port(instance.id, port.id)
+
+    def _ports_for(self, wanted: Wanted, missing: Sequence[Any]) -> List[Port]:
+        names = {id(want): name for name, want in names_of_ports(wanted)}
+        lacking = [(names[id(want)], want) for want in missing if not want.port and not self._fitting(names[id(want)], want)]
+        for port in self.cloud.create_ports(self.fleet, lacking) if lacking else ():
+            self._own(wanted.name, port)
+        return [want.port or self.free_ports[names[id(want)]] for want in missing]
+
+    def _until_free(self, port: Port) -> None:
+        end = time.monotonic() + self.settings.timeout
+        while self.cloud.port(port.id).server_id:
+            if time.monotonic() > end:
+                raise Failure(f"the port {port.name} ({port.id}) is still in use")
+            time.sleep(0.3)
+
+    def _update_volumes(self, change: Change, wanted: Wanted, instance: Instance) -> None:
+        known = [*instance.volumes, *self.plan.world.volumes]
+        if change.has("volumes"):
+            for want in (*wanted.volumes, *([wanted.boot_volume] if wanted.boot_volume else [])):
+                volume = volume_for(want, wanted.name, known)
+                boot = want is wanted.boot_volume
+                if volume is not None and volume.server_id == instance.id:
+                    if not want.volume and want.size > volume.size:
+                        self.cloud.grow_volume(volume.id, want.size)
+                        self.cloud.wait_volume(volume.id, "in-use", self.settings.timeout)
+                elif not boot:
+                    if volume is None:
+                        volume = self.cloud.create_volume(self.fleet, wanted.name, want, wanted.volume_zone or instance.zone, None)
+                    self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+                    self.cloud.attach(instance.id, volume.id)
+                    self.cloud.wait_volume(volume.id, "in-use", self.settings.timeout)
+        if change.has("extra_volumes"):
+            labels = {want.label for want in wanted.volumes}
+            for volume in instance.volumes:
+                if volume.fleet and volume.label not in labels and not volume.bootable:
+                    self.cloud.detach(instance.id, volume.id)
+                    self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+
+    # One at a time
+
+    def _disrupt(self, change: Change) -> None:
+        wanted, instance = change.wanted, change.instance
+        assert wanted and instance
+        self._pass_gate(change)
+        {"resize": self._resize, "rebuild": self._rebuild, "replace": self._replace}[change.operation](change, wanted, instance)
+
+    def _pass_gate(self, change: Change) -> None:
+        if not self.settings.gate:
+            return
+        command = [word.replace("{name}", change.name).replace("{operation}", change.operation) for word in self.settings.gate]
+        end = time.monotonic() + self.settings.gate_timeout
+        with self.report.step(change.name, "gate"):
+            while True:
+                self.check()
+                try:
+                    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - time.monotonic()), check=False)
+                except (OSError, subprocess.TimeoutExpired) as error:
+                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {error}") from None
+                if done.returncode == 0:
+                    return
+                if time.monotonic() > end:
+                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {(done.stderr or done.stdout).strip()[-500:]}")
+                time.sleep(2)
+
+    def _resize(self, change: Change, wanted: Wanted, instance: Instance) -> None:
+        if instance.status not in ("VERIFY_RESIZE", "RESIZE"):
+            self._update(change)
+            with self.report.step(change.name, "resize"):
+                self.cloud.resize(instance.id, wanted.flavor)
+        flavor = (wanted.flavor.vcpus, wanted.flavor.ram)
+
+        def is_there(now: Instance) -> bool:
+            return now.status == "VERIFY_RESIZE" or (now.status in READY and not now.task and (now.flavor.vcpus, now.flavor.ram) == flavor)
+
+        with self.report.step(change.name, "confirm"):
+            now = self.watch.until(instance.id, change.name, "it is resized", is_there)
+            if now.status == "VERIFY_RESIZE":
+                self.cloud.confirm_resize(instance.id)
+            now = self.watch.until(instance.id, change.name, "its resize is confirmed", lambda now: now.status in READY and not now.task)
+        if now.status == "ACTIVE":
+            self.ready(now, wanted)
+
+    def _rebuild(self, change: Change, wanted: Wanted, instance: Instance) -> None:
+        assert wanted.image
+        image = wanted.image.id
+        with self.report.step(change.name, "rebuild"):
+            self.cloud.rebuild(instance.id, wanted, {**_foreign(wanted, instance), **metadata_of(self.fleet, wanted)})
+            now = self.watch.until(instance.id, change.name, "it is rebuilt", lambda now: now.status in READY and not now.task)
+        if now.image_id != image:
+            raise Failure(f"{change.name} was rebuilt, and the cloud says that its image is {now.image_id}, not {image}")
+        self._update(change)
+        if now.status == "ACTIVE":
+            self.ready(now, wanted)
+
+    def _replace(self, change: Change, wanted: Wanted, instance: Instance) -> None:
+        """The same name, addresses and volumes on a new instance."""
+        pairs, missing, surplus = pair_ports(wanted, instance)
+        # Before anything goes: what the new one needs beyond what it takes over.
+        fresh = self._ports_for(wanted, missing)
+        kept: Dict[int, Port] = {}
+        for number, want in enumerate(wanted.ports):
+            kept[number] = next((port for paired, port in pairs if paired is want), None) or fresh[next(i for i, one in enumerate(missing) if one is want)]
+        with self.report.step(change.name, "shut down"):
+            self._shut_down(instance)
+        if wanted.boot_volume and (change.has("image") or wanted.state == "rebuilt"):
+            self._keep_boot_volume(wanted, instance)
+        with self.report.step(change.name, "remove the old one"):
+            self._remove(instance)
+            for port in instance.ports:
+                if port.fleet:
+                    self._until_free(port)
+            for volume in instance.volumes:
+                self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+        for port in surplus:
+            self.cloud.delete_port(port.id)
+        for want, port in pairs:
+            if want.manage_groups and set(want.groups) != set(port.groups):
+                self.cloud.set_groups(port.id, want.groups)
+        for grown, volume in _to_grow(wanted, instance):
+            self.cloud.grow_volume(volume.id, grown.size)
+            self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+        self._build(wanted, kept, _foreign(wanted, instance))
+
+    def _keep_boot_volume(self, wanted: Wanted, instance: Instance) -> None:
+        """The old system stays under a name of its own; only a person deletes it."""
+        label = wanted.boot_volume.label if wanted.boot_volume else ""
+        for volume in instance.volumes:
+            if volume.label == label and volume.fleet:
+                name = f"{label}-until-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}"
+                self.cloud.rename_volume(volume.id, f"{wanted.name}-{name}", name)
+                self.report.note(f"the old boot volume of {wanted.name} is kept: {volume.id} ({wanted.name}-{name})")
+                known = [replace(one, label=name) if one.id == volume.id else one for one in self.plan.world.volumes]
+                self.plan = replace(self.plan, world=replace(self.plan.world, volumes=tuple(known)))
+
+
+def _to_grow(wanted: Wanted, instance: Instance) -> Iterator[Tuple[WantedVolume, Volume]]:
+    for want in wanted.volumes:
+        volume = volume_for(want, wanted.name, instance.volumes)
+        if volume is not None and not want.volume and want.size > volume.size:
+            yield want, volume
+
+
+def _foreign(wanted: Wanted, instance: Instance) -> Dict[str, str]:
+    """Metadata that others wrote: it stays with the name."""
+    declared = instance.metadata.get(provider.DECLARED, "").split(",")
+    return {key: value for key, value in instance.metadata.items() if not key.startswith(provider.PREFIX) and key not in declared}
+
+
+def _attempt(act: Callable[[], None], what: str) -> List[str]:
+    try:
+        act()
+    except Exception:
+        return [what]
+    return []
+
+
+@contextlib.contextmanager
+def one_writer(cloud: Provider, fleet: str, holder: str, takes_over: bool) -> Iterator[Callable[[], None]]:
+    """Nobody else writes this fleet meanwhile. Yields what raises when that is no longer so."""
+    lock = cloud.lock(fleet, holder, takes_over, PATIENCE)
+    ended = threading.Event()
+    lost: List[str] = []
+
+    def renew() -> None:
+        last = time.monotonic()
+        while not ended.wait(RENEW):
+            try:
+                cloud.renew(lock, holder)
+                last = time.monotonic()
+            except Exception as error:
+                # One lost answer is no loss of the lock; silence for as long as others wait is.
+                if "another run" in str(error) or time.monotonic() - last > PATIENCE - RENEW:
+                    lost.append(str(error))
+                    return
+
+    def check() -> None:
+        if lost:
+            raise Failure(lost[0])
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        ended.set()
+        thread.join(1)
+        try:
+            cloud.unlock(lock, holder)
+        except Exception:  # it expires
+            pass
+
+
+__all__ = ["Report", "Run", "Settings", "one_writer"]

@@ -1,0 +1,181 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet becomes what is declared. This is the sentence that the module kvm_instance is; each stage is a file of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
+
+from .._errors import Failure
+from . import guard, residency, wanted
+from .execute import Report, Run, Settings, one_writer
+from .facts import AddressRule, facts
+from .lookup import Catalog
+from .plan import ON_DRIFT, Options, Plan, make_plan
+from .provider import Instance, Place, Provider, Wanted
+from .ready import Login, wait
+from .residency import Residency
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the module was told."""
+
+    params: Mapping[str, Any]
+    check_mode: bool
+
+    @property
+    def fleet(self) -> str:
+        return str(self.params["fleet"])
+
+    def options(self) -> Options:
+        given = {name: action for name, action in (self.params.get("on_drift") or {}).items() if action}
+        for name, action in given.items():
+            if action not in ON_DRIFT[name]:
+                raise Failure(f"on_drift.{name} cannot be {action}", hint=f"It is one of: {', '.join(ON_DRIFT[name])}.")
+        return Options(given, bool(self.params["allow_data_loss"]), bool(self.params["prune"]), str(self.params["prune_limit"]), bool(self.params["delete_volumes"]))
+
+    def settings(self) -> Settings:
+        return Settings(int(self.params["parallel"]), float(self.params["wait_timeout"]), float(self.params["shutdown_timeout"]), tuple(self.params.get("gate") or ()),
+                        float(self.params["wait_timeout"]))
+
+
+def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
+    """Make the fleet what is declared. Raises Failure with what was done, in the schema of the result."""
+    begin = time.monotonic()
+    listed = wanted.entries(ask.params)
+    options, settings = ask.options(), ask.settings()
+    rule = Residency.of(ask.params.get("residency"))
+    residency.check_region(rule, ask.params["region"])
+    zones = [zone for one in listed for zone in _zones(one)]
+    residency.check_zones(rule, zones)
+
+    provider = cloud()
+    place = provider.place()
+    residency.check_project(ask.params.get("project_id"), place)
+    residency.check_place(rule, ask.params["region"], place, _services(listed))
+    proof = residency.evidence(rule, ask.params["region"], place, zones)
+
+    catalog = Catalog(provider)
+    declared = wanted.resolve(ask.params, listed, provider, catalog)
+    plan = _plan(provider, ask.fleet, declared, options, catalog)
+    _judge(plan, options, provider, declared)
+    report = Report()
+    if plan.writes and not ask.check_mode:
+        with _locked(provider, ask.fleet, place) as check:
+            # What another run did while this one waited for the lock.
+            plan = _plan(provider, ask.fleet, declared, options, catalog)
+            _judge(plan, options, provider, declared)
+            report = Run(provider, ask.fleet, plan, options, settings, _ready(provider, ask, declared), check).carry_out()
+    return _answer(provider, ask, plan, report, proof, declared, begin)
+
+
+def _plan(provider: Provider, fleet: str, declared: Sequence[Wanted], options: Options, catalog: Catalog) -> Plan:
+    return make_plan(fleet, declared, provider.world(fleet, [one.name for one in declared]), options)
+
+
+def _judge(plan: Plan, options: Options, provider: Provider, declared: Sequence[Wanted]) -> None:
+    guard.guard(plan, options)
+    if plan.of("create", "update", "resize", "rebuild", "replace"):
+        creating = {change.name for change in plan.of("create")}
+        ours = {port.id for instance in plan.world.instances for port in instance.ports}
+        wanted.no_address_taken([one for one in declared if one.name in creating], provider, ours)
+        if any(guard.needs(plan).values()):
+            guard.quota(plan, provider.limits())
+
+
+def _zones(one: Mapping[str, Any]) -> Iterator[str]:
+    yield one.get("zone") or ""
+    for volume in (*one["volumes"], *([one["boot_volume"]] if one.get("boot_volume") else [])):
+        yield volume.get("zone") or ""
+
+
+def _services(listed: Sequence[Mapping[str, Any]]) -> List[str]:
+    volumes = any(one["volumes"] or one.get("boot_volume") for one in listed)
+    return ["compute", "network", "image", *(["volume"] if volumes else [])]
+
+
+def _ready(provider: Provider, ask: Ask, declared: Sequence[Wanted]) -> Callable[[Instance, Wanted], None]:
+    until, rule, login = ask.params["wait_for"], AddressRule.of(ask.params.get("address")), Login.of(ask.params.get("ssh"))
+    timeout = float(ask.params["wait_timeout"])
+
+    def console(instance: Instance) -> str:
+        lines = provider.console(instance.id, 15).splitlines()[-15:]
+        return "\n".join(["\nThe end of its console log:", *lines]) if lines else ""
+
+    def ready(instance: Instance, one: Wanted) -> None:
+        if until == "active":
+            return
+        # A floating address comes after the instance was listed.
+        now = provider.get(instance.id) or instance
+        end = time.monotonic() + min(timeout, 60)
+        while rule.choose(now) is None and time.monotonic() < end:
+            time.sleep(1)
+            now = provider.get(instance.id) or now
+        wait(one.name, rule.choose(now), until, login, timeout, lambda: console(instance))
+
+    return ready
+
+
+@contextlib.contextmanager
+def _locked(provider: Provider, fleet: str, place: Place) -> Iterator[Callable[[], None]]:
+    """One writer a fleet: on this controller by a file that the kernel unlocks when a run dies, anywhere else by a lock in the cloud."""
+    path = os.path.join(tempfile.gettempdir(), f"nordic-gitops-{os.geteuid()}-{place.project_id}-{fleet}.lock")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with one_writer(provider, fleet, f"{_controller()}/{secrets.token_hex(8)}", takes_over=True) as check:
+            yield check
+    finally:
+        os.close(handle)
+
+
+def _controller() -> str:
+    """This machine and user: whoever holds the file's lock here knows that no other run of it is alive."""
+    try:
+        with open("/etc/machine-id", encoding="ascii") as file:
+            machine = file.read().strip()[:12]
+    except OSError:
+        machine = ""
+    return f"{socket.gethostname()}-{machine}-{os.geteuid()}"
+
+
+def _answer(provider: Provider, ask: Ask, plan: Plan, report: Report, proof: Mapping[str, Any], declared: Sequence[Wanted], begin: float) -> Dict[str, Any]:
+    world = provider.world(ask.fleet, [one.name for one in declared]) if report.done or report.failures else plan.world
+    rule = AddressRule.of(ask.params.get("address"))
+    instances = sorted(world.instances, key=lambda one: one.name)
+    warnings = [*plan.warnings, *report.notes, *_twins(instances, rule)]
+    result: Dict[str, Any] = {
+        "changed": plan.writes if ask.check_mode else bool(report.done), "fleet": ask.fleet, "plan": [change.result() for change in plan.changes],
+        "table": plan.table(), "counts": plan.counts(), "instances": [facts(one, rule) for one in instances],
+        "undeclared": [change.name for change in plan.of("undeclared", "skipped")], "leftovers": list(plan.leftovers), "evidence": dict(proof), "steps": report.done,
+        "requests": provider.requests, "seconds": round(time.monotonic() - begin, 2), "warnings": warnings,
+        "quota": {name: amount for name, amount in guard.needs(plan).items() if amount},
+    }
+    if report.failures:
+        raise Failure("; ".join(report.failures), **result)
+    return result
+
+
+def _twins(instances: Sequence[Instance], rule: AddressRule) -> List[str]:
+    seen: Dict[str, str] = {}
+    found = []
+    for one in instances:
+        address = rule.choose(one)
+        if address and address in seen:
+            found.append(f"{seen[address]} and {one.name} have one address: {address}")
+        elif address:
+            seen[address] = one.name
+    return found
+
+
+__all__ = ["Ask", "provision"]

@@ -1,0 +1,378 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cloud, or a host with libvirt, has to offer here: a value in, a value out. A new provider is one file that implements Provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+# Marks of ownership in the provider's own metadata.
+FLEET = "nordic:fleet"
+INSTANCE = "nordic:instance"
+VOLUME = "nordic:volume"
+IMAGE = "nordic:image"
+IMAGE_NAME = "nordic:image_name"
+USER_DATA = "nordic:user_data"
+SSH_KEY = "nordic:ssh_key:"
+DECLARED = "nordic:metadata"
+PROTECTED = "nordic:protected"
+PREFIX = "nordic:"
+
+READY = ("ACTIVE", "SHUTOFF")
+
+
+@dataclass(frozen=True)
+class Named:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Image(Named):
+    min_disk: int = 0
+    min_ram: int = 0
+
+
+@dataclass(frozen=True)
+class Flavor(Named):
+    vcpus: int = 0
+    ram: int = 0
+    disk: int = 0
+
+
+@dataclass(frozen=True)
+class Key(Named):
+    public_key: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class ServerGroup(Named):
+    policy: str = ""
+    members: Tuple[str, ...] = ()
+    limit: int = 0  # of members; 0: none is known
+
+
+@dataclass(frozen=True)
+class Port:
+    """id: "" for one that is to be made."""
+
+    id: str
+    name: str
+    network: Named
+    addresses: Tuple[str, ...] = ()
+    groups: Tuple[str, ...] = ()
+    mac: str = ""
+    fleet: str = ""
+    server_id: str = ""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """label: the name under which an instance declares it, "" for one that nobody of ours made."""
+
+    id: str
+    name: str
+    size: int = 0
+    type: str = ""
+    zone: str = ""
+    status: str = ""
+    server_id: str = ""
+    device: str = ""
+    image_id: str = ""
+    fleet: str = ""
+    instance: str = ""
+    label: str = ""
+    bootable: bool = False
+
+
+@dataclass(frozen=True)
+class Floating:
+    id: str
+    address: str
+    port_id: str = ""
+    network_id: str = ""
+    fleet: str = ""
+    instance: str = ""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """As the provider has it. launched: it ran once, so its disks may hold data."""
+
+    id: str
+    name: str
+    status: str
+    launched: bool = True
+    task: str = ""
+    fault: str = ""
+    image_id: str = ""
+    flavor: Flavor = Flavor("", "")
+    key: str = ""
+    zone: str = ""
+    server_groups: Tuple[str, ...] = ()
+    locked: bool = False
+    created: str = ""
+    host_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    addresses: Tuple[Mapping[str, Any], ...] = ()
+    ports: Tuple[Port, ...] = ()
+    volumes: Tuple[Volume, ...] = ()
+    floating: Tuple[Floating, ...] = ()
+
+    @property
+    def fleet(self) -> str:
+        return self.metadata.get(FLEET, "")
+
+    @property
+    def protected(self) -> bool:
+        return self.locked or self.metadata.get(PROTECTED) == "true"
+
+    @property
+    def boots_from_volume(self) -> bool:
+        return not self.image_id
+
+
+@dataclass(frozen=True)
+class WantedPort:
+    """port: an existing one that somebody gave; it is never made or deleted. groups None: what the instance says."""
+
+    network: Named
+    address: str = ""
+    subnet_id: str = ""
+    port: Optional[Port] = None
+    groups: Tuple[str, ...] = ()
+    manage_groups: bool = False
+
+
+@dataclass(frozen=True)
+class WantedVolume:
+    """volume: an existing one that somebody gave; it is attached, and never resized or deleted."""
+
+    label: str
+    size: int = 0
+    type: str = ""
+    volume: Optional[Volume] = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One instance as it is declared, every name looked up."""
+
+    name: str
+    state: str = "present"
+    image: Optional[Image] = None
+    image_name: str = ""
+    flavor: Flavor = Flavor("", "")
+    key: str = ""
+    zone: str = ""
+    volume_zone: str = ""  # of its new volumes
+    server_group: Optional[ServerGroup] = None
+    ports: Tuple[WantedPort, ...] = ()
+    boot_volume: Optional[WantedVolume] = None
+    volumes: Tuple[WantedVolume, ...] = ()
+    floating: Optional[Floating] = None  # address "": a new one of network_id
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    user_data: str = ""
+    user_data_mark: str = ""
+    ssh_keys: Tuple[str, ...] = ()
+    protected: bool = False
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One quota: none is -1."""
+
+    name: str
+    limit: int
+    used: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request goes, in the provider's own words."""
+
+    provider: str
+    region: str
+    project_id: str
+    endpoints: Mapping[str, str]  # service -> URL
+    regions: Mapping[str, Tuple[str, ...]]  # service -> the regions that its catalog lists
+    answered: str  # when, RFC 3339
+
+
+@dataclass(frozen=True)
+class World:
+    """All of one fleet that the provider has, and what is taken by others."""
+
+    instances: Tuple[Instance, ...] = ()
+    strangers: Tuple[Instance, ...] = ()  # another fleet's or nobody's, under a name that is wanted
+    ports: Tuple[Port, ...] = ()  # of the fleet, those without an instance too
+    volumes: Tuple[Volume, ...] = ()
+    floating: Tuple[Floating, ...] = ()
+
+
+class Provider:
+    """Every method talks to the provider, raises Failure, and retries what may be retried."""
+
+    requests: int = 0
+
+    def place(self) -> Place:
+        raise NotImplementedError
+
+    # Look-ups: everything of that kind that this project may use
+
+    def images(self) -> List[Image]:
+        raise NotImplementedError
+
+    def flavors(self) -> List[Flavor]:
+        raise NotImplementedError
+
+    def networks(self) -> List[Named]:
+        raise NotImplementedError
+
+    def external_networks(self) -> List[Named]:
+        raise NotImplementedError
+
+    def subnets(self) -> List[Tuple[Named, str, str]]:
+        """(subnet, id of its network, CIDR)"""
+        raise NotImplementedError
+
+    def security_groups(self) -> List[Named]:
+        raise NotImplementedError
+
+    def keys(self) -> List[Key]:
+        raise NotImplementedError
+
+    def zones(self) -> List[str]:
+        raise NotImplementedError
+
+    def volume_zones(self) -> List[str]:
+        raise NotImplementedError
+
+    def volume_types(self) -> List[Named]:
+        raise NotImplementedError
+
+    def server_groups(self) -> List[ServerGroup]:
+        raise NotImplementedError
+
+    def port(self, wanted: str) -> Port:
+        raise NotImplementedError
+
+    def volume(self, wanted: str) -> Volume:
+        raise NotImplementedError
+
+    def taken(self, network_id: str, addresses: Sequence[str]) -> List[Port]:
+        """The ports that hold one of these addresses."""
+        raise NotImplementedError
+
+    def limits(self) -> List[Limit]:
+        raise NotImplementedError
+
+    # Instances
+
+    def world(self, fleet: str, names: Sequence[str]) -> World:
+        raise NotImplementedError
+
+    def statuses(self, fleet: str) -> Dict[str, Instance]:
+        """The instances of the fleet by id, without their parts; one request, for waiting."""
+        raise NotImplementedError
+
+    def get(self, instance_id: str) -> Optional[Instance]:
+        """One of them, or None when it is gone."""
+        raise NotImplementedError
+
+    def everything(self, fleet: str = "") -> List[Instance]:
+        """Every instance that this project has (of one fleet)."""
+        raise NotImplementedError
+
+    def console(self, instance_id: str, lines: int = 20) -> str:
+        raise NotImplementedError
+
+    def create_ports(self, fleet: str, wanted: Sequence[Tuple[str, WantedPort]]) -> List[Port]:
+        """Ports under these names, in one request where the provider can."""
+        raise NotImplementedError
+
+    def delete_port(self, port_id: str) -> None:
+        raise NotImplementedError
+
+    def set_groups(self, port_id: str, groups: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume:
+        raise NotImplementedError
+
+    def wait_volume(self, volume_id: str, status: str, timeout: float) -> Volume:
+        raise NotImplementedError
+
+    def delete_volume(self, volume_id: str) -> None:
+        raise NotImplementedError
+
+    def grow_volume(self, volume_id: str, size: int) -> None:
+        raise NotImplementedError
+
+    def rename_volume(self, volume_id: str, name: str, label: str) -> None:
+        raise NotImplementedError
+
+    def attach(self, instance_id: str, volume_id: str) -> None:
+        raise NotImplementedError
+
+    def detach(self, instance_id: str, volume_id: str) -> None:
+        raise NotImplementedError
+
+    def attach_port(self, instance_id: str, port_id: str) -> None:
+        raise NotImplementedError
+
+    def detach_port(self, instance_id: str, port_id: str) -> None:
+        raise NotImplementedError
+
+    def assign_floating(self, fleet: str, instance: str, wanted: Floating, port_id: str) -> Floating:
+        raise NotImplementedError
+
+    def floating_by_address(self, address: str) -> Optional[Floating]:
+        raise NotImplementedError
+
+    def release_floating(self, floating_id: str) -> None:
+        """Delete it."""
+        raise NotImplementedError
+
+    def unassign_floating(self, floating_id: str) -> None:
+        raise NotImplementedError
+
+    def create(self, fleet: str, wanted: Wanted, metadata: Mapping[str, str], ports: Sequence[str], boot: str, volumes: Sequence[str]) -> str:
+        """The id of the new instance; it is being made when this returns."""
+        raise NotImplementedError
+
+    def delete(self, instance_id: str) -> None:
+        raise NotImplementedError
+
+    def start(self, instance_id: str) -> None:
+        raise NotImplementedError
+
+    def stop(self, instance_id: str) -> None:
+        raise NotImplementedError
+
+    def resize(self, instance_id: str, flavor: Flavor) -> None:
+        raise NotImplementedError
+
+    def confirm_resize(self, instance_id: str) -> None:
+        raise NotImplementedError
+
+    def rebuild(self, instance_id: str, wanted: Wanted, metadata: Mapping[str, str]) -> None:
+        raise NotImplementedError
+
+    def set_metadata(self, instance_id: str, add: Mapping[str, str], remove: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    # One writer
+
+    def lock(self, fleet: str, holder: str, takes_over: bool, patience: float) -> str:
+        """Be the only one that writes this fleet; the lock's id. takes_over: the last holder of this controller is known to be dead."""
+        raise NotImplementedError
+
+    def renew(self, lock_id: str, holder: str) -> None:
+        raise NotImplementedError
+
+    def unlock(self, lock_id: str, holder: str) -> None:
+        raise NotImplementedError

@@ -1,0 +1,66 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for instances: one list for all that are waited for, however many threads ask."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, Dict, Optional
+
+from .._errors import Failure
+from .provider import Instance, Provider
+
+POLL = 0.5
+CONSOLE_LINES = 15
+
+
+class Watch:
+    def __init__(self, cloud: Provider, fleet: str, timeout: float) -> None:
+        self.cloud, self.fleet, self.timeout = cloud, fleet, timeout
+        self._lock = threading.Lock()
+        self._seen: Dict[str, Instance] = {}
+        self._at = float("-inf")
+
+    def until(self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False) -> Instance:
+        """The instance, once it is as wanted. ERROR ends the wait at once, with the cloud's own words."""
+        begin = time.monotonic()
+        limit = self.timeout if timeout is None else timeout
+        newer = begin
+        while True:
+            found = self._look(newer).get(instance) or self.cloud.get(instance)
+            if found is None:
+                raise Failure(f"{name} ({instance}) vanished while this run waited until {what}", hint="Run it again to make it anew.")
+            if done(found):
+                return found
+            if found.status == "ERROR" and not tolerate_error:
+                raise Failure(f"{name} ({instance}) went to ERROR: {found.fault or 'the cloud does not say why'}{self.console_of(instance)}")
+            if time.monotonic() - begin > limit:
+                raise Failure(f"{name} ({instance}) is still {found.status}{f' ({found.task})' if found.task else ''} after {limit:.0f} s, waiting until {what}"
+                              f"{self.console_of(instance)}", hint="Run it again to resume.")
+            newer = time.monotonic()
+            time.sleep(POLL)
+
+    def gone(self, instance: str, name: str) -> None:
+        begin = time.monotonic()
+        while True:
+            found = self.cloud.get(instance)
+            if found is None or found.status in ("DELETED", "SOFT_DELETED"):
+                return
+            if time.monotonic() - begin > self.timeout:
+                raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
+            time.sleep(POLL)
+
+    def console_of(self, instance: str) -> str:
+        lines = self.cloud.console(instance, CONSOLE_LINES).splitlines()[-CONSOLE_LINES:]
+        return "\n".join(["\nThe end of its console log:", *lines]) if lines else ""
+
+    def _look(self, newer: float) -> Dict[str, Instance]:
+        """What was listed after this moment, by whichever thread came first."""
+        with self._lock:
+            if self._at < newer:
+                at = time.monotonic()
+                self._seen = self.cloud.statuses(self.fleet)
+                self._at = at
+            return self._seen

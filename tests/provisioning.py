@@ -1,0 +1,100 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module kvm_instance as its user has it, in this process: options as Ansible checks them, and what comes of them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Dict, List, Optional
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import Ask, provision
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
+
+SPEC = {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC}
+
+
+class Failed(Exception):
+    """What fail_json would show."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.details = failure.details
+
+
+class Fleet:
+    """One fleet of a test, in the project of this user. Its names begin with the fleet's, so that tests do not meet."""
+
+    def __init__(self, cloud: Any, user: str = "nordic", name: str = "") -> None:
+        self.cloud, self.user = cloud, user
+        self.name = name or f"t{secrets.token_hex(3)}"
+        self.defaults: Dict[str, Any] = {"image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb", "networks": [{"network": "private"}]}
+        self.sdk = cloud.connect(user)
+        self.last: Optional[OpenStack] = None
+
+    def named(self, *suffixes: str) -> List[Dict[str, Any]]:
+        return [{"name": f"{self.name}-{suffix}"} for suffix in suffixes]
+
+    def params(self, **options: Any) -> Dict[str, Any]:
+        given = {"cloud": self.user, "clouds_file": self.cloud.clouds_file, "region": self.cloud.region, "fleet": self.name, "wait_timeout": 90, **self.defaults, **options}
+        checked = ArgumentSpecValidator(SPEC).validate({name: value for name, value in given.items() if value is not None})
+        if checked.error_messages:
+            raise Failed(Failure("; ".join(checked.error_messages)))
+        return dict(checked.validated_parameters)
+
+    def run(self, *instances: Dict[str, Any], check: bool = False, **options: Any) -> Dict[str, Any]:
+        """The result; Failed when the module would fail."""
+        params = self.params(**({"instances": list(instances)} if instances else {}), **options)
+        self.last = OpenStack(params)
+        try:
+            return provision(lambda: self.last, Ask(params, check))  # type: ignore[arg-type, return-value]
+        except Failure as failure:
+            raise Failed(failure) from failure
+
+    def fails(self, *instances: Dict[str, Any], check: bool = False, **options: Any) -> Failed:
+        """How it failed; a success is none."""
+        try:
+            self.run(*instances, check=check, **options)
+        except Failed as failed:
+            return failed
+        raise AssertionError("it did not fail")
+
+    # What the cloud says, asked by way of openstacksdk's own objects
+
+    def servers(self) -> List[Any]:
+        return sorted((one for one in self.sdk.compute.servers(details=True) if one.name.startswith(self.name)), key=lambda one: one.name)
+
+    def server(self, suffix: str) -> Any:
+        found = [one for one in self.servers() if one.name == f"{self.name}-{suffix}"]
+        assert len(found) == 1, found
+        return found[0]
+
+    def ports(self) -> List[Any]:
+        return [one for one in self.sdk.network.ports() if one.name.startswith(self.name)]
+
+    def volumes(self) -> List[Any]:
+        return [one for one in self.sdk.block_storage.volumes() if one.name.startswith(self.name)]
+
+    def floating(self) -> List[Any]:
+        return [one for one in self.sdk.network.ips() if self.name in (one.description or "").split("=")]
+
+    def left(self) -> Dict[str, int]:
+        return {"servers": len(self.servers()), "ports": len(self.ports()), "volumes": len(self.volumes()), "floating": len(self.floating())}
+
+    def clean(self) -> None:
+        for one in self.servers():
+            self.sdk.compute.unlock_server(one)
+            self.sdk.compute.delete_server(one, force=False)
+        for one in self.servers():
+            self.sdk.compute.wait_for_delete(one, interval=0.3, wait=60)
+        for address in self.floating():
+            self.sdk.network.delete_ip(address)
+        for port in self.ports():
+            self.sdk.network.delete_port(port)
+        for volume in self.volumes():
+            self.sdk.block_storage.delete_volume(volume)
+        for group in self.sdk.network.security_groups(name=f"nordic-gitops-lock-{self.name}"):
+            self.sdk.network.delete_security_group(group)
