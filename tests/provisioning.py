@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -33,7 +33,6 @@ class Fleet:
         self.name = name or f"t{secrets.token_hex(3)}"
         self.defaults: Dict[str, Any] = {"image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb", "networks": [{"network": "private"}]}
         self.sdk = cloud.connect(user)
-        self.last: Optional[OpenStack] = None
 
     def named(self, *suffixes: str) -> List[Dict[str, Any]]:
         return [{"name": f"{self.name}-{suffix}"} for suffix in suffixes]
@@ -48,9 +47,8 @@ class Fleet:
     def run(self, *instances: Dict[str, Any], check: bool = False, **options: Any) -> Dict[str, Any]:
         """The result; Failed when the module would fail."""
         params = self.params(**({"instances": list(instances)} if instances else {}), **options)
-        self.last = OpenStack(params)
         try:
-            return provision(lambda: self.last, Ask(params, check))  # type: ignore[arg-type, return-value]
+            return provision(lambda: OpenStack(params), Ask(params, check))
         except Failure as failure:
             raise Failed(failure) from failure
 
@@ -98,3 +96,19 @@ class Fleet:
             self.sdk.block_storage.delete_volume(volume)
         for group in self.sdk.network.security_groups(name=f"nordic-gitops-lock-{self.name}"):
             self.sdk.network.delete_security_group(group)
+
+
+def main() -> None:
+    """One run in a process of its own, which a test can kill: options as JSON on standard input, the result on standard output."""
+    import json
+    import sys
+
+    order = json.load(sys.stdin)
+    try:
+        print(json.dumps(provision(lambda: OpenStack(order["params"]), Ask(order["params"], False))))
+    except Failure as failure:
+        print(json.dumps({"failed": str(failure)}))
+
+
+if __name__ == "__main__":
+    main()

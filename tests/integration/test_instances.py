@@ -1,26 +1,240 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module kvm_instance on a real OpenStack."""
+"""The module kvm_instance on a real OpenStack: making, keeping and changing instances."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from provisioning import Fleet
+
+NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ours"
 
 
-def test_a_fleet_is_made_and_a_second_run_changes_nothing(fleet):
-    instances = fleet.named("a", "b", "c")
+def test_a_fleet_is_made_as_checked_and_a_second_run_changes_nothing(fleet):
+    instances = [{"name": f"{fleet.name}-{suffix}"} for suffix in ("1", "11", "a.b+c[1]")]
+    told = fleet.run(*instances, metadata={"role": "server"}, check=True)
+    assert told["changed"] and told["counts"] == {"create": 3} and fleet.left() == NOTHING
     first = fleet.run(*instances, metadata={"role": "server"})
-    assert first["counts"] == {"create": 3} and first["changed"]
+    assert first["plan"] == told["plan"] and "create" in first["table"] and first["quota"]["cores"] == 3
     assert [one["status"] for one in first["instances"]] == ["ACTIVE"] * 3
     assert all(one["address"].startswith("10.20.") for one in first["instances"])
     assert {one.metadata["role"] for one in fleet.servers()} == {"server"}
+    assert first["evidence"]["answered"]["region"] == "no-oslo-1" and first["evidence"]["at"]
     second = fleet.run(*instances, metadata={"role": "server"})
     assert not second["changed"] and second["counts"] == {"unchanged": 3} and second["steps"] == []
+    few = fleet.run(instances[0], metadata={"role": "server"})
+    assert few["requests"] == second["requests"] and few["undeclared"] == [one["name"] for one in instances[1:]]
 
 
-def test_check_mode_says_what_the_run_does_and_changes_nothing(fleet):
-    told = fleet.run(*fleet.named("a"), check=True)
-    assert told["changed"] and told["counts"] == {"create": 1} and fleet.left() == {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
-    done = fleet.run(*fleet.named("a"))
-    assert done["plan"] == told["plan"] and "create" in told["table"]
+def test_everything_that_is_declared_is_there(fleet):
+    sdk = fleet.sdk
+    group = sdk.compute.create_server_group(name=f"{fleet.name}-spread", policy="anti-affinity")
+    sdk.compute.create_keypair(name=f"{fleet.name}-key", public_key=KEY)
+    rules = sdk.network.create_security_group(name=f"{fleet.name}-rules")
+    try:
+        declared = dict(
+            key=f"{fleet.name}-key", public_key=KEY, server_group=group.name, zone="no-oslo-1b", security_groups=[rules.name], boot_volume={"size": 10, "type": "nvme"},
+            networks=[{"network": "private", "address": "10.20.77.7"}, {"network": "storage", "subnet": "storage", "security_groups": []}],
+            volumes=[{"label": "data", "size": 3, "type": "nvme"}, {"label": "logs", "size": 2}], floating_address={"network": "public"},
+            flavor="4 vCPU, 16384 MB, 160 GB", cloud_init={"packages": ["git"]}, user_data="#!/bin/sh\ntrue\n", metadata={"role": "server"})
+        result = fleet.run({"name": f"{fleet.name}-a", **declared})
+        server, facts = fleet.server("a"), result["instances"][0]
+        assert server.key_name == f"{fleet.name}-key" and server.availability_zone == "no-oslo-1b"
+        assert server.flavor.original_name == "cv-nvme-16gb"
+        assert [volume["label"] for volume in facts["volumes"]] == ["root", "data", "logs"]
+        assert all(volume["path"] == f"/dev/disk/by-id/virtio-{volume['id'][:20]}" for volume in facts["volumes"])
+        # A volume's zone follows its instance's.
+        assert {volume.availability_zone for volume in fleet.volumes()} == {"no-oslo-1b"} and {one.volume_type for one in fleet.volumes() if one.size != 2} == {"nvme"}
+        groups = {port["network"]: port["security_groups"] for port in facts["ports"]}
+        assert groups == {"private": [rules.id], "storage": []}
+        assert "10.20.77.7" in facts["ports"][0]["addresses"] + facts["ports"][1]["addresses"]
+        assert facts["floating_addresses"] and facts["address"] == facts["floating_addresses"][0]
+        assert sdk.compute.get_server_group(group.id).member_ids == [server.id]
+        again = fleet.run({"name": f"{fleet.name}-a", **declared})
+        assert not again["changed"], again["table"]
+        # A key that was taken from the list is named, with the fact that it still lets people in.
+        without = fleet.run({"name": f"{fleet.name}-a", **{**declared, "key": None, "public_key": None}}, check=True)
+        assert without["counts"] == {"report": 1} and f"{fleet.name}-key may still open it" in without["table"]
+    finally:
+        fleet.clean()
+        sdk.compute.delete_server_group(group)
+        sdk.compute.delete_keypair(f"{fleet.name}-key")
+        sdk.network.delete_security_group(rules)
+
+
+def test_another_image_is_refused_while_it_would_destroy_the_root_disk(fleet):
+    fleet.run(*fleet.named("a"))
+    before = fleet.server("a")
+    reported = fleet.run(*fleet.named("a"), image="debian-13")
+    assert not reported["changed"] and reported["counts"] == {"report": 1}
+    for action in ("rebuild", "replace"):
+        words = [str(fleet.fails(*fleet.named("a"), image="debian-13", on_drift={"image": action}, check=check)) for check in (True, False)]
+        assert words[0] == words[1] and f"to {action} it destroys the root disk, which allow_data_loss allows" in words[0]
+    assert fleet.server("a").id == before.id
+    fleet.run(*fleet.named("a"), image="debian-13", on_drift={"image": "rebuild"}, allow_data_loss=True)
+    after = fleet.server("a")
+    assert after.id == before.id and after.image.id == fleet.sdk.image.find_image("debian-13").id
+    assert not fleet.run(*fleet.named("a"), image="debian-13")["changed"]
+
+
+def test_addresses_and_volumes_survive_a_replacement(fleet):
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 2}], "user_data": "#!/bin/sh\ntrue\n"}
+    first = fleet.run(declared)["instances"][0]
+    fleet.sdk.compute.set_server_metadata(first["id"], somebody="else")
+    changed = {**declared, "user_data": "#!/bin/sh\nfalse\n"}
+    told = fleet.run(changed)
+    assert not told["changed"] and "takes effect only with rebuild or replace" in told["table"]
+    done = fleet.run(changed, on_drift={"user_data": "replace"}, allow_data_loss=True)
+    second = done["instances"][0]
+    assert second["id"] != first["id"] and [step["step"] for step in done["steps"]][:2] == ["shut down", "remove the old one"]
+    for kept in ("ports", "addresses", "metadata"):
+        assert second[kept] == {**{"metadata": {"somebody": "else"}}, **{"ports": first["ports"], "addresses": first["addresses"]}}[kept]
+    assert [volume["id"] for volume in second["volumes"]] == [volume["id"] for volume in first["volumes"]]
+    assert not fleet.run(changed)["changed"] and fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
+
+
+def test_a_new_system_on_a_boot_volume_leaves_the_old_volume(fleet):
+    declared = {"name": f"{fleet.name}-a", "boot_volume": {"size": 5}}
+    first = fleet.run(declared)["instances"][0]
+    # The API shows no image for such an instance; what the volume was made of is compared.
+    assert not fleet.run(declared)["changed"]
+    done = fleet.run({**declared, "image": "debian-13"}, on_drift={"image": "replace"})
+    assert any("the old boot volume" in text and first["volumes"][0]["id"] in text for text in done["warnings"])
+    assert len(fleet.volumes()) == 2 and done["instances"][0]["volumes"][0]["id"] != first["volumes"][0]["id"]
+
+
+def test_a_volume_grows_in_place_and_never_shrinks(fleet):
+    def declared(size):
+        return {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": size}]}
+
+    before = fleet.run(declared(2))["instances"][0]["volumes"][0]
+    after = fleet.run(declared(4))["instances"][0]["volumes"][0]
+    assert (after["id"], after["size"]) == (before["id"], 4)
+    assert "a volume cannot become smaller" in str(fleet.fails(declared(1)))
+    reported = fleet.run({"name": f"{fleet.name}-a"})
+    assert not reported["changed"] and "extra_volumes" in reported["table"]
+    fleet.run({"name": f"{fleet.name}-a"}, on_drift={"extra_volumes": "update"})
+    assert [(one.id, one.status) for one in fleet.volumes()] == [(before["id"], "available")]
+    fleet.run(declared(4))
+    assert [one.status for one in fleet.volumes()] == ["in-use"]
+
+
+def test_a_resize_is_confirmed_and_a_stopped_instance_stays_stopped(fleet):
+    fleet.run(*fleet.named("a", "b"), state="stopped")
+    assert {one.status for one in fleet.servers()} == {"SHUTOFF"}
+    fleet.run({"name": f"{fleet.name}-a", "state": "started"}, {"name": f"{fleet.name}-b", "state": "stopped"})
+    assert [one.status for one in fleet.servers()] == ["ACTIVE", "SHUTOFF"]
+    done = fleet.run(*fleet.named("a", "b"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})
+    assert [(one.status, one.flavor.original_name) for one in fleet.servers()] == [("ACTIVE", "cv-nvme-4gb"), ("SHUTOFF", "cv-nvme-4gb")]
+    assert done["counts"] == {"resize": 2}
+    assert "would become smaller" in str(fleet.fails(*fleet.named("a", "b"), on_drift={"flavor": "resize"}))
+    fleet.run(*fleet.named("a"), state="rebuilt", flavor="cv-nvme-4gb", allow_data_loss=True)
+    assert fleet.server("a").status == "ACTIVE"
+
+
+def test_networks_groups_metadata_and_addresses_change_in_place(fleet):
+    rules = fleet.sdk.network.create_security_group(name=f"{fleet.name}-rules")
+    try:
+        fleet.run(*fleet.named("a"), metadata={"role": "server", "old": "x"}, floating_address={"network": "public"})
+        before = fleet.server("a")
+        fleet.sdk.compute.set_server_metadata(before, somebody="else")
+        changed = dict(networks=[{"network": "private"}, {"network": "storage"}], security_groups=[rules.name], metadata={"role": "agent"})
+        told = fleet.run(*fleet.named("a"), **changed, check=True)
+        done = fleet.run(*fleet.named("a"), **changed)
+        assert done["plan"] == told["plan"] and done["counts"] == {"update": 1}
+        server = fleet.server("a")
+        assert server.id == before.id and {key: value for key, value in server.metadata.items() if "nordic" not in key} == {"role": "agent", "somebody": "else"}
+        assert set(server.addresses) == {"private", "storage"} and {tuple(port.security_group_ids) for port in fleet.ports()} == {(rules.id,)}
+        # The address is no longer used, and it is kept.
+        assert [(one.port_id) for one in fleet.floating()] == [None]
+        assert not fleet.run(*fleet.named("a"), **changed)["changed"]
+        fleet.run(*fleet.named("a"), metadata={"role": "agent"})
+        assert set(fleet.server("a").addresses) == {"private"} and len(fleet.ports()) == 1
+    finally:
+        fleet.clean()
+        fleet.sdk.network.delete_security_group(rules)
+
+
+def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
+    """Fleets a and a-b and an unmarked server a-1, in one project."""
+    other = Fleet(cloud, name=f"{fleet.name}-b")
+    fleet.run(*fleet.named("x", "y"))
+    other.run(*other.named("x"))
+    network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
+    stranger = fleet.sdk.compute.create_server(name=f"{fleet.name}-1", flavor_id=fleet.server("x").flavor.id or fleet.sdk.compute.find_flavor("cv-nvme-2gb").id,
+                                               image_id=fleet.sdk.image.find_image("debian-13").id, networks=[{"uuid": network.id}])
+    fleet.sdk.compute.wait_for_server(stranger, interval=0.3, wait=60)
+    assert "the name is taken by the instance" in str(fleet.fails({"name": stranger.name}))
+    assert "belongs to the fleet" in str(fleet.fails({"name": f"{other.name}-x"}))
+    undeclared = fleet.run(*fleet.named("x"))
+    assert undeclared["undeclared"] == [f"{fleet.name}-y"] and not undeclared["changed"]
+    fleet.sdk.compute.lock_server(fleet.server("y"))
+    assert fleet.run(*fleet.named("x"), prune=True, prune_limit="100%")["counts"] == {"unchanged": 1, "skipped": 1}
+    fleet.sdk.compute.unlock_server(fleet.server("y"))
+    done = fleet.run(*fleet.named("x"), prune=True)
+    assert done["counts"] == {"unchanged": 1, "delete": 1}
+    assert [one.name for one in fleet.servers()] == sorted([f"{fleet.name}-1", f"{fleet.name}-b-x", f"{fleet.name}-x"])
+    assert "prune_limit" in str(fleet.fails(*fleet.named("new"), prune=True, prune_limit="0"))
+
+
+def test_a_volume_and_a_port_of_somebody_else_are_used_and_never_deleted(fleet):
+    network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
+    port = fleet.sdk.network.create_port(network_id=network.id, name=f"{fleet.name}-own")
+    volume = fleet.sdk.block_storage.create_volume(name=f"{fleet.name}-own", size=1)
+    fleet.sdk.block_storage.wait_for_status(volume, "available", wait=60, interval=0.3)
+    declared = {"name": f"{fleet.name}-a", "networks": [{"port": port.name}], "volumes": [{"volume": volume.name}, {"label": "ours", "size": 1}]}
+    first = fleet.run(declared)["instances"][0]
+    assert not fleet.run(declared)["changed"] and not first["ports"][0]["ours"]
+    second = fleet.run({**declared, "user_data": "#!/bin/sh\n"}, on_drift={"user_data": "replace"}, allow_data_loss=True)["instances"][0]
+    assert second["ports"][0]["mac"] == first["ports"][0]["mac"] and second["addresses"] == first["addresses"]
+    gone = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
+    assert [one.id for one in fleet.volumes()] == [volume.id] and [one.id for one in fleet.ports()] == [port.id]
+    assert any(volume.id in kept for kept in gone["plan"][0]["keeps"])
+
+
+def test_a_protected_instance_is_neither_deleted_nor_replaced(fleet):
+    fleet.run(*fleet.named("a"), protected=True)
+    assert "it is protected" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
+    assert "so it is not replaced" in str(fleet.fails(*fleet.named("a"), protected=True, zone="no-oslo-1b", on_drift={"zone": "replace"}, allow_data_loss=True))
+    fleet.run(*fleet.named("a"), protected=False)
+    assert fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["counts"] == {"delete": 1} and fleet.left() == NOTHING
+    assert not fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["changed"]
+
+
+def test_the_gate_decides_one_at_a_time(fleet, tmp_path):
+    fleet.run(*fleet.named("a", "b"))
+    log = tmp_path / "gate"
+    gate = ["sh", "-c", f"echo {{name}} {{operation}} >> {log}; test $(wc -l < {log}) -le 1"]
+    failed = fleet.fails(*fleet.named("a", "b"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"}, gate=gate, wait_timeout=20)
+    assert f"the gate does not let {fleet.name}-b be changed (resize)" in str(failed)
+    assert log.read_text().splitlines()[0] == f"{fleet.name}-a resize"
+    assert [one.flavor.original_name for one in fleet.servers()] == ["cv-nvme-4gb", "cv-nvme-2gb"]
+    assert [step["name"] for step in failed.details["steps"] if step["step"] == "confirm"] == [f"{fleet.name}-a"]
+
+
+def test_an_image_that_left_the_cloud_changes_nothing(cloud, fleet):
+    image = fleet.sdk.create_image(f"{fleet.name}-image", data=b"x" * 512, disk_format="raw", container_format="bare", wait=True)
+    fleet.run(*fleet.named("a"), image=image.name)
+    fleet.sdk.image.delete_image(image)
+    again = fleet.run(*fleet.named("a"), image=image.name, on_drift={"image": "replace"}, allow_data_loss=True)
+    assert not again["changed"] and any("no longer in the cloud" in text for text in again["warnings"])
+
+
+def test_a_dead_instance_comes_back_with_what_it_was(cloud, fleet):
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}
+    before = fleet.run(declared)["instances"][0]
+    cloud.connect("admin").compute.reset_server_state(before["id"], "error")
+    told = fleet.run(declared)
+    assert told["counts"] == {"report": 1} and "status: ERROR -> ACTIVE" in told["table"]
+    after = fleet.run(declared, on_drift={"status": "replace"}, allow_data_loss=True)["instances"][0]
+    assert after["status"] == "ACTIVE" and re.sub("'id': '[^']*'", "", str(after["ports"])) == re.sub("'id': '[^']*'", "", str(before["ports"]))
+    assert [volume["id"] for volume in after["volumes"]] == [volume["id"] for volume in before["volumes"]]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_empty_fleet_is_a_fleet(fleet, mode):
+    assert fleet.run(check=mode, instances=[])["counts"] == {}

@@ -101,13 +101,6 @@ class Run:
         except Failure as failure:
             self.report.failed(str(failure) if change.name in str(failure) else f"{change.name}: {failure}")
             return False
-        except Exception as error:
-            from .rest import Answer, in_words
-
-            if not isinstance(error, Answer):
-                raise
-            self.report.failed(str(in_words(error, change.name)))
-            return False
         return True
 
     # Delete
@@ -282,9 +275,12 @@ class Run:
         assert wanted.floating
         if any(not wanted.floating.address or address.address == wanted.floating.address for address in instance.floating):
             return
-        if not instance.ports:
-            raise Failure(f"{wanted.name} has no port for a floating address")
-        self.cloud.assign_floating(self.fleet, wanted.name, wanted.floating, instance.ports[0].id)
+        pairs, _missing, _surplus = pair_ports(wanted, instance)
+        # The first declared one; the provider lists ports in any order.
+        port = next((port for want in wanted.ports for paired, port in pairs if paired is want), None)
+        if port is None:
+            raise Failure(f"{wanted.name} has no port for a floating address", hint="Declare its networks.")
+        self.cloud.assign_floating(self.fleet, wanted.name, wanted.floating, port.id)
 
     # In place
 
@@ -418,7 +414,9 @@ class Run:
         if now.image_id != image:
             raise Failure(f"{change.name} was rebuilt, and the cloud says that its image is {now.image_id}, not {image}")
         self._update(change)
-        if now.status == "ACTIVE":
+        if change.has("flavor"):
+            self._resize(replace(change, differences=tuple(one for one in change.differences if one.field == "flavor")), wanted, now)
+        elif now.status == "ACTIVE":
             self.ready(now, wanted)
 
     def _replace(self, change: Change, wanted: Wanted, instance: Instance) -> None:

@@ -38,7 +38,7 @@ def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
                 "path": f"/dev/disk/by-id/virtio-{volume.id[:20]}", "ours": bool(volume.fleet)} for volume in instance.volumes]
     return {
         "id": instance.id, "name": instance.name, "status": instance.status, "task": instance.task or None, "fault": instance.fault or None,
-        "address": rule.choose(instance), "addresses": [dict(address) for address in instance.addresses],
+        "address": rule.choose(instance), "addresses": sorted((dict(address) for address in instance.addresses), key=lambda one: (one["network"], one["kind"], one["address"])),
         "flavor": {"name": instance.flavor.name, "vcpus": instance.flavor.vcpus, "ram": instance.flavor.ram, "disk": instance.flavor.disk},
         "image_id": instance.metadata.get(provider.IMAGE) or instance.image_id or None, "image": instance.metadata.get(provider.IMAGE_NAME),
         "key": instance.key or None, "zone": instance.zone or None, "fleet": instance.fleet or None, "locked": instance.locked, "protected": instance.protected,
@@ -46,6 +46,6 @@ def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
         "metadata": {key: value for key, value in instance.metadata.items() if not key.startswith(provider.PREFIX)},
         "marks": {key: value for key, value in instance.metadata.items() if key.startswith(provider.PREFIX)},
         "ports": [{"id": port.id, "network": port.network.name, "network_id": port.network.id, "addresses": list(port.addresses), "mac": port.mac,
-                   "security_groups": sorted(port.groups), "ours": bool(port.fleet)} for port in instance.ports],
+                   "security_groups": sorted(port.groups), "ours": bool(port.fleet)} for port in sorted(instance.ports, key=lambda port: port.mac)],
         "volumes": volumes, "floating_addresses": [address.address for address in instance.floating],
     }

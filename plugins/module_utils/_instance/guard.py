@@ -77,7 +77,7 @@ def needs(plan: Plan) -> Mapping[str, int]:
             need["instances"] -= 1
             need["cores"] -= change.instance.flavor.vcpus
             need["ram"] -= change.instance.flavor.ram
-    for change in plan.of("resize", "replace"):
+    for change in plan.of("resize", "rebuild", "replace"):
         if change.wanted and change.instance and change.has("flavor"):
             need["cores"] += change.wanted.flavor.vcpus - change.instance.flavor.vcpus
             need["ram"] += change.wanted.flavor.ram - change.instance.flavor.ram

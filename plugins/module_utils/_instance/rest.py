@@ -33,12 +33,13 @@ PAGE = 1000
 Body = Optional[Mapping[str, Any]]
 
 
-class Answer(Exception):
+class Answer(Failure):
     """An answer that is an error; caught where it means something, else a person reads it."""
 
-    def __init__(self, method: str, url: str, code: int, message: str) -> None:
-        super().__init__(message)
-        self.method, self.url, self.code, self.message = method, url, code, message
+    def __init__(self, method: str, url: str, code: int, message: str, after: Optional[float] = None) -> None:
+        hint = {403: "The user lacks a role, or a quota is reached.", 409: "Something else changed it meanwhile, or a quota is reached."}.get(code, "")
+        super().__init__(f"{message} (HTTP {code})", f"{method} {_plain(url)}", hint)
+        self.url, self.code, self.message, self.after = url, code, message, after
 
 
 class Rest:
@@ -157,7 +158,7 @@ class Rest:
             except Answer as answer:
                 if answer.code not in TRANSIENT or attempt == ATTEMPTS:
                     raise
-                pause = answer.args[1] if len(answer.args) > 1 else None
+                pause = answer.after
                 begun = answer.code not in NOT_BEGUN
             except self._errors.ConnectFailure as error:
                 if attempt == ATTEMPTS:
@@ -197,19 +198,14 @@ class Rest:
             except ValueError:
                 # Cut off in the middle; the same as no answer.
                 raise self._errors.ConnectFailure(f"{method} {_plain(url)} answered what is not JSON") from None
-        wrong = Answer(method, url, answer.status_code, _message(answer))
         if answer.status_code == 401:
-            raise Failure(f"the cloud refused the token: {wrong.message}", _plain(url))
-        after = _retry_after(answer.headers.get("Retry-After"))
-        if after is not None:
-            wrong.args = (wrong.message, after)
-        raise wrong
+            raise Failure(f"the cloud refused the token: {_message(answer)}", _plain(url))
+        raise Answer(method, url, answer.status_code, _message(answer), _retry_after(answer.headers.get("Retry-After")))
 
 
 def in_words(answer: Answer, what: str) -> Failure:
-    """What a person reads of an error that nobody expected."""
-    hint = {403: "The user lacks a role, or a quota is reached.", 409: "Something else changed it meanwhile, or a quota is reached."}.get(answer.code, "")
-    return Failure(f"{what}: {answer.message} (HTTP {answer.code})", _plain(answer.url), hint)
+    """The same, said of what was to be done."""
+    return Failure(f"{what}: {answer.what}", _plain(answer.url), answer.hint)
 
 
 def _message(answer: Any) -> str:
@@ -261,7 +257,6 @@ def _config(module: Any, access: Mapping[str, Any], region: str) -> Any:
             chosen = clouds[0]
         if chosen is not None and chosen not in loaded.get_cloud_names():
             raise Failure(f"there is no cloud {chosen}", str(files or loaded.config_filename or "clouds.yaml"), f"There are: {', '.join(clouds) or 'none; the file is missing'}.")
-        # The region of the options counts, whichever regions the file lists.
         return loaded.get_one(cloud=chosen, argparse=None, **given)
     except exceptions.ConfigException as error:
         raise Failure(str(error), str(files or "clouds.yaml")) from None

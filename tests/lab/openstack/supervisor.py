@@ -56,8 +56,9 @@ class CloudSupervisor(Supervisor):
 
     def _template(self) -> Path:
         """Named by everything that it is made of."""
-        parts = [file.read_bytes() for file in (HERE / "seed.py", HERE / "settings.py", HERE / "requirements.txt")]
-        return self.bin.parent / f"data-{hashlib.sha256(b''.join(parts)).hexdigest()[:12]}"
+        parts = [(HERE / name).read_text() for name in ("seed.py", "requirements.txt")]
+        parts.append(repr([settings.REGION, settings.ABROAD, settings.HOSTS, settings.BACKENDS, settings.ENDPOINTS, settings.DATABASES]))
+        return self.bin.parent / f"data-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}"
 
     def _make_template(self, template: Path) -> None:
         self._clear()

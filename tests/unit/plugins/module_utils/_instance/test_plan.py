@@ -65,7 +65,7 @@ def carried_out(change) -> Instance:
         return replace(fresh, volumes=tuple(replace(volume, size=max(volume.size, sizes.get(volume.label, 0))) for volume in fresh.volumes))
     if change.operation == "rebuild":
         now = replace(now, image_id=one.image.id, key=one.key, metadata={**metadata_of(FLEET, one)})
-    if change.operation == "resize" and change.has("flavor"):
+    if change.operation in ("resize", "rebuild") and change.has("flavor"):
         now = replace(now, flavor=replace(one.flavor, id=""))
     if change.has("metadata"):
         add, remove = metadata_steps(FLEET, one, now)

@@ -1,0 +1,129 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kvm_instance on a real OpenStack that fails, is killed, or is used twice at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from lab.openstack.proxy import CloudProxy, creates
+from lab.proxy import CUT, DROP, LOSE, delay, status
+from provisioning import Fleet
+
+NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    with CloudProxy() as running:
+        monkeypatch.setenv("HTTP_PROXY", running.url)
+        monkeypatch.setenv("http_proxy", running.url)
+        yield running
+
+
+@pytest.mark.parametrize("fault", [DROP, LOSE, CUT, status(429, retry_after=0), status(500), status(503, retry_after=0)], ids=str)
+def test_a_request_that_creates_is_not_made_twice(fleet, proxy, fault):
+    """Ports, volumes and servers, when the answer is lost or the server is busy."""
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}], "floating_address": {"network": "public"}}
+    for end in ("/servers", "/ports", "/volumes", "/floatingips"):
+        proxy.script(fault, match=creates(end))
+        if end == "/servers":
+            fleet.run(declared)
+        else:
+            fleet.run(declared, check=True)
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
+
+
+def test_a_fleet_is_made_through_a_bad_network(fleet, proxy):
+    proxy.randomly(0.1, [DROP, LOSE, CUT, delay(0.5), status(500), status(429, retry_after=0)], seed=3)
+    instances = [{"name": f"{fleet.name}-{number}", "volumes": [{"label": "data", "size": 1}]} for number in range(4)]
+    for _attempt in range(5):
+        try:
+            fleet.run(*instances)
+            break
+        except Exception as error:
+            assert fleet.name in str(error) or "answer" in str(error), error
+    proxy.calm()
+    assert proxy.faults > 5
+    fleet.run(*instances)
+    assert fleet.left() == {"servers": 4, "ports": 4, "volumes": 4, "floating": 0}
+    assert not fleet.run(*instances)["changed"]
+
+
+def test_what_cannot_be_built_says_why_and_leaves_nothing(cloud, fleet):
+    """No host has the room; each retry used to leave a port."""
+    admin = cloud.connect("admin")
+    flavor = admin.compute.create_flavor(name=f"{fleet.name}-wide", vcpus=390, ram=1000, disk=700000)
+    try:
+        for _attempt in range(3):
+            said = str(fleet.fails({"name": f"{fleet.name}-a", "flavor": flavor.name, "volumes": [{"label": "d", "size": 1}]}, {"name": f"{fleet.name}-b"}))
+            assert "went to ERROR" in said and "No valid host" in said
+            assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
+    finally:
+        admin.compute.delete_flavor(flavor)
+    assert fleet.run(*fleet.named("a", "b"))["counts"] == {"create": 1, "unchanged": 1}
+
+
+def test_a_quota_reached_meanwhile_leaves_what_was_made_and_the_next_run_finishes(fleet, proxy):
+    proxy.script(None, status(403, message="Quota exceeded for instances"), match=creates("/servers"))
+    said = fleet.fails(*fleet.named("a", "b"), parallel=1)
+    assert "Quota exceeded for instances" in str(said) and fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
+    assert fleet.run(*fleet.named("a", "b"))["counts"] == {"create": 1, "unchanged": 1}
+
+
+def order(fleet, count):
+    return {"params": fleet.params(instances=[{"name": f"{fleet.name}-{number}", "volumes": [{"label": "data", "size": 1}]} for number in range(count)])}
+
+
+def started(fleet, count):
+    process = subprocess.Popen([sys.executable, "-m", "provisioning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process.stdin.write(json.dumps(order(fleet, count)))
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.full)])
+def test_a_killed_run_is_finished_by_the_next_one(cloud, proxy, tell, kills):
+    """Killed right after a request, any of those that a run makes."""
+    chance, count = random.Random(kills), 10
+    told = []
+    for number in range(kills):
+        fleet = Fleet(cloud)
+        try:
+            proxy.requests.clear()
+            at = chance.randrange(20, 80)
+            process = started(fleet, count)
+            while process.poll() is None and len(proxy.requests) < at:
+                threading.Event().wait(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            told.append(at)
+            fleet.run(**{name: value for name, value in order(fleet, count)["params"].items() if name == "instances"})
+            assert fleet.left() == {"servers": count, "ports": count, "volumes": count, "floating": 0}, (number, at)
+            assert {one.status for one in fleet.servers()} == {"ACTIVE"}
+        finally:
+            fleet.clean()
+    tell(f"fleets of {count}: killed after request {', '.join(map(str, told))} and finished by the next run")
+
+
+@pytest.mark.parametrize("controllers", [1, 2])
+def test_two_runs_at_once_make_no_instance_twice(fleet, monkeypatch, tmp_path, controllers):
+    """On one controller the file's lock keeps them apart, on two the lock in the cloud."""
+    folders = [tmp_path / str(number % controllers) for number in range(2)]
+    processes = []
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setenv("TMPDIR", str(folder))
+        processes.append(started(fleet, 4))
+    results = [json.loads(process.communicate(timeout=300)[0]) for process in processes]
+    assert not [result["failed"] for result in results if "failed" in result]
+    assert fleet.left() == {"servers": 4, "ports": 4, "volumes": 4, "floating": 0}
+    assert sorted(result["changed"] for result in results) == [False, True]

@@ -1,0 +1,55 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a guest is ready: what `cloud-init status --format json` says, and which address is meant."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._instance import ready
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import Instance
+
+DONE = {"start": 1.0, "finished": 2.0, "errors": []}
+
+
+def status(word: str, **more):
+    return {"status": word, "errors": [], "recoverable_errors": {}, **more}
+
+
+def test_done_means_that_the_last_stage_has_ended():
+    stages = {"init-local": DONE, "init": DONE, "modules-config": DONE}
+    assert ready.judge(status("done", **stages, **{"modules-final": DONE})) == (True, "")
+    assert ready.judge(status("done", **stages, **{"modules-final": {"start": 1.0, "finished": None, "errors": []}})) == (False, "status done, in stage modules-final")
+    assert ready.judge(status("done")) == (True, "")  # before 22.4 it tells no stages
+
+
+def test_what_has_not_started_is_told_from_what_runs():
+    assert ready.judge(status("not run")) == (False, "it has not started")
+    assert ready.judge(status("running", init={"start": 1.0, "finished": None})) == (False, "status running, in stage init")
+
+
+@pytest.mark.parametrize("told, words", [
+    (status("disabled", detail="no datasource"), "did not start: it is disabled"),
+    (status("error", **{"modules-config": {"start": 1.0, "finished": 2.0, "errors": ["no such package"]}}), "stage modules-config: no such package"),
+    (status("done", errors=["runcmd failed"], **{"modules-final": DONE}), "runcmd failed"),
+    (status("done", recoverable_errors={"WARNING": ["part dropped"]}, **{"modules-final": DONE}), "WARNING: part dropped"),
+    (status("error", detail="stopped"), "stopped"),
+])
+def test_errors_and_recoverable_errors_fail_with_their_text(told, words):
+    with pytest.raises(Failure, match=words):
+        ready.judge(told)
+
+
+def addresses(*some):
+    return Instance("i", "a", "ACTIVE", addresses=tuple(dict(zip(("network", "address", "version", "kind"), one)) for one in some))
+
+
+def test_one_rule_chooses_the_address():
+    host = addresses(("private", "10.0.0.5", 4, "fixed"), ("private", "203.0.113.7", 4, "floating"), ("storage", "10.1.0.5", 4, "fixed"), ("private", "fd00::5", 6, "fixed"))
+    assert AddressRule().choose(host) == "203.0.113.7"
+    assert AddressRule(kind="fixed").choose(host) == "10.0.0.5"
+    assert AddressRule("storage").choose(host) == "10.1.0.5"
+    assert AddressRule(version=6).choose(host) == "fd00::5"
+    assert AddressRule("storage", "floating").choose(host) is None
