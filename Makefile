@@ -27,7 +27,7 @@ test-full: ## the same, and the molecule scenarios that take longer
 lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, types, house rules
 	@$(workspace) dev python -m pytest tests/checks $(ARGS)
 
-bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
+bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
 	@$(workspace) dev python -m bench
 
 cluster: ## start the embedded Kubernetes and print the path of its kubeconfig

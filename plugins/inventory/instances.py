@@ -126,7 +126,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             cloud = provider_of(params)
             check_project(params["project_id"], cloud.place())
             rule = AddressRule.of(self.get_option("address"))
-            return [facts(one, rule) for one in sorted(cloud.everything(self.get_option("fleet") or ""), key=lambda each: (each.name, each.id))]
+            fleet = self.get_option("fleet")
+            found = cloud.world(fleet, []).instances if fleet else cloud.everything()
+            return [facts(one, rule) for one in sorted(found, key=lambda each: (each.name, each.id))]
         except Failure as failure:
             raise AnsibleParserError("%s: %s" % (path, failure)) from None
 

@@ -24,8 +24,8 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync")
-PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png"}
+PARTS = ("reconcile", "k3s", "fsync", "instances")
+PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
@@ -128,7 +128,7 @@ def markdown(outcome: Dict[str, Any]) -> str:
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
-            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync}[name](outcome[name])]
+            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances}[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
 
@@ -137,7 +137,7 @@ def _head(title: str, part: Dict[str, Any], *more: str) -> List[str]:
     machine_ = part["machine"]
     when = "%s, on %d cores (%s), %.0f GB of memory, %s, rounds: %d." % (
         part["when"], machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], part["settings"]["rounds"])
-    picture = {"Reconcile": "reconcile", "k3s": "k3s", "fsync": "fsync"}[title]
+    picture = {"Reconcile": "reconcile", "k3s": "k3s", "fsync": "fsync", "Instances": "instances"}[title]
     return ["## " + title, "", when, *more, "", "![%s](%s)" % (title, PICTURES[picture]), "", *_checks(part)]
 
 
@@ -195,6 +195,16 @@ def _fsync(part: Dict[str, Any]) -> List[str]:
     lines += ["| %d | %.3f ms | %.3f ms | %.3f ms | %.3f ms |" % (number, one["ours_p99"], one["fio_p99"], one["ours_p50"], one["fio_p50"])
               for number, one in enumerate(part["rounds"], 1)]
     return lines + _tail(dict(part, called="fsync"))
+
+
+def _instances(part: Dict[str, Any]) -> List[str]:
+    lines = _head("Instances", part, "On a real OpenStack whose Nova runs no guests.")
+    lines += ["", "### Fleets", "", "| | | seconds |", "|---|---|---|"]
+    lines += ["| %s | %s | %s |" % (entry["operation"], entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"]))
+              for entry in part["summary"]]
+    steps = next((figure["steps"] for figure in part["figures"] if "steps" in figure), {})
+    lines += ["", "The steps of a replacement: %s." % ", ".join("%s %.1f s" % step for step in steps.items())]
+    return lines + _tail(dict(part, called="instances"))
 
 
 def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:

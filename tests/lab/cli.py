@@ -20,6 +20,8 @@ from lab.errors import LabError
 
 # What the lab's hosts need, made by Debian's tools and by Go.
 ROOTFS, K3S = "rootfs", "k3s"
+# The environment and the databases of the lab's OpenStack, from PyPI.
+OPENSTACK = "openstack"
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -45,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("build", help="build components into the cache")
-    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}; all by default")
+    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}; all by default")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")
@@ -123,8 +125,8 @@ def _say(line: str) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    wanted = options.components or [*BINARIES, K3S, ROOTFS]
-    built = build.build([name for name in wanted if name not in (K3S, ROOTFS)], _say)
+    wanted = options.components or [*BINARIES, K3S, ROOTFS, OPENSTACK]
+    built = build.build([name for name in wanted if name not in (K3S, ROOTFS, OPENSTACK)], _say)
     for name, path in built.items():
         print(f"{name}: {path}", flush=True)
     if K3S in wanted:
@@ -135,6 +137,10 @@ def _build(options: argparse.Namespace) -> None:
         from lab.hosts import impediment, rootfs
         if not impediment():
             print(f"file system of hosts: {rootfs.make(_say)}", flush=True)
+    if OPENSTACK in wanted:
+        from lab.openstack import install
+        if not install.impediment():
+            print(f"OpenStack: {install.environment(_say)}", flush=True)
 
 
 def _k3s(_options: argparse.Namespace) -> None:

@@ -115,13 +115,16 @@ def _ready(provider: Provider, ask: Ask, declared: Sequence[Wanted]) -> Callable
     def ready(instance: Instance, one: Wanted) -> None:
         if until == "active":
             return
-        # A floating address comes after the instance was listed.
-        now = provider.get(instance.id) or instance
         end = time.monotonic() + min(timeout, 60)
-        while rule.choose(now) is None and time.monotonic() < end:
-            time.sleep(1)
-            now = provider.get(instance.id) or now
-        wait(one.name, rule.choose(now), until, login, timeout, lambda: console(instance))
+        address = None
+        while address is None:
+            now = [each for each in provider.world(ask.fleet, [one.name]).instances if each.id == instance.id]
+            address = rule.choose(now[0]) if now else None
+            if address is None and time.monotonic() > end:
+                break
+            if address is None:
+                time.sleep(1)
+        wait(one.name, address, until, login, timeout, lambda: console(instance))
 
     return ready
 

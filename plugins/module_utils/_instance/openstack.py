@@ -170,9 +170,8 @@ class OpenStack(Provider):
         found = self.rest.find("compute", f"/servers/{word(instance_id)}")
         return _instance(found["server"], (), (), ()) if found else None
 
-    def everything(self, fleet: str = "") -> List[Instance]:
-        query = {"tags": _tag(fleet)} if fleet else {}
-        return [_instance(one, (), (), ()) for one in self.rest.every("compute", "/servers/detail", "servers", **query)]
+    def everything(self) -> List[Instance]:
+        return [_instance(one, (), (), ()) for one in self.rest.every("compute", "/servers/detail", "servers")]
 
     def console(self, instance_id: str, lines: int = 20) -> str:
         try:
@@ -504,9 +503,13 @@ def _instance(one: Mapping[str, Any], ports: Sequence[Port], volumes: Sequence[V
     own_ports = [port for port in ports if port.server_id == one["id"]]
     attached = [volume["id"] for volume in one.get("os-extended-volumes:volumes_attached", [])]
     own_volumes = sorted((volume for volume in volumes if volume.id in attached), key=lambda volume: (len(volume.device), volume.device))
-    ids = {port.id for port in own_ports}
+    ids = {port.id: port for port in own_ports}
     addresses = tuple({"network": network, "address": address["addr"], "version": int(address["version"]), "kind": address.get("OS-EXT-IPS:type", "fixed"),
                        "mac": address.get("OS-EXT-IPS-MAC:mac_addr", "")} for network, some in one["addresses"].items() for address in some)
+    # Nova hears of floating addresses late, Neutron knows them.
+    known = {address["address"] for address in addresses}
+    addresses += tuple({"network": ids[its.port_id].network.name, "address": its.address, "version": 6 if ":" in its.address else 4, "kind": "floating",
+                        "mac": ids[its.port_id].mac} for its in floating if its.port_id in ids and its.address not in known)
     return Instance(
         one["id"], one["name"], one["status"], one.get("OS-SRV-USG:launched_at") is not None, one.get("OS-EXT-STS:task_state") or "",
         (one.get("fault") or {}).get("message", ""), image["id"] if isinstance(image, dict) else "",

@@ -283,8 +283,8 @@ class Provider:
         """One of them, or None when it is gone."""
         raise NotImplementedError
 
-    def everything(self, fleet: str = "") -> List[Instance]:
-        """Every instance that this project has (of one fleet)."""
+    def everything(self) -> List[Instance]:
+        """Every instance that this project has, without ports and volumes."""
         raise NotImplementedError
 
     def console(self, instance_id: str, lines: int = 20) -> str:
