@@ -174,6 +174,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule, facts
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import ADDRESS_SPEC, CLOUD_SPEC, provider_of
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.residency import check_project
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 
 SPEC = dict(
     fleet=dict(type="str"),
@@ -207,8 +208,8 @@ def main():
     try:
         result = run(module.params)
     except Failure as failure:
-        module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(changed=False, **result)
+        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
+    module.exit_json(changed=False, **masked(result))
 
 
 if __name__ == "__main__":

@@ -512,6 +512,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import Ask, provision
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC, provider_of
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 
 
 def diff_of(result):
@@ -534,11 +535,11 @@ def main():
         result = provision(lambda: provider_of(module.params), Ask(module.params, module.check_mode))
     except Failure as failure:
         for text in failure.details.pop("warnings", []):
-            module.warn(text)
-        module.fail_json(msg=str(failure), **failure.details)
+            module.warn(masked(text))
+        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
     for text in result.pop("warnings"):
-        module.warn(text)
-    module.exit_json(diff=diff_of(result), **result)
+        module.warn(masked(text))
+    module.exit_json(diff=masked(diff_of(result)), **masked(result))
 
 
 if __name__ == "__main__":

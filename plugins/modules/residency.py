@@ -87,6 +87,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._instance import residency
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, RESIDENCY_SPEC, provider_of
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import Place
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 
 SPEC = dict(
     residency=dict(RESIDENCY_SPEC, required=True),
@@ -116,8 +117,8 @@ def main():
     try:
         found = run(module.params)
     except Failure as failure:
-        module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(changed=False, evidence=found)
+        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
+    module.exit_json(changed=False, evidence=masked(found))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def test_two_runs_at_once_make_no_instance_twice(fleet, monkeypatch, tmp_path, c
     processes = []
     for folder in folders:
         folder.mkdir(exist_ok=True)
-        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
         processes.append(started(fleet, 4))
     results = [json.loads(process.communicate(timeout=300)[0]) for process in processes]
     assert not [result["failed"] for result in results if "failed" in result]

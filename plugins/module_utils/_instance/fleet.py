@@ -9,13 +9,12 @@ import contextlib
 import fcntl
 import os
 import secrets
-import socket
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 from .._errors import Failure
+from .._private_folder import make_private
 from . import guard, residency, wanted
 from .execute import Report, Run, Settings, one_writer
 from .facts import AddressRule, facts
@@ -131,25 +130,28 @@ def _ready(provider: Provider, ask: Ask, declared: Sequence[Wanted]) -> Callable
 
 @contextlib.contextmanager
 def _locked(provider: Provider, fleet: str, place: Place) -> Iterator[Callable[[], None]]:
-    """One writer a fleet: on this controller by a file that the kernel unlocks when a run dies, anywhere else by a lock in the cloud."""
-    path = os.path.join(tempfile.gettempdir(), f"nordic-gitops-{os.geteuid()}-{place.project_id}-{fleet}.lock")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """One writer a fleet: among runs that share a cache folder by a file that the kernel unlocks when one dies, anywhere else by a lock in the cloud.
+
+    The file holds an ID of its own. Whoever has the file's lock knows that no other run alive has put this ID into the cloud's lock.
+    """
+    folder = os.path.join(_cache(), "fleets")
+    make_private(folder, "XDG_CACHE_HOME")
+    handle = os.open(os.path.join(folder, f"{place.project_id}-{fleet}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        with one_writer(provider, fleet, f"{_controller()}/{secrets.token_hex(8)}", takes_over=True) as check:
+        own = os.pread(handle, 64, 0).decode("ascii", "replace").strip()
+        if len(own) != 32:
+            own = secrets.token_hex(16)
+            os.pwrite(handle, own.encode(), 0)
+        with one_writer(provider, fleet, f"{own}/{secrets.token_hex(8)}", takes_over=True) as check:
             yield check
     finally:
         os.close(handle)
 
 
-def _controller() -> str:
-    """This machine and user: whoever holds the file's lock here knows that no other run of it is alive."""
-    try:
-        with open("/etc/machine-id", encoding="ascii") as file:
-            machine = file.read().strip()[:12]
-    except OSError:
-        machine = ""
-    return f"{socket.gethostname()}-{machine}-{os.geteuid()}"
+def _cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "nordic.gitops")
 
 
 def _answer(provider: Provider, ask: Ask, plan: Plan, report: Report, proof: Mapping[str, Any], declared: Sequence[Wanted], begin: float) -> Dict[str, Any]:

@@ -413,7 +413,7 @@ class OpenStack(Provider):
             held = group["description"]
             if held != last:
                 since, last = time.monotonic(), held
-            mine = takes_over and held.startswith(_held(controller))
+            mine = takes_over and held.startswith(f"{_held(controller)}/")
             if held == FREE or mine or time.monotonic() - since > patience:
                 if self._swap(group, _held(holder)):
                     return str(group["id"])

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from urllib.parse import quote, urlencode, urlsplit
 
 from .._errors import Failure, MissingLibrary
+from .._masked_text import register
 from .provider import Place
 
 # service -> (its names in catalogs, what its URL ends with, the version of the API that is asked for)
@@ -29,6 +30,8 @@ TRANSIENT = (429, 500, 502, 503, 504)
 # The server says by these that it did not begin.
 NOT_BEGUN = (429, 503)
 PAGE = 1000
+# Of the credentials in clouds.yaml, which Ansible does not know.
+SECRETS = ("password", "application_credential_secret", "token", "client_secret", "access_token", "passcode")
 
 Body = Optional[Mapping[str, Any]]
 
@@ -58,6 +61,8 @@ class Rest:
         self._count = threading.Lock()
         self._urls: Dict[str, str] = {}
         self._config = _config(openstack.config, access, self.region)
+        auth = self._config.config.get("auth") or {}
+        register(*(str(auth[name]) for name in SECRETS if auth.get(name)))
         self._session = self._config.get_session()
         self._timeout = float(access.get("timeout") or 60)
         self._interface = self._config.get_interface() or "public"
