@@ -38,7 +38,15 @@ class Fleet:
         return [{"name": f"{self.name}-{suffix}"} for suffix in suffixes]
 
     def params(self, **options: Any) -> Dict[str, Any]:
-        given = {"cloud": self.user, "clouds_file": self.cloud.clouds_file, "region": self.cloud.region, "fleet": self.name, "wait_timeout": 90, **self.defaults, **options}
+        given = {
+            "cloud": self.user,
+            "clouds_file": self.cloud.clouds_file,
+            "region": self.cloud.region,
+            "fleet": self.name,
+            "wait_timeout": 90,
+            **self.defaults,
+            **options,
+        }
         checked = ArgumentSpecValidator(SPEC).validate({name: value for name, value in given.items() if value is not None})
         if checked.error_messages:
             raise Failed(Failure("; ".join(checked.error_messages)))

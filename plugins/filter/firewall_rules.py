@@ -43,8 +43,18 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile i
 
 def firewall_rules(cni, remote):
     ports = {str(port): port for role in ("server", "agent") for port in shared_ports(Profile(role, cni, "embedded"))}
-    return [{"protocol": port.protocol, "port_range_min": port.number, "port_range_max": port.number, "remote_ip_prefix": remote, "direction": "ingress",
-             "ether_type": "IPv6" if ":" in remote else "IPv4", "description": port.purpose} for _name, port in sorted(ports.items(), key=lambda one: one[1].number)]
+    return [
+        {
+            "protocol": port.protocol,
+            "port_range_min": port.number,
+            "port_range_max": port.number,
+            "remote_ip_prefix": remote,
+            "direction": "ingress",
+            "ether_type": "IPv6" if ":" in remote else "IPv4",
+            "description": port.purpose,
+        }
+        for _name, port in sorted(ports.items(), key=lambda one: one[1].number)
+    ]
 
 
 class FilterModule:

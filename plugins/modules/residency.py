@@ -13,7 +13,7 @@ author:
   - nordic.gitops contributors (@nordic-gitops)
 description:
   - Compares regions, availability zones and endpoints with what is allowed, before a play makes anything.
-  - With a cloud, its own catalog is compared too. Without one, only O(targets) are, such as registries and storage for snapshots.
+  - O(residency) has to name something. With a cloud, its own catalog is compared too. Without one, only O(targets) are, such as registries and storage for snapshots.
   - The result is evidence for the audit, with the time at which the provider answered.
 options:
   targets:
@@ -90,7 +90,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider i
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 
 SPEC = dict(
-    residency=dict(RESIDENCY_SPEC, required=True),
+    residency=RESIDENCY_SPEC,
     targets=dict(type="list", elements="str", default=[]),
     services=dict(type="list", elements="str", choices=["compute", "network", "image", "volume"], default=["compute", "network", "image"]),
     catalog=dict(type="bool", default=True),
@@ -98,7 +98,7 @@ SPEC = dict(
 
 
 def run(params):
-    rule = residency.Residency.of(params["residency"])
+    rule = residency.Residency.of(params["residency"] or {})
     region = params["region"]
     residency.check_region(rule, region)
     for target in params["targets"]:

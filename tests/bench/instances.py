@@ -31,7 +31,7 @@ API, CREATE = "the API's own answer time", "the provider's own creation"
 PEAK_MB = 150
 HOW = {
     "instances": "whole ansible-playbook calls on one OpenStack, in turns, every second round in the other order; the driver of its Nova runs no guests, "
-                 "so that what is measured is API and client",
+    "so that what is measured is API and client",
     "the cloud's own time": "from the request that creates the first instance until the last is ACTIVE, as Nova tells both times",
     "the API's own answer time": "the same lists, asked for by plain requests of one process and thrown away",
     "replacement": "the steps that the module tells, of an instance in ERROR; the provider's own creation is its create request until ACTIVE, in the same run",
@@ -50,23 +50,52 @@ class Bench:
 
     def play(self, name: str, *tasks: Dict[str, Any]) -> Process:
         file = self.folder / ("%s.yml" % name)
-        file.write_text(yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": list(tasks)}], sort_keys=False), encoding="utf-8")
-        env = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]), "LANG": "C.UTF-8", "HOME": str(self.folder / "home"),
-               "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()),
-               "ANSIBLE_HOME": str(self.folder / "home" / ".ansible"), "OS_CLIENT_CONFIG_FILE": self.cloud.clouds_file, "PYTHONWARNINGS": "ignore"}
+        file.write_text(
+            yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": list(tasks)}], sort_keys=False), encoding="utf-8"
+        )
+        env = {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder / "home"),
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()),
+            "ANSIBLE_HOME": str(self.folder / "home" / ".ansible"),
+            "OS_CLIENT_CONFIG_FILE": self.cloud.clouds_file,
+            "PYTHONWARNINGS": "ignore",
+        }
         return run([str(Path(sys.executable).parent / "ansible-playbook"), str(file)], env, self.folder / "scratch", 3000)
 
     def add(self, operation: str, peer: str, seconds: float, **more: Any) -> None:
         self.figures.append({"case": "instances", "operation": operation, "peer": peer, "seconds": round(seconds, 3), **more})
 
     def ours(self, fleet: str, **options: Any) -> Dict[str, Any]:
-        return {"nordic.gitops.kvm_instance": {"cloud": "nordic", "region": self.cloud.region, "fleet": fleet, "image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb",
-                                               "networks": [{"network": "private"}], "instances": [{"name": "%s-%d" % (fleet, n)} for n in range(COUNT)], **options},
-                "register": "answer"}
+        return {
+            "nordic.gitops.kvm_instance": {
+                "cloud": "nordic",
+                "region": self.cloud.region,
+                "fleet": fleet,
+                "image": "ubuntu-24-04-lts",
+                "flavor": "cv-nvme-2gb",
+                "networks": [{"network": "private"}],
+                "instances": [{"name": "%s-%d" % (fleet, n)} for n in range(COUNT)],
+                **options,
+            },
+            "register": "answer",
+        }
 
     def theirs(self, fleet: str, state: str = "present") -> Dict[str, Any]:
-        return {"openstack.cloud.server": {"cloud": "nordic", "name": "%s-{{ item }}" % fleet, "image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb", "network": "private",
-                                           "auto_ip": False, "state": state}, "loop": list(range(COUNT))}
+        return {
+            "openstack.cloud.server": {
+                "cloud": "nordic",
+                "name": "%s-{{ item }}" % fleet,
+                "image": "ubuntu-24-04-lts",
+                "flavor": "cv-nvme-2gb",
+                "network": "private",
+                "auto_ip": False,
+                "state": state,
+            },
+            "loop": list(range(COUNT)),
+        }
 
     def round(self, number: int) -> None:
         fleet = "b%s" % secrets.token_hex(3)
@@ -88,8 +117,11 @@ class Bench:
         victim = self.sdk.compute.find_server("%s-0" % fleet)
         self.cloud.connect("admin").compute.reset_server_state(victim, "error")
         kept = self.folder / "steps.json"
-        self.play("replace", self.ours(fleet, on_drift={"status": "replace"}, allow_data_loss=True),
-                  {"ansible.builtin.copy": {"content": "{{ answer.steps | to_json }}", "dest": str(kept)}})
+        self.play(
+            "replace",
+            self.ours(fleet, on_drift={"status": "replace"}, allow_data_loss=True),
+            {"ansible.builtin.copy": {"content": "{{ answer.steps | to_json }}", "dest": str(kept)}},
+        )
         steps = {step["step"]: step["seconds"] for step in json.loads(kept.read_text(encoding="utf-8"))}
         self.add(REPLACE, OURS, sum(steps.values()), steps=steps)
         self.add(REPLACE, CREATE, steps["create"] + steps["wait until ACTIVE"])
@@ -100,12 +132,15 @@ class Bench:
         self.play("many", self.ours(fleet, instances=[{"name": "%s-%d" % (fleet, n)} for n in range(MANY)], parallel=20, wait_timeout=2400))
         for _round in range(3):
             began = time.monotonic()
-            for path in ("/servers/detail?limit=1000&tags=nordic:fleet:%s" % fleet, ):
+            for path in ("/servers/detail?limit=1000&tags=nordic:fleet:%s" % fleet,):
                 self.sdk.compute.get(path, microversion="2.72").json()
             self.sdk.network.get("/ports?limit=1000&description=nordic:fleet%%3D%s" % fleet).json()
             self.add(LIST, API, time.monotonic() - began)
-            cost = self.play("list", {"nordic.gitops.instance_info": {"cloud": "nordic", "region": self.cloud.region, "fleet": fleet}, "register": "answer"},
-                             {"ansible.builtin.assert": {"that": "answer.instances | length == %d" % MANY, "quiet": True}})
+            cost = self.play(
+                "list",
+                {"nordic.gitops.instance_info": {"cloud": "nordic", "region": self.cloud.region, "fleet": fleet}, "register": "answer"},
+                {"ansible.builtin.assert": {"that": "answer.instances | length == %d" % MANY, "quiet": True}},
+            )
             self.add(LIST, INFO, cost.seconds, peak_mb=round(cost.peak_mb, 1))
 
 
@@ -135,8 +170,18 @@ def outcome(figures: List[Dict[str, Any]], rounds: int) -> Dict[str, Any]:
     for figure in figures:
         groups.setdefault((figure["operation"], figure["peer"]), []).append(figure)
     spreads = {key: Spread.of([each["seconds"] for each in group]) for key, group in groups.items()}
-    summary = [{"case": "instances", "operation": operation, "peer": peer, "rounds": spread.count, "median": round(spread.median, 3), "low": round(spread.low, 3),
-                "high": round(spread.high, 3)} for (operation, peer), spread in spreads.items()]
+    summary = [
+        {
+            "case": "instances",
+            "operation": operation,
+            "peer": peer,
+            "rounds": spread.count,
+            "median": round(spread.median, 3),
+            "low": round(spread.low, 3),
+            "high": round(spread.high, 3),
+        }
+        for (operation, peer), spread in spreads.items()
+    ]
 
     def ratio(name: str, operation: str, peer: str, limit: float) -> Dict[str, Any]:
         value = spreads[operation, OURS].median / spreads[operation, peer].median
@@ -144,8 +189,11 @@ def outcome(figures: List[Dict[str, Any]], rounds: int) -> Dict[str, Any]:
 
     beyond = spreads[LIST, INFO].median - spreads[LIST, API].median
     peak = max(each["peak_mb"] for each in groups[LIST, INFO])
-    checks = [ratio("instances, %s, the whole call" % MAKE, MAKE, THEIRS, 0.3333), ratio("instances, %s, the whole call" % AGAIN, AGAIN, THEIRS, 0.1),
-              ratio("instances, %s" % REPLACE, REPLACE, CREATE, 1.2),
-              {"name": "instances, %s, beyond the API's own time" % LIST, "ratio": round(beyond, 2), "limit": 3.0, "holds": beyond <= 3.0, "unit": "s"},
-              {"name": "instances, %s, peak memory" % LIST, "ratio": peak, "limit": float(PEAK_MB), "holds": peak <= PEAK_MB, "unit": "MB"}]
+    checks = [
+        ratio("instances, %s, the whole call" % MAKE, MAKE, THEIRS, 0.3333),
+        ratio("instances, %s, the whole call" % AGAIN, AGAIN, THEIRS, 0.1),
+        ratio("instances, %s" % REPLACE, REPLACE, CREATE, 1.2),
+        {"name": "instances, %s, beyond the API's own time" % LIST, "ratio": round(beyond, 2), "limit": 3.0, "holds": beyond <= 3.0, "unit": "s"},
+        {"name": "instances, %s, peak memory" % LIST, "ratio": peak, "limit": float(PEAK_MB), "holds": peak <= PEAK_MB, "unit": "MB"},
+    ]
     return {"settings": {"rounds": rounds, "instances": COUNT}, "how": HOW, "checks": checks, "summary": summary, "figures": figures}

@@ -37,10 +37,20 @@ def test_everything_that_is_declared_is_there(fleet):
     rules = sdk.network.create_security_group(name=f"{fleet.name}-rules")
     try:
         declared = dict(
-            key=f"{fleet.name}-key", public_key=KEY, server_group=group.name, zone="no-oslo-1b", security_groups=[rules.name], boot_volume={"size": 10, "type": "nvme"},
+            key=f"{fleet.name}-key",
+            public_key=KEY,
+            server_group=group.name,
+            zone="no-oslo-1b",
+            security_groups=[rules.name],
+            boot_volume={"size": 10, "type": "nvme"},
             networks=[{"network": "private", "address": "10.20.77.7"}, {"network": "storage", "subnet": "storage", "security_groups": []}],
-            volumes=[{"label": "data", "size": 3, "type": "nvme"}, {"label": "logs", "size": 2}], floating_address={"network": "public"},
-            flavor="4 vCPU, 16384 MB, 160 GB", cloud_init={"packages": ["git"]}, user_data="#!/bin/sh\ntrue\n", metadata={"role": "server"})
+            volumes=[{"label": "data", "size": 3, "type": "nvme"}, {"label": "logs", "size": 2}],
+            floating_address={"network": "public"},
+            flavor="4 vCPU, 16384 MB, 160 GB",
+            cloud_init={"packages": ["git"]},
+            user_data="#!/bin/sh\ntrue\n",
+            metadata={"role": "server"},
+        )
         result = fleet.run({"name": f"{fleet.name}-a", **declared})
         server, facts = fleet.server("a"), result["instances"][0]
         assert server.key_name == f"{fleet.name}-key" and server.availability_zone == "no-oslo-1b"
@@ -48,7 +58,9 @@ def test_everything_that_is_declared_is_there(fleet):
         assert [volume["label"] for volume in facts["volumes"]] == ["root", "data", "logs"]
         assert all(volume["path"] == f"/dev/disk/by-id/virtio-{volume['id'][:20]}" for volume in facts["volumes"])
         # A volume's zone follows its instance's.
-        assert {volume.availability_zone for volume in fleet.volumes()} == {"no-oslo-1b"} and {one.volume_type for one in fleet.volumes() if one.size != 2} == {"nvme"}
+        assert {volume.availability_zone for volume in fleet.volumes()} == {"no-oslo-1b"} and {
+            one.volume_type for one in fleet.volumes() if one.size != 2
+        } == {"nvme"}
         groups = {port["network"]: port["security_groups"] for port in facts["ports"]}
         assert groups == {"private": [rules.id], "storage": []}
         assert "10.20.77.7" in facts["ports"][0]["addresses"] + facts["ports"][1]["addresses"]
@@ -147,7 +159,10 @@ def test_networks_groups_metadata_and_addresses_change_in_place(fleet):
         done = fleet.run(*fleet.named("a"), **changed)
         assert done["plan"] == told["plan"] and done["counts"] == {"update": 1}
         server = fleet.server("a")
-        assert server.id == before.id and {key: value for key, value in server.metadata.items() if "nordic" not in key} == {"role": "agent", "somebody": "else"}
+        assert server.id == before.id and {key: value for key, value in server.metadata.items() if "nordic" not in key} == {
+            "role": "agent",
+            "somebody": "else",
+        }
         assert set(server.addresses) == {"private", "storage"} and {tuple(port.security_group_ids) for port in fleet.ports()} == {(rules.id,)}
         # The address is no longer used, and it is kept.
         assert [(one.port_id) for one in fleet.floating()] == [None]
@@ -165,8 +180,12 @@ def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
     fleet.run(*fleet.named("x", "y"))
     other.run(*other.named("x"))
     network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
-    stranger = fleet.sdk.compute.create_server(name=f"{fleet.name}-1", flavor_id=fleet.server("x").flavor.id or fleet.sdk.compute.find_flavor("cv-nvme-2gb").id,
-                                               image_id=fleet.sdk.image.find_image("debian-13").id, networks=[{"uuid": network.id}])
+    stranger = fleet.sdk.compute.create_server(
+        name=f"{fleet.name}-1",
+        flavor_id=fleet.server("x").flavor.id or fleet.sdk.compute.find_flavor("cv-nvme-2gb").id,
+        image_id=fleet.sdk.image.find_image("debian-13").id,
+        networks=[{"uuid": network.id}],
+    )
     fleet.sdk.compute.wait_for_server(stranger, interval=0.3, wait=60)
     assert "the name is taken by the instance" in str(fleet.fails({"name": stranger.name}))
     assert "belongs to the fleet" in str(fleet.fails({"name": f"{other.name}-x"}))
@@ -199,7 +218,9 @@ def test_a_volume_and_a_port_of_somebody_else_are_used_and_never_deleted(fleet):
 def test_a_protected_instance_is_neither_deleted_nor_replaced(fleet):
     fleet.run(*fleet.named("a"), protected=True)
     assert "it is protected" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
-    assert "so it is not replaced" in str(fleet.fails(*fleet.named("a"), protected=True, zone="no-oslo-1b", on_drift={"zone": "replace"}, allow_data_loss=True))
+    assert "so it is not replaced" in str(
+        fleet.fails(*fleet.named("a"), protected=True, zone="no-oslo-1b", on_drift={"zone": "replace"}, allow_data_loss=True)
+    )
     fleet.run(*fleet.named("a"), protected=False)
     assert fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["counts"] == {"delete": 1} and fleet.left() == NOTHING
     assert not fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["changed"]

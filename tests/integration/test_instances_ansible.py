@@ -27,7 +27,9 @@ def ansible(cloud, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*command, fails=False):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500, check=False, env=dict(os.environ))
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500, check=False, env=dict(os.environ)
+        )
         assert (done.returncode != 0) == fails, done.stdout[-6000:]
         assert cloud.clouds["nordic"]["auth"]["password"] not in done.stdout
         return done.stdout
@@ -47,7 +49,14 @@ def test_the_first_server_of_the_documentation_is_made_by_its_text(cloud, ansibl
         server = fleet.server("k8s-control-01")
         assert (server.status, server.flavor.original_name, server.flavor.vcpus, server.flavor.ram) == ("ACTIVE", "cv-nvme-16gb", 4, 16384)
         assert "changed=0" in ansible("ansible-playbook", "first.yml")
-        ansible("ansible", "localhost", "-m", "nordic.gitops.kvm_instance", "-a", "cloud=nordic region=no-oslo-1 fleet=oslo name=oslo-k8s-control-01 state=absent")
+        ansible(
+            "ansible",
+            "localhost",
+            "-m",
+            "nordic.gitops.kvm_instance",
+            "-a",
+            "cloud=nordic region=no-oslo-1 fleet=oslo name=oslo-k8s-control-01 state=absent",
+        )
         assert fleet.left() == {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
     finally:
         fleet.clean()
@@ -71,24 +80,50 @@ def test_the_examples_of_each_module_run(cloud, ansible, tmp_path, plugin):
 
 def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansible, tmp_path):
     """Three servers and an agent from a few lines; the inventory plugin agrees with add_host; a lost one comes back with each field as it was."""
-    variables = {"instance_cloud": "nordic", "instance_region": "no-oslo-1", "instance_fleet": fleet.name, "instance_image": "ubuntu-24-04-lts",
-                 "instance_flavor": "cv-nvme-2gb", "instance_networks": [{"network": "private"}], "instance_residency": {"regions": ["no-oslo-1"]},
-                 "instance_record": str(tmp_path / "record.json"), "instance_metadata": {"cluster": "shop", "evil": "{{ lookup('pipe', 'touch owned') }}"},
-                 "instance_groups": [{"name": "server", "count": 3, "options": {"volumes": [{"label": "data", "size": 1}]}}, {"name": "agent", "count": 1}]}
+    variables = {
+        "instance_cloud": "nordic",
+        "instance_region": "no-oslo-1",
+        "instance_fleet": fleet.name,
+        "instance_image": "ubuntu-24-04-lts",
+        "instance_flavor": "cv-nvme-2gb",
+        "instance_networks": [{"network": "private"}],
+        "instance_residency": {"regions": ["no-oslo-1"]},
+        "instance_record": str(tmp_path / "record.json"),
+        "instance_metadata": {"cluster": "shop", "evil": "{{ lookup('pipe', 'touch owned') }}"},
+        "instance_groups": [{"name": "server", "count": 3, "options": {"volumes": [{"label": "data", "size": 1}]}}, {"name": "agent", "count": 1}],
+    }
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([
-        {"import_playbook": str(PLAYBOOKS / "provision.yml")},
-        {"hosts": "k3s_servers:k3s_agents", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} at {{ ansible_host }}"}}]},
-    ]), encoding="utf-8")
+    (tmp_path / "play.yml").write_text(
+        yaml.safe_dump(
+            [
+                {"import_playbook": str(PLAYBOOKS / "provision.yml")},
+                {
+                    "hosts": "k3s_servers:k3s_agents",
+                    "gather_facts": False,
+                    "tasks": [{"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} at {{ ansible_host }}"}}],
+                },
+            ]
+        ),
+        encoding="utf-8",
+    )
     out = ansible("ansible-playbook", "play.yml", "-e", "@shop.yml")
     assert f"create     {fleet.name}-server-1" in out and "It takes of the quota: cores 4" in out
     added = dict(re.findall(rf'"msg": "({fleet.name}\S+) at (\S+)"', out))
     assert len(added) == 4
     assert "changed=0" in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
 
-    inventory = {"plugin": "nordic.gitops.instances", "cloud": "nordic", "region": "no-oslo-1", "fleet": fleet.name,
-                 "group_names": {"server": "k3s_servers", "agent": "k3s_agents"}, "keyed_groups": [{"key": "instance.status", "prefix": "is"}],
-                 "compose": {"zone": "instance.zone"}, "cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+    inventory = {
+        "plugin": "nordic.gitops.instances",
+        "cloud": "nordic",
+        "region": "no-oslo-1",
+        "fleet": fleet.name,
+        "group_names": {"server": "k3s_servers", "agent": "k3s_agents"},
+        "keyed_groups": [{"key": "instance.status", "prefix": "is"}],
+        "compose": {"zone": "instance.zone"},
+        "cache": True,
+        "cache_plugin": "ansible.builtin.jsonfile",
+        "cache_connection": str(tmp_path / "cache"),
+    }
     (tmp_path / "shop.instances.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     listed = json.loads(ansible("ansible-inventory", "-i", "shop.instances.yml", "--list"))
     assert {name: host["ansible_host"] for name, host in listed["_meta"]["hostvars"].items()} == added
@@ -106,7 +141,9 @@ def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansibl
     told = ansible("ansible-playbook", str(PLAYBOOKS / "resurrect.yml"), "-e", "@shop.yml", "-e", json.dumps({"instance_lost": [lost]}))
     assert f"{lost} create " in told and "failed=0" in told
     cloud.connect("admin").compute.reset_server_state(fleet.server("server-3").id, "error")
-    told = ansible("ansible-playbook", str(PLAYBOOKS / "resurrect.yml"), "-e", "@shop.yml", "-e", json.dumps({"instance_lost": [f"{fleet.name}-server-3"]}))
+    told = ansible(
+        "ansible-playbook", str(PLAYBOOKS / "resurrect.yml"), "-e", "@shop.yml", "-e", json.dumps({"instance_lost": [f"{fleet.name}-server-3"]})
+    )
     assert f"{fleet.name}-server-3 remove the old one " in told
 
     cloud.connect("admin").compute.reset_server_state(fleet.server("agent-1").id, "error")
@@ -118,13 +155,20 @@ def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansibl
 
 
 def test_what_does_not_exist_yet_is_made_with_the_ports_that_preflight_checks(cloud, fleet, ansible, tmp_path):
-    variables = {"instance_cloud": "nordic", "instance_region": "no-oslo-1", "instance_fleet": fleet.name, "instance_network": {"name": f"{fleet.name}-net", "cidr": "10.99.0.0/24"},
-                 "instance_security_group": {"name": f"{fleet.name}-nodes", "cni": "cilium", "remote": "10.99.0.0/24"}}
+    variables = {
+        "instance_cloud": "nordic",
+        "instance_region": "no-oslo-1",
+        "instance_fleet": fleet.name,
+        "instance_network": {"name": f"{fleet.name}-net", "cidr": "10.99.0.0/24"},
+        "instance_security_group": {"name": f"{fleet.name}-nodes", "cni": "cilium", "remote": "10.99.0.0/24"},
+    }
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
     try:
         ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
         group = fleet.sdk.network.find_security_group(f"{fleet.name}-nodes")
-        opened = {(rule["protocol"], rule["port_range_min"]) for rule in group.security_group_rules if rule["direction"] == "ingress" and rule["port_range_min"]}
+        opened = {
+            (rule["protocol"], rule["port_range_min"]) for rule in group.security_group_rules if rule["direction"] == "ingress" and rule["port_range_min"]
+        }
         assert opened == {("tcp", 6443), ("tcp", 2379), ("tcp", 2380), ("tcp", 10250), ("udp", 8472), ("tcp", 4240)}
         assert "changed=0" in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
     finally:
@@ -135,8 +179,19 @@ def test_what_does_not_exist_yet_is_made_with_the_ports_that_preflight_checks(cl
 
 
 def test_no_secret_is_in_any_output(cloud, fleet, ansible, tmp_path):
-    task = {"nordic.gitops.kvm_instance": {"region": "no-oslo-1", "fleet": fleet.name, "name": f"{fleet.name}-a", "image": "debian-13", "flavor": "cv-nvme-2gb", "networks": [],
-                                           "auth": {**cloud.clouds["nordic"]["auth"]}, "fingerprint_key": "hush-hush-key", "user_data": "#!/bin/sh\necho hush-hush-data\n"}}
+    task = {
+        "nordic.gitops.kvm_instance": {
+            "region": "no-oslo-1",
+            "fleet": fleet.name,
+            "name": f"{fleet.name}-a",
+            "image": "debian-13",
+            "flavor": "cv-nvme-2gb",
+            "networks": [],
+            "auth": {**cloud.clouds["nordic"]["auth"]},
+            "fingerprint_key": "hush-hush-key",
+            "user_data": "#!/bin/sh\necho hush-hush-data\n",
+        }
+    }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]), encoding="utf-8")
     out = ansible("ansible-playbook", "-vvv", "--diff", "play.yml")
     assert "hush-hush" not in out

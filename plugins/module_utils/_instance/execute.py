@@ -60,8 +60,16 @@ class Report:
 
 
 class Run:
-    def __init__(self, cloud: Provider, fleet: str, plan: Plan, options: Options, settings: Settings, ready: Callable[[Instance, Wanted], None],
-                 check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cloud: Provider,
+        fleet: str,
+        plan: Plan,
+        options: Options,
+        settings: Settings,
+        ready: Callable[[Instance, Wanted], None],
+        check: Callable[[], None],
+    ) -> None:
         """ready: waits until a guest is what its user needs. check: raises when this run may not go on."""
         self.cloud, self.fleet, self.plan, self.options, self.settings, self.ready, self.check = cloud, fleet, plan, options, settings, ready, check
         self.report = Report()
@@ -106,8 +114,7 @@ class Run:
     # Delete
 
     def _delete(self, change: Change) -> None:
-        instance = change.instance
-        assert instance
+        instance = change.existing
         with self.report.step(change.name, "delete"):
             self._shut_down(instance)
             self._remove(instance)
@@ -132,7 +139,9 @@ class Run:
             return
         self.cloud.stop(instance.id)
         try:
-            self.watch.until(instance.id, instance.name, "it is shut down", lambda now: now.status == "SHUTOFF", self.settings.shutdown_timeout, tolerate_error=True)
+            self.watch.until(
+                instance.id, instance.name, "it is shut down", lambda now: now.status == "SHUTOFF", self.settings.shutdown_timeout, tolerate_error=True
+            )
         except Failure:
             self.report.note(f"{instance.name} did not shut down within {self.settings.shutdown_timeout:.0f} s and was powered off")
 
@@ -140,14 +149,18 @@ class Run:
 
     def _clear_failed(self, change: Change) -> None:
         """It never ran, so there is nothing on it."""
-        assert change.instance
         with self.report.step(change.name, "remove the failed one"):
-            self._remove(change.instance)
-            self.free_ports.update({port.name: replace(port, server_id="") for port in change.instance.ports if port.fleet})
+            self._remove(change.existing)
+            self.free_ports.update({port.name: replace(port, server_id="") for port in change.existing.ports if port.fleet})
 
     def _make_ports(self, changes: Sequence[Change]) -> None:
-        lacking = [(name, want) for change in changes if change.wanted and change.name not in self._failed
-                   for name, want in names_of_ports(change.wanted) if not want.port and not self._fitting(name, want)]
+        lacking = [
+            (name, want)
+            for change in changes
+            if change.wanted and change.name not in self._failed
+            for name, want in names_of_ports(change.wanted)
+            if not want.port and not self._fitting(name, want)
+        ]
         if not lacking:
             return
         with self.report.step("*", "ports"):
@@ -185,8 +198,7 @@ class Run:
         return False
 
     def _create(self, change: Change) -> None:
-        wanted = change.wanted
-        assert wanted
+        wanted = change.declared
         if change.instance and change.instance.status != "ERROR":
             with self.report.step(change.name, "wait until ACTIVE"):
                 made = self._until_active(change.instance.id, change.name)
@@ -255,8 +267,11 @@ class Run:
         return f" Left to the next run: {', '.join(left)}." if left else ""
 
     def _drop(self, volume: Volume) -> None:
-        self.cloud.wait_volume(volume.id, "available", 60)
-        self.cloud.delete_volume(volume.id)
+        """This run made it, and nothing that ran had it."""
+        try:
+            self.cloud.wait_volume(volume.id, "available", 60)
+        finally:
+            self.cloud.delete_volume(volume.id)
 
     def _finish(self, instance: Instance, wanted: Wanted) -> None:
         """What comes after an instance runs."""
@@ -272,7 +287,8 @@ class Run:
                 self.ready(instance, wanted)
 
     def _float(self, instance: Instance, wanted: Wanted) -> None:
-        assert wanted.floating
+        if wanted.floating is None:
+            return
         if any(not wanted.floating.address or address.address == wanted.floating.address for address in instance.floating):
             return
         pairs, _missing, _surplus = pair_ports(wanted, instance)
@@ -285,8 +301,7 @@ class Run:
     # In place
 
     def _update(self, change: Change) -> None:
-        wanted, instance = change.wanted, change.instance
-        assert wanted and instance
+        wanted, instance = change.declared, change.existing
         if change.has("metadata"):
             with self.report.step(change.name, "metadata"):
                 self.cloud.set_metadata(instance.id, *metadata_steps(self.fleet, wanted, instance))
@@ -364,8 +379,7 @@ class Run:
     # One at a time
 
     def _disrupt(self, change: Change) -> None:
-        wanted, instance = change.wanted, change.instance
-        assert wanted and instance
+        wanted, instance = change.declared, change.existing
         self._pass_gate(change)
         {"resize": self._resize, "rebuild": self._rebuild, "replace": self._replace}[change.operation](change, wanted, instance)
 
@@ -378,7 +392,9 @@ class Run:
             while True:
                 self.check()
                 try:
-                    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - time.monotonic()), check=False)
+                    done = subprocess.run(
+                        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - time.monotonic()), check=False
+                    )
                 except (OSError, subprocess.TimeoutExpired) as error:
                     raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {error}") from None
                 if done.returncode == 0:
@@ -406,8 +422,7 @@ class Run:
             self.ready(now, wanted)
 
     def _rebuild(self, change: Change, wanted: Wanted, instance: Instance) -> None:
-        assert wanted.image
-        image = wanted.image.id
+        image = wanted.image.id if wanted.image else ""
         with self.report.step(change.name, "rebuild"):
             self.cloud.rebuild(instance.id, wanted, {**_foreign(wanted, instance), **metadata_of(self.fleet, wanted)})
             now = self.watch.until(instance.id, change.name, "it is rebuilt", lambda now: now.status in READY and not now.task)

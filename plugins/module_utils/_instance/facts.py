@@ -27,25 +27,62 @@ class AddressRule:
 
     def choose(self, instance: Instance) -> Optional[str]:
         """The first that fits, in the provider's order; a floating one before a fixed one where both are welcome."""
-        fitting = [one for one in instance.addresses if one["version"] == self.version and self.network in ("", one["network"]) and self.kind in ("any", one["kind"])]
+        fitting = [
+            one
+            for one in instance.addresses
+            if one["version"] == self.version and self.network in ("", one["network"]) and self.kind in ("any", one["kind"])
+        ]
         ordered = sorted(fitting, key=lambda one: one["kind"] != "floating")
         return str(ordered[0]["address"]) if ordered else None
 
 
 def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
-    volumes = [{"id": volume.id, "label": volume.label or None, "name": volume.name, "size": volume.size, "type": volume.type or None, "device": volume.device or None,
-                # virtio gives a guest the first 20 characters of the serial number; the kernel's device names follow no order.
-                "path": f"/dev/disk/by-id/virtio-{volume.id[:20]}", "ours": bool(volume.fleet)} for volume in instance.volumes]
+    volumes = [
+        {
+            "id": volume.id,
+            "label": volume.label or None,
+            "name": volume.name,
+            "size": volume.size,
+            "type": volume.type or None,
+            "device": volume.device or None,
+            # virtio gives a guest the first 20 characters of the serial number; the kernel's device names follow no order.
+            "path": f"/dev/disk/by-id/virtio-{volume.id[:20]}",
+            "ours": bool(volume.fleet),
+        }
+        for volume in instance.volumes
+    ]
     return {
-        "id": instance.id, "name": instance.name, "status": instance.status, "task": instance.task or None, "fault": instance.fault or None,
-        "address": rule.choose(instance), "addresses": sorted((dict(address) for address in instance.addresses), key=lambda one: (one["network"], one["kind"], one["address"])),
+        "id": instance.id,
+        "name": instance.name,
+        "status": instance.status,
+        "task": instance.task or None,
+        "fault": instance.fault or None,
+        "address": rule.choose(instance),
+        "addresses": sorted((dict(address) for address in instance.addresses), key=lambda one: (one["network"], one["kind"], one["address"])),
         "flavor": {"name": instance.flavor.name, "vcpus": instance.flavor.vcpus, "ram": instance.flavor.ram, "disk": instance.flavor.disk},
-        "image_id": instance.metadata.get(provider.IMAGE) or instance.image_id or None, "image": instance.metadata.get(provider.IMAGE_NAME),
-        "key": instance.key or None, "zone": instance.zone or None, "fleet": instance.fleet or None, "locked": instance.locked, "protected": instance.protected,
-        "server_groups": list(instance.server_groups), "created": instance.created,
+        "image_id": instance.metadata.get(provider.IMAGE) or instance.image_id or None,
+        "image": instance.metadata.get(provider.IMAGE_NAME),
+        "key": instance.key or None,
+        "zone": instance.zone or None,
+        "fleet": instance.fleet or None,
+        "locked": instance.locked,
+        "protected": instance.protected,
+        "server_groups": list(instance.server_groups),
+        "created": instance.created,
         "metadata": {key: value for key, value in instance.metadata.items() if not key.startswith(provider.PREFIX)},
         "marks": {key: value for key, value in instance.metadata.items() if key.startswith(provider.PREFIX)},
-        "ports": [{"id": port.id, "network": port.network.name, "network_id": port.network.id, "addresses": list(port.addresses), "mac": port.mac,
-                   "security_groups": sorted(port.groups), "ours": bool(port.fleet)} for port in sorted(instance.ports, key=lambda port: port.mac)],
-        "volumes": volumes, "floating_addresses": [address.address for address in instance.floating],
+        "ports": [
+            {
+                "id": port.id,
+                "network": port.network.name,
+                "network_id": port.network.id,
+                "addresses": list(port.addresses),
+                "mac": port.mac,
+                "security_groups": sorted(port.groups),
+                "ours": bool(port.fleet),
+            }
+            for port in sorted(instance.ports, key=lambda port: port.mac)
+        ],
+        "volumes": volumes,
+        "floating_addresses": [address.address for address in instance.floating],
     }

@@ -41,11 +41,18 @@ class Ask:
         for name, action in given.items():
             if action not in ON_DRIFT[name]:
                 raise Failure(f"on_drift.{name} cannot be {action}", hint=f"It is one of: {', '.join(ON_DRIFT[name])}.")
-        return Options(given, bool(self.params["allow_data_loss"]), bool(self.params["prune"]), str(self.params["prune_limit"]), bool(self.params["delete_volumes"]))
+        return Options(
+            given, bool(self.params["allow_data_loss"]), bool(self.params["prune"]), str(self.params["prune_limit"]), bool(self.params["delete_volumes"])
+        )
 
     def settings(self) -> Settings:
-        return Settings(int(self.params["parallel"]), float(self.params["wait_timeout"]), float(self.params["shutdown_timeout"]), tuple(self.params.get("gate") or ()),
-                        float(self.params["wait_timeout"]))
+        return Settings(
+            int(self.params["parallel"]),
+            float(self.params["wait_timeout"]),
+            float(self.params["shutdown_timeout"]),
+            tuple(self.params.get("gate") or ()),
+            float(self.params["wait_timeout"]),
+        )
 
 
 def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
@@ -154,16 +161,27 @@ def _cache() -> str:
     return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "nordic.gitops")
 
 
-def _answer(provider: Provider, ask: Ask, plan: Plan, report: Report, proof: Mapping[str, Any], declared: Sequence[Wanted], begin: float) -> Dict[str, Any]:
+def _answer(
+    provider: Provider, ask: Ask, plan: Plan, report: Report, proof: Mapping[str, Any], declared: Sequence[Wanted], begin: float
+) -> Dict[str, Any]:
     world = provider.world(ask.fleet, [one.name for one in declared]) if report.done or report.failures else plan.world
     rule = AddressRule.of(ask.params.get("address"))
     instances = sorted(world.instances, key=lambda one: one.name)
     warnings = [*plan.warnings, *report.notes, *_twins(instances, rule)]
     result: Dict[str, Any] = {
-        "changed": plan.writes if ask.check_mode else bool(report.done), "fleet": ask.fleet, "plan": [change.result() for change in plan.changes],
-        "table": plan.table(), "counts": plan.counts(), "instances": [facts(one, rule) for one in instances],
-        "undeclared": [change.name for change in plan.of("undeclared", "skipped")], "leftovers": list(plan.leftovers), "evidence": dict(proof), "steps": report.done,
-        "requests": provider.requests, "seconds": round(time.monotonic() - begin, 2), "warnings": warnings,
+        "changed": plan.writes if ask.check_mode else bool(report.done),
+        "fleet": ask.fleet,
+        "plan": [change.result() for change in plan.changes],
+        "table": plan.table(),
+        "counts": plan.counts(),
+        "instances": [facts(one, rule) for one in instances],
+        "undeclared": [change.name for change in plan.of("undeclared", "skipped")],
+        "leftovers": list(plan.leftovers),
+        "evidence": dict(proof),
+        "steps": report.done,
+        "requests": provider.requests,
+        "seconds": round(time.monotonic() - begin, 2),
+        "warnings": warnings,
         "quota": {name: amount for name, amount in guard.needs(plan).items() if amount},
     }
     if report.failures:

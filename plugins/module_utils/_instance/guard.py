@@ -30,8 +30,10 @@ def no_more_than_the_limit(plan: Plan, options: Options) -> Optional[str]:
     pruned = [change for change in plan.of("delete") if change.wanted is None]
     limit = _limit(options.prune_limit, len(plan.world.instances))
     if len(pruned) > limit:
-        return (f"would delete {len(pruned)} of {len(plan.world.instances)} instances that are no longer declared, prune_limit is {options.prune_limit}: "
-                f"{', '.join(change.name for change in pruned)}")
+        return (
+            f"would delete {len(pruned)} of {len(plan.world.instances)} instances that are no longer declared, prune_limit is {options.prune_limit}: "
+            f"{', '.join(change.name for change in pruned)}"
+        )
     return None
 
 
@@ -59,7 +61,9 @@ def quota(plan: Plan, limits: Sequence[Limit]) -> None:
     for name, amount in needs(plan).items():
         limit = known.get(name)
         if amount > 0 and limit and limit.limit >= 0 and limit.used + amount > limit.limit:
-            over.append(f"{name}: {amount} more are needed, {limit.used} of {limit.limit} are in use, so it is exceeded by {limit.used + amount - limit.limit}")
+            over.append(
+                f"{name}: {amount} more are needed, {limit.used} of {limit.limit} are in use, so it is exceeded by {limit.used + amount - limit.limit}"
+            )
     over += _groups_over(plan)
     if over:
         raise Refused("the quota does not hold the whole fleet, so nothing was made. " + "; ".join(over), over=over)
@@ -71,8 +75,7 @@ def needs(plan: Plan) -> Mapping[str, int]:
     for change in plan.of("create"):
         if change.instance and change.instance.status != "ERROR":
             continue  # it is there, and counted
-        assert change.wanted
-        _count(need, change.wanted, plan)
+        _count(need, change.declared, plan)
         if change.instance:  # the one that failed goes first
             need["instances"] -= 1
             need["cores"] -= change.instance.flavor.vcpus
@@ -116,6 +119,8 @@ def _groups_over(plan: Plan) -> List[str]:
     for changes in new.values():
         group = changes[0].wanted.server_group if changes[0].wanted else None
         if group and group.limit and len(group.members) + len(changes) > group.limit:
-            over.append(f"members of the server group {group.name}: {len(changes)} more are needed, {len(group.members)} of {group.limit} are in use, "
-                        f"so it is exceeded by {len(group.members) + len(changes) - group.limit}")
+            over.append(
+                f"members of the server group {group.name}: {len(changes)} more are needed, {len(group.members)} of {group.limit} are in use, "
+                f"so it is exceeded by {len(group.members) + len(changes) - group.limit}"
+            )
     return over

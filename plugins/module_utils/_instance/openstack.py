@@ -11,7 +11,24 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import Failure
 from . import provider
-from .provider import Flavor, Floating, Image, Instance, Key, Limit, Named, Place, Port, Provider, ServerGroup, Volume, Wanted, WantedPort, WantedVolume, World
+from .provider import (
+    Flavor,
+    Floating,
+    Image,
+    Instance,
+    Key,
+    Limit,
+    Named,
+    Place,
+    Port,
+    Provider,
+    ServerGroup,
+    Volume,
+    Wanted,
+    WantedPort,
+    WantedVolume,
+    World,
+)
 from .rest import Answer, Rest, chunks, in_words, word
 
 POLL = 0.5
@@ -33,17 +50,22 @@ class OpenStack(Provider):
 
     def images(self) -> List[Image]:
         mine = self.rest.project_id
-        return [Image(one["id"], one.get("name") or "", int(one.get("min_disk") or 0), int(one.get("min_ram") or 0))
-                for one in self.rest.every("image", "/images", "images")
-                if one.get("status") == "active" and (one.get("owner") == mine or one.get("visibility") in ("public", "shared", "community"))]
+        return [
+            Image(one["id"], one.get("name") or "", int(one.get("min_disk") or 0), int(one.get("min_ram") or 0))
+            for one in self.rest.every("image", "/images", "images")
+            if one.get("status") == "active" and (one.get("owner") == mine or one.get("visibility") in ("public", "shared", "community"))
+        ]
 
     def flavors(self) -> List[Flavor]:
         return [Flavor(one["id"], one["name"], one["vcpus"], one["ram"], one["disk"]) for one in self.rest.every("compute", "/flavors/detail", "flavors")]
 
     def _networks(self) -> List[Dict[str, Any]]:
         mine = self.rest.project_id
-        return [one for one in self.rest.every("network", "/networks", "networks")
-                if one.get("project_id") == mine or one.get("shared") or one.get("router:external")]
+        return [
+            one
+            for one in self.rest.every("network", "/networks", "networks")
+            if one.get("project_id") == mine or one.get("shared") or one.get("router:external")
+        ]
 
     def networks(self) -> List[Named]:
         return [Named(one["id"], one["name"]) for one in self._networks()]
@@ -55,12 +77,16 @@ class OpenStack(Provider):
         return [(Named(one["id"], one["name"]), one["network_id"], one["cidr"]) for one in self.rest.every("network", "/subnets", "subnets")]
 
     def security_groups(self) -> List[Named]:
-        return [Named(one["id"], one["name"])
-                for one in self.rest.every("network", "/security-groups", "security_groups", project_id=self.rest.project_id, fields=["id", "name"])]
+        return [
+            Named(one["id"], one["name"])
+            for one in self.rest.every("network", "/security-groups", "security_groups", project_id=self.rest.project_id, fields=["id", "name"])
+        ]
 
     def keys(self) -> List[Key]:
-        return [Key(one["keypair"]["name"], one["keypair"]["name"], one["keypair"].get("public_key") or "", one["keypair"].get("fingerprint") or "")
-                for one in self.rest.every("compute", "/os-keypairs", "keypairs")]
+        return [
+            Key(one["keypair"]["name"], one["keypair"]["name"], one["keypair"].get("public_key") or "", one["keypair"].get("fingerprint") or "")
+            for one in self.rest.every("compute", "/os-keypairs", "keypairs")
+        ]
 
     def zones(self) -> List[str]:
         return [one["zoneName"] for one in self.rest.get("compute", "/os-availability-zone")["availabilityZoneInfo"] if one["zoneState"]["available"]]
@@ -73,14 +99,18 @@ class OpenStack(Provider):
 
     def server_groups(self) -> List[ServerGroup]:
         limit = int(self.rest.get("compute", f"/os-quota-sets/{self.rest.project_id}")["quota_set"].get("server_group_members", -1))
-        return [ServerGroup(one["id"], one["name"], one.get("policy") or "", tuple(one["members"]), max(limit, 0))
-                for one in self.rest.get("compute", "/os-server-groups")["server_groups"]]
+        return [
+            ServerGroup(one["id"], one["name"], one.get("policy") or "", tuple(one["members"]), max(limit, 0))
+            for one in self.rest.get("compute", "/os-server-groups")["server_groups"]
+        ]
 
     def port(self, wanted: str) -> Port:
         found = list(self.rest.every("network", "/ports", "ports", project_id=self.rest.project_id, **{"id" if _is_id(wanted) else "name": wanted}))
         if len(found) != 1:
-            raise Failure(f"there is no port {wanted}" if not found else f"{len(found)} ports have the name {wanted}: {', '.join(one['id'] for one in found)}",
-                          hint="Give one of these IDs." if found else "")
+            raise Failure(
+                f"there is no port {wanted}" if not found else f"{len(found)} ports have the name {wanted}: {', '.join(one['id'] for one in found)}",
+                hint="Give one of these IDs." if found else "",
+            )
         return self._port(found[0], {})
 
     def volume(self, wanted: str) -> Volume:
@@ -90,29 +120,38 @@ class OpenStack(Provider):
                 return _volume(found["volume"])
         named = [one for one in self.rest.every("volume", "/volumes/detail", "volumes", name=wanted) if one["name"] == wanted]
         if len(named) != 1:
-            raise Failure(f"there is no volume {wanted}" if not named else f"{len(named)} volumes have the name {wanted}: {', '.join(one['id'] for one in named)}",
-                          hint="Give one of these IDs." if named else "")
+            raise Failure(
+                f"there is no volume {wanted}" if not named else f"{len(named)} volumes have the name {wanted}: {', '.join(one['id'] for one in named)}",
+                hint="Give one of these IDs." if named else "",
+            )
         return _volume(named[0])
 
     def taken(self, network_id: str, addresses: Sequence[str]) -> List[Port]:
         found: List[Port] = []
         for some in chunks(addresses):
-            found += [self._port(one, {}) for one in self.rest.every("network", "/ports", "ports", network_id=network_id,
-                                                                    fixed_ips=[f"ip_address={address}" for address in some])]
+            found += [
+                self._port(one, {})
+                for one in self.rest.every("network", "/ports", "ports", network_id=network_id, fixed_ips=[f"ip_address={address}" for address in some])
+            ]
         return found
 
     def limits(self) -> List[Limit]:
         compute = self.rest.get("compute", "/limits")["limits"]["absolute"]
         network = self.rest.get("network", f"/quotas/{self.rest.project_id}/details.json")["quota"]
-        found = [Limit("instances", compute["maxTotalInstances"], compute["totalInstancesUsed"]), Limit("cores", compute["maxTotalCores"], compute["totalCoresUsed"]),
-                 Limit("ram", compute["maxTotalRAMSize"], compute["totalRAMUsed"]),
-                 Limit("ports", int(network["port"]["limit"]), int(network["port"]["used"]))]
+        found = [
+            Limit("instances", compute["maxTotalInstances"], compute["totalInstancesUsed"]),
+            Limit("cores", compute["maxTotalCores"], compute["totalCoresUsed"]),
+            Limit("ram", compute["maxTotalRAMSize"], compute["totalRAMUsed"]),
+            Limit("ports", int(network["port"]["limit"]), int(network["port"]["used"])),
+        ]
         if "floatingip" in network:
             found.append(Limit("floating_addresses", int(network["floatingip"]["limit"]), int(network["floatingip"]["used"])))
         if "volume" in self.rest.place().endpoints:
             volume = self.rest.get("volume", "/limits")["limits"]["absolute"]
-            found += [Limit("volumes", volume["maxTotalVolumes"], volume["totalVolumesUsed"]),
-                      Limit("gigabytes", volume["maxTotalVolumeGigabytes"], volume["totalGigabytesUsed"])]
+            found += [
+                Limit("volumes", volume["maxTotalVolumes"], volume["totalVolumesUsed"]),
+                Limit("gigabytes", volume["maxTotalVolumeGigabytes"], volume["totalGigabytesUsed"]),
+            ]
         return found
 
     # Instances
@@ -141,15 +180,23 @@ class OpenStack(Provider):
         volume_values = [_volume(one) for one in volumes]
         floating_values = [_floating(one, port_values) for one in floating]
         made = [_instance(one, port_values, volume_values, floating_values) for one in servers.values()]
-        return World(tuple(one for one in made if one.fleet == fleet), tuple(one for one in made if one.fleet != fleet and one.name in names),
-                     tuple(one for one in port_values if one.fleet == fleet), tuple(one for one in volume_values if one.fleet == fleet),
-                     tuple(one for one in floating_values if one.fleet == fleet))
+        return World(
+            tuple(one for one in made if one.fleet == fleet),
+            tuple(one for one in made if one.fleet != fleet and one.name in names),
+            tuple(one for one in port_values if one.fleet == fleet),
+            tuple(one for one in volume_values if one.fleet == fleet),
+            tuple(one for one in floating_values if one.fleet == fleet),
+        )
 
     def _ports_of_others(self, servers: Sequence[Mapping[str, Any]], known: Iterable[str]) -> List[Dict[str, Any]]:
         """Ports that somebody gave or attached."""
         seen = set(known)
-        wanted = [one["id"] for one in servers if any(address["OS-EXT-IPS-MAC:mac_addr"] not in seen for some in one["addresses"].values() for address in some)]
-        return [port for some in chunks(wanted) for port in self.rest.every("network", "/ports", "ports", device_id=some) if port["mac_address"] not in seen]
+        wanted = [
+            one["id"] for one in servers if any(address["OS-EXT-IPS-MAC:mac_addr"] not in seen for some in one["addresses"].values() for address in some)
+        ]
+        return [
+            port for some in chunks(wanted) for port in self.rest.every("network", "/ports", "ports", device_id=some) if port["mac_address"] not in seen
+        ]
 
     def _volumes_of_others(self, servers: Sequence[Mapping[str, Any]], known: Iterable[str]) -> List[Dict[str, Any]]:
         seen = set(known)
@@ -159,8 +206,13 @@ class OpenStack(Provider):
 
     def _floating_of_others(self, servers: Sequence[Mapping[str, Any]], known: Iterable[str]) -> List[Dict[str, Any]]:
         seen = set(known)
-        wanted = [address["addr"] for one in servers for some in one["addresses"].values() for address in some
-                  if address.get("OS-EXT-IPS:type") == "floating" and address["addr"] not in seen]
+        wanted = [
+            address["addr"]
+            for one in servers
+            for some in one["addresses"].values()
+            for address in some
+            if address.get("OS-EXT-IPS:type") == "floating" and address["addr"] not in seen
+        ]
         return [one for some in chunks(wanted) for one in self.rest.every("network", "/floatingips", "floatingips", floating_ip_address=some)]
 
     def statuses(self, fleet: str) -> Dict[str, Instance]:
@@ -188,12 +240,18 @@ class OpenStack(Provider):
             if want.manage_groups:
                 one["security_groups"] = list(want.groups)
             if want.address or want.subnet_id:
-                one["fixed_ips"] = [{**({"subnet_id": want.subnet_id} if want.subnet_id else {}), **({"ip_address": want.address} if want.address else {})}]
+                one["fixed_ips"] = [
+                    {**({"subnet_id": want.subnet_id} if want.subnet_id else {}), **({"ip_address": want.address} if want.address else {})}
+                ]
             body.append(one)
         names = [name for name, _want in wanted]
 
         def made() -> Optional[Dict[str, Any]]:
-            found = [one for one in self.rest.every("network", "/ports", "ports", description=_mark(fleet), project_id=self.rest.project_id) if one["name"] in names]
+            found = [
+                one
+                for one in self.rest.every("network", "/ports", "ports", description=_mark(fleet), project_id=self.rest.project_id)
+                if one["name"] in names
+            ]
             return {"ports": found} if len(found) == len(names) else None
 
         try:
@@ -211,16 +269,25 @@ class OpenStack(Provider):
 
     def _port(self, one: Mapping[str, Any], networks: Mapping[str, str]) -> Port:
         description = one.get("description") or ""
-        return Port(one["id"], one["name"], Named(one["network_id"], networks.get(one["network_id"], one["network_id"])),
-                    tuple(fixed["ip_address"] for fixed in one.get("fixed_ips", [])), tuple(one.get("security_groups") or ()), one.get("mac_address", ""),
-                    description[len(_mark("")):] if description.startswith(_mark("")) else "", one.get("device_id") or "")
+        return Port(
+            one["id"],
+            one["name"],
+            Named(one["network_id"], networks.get(one["network_id"], one["network_id"])),
+            tuple(fixed["ip_address"] for fixed in one.get("fixed_ips", [])),
+            tuple(one.get("security_groups") or ()),
+            one.get("mac_address", ""),
+            description[len(_mark("")) :] if description.startswith(_mark("")) else "",
+            one.get("device_id") or "",
+        )
 
     # Volumes
 
     def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume:
         marks = {provider.FLEET: fleet, provider.INSTANCE: instance, provider.VOLUME: wanted.label}
         body: Dict[str, Any] = {"name": f"{instance}-{wanted.label}", "size": wanted.size, "metadata": marks}
-        body.update({key: value for key, value in (("volume_type", wanted.type), ("availability_zone", zone), ("imageRef", image.id if image else "")) if value})
+        body.update(
+            {key: value for key, value in (("volume_type", wanted.type), ("availability_zone", zone), ("imageRef", image.id if image else "")) if value}
+        )
 
         def made() -> Optional[Dict[str, Any]]:
             found = list(self.rest.every("volume", "/volumes/detail", "volumes", metadata=_python(marks)))
@@ -318,17 +385,27 @@ class OpenStack(Provider):
     def create(self, fleet: str, wanted: Wanted, metadata: Mapping[str, str], ports: Sequence[str], boot: str, volumes: Sequence[str]) -> str:
         import base64
 
-        server: Dict[str, Any] = {"name": wanted.name, "flavorRef": wanted.flavor.id, "metadata": dict(metadata), "tags": [_tag(fleet)],
-                                  "networks": [{"port": port} for port in ports] or "none"}
+        server: Dict[str, Any] = {
+            "name": wanted.name,
+            "flavorRef": wanted.flavor.id,
+            "metadata": dict(metadata),
+            "tags": [_tag(fleet)],
+            "networks": [{"port": port} for port in ports] or "none",
+        }
         devices: List[Dict[str, Any]] = []
         if boot:
             devices.append({"uuid": boot, "source_type": "volume", "destination_type": "volume", "boot_index": 0, "delete_on_termination": False})
         else:
-            assert wanted.image
+            if wanted.image is None:
+                raise Failure(f"there is no image {wanted.image_name}", wanted.name)
             server["imageRef"] = wanted.image.id
             if volumes:
-                devices.append({"uuid": wanted.image.id, "source_type": "image", "destination_type": "local", "boot_index": 0, "delete_on_termination": True})
-        devices += [{"uuid": volume, "source_type": "volume", "destination_type": "volume", "boot_index": -1, "delete_on_termination": False} for volume in volumes]
+                devices.append(
+                    {"uuid": wanted.image.id, "source_type": "image", "destination_type": "local", "boot_index": 0, "delete_on_termination": True}
+                )
+        devices += [
+            {"uuid": volume, "source_type": "volume", "destination_type": "volume", "boot_index": -1, "delete_on_termination": False} for volume in volumes
+        ]
         if devices:
             server["block_device_mapping_v2"] = devices
         if wanted.key:
@@ -382,9 +459,14 @@ class OpenStack(Provider):
     def rebuild(self, instance_id: str, wanted: Wanted, metadata: Mapping[str, str]) -> None:
         import base64
 
-        assert wanted.image
-        body: Dict[str, Any] = {"imageRef": wanted.image.id, "metadata": dict(metadata), "key_name": wanted.key or None,
-                                "user_data": base64.b64encode(wanted.user_data.encode()).decode() if wanted.user_data else None}
+        if wanted.image is None:
+            raise Failure(f"there is no image {wanted.image_name}", wanted.name)
+        body: Dict[str, Any] = {
+            "imageRef": wanted.image.id,
+            "metadata": dict(metadata),
+            "key_name": wanted.key or None,
+            "user_data": base64.b64encode(wanted.user_data.encode()).decode() if wanted.user_data else None,
+        }
         self._worded(instance_id, {"rebuild": body})
 
     def _worded(self, instance_id: str, action: Mapping[str, Any]) -> None:
@@ -429,8 +511,13 @@ class OpenStack(Provider):
 
         found = those()
         if not found:
-            made = self.rest.send("POST", "network", "/security-groups", {"security_group": {"name": name, "description": FREE}},
-                                  made=lambda: ({"security_group": those()[0]} if those() else None))["security_group"]
+            made = self.rest.send(
+                "POST",
+                "network",
+                "/security-groups",
+                {"security_group": {"name": name, "description": FREE}},
+                made=lambda: ({"security_group": those()[0]} if those() else None),
+            )["security_group"]
             # Two that begin at once both see both after a second, which is how exactly the cloud tells time, and agree on the first.
             time.sleep(1.1)
             found = those()
@@ -440,8 +527,13 @@ class OpenStack(Provider):
 
     def _swap(self, group: Mapping[str, Any], description: str) -> bool:
         try:
-            self.rest.send("PUT", "network", f"/security-groups/{group['id']}", {"security_group": {"description": description}},
-                           headers={"If-Match": f"revision_number={group['revision_number']}"})
+            self.rest.send(
+                "PUT",
+                "network",
+                f"/security-groups/{group['id']}",
+                {"security_group": {"description": description}},
+                headers={"If-Match": f"revision_number={group['revision_number']}"},
+            )
         except Answer as wrong:
             if wrong.code == 412:
                 return False
@@ -484,17 +576,35 @@ def _is_id(text: str) -> bool:
 def _volume(one: Mapping[str, Any]) -> Volume:
     marks = one.get("metadata") or {}
     at = (one.get("attachments") or [{}])[0]
-    return Volume(one["id"], one.get("name") or "", one["size"], one.get("volume_type") or "", one.get("availability_zone") or "", one["status"],
-                  at.get("server_id") or "", at.get("device") or "", (one.get("volume_image_metadata") or {}).get("image_id", ""),
-                  marks.get(provider.FLEET, ""), marks.get(provider.INSTANCE, ""), marks.get(provider.VOLUME, ""), str(one.get("bootable")).lower() == "true")
+    return Volume(
+        one["id"],
+        one.get("name") or "",
+        one["size"],
+        one.get("volume_type") or "",
+        one.get("availability_zone") or "",
+        one["status"],
+        at.get("server_id") or "",
+        at.get("device") or "",
+        (one.get("volume_image_metadata") or {}).get("image_id", ""),
+        marks.get(provider.FLEET, ""),
+        marks.get(provider.INSTANCE, ""),
+        marks.get(provider.VOLUME, ""),
+        str(one.get("bootable")).lower() == "true",
+    )
 
 
 def _floating(one: Mapping[str, Any], ports: Iterable[Port]) -> Floating:
     description = one.get("description") or ""
     ours = description.startswith(_mark(""))
     port = next((port for port in ports if port.id == one.get("port_id")), None)
-    return Floating(one["id"], one["floating_ip_address"], one.get("port_id") or "", one["floating_network_id"],
-                    description[len(_mark("")):] if ours else "", port.name.split("|")[0] if port else "")
+    return Floating(
+        one["id"],
+        one["floating_ip_address"],
+        one.get("port_id") or "",
+        one["floating_network_id"],
+        description[len(_mark("")) :] if ours else "",
+        port.name.split("|")[0] if port else "",
+    )
 
 
 def _instance(one: Mapping[str, Any], ports: Sequence[Port], volumes: Sequence[Volume], floating: Sequence[Floating]) -> Instance:
@@ -504,18 +614,51 @@ def _instance(one: Mapping[str, Any], ports: Sequence[Port], volumes: Sequence[V
     attached = [volume["id"] for volume in one.get("os-extended-volumes:volumes_attached", [])]
     own_volumes = sorted((volume for volume in volumes if volume.id in attached), key=lambda volume: (len(volume.device), volume.device))
     ids = {port.id: port for port in own_ports}
-    addresses = tuple({"network": network, "address": address["addr"], "version": int(address["version"]), "kind": address.get("OS-EXT-IPS:type", "fixed"),
-                       "mac": address.get("OS-EXT-IPS-MAC:mac_addr", "")} for network, some in one["addresses"].items() for address in some)
+    addresses = tuple(
+        {
+            "network": network,
+            "address": address["addr"],
+            "version": int(address["version"]),
+            "kind": address.get("OS-EXT-IPS:type", "fixed"),
+            "mac": address.get("OS-EXT-IPS-MAC:mac_addr", ""),
+        }
+        for network, some in one["addresses"].items()
+        for address in some
+    )
     # Nova hears of floating addresses late, Neutron knows them.
     known = {address["address"] for address in addresses}
-    addresses += tuple({"network": ids[its.port_id].network.name, "address": its.address, "version": 6 if ":" in its.address else 4, "kind": "floating",
-                        "mac": ids[its.port_id].mac} for its in floating if its.port_id in ids and its.address not in known)
+    addresses += tuple(
+        {
+            "network": ids[its.port_id].network.name,
+            "address": its.address,
+            "version": 6 if ":" in its.address else 4,
+            "kind": "floating",
+            "mac": ids[its.port_id].mac,
+        }
+        for its in floating
+        if its.port_id in ids and its.address not in known
+    )
     return Instance(
-        one["id"], one["name"], one["status"], one.get("OS-SRV-USG:launched_at") is not None, one.get("OS-EXT-STS:task_state") or "",
-        (one.get("fault") or {}).get("message", ""), image["id"] if isinstance(image, dict) else "",
-        Flavor("", flavor.get("original_name", ""), flavor.get("vcpus", 0), flavor.get("ram", 0), flavor.get("disk", 0)), one.get("key_name") or "",
-        one.get("OS-EXT-AZ:availability_zone") or "", tuple(one.get("server_groups") or ()), bool(one.get("locked")), one.get("created", ""), one.get("hostId", ""),
-        dict(one["metadata"]), addresses, tuple(own_ports), tuple(own_volumes), tuple(address for address in floating if address.port_id in ids))
+        one["id"],
+        one["name"],
+        one["status"],
+        one.get("OS-SRV-USG:launched_at") is not None,
+        one.get("OS-EXT-STS:task_state") or "",
+        (one.get("fault") or {}).get("message", ""),
+        image["id"] if isinstance(image, dict) else "",
+        Flavor("", flavor.get("original_name", ""), flavor.get("vcpus", 0), flavor.get("ram", 0), flavor.get("disk", 0)),
+        one.get("key_name") or "",
+        one.get("OS-EXT-AZ:availability_zone") or "",
+        tuple(one.get("server_groups") or ()),
+        bool(one.get("locked")),
+        one.get("created", ""),
+        one.get("hostId", ""),
+        dict(one["metadata"]),
+        addresses,
+        tuple(own_ports),
+        tuple(own_volumes),
+        tuple(address for address in floating if address.port_id in ids),
+    )
 
 
 __all__ = ["OpenStack"]

@@ -29,8 +29,11 @@ RESIDENCY_SPEC: Dict[str, Any] = dict(
 )
 ADDRESS_SPEC: Dict[str, Any] = dict(
     type="dict",
-    options=dict(network=dict(type="str"), kind=dict(type="str", choices=["any", "fixed", "floating"], default="any"),
-                 version=dict(type="int", choices=[4, 6], default=4)),
+    options=dict(
+        network=dict(type="str"),
+        kind=dict(type="str", choices=["any", "fixed", "floating"], default="any"),
+        version=dict(type="int", choices=[4, 6], default=4),
+    ),
 )
 _VOLUME: Dict[str, Any] = dict(label=dict(type="str"), size=dict(type="int"), type=dict(type="str"), zone=dict(type="str"), volume=dict(type="str"))
 # No defaults: what an entry leaves out, it takes from the top level.
@@ -40,8 +43,17 @@ INSTANCE_SPEC: Dict[str, Any] = dict(
     flavor=dict(type="str"),
     key=dict(type="str", no_log=False),
     public_key=dict(type="str", no_log=False),
-    networks=dict(type="list", elements="dict", options=dict(network=dict(type="str"), subnet=dict(type="str"), address=dict(type="str"), port=dict(type="str"),
-                                                             security_groups=dict(type="list", elements="str"))),
+    networks=dict(
+        type="list",
+        elements="dict",
+        options=dict(
+            network=dict(type="str"),
+            subnet=dict(type="str"),
+            address=dict(type="str"),
+            port=dict(type="str"),
+            security_groups=dict(type="list", elements="str"),
+        ),
+    ),
     security_groups=dict(type="list", elements="str"),
     server_group=dict(type="str"),
     zone=dict(type="str"),
@@ -69,8 +81,12 @@ FLEET_SPEC: Dict[str, Any] = dict(
     wait_timeout=dict(type="int", default=600),
     shutdown_timeout=dict(type="int", default=90),
     address=ADDRESS_SPEC,
-    ssh=dict(type="dict", options=dict(user=dict(type="str"), port=dict(type="int", default=22), private_key_file=dict(type="path", no_log=False),
-                                       known_hosts_file=dict(type="path"))),
+    ssh=dict(
+        type="dict",
+        options=dict(
+            user=dict(type="str"), port=dict(type="int", default=22), private_key_file=dict(type="path", no_log=False), known_hosts_file=dict(type="path")
+        ),
+    ),
     gate=dict(type="list", elements="str"),
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from .._errors import Failure
 from . import provider
 from .provider import Instance, Port, Volume, Wanted, WantedPort, WantedVolume, World
 
@@ -76,16 +77,33 @@ class Change:
     def writes(self) -> bool:
         return self.operation in WRITES
 
+    @property
+    def declared(self) -> Wanted:
+        if self.wanted is None:
+            raise Failure(f"{self.name} is not declared")
+        return self.wanted
+
+    @property
+    def existing(self) -> Instance:
+        if self.instance is None:
+            raise Failure(f"{self.name} does not exist")
+        return self.instance
+
     def has(self, name: str) -> bool:
         """This field differs, and something is done about it."""
         return any(one.field == name and one.action not in ("report", "refuse") for one in self.differences)
 
     def result(self) -> Dict[str, Any]:
         return {
-            "operation": self.operation, "name": self.name, "id": self.instance.id if self.instance else None, "reasons": list(self.reasons),
-            "differences": [{"field": one.field, "before": one.before, "after": one.after, "action": one.action, "note": one.note}
-                            for one in self.differences],
-            "destroys": list(self.destroys), "keeps": list(self.keeps),
+            "operation": self.operation,
+            "name": self.name,
+            "id": self.instance.id if self.instance else None,
+            "reasons": list(self.reasons),
+            "differences": [
+                {"field": one.field, "before": one.before, "after": one.after, "action": one.action, "note": one.note} for one in self.differences
+            ],
+            "destroys": list(self.destroys),
+            "keeps": list(self.keeps),
         }
 
 
@@ -131,8 +149,14 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
     for one in wanted:
         found = by_name.get(one.name, [])
         if len(found) > 1:
-            changes.append(Change("refuse", one.name, (f"the fleet {fleet} has {len(found)} instances of this name: {', '.join(i.id for i in found)}. "
-                                                       "Delete the surplus ones",), wanted=one))
+            changes.append(
+                Change(
+                    "refuse",
+                    one.name,
+                    (f"the fleet {fleet} has {len(found)} instances of this name: {', '.join(i.id for i in found)}. " "Delete the surplus ones",),
+                    wanted=one,
+                )
+            )
         elif found:
             changes.append(_for_existing(one, found[0], world, options, warnings))
         elif one.name in strangers:
@@ -186,13 +210,29 @@ def _for_existing(one: Wanted, instance: Instance, world: World, options: Option
         return _deletion(instance, "declared absent", options, one)
     if not instance.launched:
         if instance.status == "ERROR":
-            return Change("create", one.name, (f"its creation failed and is done again: {instance.fault or 'the cloud does not say why'}",), wanted=one, instance=instance)
+            return Change(
+                "create",
+                one.name,
+                (f"its creation failed and is done again: {instance.fault or 'the cloud does not say why'}",),
+                wanted=one,
+                instance=instance,
+            )
         return Change("create", one.name, (f"its creation is under way ({instance.status})",), wanted=one, instance=instance)
     if instance.status in ("VERIFY_RESIZE", "RESIZE"):
-        return Change("resize", one.name, ("a resize is to be confirmed",), wanted=one, instance=instance)
-    differences = [*_of_image(one, instance, options, warnings), *_of_flavor(one, instance, options), *_of_values(one, instance, options),
-                   *_of_ports(one, instance, options), *_of_volumes(one, instance, world, options), *_of_floating(one, instance, options),
-                   *_of_metadata(one, instance, options), *_of_power(one, instance)]
+        # What this module began, and a killed run did not end. Anybody else's is theirs to confirm or to revert.
+        ours = instance.status == "RESIZE" or (instance.flavor.vcpus, instance.flavor.ram) == (one.flavor.vcpus, one.flavor.ram)
+        ours = ours and options.action("flavor") == "resize" and not instance.locked
+        return Change("resize" if ours else "report", one.name, (f"a resize is to be confirmed ({instance.status})",), wanted=one, instance=instance)
+    differences = [
+        *_of_image(one, instance, options, warnings),
+        *_of_flavor(one, instance, options),
+        *_of_values(one, instance, options),
+        *_of_ports(one, instance, options),
+        *_of_volumes(one, instance, world, options),
+        *_of_floating(one, instance, options),
+        *_of_metadata(one, instance, options),
+        *_of_power(one, instance),
+    ]
     # A volume cannot be rebuilt without losing what it holds, so such an instance gets a new one and the old one is kept.
     if instance.boots_from_volume:
         differences = [replace(diff, action="replace") if diff.action == "rebuild" else diff for diff in differences]
@@ -206,14 +246,17 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     if one.state == "rebuilt" and operation != "refuse":
         operation, reasons = "replace" if instance.boots_from_volume else max(operation, "rebuild", key=STRENGTH.index), ("asked for: rebuilt", *reasons)
         if one.image is None:
-            return Change("refuse", one.name, (f"there is no image {one.image_name} to rebuild it from",), tuple(differences), wanted=one, instance=instance)
+            return Change(
+                "refuse", one.name, (f"there is no image {one.image_name} to rebuild it from",), tuple(differences), wanted=one, instance=instance
+            )
     destroys: Tuple[str, ...] = ()
     keeps: Tuple[str, ...] = ()
     if operation in ("rebuild", "replace"):
         if not instance.boots_from_volume:
             destroys = ("root disk",)
         keeps = tuple(f"volume {volume.label or volume.id}" for volume in instance.volumes) + tuple(
-            f"address {address}" for port in instance.ports for address in port.addresses)
+            f"address {address}" for port in instance.ports for address in port.addresses
+        )
     made = Change(operation, one.name, reasons, tuple(differences), destroys, keeps, one, instance)
     if made.writes and instance.locked:
         return replace(made, operation="refuse", reasons=(f"the provider has locked it, so it is not changed: {'; '.join(reasons)}",))
@@ -222,7 +265,9 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     if operation == "replace" and one.image is None and not instance.boots_from_volume:
         return replace(made, operation="refuse", reasons=(f"there is no image {one.image_name} to replace it with: {'; '.join(reasons)}",))
     if destroys and not options.allow_data_loss:
-        return replace(made, operation="refuse", reasons=(f"to {operation} it destroys the root disk, which allow_data_loss allows: {'; '.join(reasons)}",))
+        return replace(
+            made, operation="refuse", reasons=(f"to {operation} it destroys the root disk, which allow_data_loss allows: {'; '.join(reasons)}",)
+        )
     return made
 
 
@@ -260,8 +305,13 @@ def _of_values(one: Wanted, instance: Instance, options: Options) -> Iterable[Di
         yield Difference("status", "ERROR", "ACTIVE", options.action("status"), instance.fault)
     if one.key != instance.key:
         action = options.action("key")
-        yield Difference("key", instance.key or None, one.key or None, action,
-                         "" if action in ("rebuild", "replace") else f"{instance.key or 'its present keys'} may still open it")
+        yield Difference(
+            "key",
+            instance.key or None,
+            one.key or None,
+            action,
+            "" if action in ("rebuild", "replace") else f"{instance.key or 'its present keys'} may still open it",
+        )
     if one.zone and one.zone != instance.zone:
         yield Difference("zone", instance.zone, one.zone, options.action("zone"))
     if one.server_group and one.server_group.id not in instance.server_groups:
@@ -300,8 +350,12 @@ def fits(want: WantedPort, port: Port) -> bool:
 def _of_ports(one: Wanted, instance: Instance, options: Options) -> Iterable[Difference]:
     pairs, missing, surplus = pair_ports(one, instance)
     if missing or surplus:
-        yield Difference("networks", [_port(port) for port in instance.ports], [_port(port) for _want, port in pairs] + [_wanted_port(want) for want in missing],
-                         options.action("networks"))
+        yield Difference(
+            "networks",
+            [_port(port) for port in instance.ports],
+            [_port(port) for _want, port in pairs] + [_wanted_port(want) for want in missing],
+            options.action("networks"),
+        )
     for want, port in pairs:
         if want.manage_groups and set(want.groups) != set(port.groups):
             yield Difference("security_groups", sorted(port.groups), sorted(want.groups), options.action("security_groups"), f"port {port.id}")
@@ -409,8 +463,9 @@ def _of_metadata(one: Wanted, instance: Instance, options: Options) -> Iterable[
     if add or remove:
         have = instance.metadata
         keys = sorted({*add, *remove})
-        yield Difference("metadata", {key: have[key] for key in keys if key in have}, {key: add[key] for key in keys if key in add},
-                         options.action("metadata"))
+        yield Difference(
+            "metadata", {key: have[key] for key in keys if key in have}, {key: add[key] for key in keys if key in add}, options.action("metadata")
+        )
 
 
 def _of_power(one: Wanted, instance: Instance) -> Iterable[Difference]:

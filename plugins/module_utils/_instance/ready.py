@@ -34,7 +34,12 @@ class Login:
         return cls(given.get("user") or "", int(given.get("port") or 22), given.get("private_key_file") or "", given.get("known_hosts_file") or "")
 
     def command(self, address: str, words: str) -> List[str]:
-        options = ["BatchMode=yes", "ConnectTimeout=10", "StrictHostKeyChecking=accept-new", *([f"UserKnownHostsFile={self.known_hosts}"] if self.known_hosts else [])]
+        options = [
+            "BatchMode=yes",
+            "ConnectTimeout=10",
+            "StrictHostKeyChecking=accept-new",
+            *([f"UserKnownHostsFile={self.known_hosts}"] if self.known_hosts else []),
+        ]
         command = ["ssh", "-p", str(self.port)]
         for option in options:
             command += ["-o", option]
@@ -56,7 +61,9 @@ def wait(name: str, address: Optional[str], until: str, login: Login, timeout: f
         if not heard:
             break
         if time.monotonic() > end:
-            raise Failure(f"{name}: ssh at {address}:{login.port} does not answer after {timeout:.0f} s: {heard}{console()}", hint="Run it again to resume.")
+            raise Failure(
+                f"{name}: ssh at {address}:{login.port} does not answer after {timeout:.0f} s: {heard}{console()}", hint="Run it again to resume."
+            )
         time.sleep(PAUSE)
     if until != "cloud_init":
         return
@@ -84,8 +91,14 @@ def cloud_init_of(login: Login, address: str, end: float) -> Tuple[bool, str]:
     """(it has ended well, else what is known). Failure when it ended badly: more waiting would not help."""
     try:
         # Without --wait, which does not return when a stage never ran or no datasource was found.
-        asked = subprocess.run(login.command(address, "cloud-init status --format json"), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                               timeout=max(5.0, min(60.0, end - time.monotonic())), check=False)
+        asked = subprocess.run(
+            login.command(address, "cloud-init status --format json"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=max(5.0, min(60.0, end - time.monotonic())),
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return False, "ssh did not return"
     if asked.returncode == 255:
@@ -100,7 +113,12 @@ def cloud_init_of(login: Login, address: str, end: float) -> Tuple[bool, str]:
 def judge(status: Mapping[str, Any]) -> Tuple[bool, str]:
     """Of `cloud-init status --format json`: (it has ended well, else what is known); Failure when it ended with errors."""
     errors = [str(error) for error in status.get("errors") or []]
-    recoverable = [f"{level}: {text}" for level, texts in (status.get("recoverable_errors") or {}).items() if level not in ("INFO", "DEBUG", "DEPRECATED") for text in texts]
+    recoverable = [
+        f"{level}: {text}"
+        for level, texts in (status.get("recoverable_errors") or {}).items()
+        if level not in ("INFO", "DEBUG", "DEPRECATED")
+        for text in texts
+    ]
     stages = {stage: status[stage] for stage in STAGES if isinstance(status.get(stage), dict)}
     failed = [f"stage {stage}: {error}" for stage, what in stages.items() for error in what.get("errors") or []]
     state = str(status.get("status"))
@@ -110,8 +128,11 @@ def judge(status: Mapping[str, Any]) -> Tuple[bool, str]:
     # Ended: the status says so, and where stages are told, the last one has a finish.
     ended = state in ("done", "error", "degraded") and (not stages or final.get("finished") is not None or state == "error")
     if state == "error" or (ended and (errors or failed or recoverable)):
-        raise Failure("cloud-init failed: " + "; ".join(dict.fromkeys([*failed, *errors, *recoverable])) if errors or failed or recoverable
-                      else f"cloud-init failed: {status.get('detail') or 'it does not say why'}")
+        raise Failure(
+            "cloud-init failed: " + "; ".join(dict.fromkeys([*failed, *errors, *recoverable]))
+            if errors or failed or recoverable
+            else f"cloud-init failed: {status.get('detail') or 'it does not say why'}"
+        )
     if ended:
         return True, ""
     at = next((stage for stage, what in stages.items() if what.get("start") is not None and what.get("finished") is None), "")

@@ -64,13 +64,23 @@ def check_place(rule: Residency, asked: str, place: Place, services: Sequence[st
 
 def check_project(asked: Optional[str], place: Place) -> None:
     if asked and asked != place.project_id:
-        raise Refused(f"the credentials are of the project {place.project_id}, {asked} is expected", hint="Nothing was looked for in it, and nothing was changed.")
+        raise Refused(
+            f"the credentials are of the project {place.project_id}, {asked} is expected", hint="Nothing was looked for in it, and nothing was changed."
+        )
 
 
 def evidence(rule: Residency, asked: str, place: Place, zones: Sequence[str]) -> Dict[str, Any]:
     """For the audit: what was asked, what the provider answered, and when."""
     allowed: Dict[str, List[str]] = {"regions": list(rule.regions), "zones": list(rule.zones), "endpoint_hosts": list(rule.hosts)}
-    return {"asked": {"region": asked, "zones": sorted({zone for zone in zones if zone})}, "allowed": allowed,
-            "answered": {"provider": place.provider, "region": place.region, "project_id": place.project_id, "endpoints": dict(place.endpoints),
-                         "catalog_regions": {service: list(regions) for service, regions in place.regions.items()}},
-            "at": place.answered}
+    return {
+        "asked": {"region": asked, "zones": sorted({zone for zone in zones if zone})},
+        "allowed": allowed,
+        "answered": {
+            "provider": place.provider,
+            "region": place.region,
+            "project_id": place.project_id,
+            "endpoints": dict(place.endpoints),
+            "catalog_regions": {service: list(regions) for service, regions in place.regions.items()},
+        },
+        "at": place.answered,
+    }

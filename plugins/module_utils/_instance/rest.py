@@ -74,8 +74,13 @@ class Rest:
         catalog = found.service_catalog.catalog
         endpoints, regions = {}, {}
         for service, (names, _suffix, _version) in SERVICES.items():
-            entries = [endpoint for entry in catalog if entry.get("type") in names for endpoint in entry.get("endpoints", [])
-                       if endpoint.get("interface", "").replace("URL", "") in (self._interface, self._interface + "URL")]
+            entries = [
+                endpoint
+                for entry in catalog
+                if entry.get("type") in names
+                for endpoint in entry.get("endpoints", [])
+                if endpoint.get("interface", "").replace("URL", "") in (self._interface, self._interface + "URL")
+            ]
             regions[service] = tuple(sorted({endpoint.get("region_id") or endpoint.get("region") or "" for endpoint in entries}))
             here = [endpoint["url"] for endpoint in entries if (endpoint.get("region_id") or endpoint.get("region")) == self.region]
             if here:
@@ -90,7 +95,11 @@ class Rest:
         try:
             return self._session.auth.get_access(self._session)
         except self._errors.http.Unauthorized as error:
-            raise Failure(f"the cloud refused the credentials: {error.message}", self._where(), "Check user, password and project, or whether an application credential has expired.") from None
+            raise Failure(
+                f"the cloud refused the credentials: {error.message}",
+                self._where(),
+                "Check user, password and project, or whether an application credential has expired.",
+            ) from None
         except self._errors.ClientException as error:
             raise Failure(f"no token: {error}", self._where()) from None
 
@@ -145,8 +154,16 @@ class Rest:
                 return
             marker["marker"] = page[-1]["id"]
 
-    def send(self, method: str, service: str, path: str, body: Body = None, query: Optional[Mapping[str, Any]] = None,
-             headers: Optional[Mapping[str, str]] = None, made: Optional[Callable[[], Optional[Any]]] = None) -> Any:
+    def send(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        body: Body = None,
+        query: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        made: Optional[Callable[[], Optional[Any]]] = None,
+    ) -> Any:
         """The decoded answer.
 
         made: for a request that must not happen twice, what it made, looked for when no answer came.
@@ -179,7 +196,7 @@ class Rest:
         raise AssertionError("unreachable")
 
     def _pause(self, attempt: int, asked: Optional[float]) -> None:
-        seconds = min(asked, 60.0) if asked is not None else min(0.2 * 2 ** attempt, 8.0) * random.uniform(0.5, 1.0)
+        seconds = min(asked, 60.0) if asked is not None else min(0.2 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)
         time.sleep(seconds)
 
     def _once(self, method: str, url: str, body: Body, headers: Mapping[str, str]) -> Any:
@@ -251,17 +268,26 @@ def _config(module: Any, access: Mapping[str, Any], region: str) -> Any:
     from openstack import exceptions
 
     try:
-        loaded = module.OpenStackConfig(config_files=[files] if files else None, load_envvars=not access.get("auth"), load_yaml_config=not access.get("auth"))
+        loaded = module.OpenStackConfig(
+            config_files=[files] if files else None, load_envvars=not access.get("auth"), load_yaml_config=not access.get("auth")
+        )
         chosen = access.get("cloud")
         clouds = [] if access.get("auth") else sorted(one for one in loaded.get_cloud_names() if one not in ("defaults", "envvars"))
         if chosen is None and not access.get("auth") and "envvars" not in loaded.get_cloud_names():
             if len(clouds) != 1:
                 where = str(files or loaded.config_filename or "clouds.yaml")
-                raise Failure("no cloud is named, and there is none" if not clouds else f"no cloud is named, and there are several: {', '.join(clouds)}",
-                              where, "Set cloud.")
+                raise Failure(
+                    "no cloud is named, and there is none" if not clouds else f"no cloud is named, and there are several: {', '.join(clouds)}",
+                    where,
+                    "Set cloud.",
+                )
             chosen = clouds[0]
         if chosen is not None and chosen not in loaded.get_cloud_names():
-            raise Failure(f"there is no cloud {chosen}", str(files or loaded.config_filename or "clouds.yaml"), f"There are: {', '.join(clouds) or 'none; the file is missing'}.")
+            raise Failure(
+                f"there is no cloud {chosen}",
+                str(files or loaded.config_filename or "clouds.yaml"),
+                f"There are: {', '.join(clouds) or 'none; the file is missing'}.",
+            )
         return loaded.get_one(cloud=chosen, argparse=None, **given)
     except exceptions.ConfigException as error:
         raise Failure(str(error), str(files or "clouds.yaml")) from None
@@ -269,7 +295,7 @@ def _config(module: Any, access: Mapping[str, Any], region: str) -> Any:
 
 def chunks(values: Sequence[str], size: int = 40) -> Iterator[List[str]]:
     for start in range(0, len(values), size):
-        yield list(values[start:start + size])
+        yield list(values[start : start + size])
 
 
 def word(value: str) -> str:

@@ -18,7 +18,17 @@ from .._errors import Failure, MissingLibrary
 
 CLOUD_CONFIG = "#cloud-config"
 # What cloud-init takes for the first line (its documentation, "User data formats").
-BEGINNINGS = (CLOUD_CONFIG, "#!", "#include", "#cloud-boothook", "#part-handler", "#cloud-config-archive", "## template:", "Content-Type: multipart", "MIME-Version:")
+BEGINNINGS = (
+    CLOUD_CONFIG,
+    "#!",
+    "#include",
+    "#cloud-boothook",
+    "#part-handler",
+    "#cloud-config-archive",
+    "## template:",
+    "Content-Type: multipart",
+    "MIME-Version:",
+)
 LIMIT = 65535  # of the base64 text, in Nova
 # Lists of cloud-config in which an empty entry makes cloud-init drop the whole part.
 COMMANDS = ("runcmd", "bootcmd")
@@ -44,16 +54,25 @@ def compose(name: str, text: Optional[str], config: Optional[Mapping[str, Any]])
     made = parts[0][1] if len(parts) == 1 else _multipart(parts)
     size = len(base64.b64encode(made.encode()))
     if size > LIMIT:
-        raise Failure(f"user_data takes {size} bytes in base64, {LIMIT} is the limit", name, "Move what is large to an image or a download with a checksum.")
+        raise Failure(
+            f"user_data takes {size} bytes in base64, {LIMIT} is the limit", name, "Move what is large to an image or a download with a checksum."
+        )
     return made
 
 
 def _kind(name: str, text: str) -> str:
     first = text.lstrip("\ufeff").split("\n", 1)[0].rstrip()
     if not first.startswith(BEGINNINGS):
-        raise Failure(f"user_data begins with {first[:40]!r}, so cloud-init would ignore it", name,
-                      f"It begins with {CLOUD_CONFIG}, with #! of a script, or with another of cloud-init's headers.")
-    return "cloud-config" if first.startswith(CLOUD_CONFIG) and not first.startswith("#cloud-config-archive") else "x-shellscript" if first.startswith("#!") else "plain"
+        raise Failure(
+            f"user_data begins with {first[:40]!r}, so cloud-init would ignore it",
+            name,
+            f"It begins with {CLOUD_CONFIG}, with #! of a script, or with another of cloud-init's headers.",
+        )
+    return (
+        "cloud-config"
+        if first.startswith(CLOUD_CONFIG) and not first.startswith("#cloud-config-archive")
+        else "x-shellscript" if first.startswith("#!") else "plain"
+    )
 
 
 def _multipart(parts: List[Tuple[str, str]]) -> str:
@@ -103,7 +122,9 @@ def _schema(name: str, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        done = subprocess.run([program, "schema", "--config-file", path], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [program, "schema", "--config-file", path], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return
     finally:

@@ -18,8 +18,24 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+\[\]_-]{0,62}")
 FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 METADATA_KEY = re.compile(r"[A-Za-z0-9 _.:-]{1,255}")
 # Options of one instance, which the top level gives defaults for.
-INHERITED = ("state", "image", "flavor", "key", "public_key", "networks", "security_groups", "server_group", "zone", "boot_volume", "volumes", "floating_address",
-             "metadata", "user_data", "cloud_init", "protected")
+INHERITED = (
+    "state",
+    "image",
+    "flavor",
+    "key",
+    "public_key",
+    "networks",
+    "security_groups",
+    "server_group",
+    "zone",
+    "boot_volume",
+    "volumes",
+    "floating_address",
+    "metadata",
+    "user_data",
+    "cloud_init",
+    "protected",
+)
 DEFAULTS: Mapping[str, Any] = {"state": "present", "networks": [], "volumes": [], "metadata": {}, "protected": False}
 
 
@@ -50,7 +66,10 @@ def entries(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
 def _check_names(one: Mapping[str, Any]) -> None:
     name = one["name"]
     if not NAME.fullmatch(name):
-        raise Failure(f"{name!r} is no name for an instance", hint="Letters, digits, dots, plus signs, brackets, dashes and underscores; at most 63; it begins with a letter or digit.")
+        raise Failure(
+            f"{name!r} is no name for an instance",
+            hint="Letters, digits, dots, plus signs, brackets, dashes and underscores; at most 63; it begins with a letter or digit.",
+        )
     for key, value in one["metadata"].items():
         if not METADATA_KEY.fullmatch(str(key)):
             raise Failure(f"the metadata key {str(key)[:60]!r} is not possible", name, "Letters, digits, spaces and -_:. only, at most 255.")
@@ -110,10 +129,25 @@ def _resolve(params: Mapping[str, Any], one: Mapping[str, Any], cloud: Provider,
     boot = _volume({"label": "root", **one["boot_volume"]}, cloud, catalog) if one.get("boot_volume") else None
     server_group = lookup.one("server group", one["server_group"], catalog.server_groups) if one.get("server_group") else None
     return Wanted(
-        name, one["state"], image, one["image"], flavor, _key(one, catalog), zone, _volume_zone(one, zone, catalog) if volumes or boot else "", server_group,
-        tuple(_ports(one["networks"], group_ids, cloud, catalog)), boot, volumes, _floating(one.get("floating_address"), cloud, catalog),
-        {str(key): str(value) for key, value in one["metadata"].items()}, text, user_data.mark(text, params.get("fingerprint_key") or params["fleet"]),
-        user_data.ssh_keys(text) if text else (), bool(one["protected"]))
+        name,
+        one["state"],
+        image,
+        one["image"],
+        flavor,
+        _key(one, catalog),
+        zone,
+        _volume_zone(one, zone, catalog) if volumes or boot else "",
+        server_group,
+        tuple(_ports(one["networks"], group_ids, cloud, catalog)),
+        boot,
+        volumes,
+        _floating(one.get("floating_address"), cloud, catalog),
+        {str(key): str(value) for key, value in one["metadata"].items()},
+        text,
+        user_data.mark(text, params.get("fingerprint_key") or params["fleet"]),
+        user_data.ssh_keys(text) if text else (),
+        bool(one["protected"]),
+    )
 
 
 def _flavor(wanted: Any, catalog: Catalog) -> Flavor:
@@ -128,7 +162,9 @@ def _flavor(wanted: Any, catalog: Catalog) -> Flavor:
     if fitting:
         raise Failure(f"{len(fitting)} flavors have {wanted}: {', '.join(sorted(one.name for one in fitting))}", hint="Give one of these names.")
     near = sorted(catalog.flavors, key=lambda one: (abs(one.ram - ram) / 1024 + abs(one.vcpus - vcpus) * 4))[:3]
-    raise Failure(f"no flavor has {wanted}", hint="The nearest: " + ", ".join(f"{one.name} ({one.vcpus} vCPU, {one.ram} MB, {one.disk} GB)" for one in near) + ".")
+    raise Failure(
+        f"no flavor has {wanted}", hint="The nearest: " + ", ".join(f"{one.name} ({one.vcpus} vCPU, {one.ram} MB, {one.disk} GB)" for one in near) + "."
+    )
 
 
 def _key(one: Mapping[str, Any], catalog: Catalog) -> str:
@@ -140,8 +176,10 @@ def _key(one: Mapping[str, Any], catalog: Catalog) -> str:
         if not ours:
             raise Failure("public_key is no public key of OpenSSH")
         if ours != theirs:
-            raise Failure(f"the key pair {key.name} has another public key in the cloud: {theirs or key.fingerprint}, yours is {ours}",
-                          hint="With it nobody could log in. Use another name for yours, or remove that one.")
+            raise Failure(
+                f"the key pair {key.name} has another public key in the cloud: {theirs or key.fingerprint}, yours is {ours}",
+                hint="With it nobody could log in. Use another name for yours, or remove that one.",
+            )
     return str(key.name)
 
 
@@ -175,7 +213,9 @@ def _subnet(network: Any, wanted: Optional[str], address: str, catalog: Catalog)
         raise Failure(f"{address} is no IP address") from None
     fitting = [subnet for subnet, cidr in here if parsed in ipaddress.ip_network(cidr)]
     if not fitting:
-        raise Failure(f"the address {address} is in no subnet of the network {network.name}", hint=f"It has: {', '.join(cidr for _subnet, cidr in here) or 'none'}.")
+        raise Failure(
+            f"the address {address} is in no subnet of the network {network.name}", hint=f"It has: {', '.join(cidr for _subnet, cidr in here) or 'none'}."
+        )
     return str(fitting[0].id)
 
 
@@ -191,13 +231,18 @@ def _volume(given: Mapping[str, Any], cloud: Provider, catalog: Catalog) -> Want
 
 def _volume_zone(one: Mapping[str, Any], zone: str, catalog: Catalog) -> str:
     """The volume's zone follows the instance's, where the cloud has volumes in it."""
-    named = next((volume.get("zone") for volume in (*one["volumes"], *([one["boot_volume"]] if one.get("boot_volume") else [])) if volume.get("zone")), None)
+    named = next(
+        (volume.get("zone") for volume in (*one["volumes"], *([one["boot_volume"]] if one.get("boot_volume") else [])) if volume.get("zone")), None
+    )
     wanted = named or zone
     if wanted and wanted not in catalog.volume_zones:
         if named:
             raise lookup.unknown("availability zone for volumes", wanted, catalog.volume_zones)
         if len(catalog.volume_zones) > 1:
-            raise Failure(f"the cloud has no volumes in the availability zone {zone}", hint=f"It has them in: {', '.join(catalog.volume_zones)}. Set the volume's zone.")
+            raise Failure(
+                f"the cloud has no volumes in the availability zone {zone}",
+                hint=f"It has them in: {', '.join(catalog.volume_zones)}. Set the volume's zone.",
+            )
         return ""
     return wanted
 
@@ -236,5 +281,7 @@ def no_address_taken(made: Sequence[Wanted], cloud: Provider, ours: Set[str]) ->
         for holder in cloud.taken(network, sorted(addresses)):
             name = next((addresses[address] for address in holder.addresses if address in addresses), "")
             if name and holder.name.split("|")[0] != name and holder.id not in ours:
-                raise Failure(f"the address {' '.join(holder.addresses)} that {name} wants is in use by the port {holder.id}"
-                              f"{f' of {holder.server_id}' if holder.server_id else ''}")
+                raise Failure(
+                    f"the address {' '.join(holder.addresses)} that {name} wants is in use by the port {holder.id}"
+                    f"{f' of {holder.server_id}' if holder.server_id else ''}"
+                )

@@ -23,7 +23,9 @@ class Watch:
         self._seen: Dict[str, Instance] = {}
         self._at = float("-inf")
 
-    def until(self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False) -> Instance:
+    def until(
+        self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False
+    ) -> Instance:
         """The instance, once it is as wanted. ERROR ends the wait at once, with the cloud's own words."""
         begin = time.monotonic()
         limit = self.timeout if timeout is None else timeout
@@ -37,8 +39,11 @@ class Watch:
             if found.status == "ERROR" and not tolerate_error:
                 raise Failure(f"{name} ({instance}) went to ERROR: {found.fault or 'the cloud does not say why'}{self.console_of(instance)}")
             if time.monotonic() - begin > limit:
-                raise Failure(f"{name} ({instance}) is still {found.status}{f' ({found.task})' if found.task else ''} after {limit:.0f} s, waiting until {what}"
-                              f"{self.console_of(instance)}", hint="Run it again to resume.")
+                raise Failure(
+                    f"{name} ({instance}) is still {found.status}{f' ({found.task})' if found.task else ''} after {limit:.0f} s, waiting until {what}"
+                    f"{self.console_of(instance)}",
+                    hint="Run it again to resume.",
+                )
             newer = time.monotonic()
             time.sleep(POLL)
 

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """lab.proxy's faults, for clients of a cloud: a proxy for all its services, as HTTP_PROXY names one.
 
-    with CloudProxy() as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        proxy.script(LOSE, match=creates("/servers"))
+with CloudProxy() as proxy:
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    proxy.script(LOSE, match=creates("/servers"))
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ class _ProxyHandler(_Handler):
 
     def _ask(self, body: bytes) -> http.client.HTTPResponse:
         parts = urlsplit(self.path)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection", "proxy-connection", "content-length", "accept-encoding")}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("host", "connection", "proxy-connection", "content-length", "accept-encoding")
+        }
         target = parts._replace(scheme="", netloc="").geturl()
         for attempt in (1, 2):
             upstream = self.upstreams.setdefault(parts.netloc, http.client.HTTPConnection(parts.netloc, timeout=600))

@@ -12,17 +12,32 @@ from typing import Any, Dict, Mapping
 from lab.openstack import settings
 
 # name -> (vCPU, RAM in MB, disk in GB)
-FLAVORS = {"cv-nvme-2gb": (1, 2048, 20), "cv-nvme-4gb": (2, 4096, 40), "cv-nvme-8gb": (2, 8192, 80), "cv-nvme-16gb": (4, 16384, 160),
-           "cv-nvme-none": (4, 16384, 0), "cv-too-large": (5000, 4096, 10)}
+FLAVORS = {
+    "cv-nvme-2gb": (1, 2048, 20),
+    "cv-nvme-4gb": (2, 4096, 40),
+    "cv-nvme-8gb": (2, 8192, 80),
+    "cv-nvme-16gb": (4, 16384, 160),
+    "cv-nvme-none": (4, 16384, 0),
+    "cv-too-large": (5000, 4096, 10),
+}
 IMAGES = ("ubuntu-24-04-lts", "debian-13")
 USERS = {"nordic": "platform", "colleague": "platform", "neighbour": "other"}
 
 
 def cloud(ports: Mapping[str, int], user: str, password: str, project: str, region: str = settings.REGION) -> Dict[str, Any]:
     """An entry of clouds.yaml."""
-    return {"auth": {"auth_url": f"http://127.0.0.1:{ports['keystone']}/v3", "username": user, "password": password, "project_name": project,
-                     "user_domain_name": "Default", "project_domain_name": "Default"},
-            "region_name": region, "identity_api_version": "3"}
+    return {
+        "auth": {
+            "auth_url": f"http://127.0.0.1:{ports['keystone']}/v3",
+            "username": user,
+            "password": password,
+            "project_name": project,
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        "region_name": region,
+        "identity_api_version": "3",
+    }
 
 
 def connect(ports: Mapping[str, int], password: str, project: str = "admin") -> Any:
@@ -56,7 +71,10 @@ def sow(ports: Mapping[str, int], password: str) -> None:
     identity.create_region(id=settings.ABROAD)
     for kind, (name, path) in settings.ENDPOINTS.items():
         offered = next((one for one in identity.services(type=kind)), None) or identity.create_service(type=kind, name=name)
-        for region, url in ((settings.REGION, f"http://127.0.0.1:{ports[name]}{path}"), (settings.ABROAD, f"https://{kind}.{settings.ABROAD}.example.com{path}")):
+        for region, url in (
+            (settings.REGION, f"http://127.0.0.1:{ports[name]}{path}"),
+            (settings.ABROAD, f"https://{kind}.{settings.ABROAD}.example.com{path}"),
+        ):
             if kind == "identity" and region == settings.REGION:
                 continue
             identity.create_endpoint(service_id=offered.id, region_id=region, interface="public", url=url)
@@ -80,12 +98,15 @@ def zones(ports: Mapping[str, int], password: str) -> None:
     for project in ("platform", "other"):
         owner = admin.identity.find_project(project).id
         inside = admin.network.create_network(name="private", project_id=owner)
-        subnet = admin.network.create_subnet(network_id=inside.id, name="private", ip_version=4, cidr="10.20.0.0/16", is_dhcp_enabled=False, project_id=owner)
+        subnet = admin.network.create_subnet(
+            network_id=inside.id, name="private", ip_version=4, cidr="10.20.0.0/16", is_dhcp_enabled=False, project_id=owner
+        )
         router = admin.network.create_router(name="private", project_id=owner, external_gateway_info={"network_id": outside.id})
         admin.network.add_interface_to_router(router, subnet_id=subnet.id)
     storage = admin.network.create_network(name="storage", project_id=admin.identity.find_project("platform").id)
-    admin.network.create_subnet(network_id=storage.id, name="storage", ip_version=4, cidr="10.30.0.0/16", is_dhcp_enabled=False, gateway_ip=None,
-                                project_id=storage.project_id)
+    admin.network.create_subnet(
+        network_id=storage.id, name="storage", ip_version=4, cidr="10.30.0.0/16", is_dhcp_enabled=False, gateway_ip=None, project_id=storage.project_id
+    )
 
 
 def is_served(ports: Mapping[str, int], password: str) -> bool:

@@ -64,8 +64,19 @@ class CloudSupervisor(Supervisor):
         self._clear()
         (self.state / "password").write_text(secrets.token_hex(16))
         (self.state / "keystone").mkdir()
-        subprocess.run(["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
-                        f"--datadir={self.state / 'mysql'}", f"--user={_user()}"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                f"--datadir={self.state / 'mysql'}",
+                f"--user={_user()}",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self._prepare()
         self._mariadb()
         self._rabbitmq()
@@ -91,13 +102,28 @@ class CloudSupervisor(Supervisor):
     def _sync(self) -> None:
         """Empty databases become those of each service."""
         user, group = _user(), _group()
-        keystone = [["db_sync"], ["fernet_setup", "--keystone-user", user, "--keystone-group", group],
-                    ["credential_setup", "--keystone-user", user, "--keystone-group", group]]
+        keystone = [
+            ["db_sync"],
+            ["fernet_setup", "--keystone-user", user, "--keystone-group", group],
+            ["credential_setup", "--keystone-user", user, "--keystone-group", group],
+        ]
         for words in keystone:
             self._manage("keystone", *words)
         url = f"http://127.0.0.1:{self.ports['keystone']}/v3"
-        self._manage("keystone", "bootstrap", "--bootstrap-password", self.password, "--bootstrap-region-id", settings.REGION,
-                     "--bootstrap-public-url", url, "--bootstrap-internal-url", url, "--bootstrap-admin-url", url)
+        self._manage(
+            "keystone",
+            "bootstrap",
+            "--bootstrap-password",
+            self.password,
+            "--bootstrap-region-id",
+            settings.REGION,
+            "--bootstrap-public-url",
+            url,
+            "--bootstrap-internal-url",
+            url,
+            "--bootstrap-admin-url",
+            url,
+        )
         self._manage("placement", "db", "sync")
         self._manage("glance", "db_sync")
         self._run("neutron-db-manage", "--config-file", str(self.state / "etc/neutron/neutron.conf"), "upgrade", "heads")
@@ -115,8 +141,16 @@ class CloudSupervisor(Supervisor):
         with (self.logs / "manage.log").open("ab") as log:
             log.write(f"\n$ {program} {' '.join(words[:6])}\n".encode())
             log.flush()
-            code = subprocess.run([str(self.bin / "bin" / program), *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env(),
-                                  cwd=self.state, check=False, preexec_fn=processes.dying_with_us()).returncode
+            code = subprocess.run(
+                [str(self.bin / "bin" / program), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env(),
+                cwd=self.state,
+                check=False,
+                preexec_fn=processes.dying_with_us(),
+            ).returncode
         if code:
             raise LabError(f"{program} {' '.join(words)} ended with {code}:\n{processes.last_lines(self.logs / 'manage.log')}")
 
@@ -147,16 +181,34 @@ class CloudSupervisor(Supervisor):
 
     def _mariadb(self) -> None:
         # The data is thrown away at the end, so it need not survive a power cut. A socket in a folder that only we enter needs no password.
-        self._spawn_program("mariadb", ["/usr/sbin/mariadbd", "--no-defaults", f"--user={_user()}", f"--datadir={self.state / 'mysql'}", "--skip-networking",
-                                        "--socket=../mysql.sock", f"--pid-file={self.state / 'mysql.pid'}", "--max-connections=1000",
-                                        "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0",
-                                        "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--performance-schema=0", "--skip-log-bin",
-                                        "--transaction-isolation=READ-COMMITTED"])
+        self._spawn_program(
+            "mariadb",
+            [
+                "/usr/sbin/mariadbd",
+                "--no-defaults",
+                f"--user={_user()}",
+                f"--datadir={self.state / 'mysql'}",
+                "--skip-networking",
+                "--socket=../mysql.sock",
+                f"--pid-file={self.state / 'mysql.pid'}",
+                "--max-connections=1000",
+                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-flush-method=nosync",
+                "--innodb-doublewrite=0",
+                "--innodb-buffer-pool-size=256M",
+                "--innodb-log-file-size=64M",
+                "--performance-schema=0",
+                "--skip-log-bin",
+                "--transaction-isolation=READ-COMMITTED",
+            ],
+        )
         self._wait_for("MariaDB", lambda: self._sql("SELECT 1"))
 
     def _sql(self, *statements: str) -> bool:
-        script = ("import pymysql, sys\nc = pymysql.connect(user='root', unix_socket='mysql.sock', autocommit=True).cursor()\n"
-                  "for s in sys.argv[1:]: c.execute(s)")
+        script = (
+            "import pymysql, sys\nc = pymysql.connect(user='root', unix_socket='mysql.sock', autocommit=True).cursor()\n"
+            "for s in sys.argv[1:]: c.execute(s)"
+        )
         done = subprocess.run([str(self.bin / "bin" / "python"), "-c", script, *statements], cwd=self.state, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LabError((done.stderr.strip().splitlines() or ["no answer"])[-1])
@@ -166,10 +218,13 @@ class CloudSupervisor(Supervisor):
         """What the databases know of ports and folders is this start's."""
         statements = []
         for kind, (name, path) in settings.ENDPOINTS.items():
-            statements.append("UPDATE keystone.endpoint e JOIN keystone.service s ON e.service_id = s.id SET e.url = "
-                              f"'http://127.0.0.1:{self.ports[name]}{path}' WHERE s.type = '{kind}' AND e.region_id = '{settings.REGION}'")
-        statements.append(f"UPDATE nova_api.cell_mappings SET transport_url = 'rabbit://lab:{self.password}@127.0.0.1:{self.ports['rabbitmq']}/' "
-                          "WHERE name = 'cell1'")
+            statements.append(
+                "UPDATE keystone.endpoint e JOIN keystone.service s ON e.service_id = s.id SET e.url = "
+                f"'http://127.0.0.1:{self.ports[name]}{path}' WHERE s.type = '{kind}' AND e.region_id = '{settings.REGION}'"
+            )
+        statements.append(
+            f"UPDATE nova_api.cell_mappings SET transport_url = 'rabbit://lab:{self.password}@127.0.0.1:{self.ports['rabbitmq']}/' " "WHERE name = 'cell1'"
+        )
         statements.append(f"UPDATE glance.image_locations SET value = CONCAT('file://{self.state}/glance/images/', SUBSTRING_INDEX(value, '/', -1))")
         self._sql(*statements)
 
@@ -177,16 +232,30 @@ class CloudSupervisor(Supervisor):
         home = self.state / "rabbitmq"
         (home / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.ports['rabbitmq']}\ndefault_user = lab\ndefault_pass = {self.password}\nloopback_users = none\n"
-            f"distribution.listener.interface = 127.0.0.1\nlog.console = true\nlog.console.level = warning\nlog.file = false\n")
+            f"distribution.listener.interface = 127.0.0.1\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
+        )
         (home / "enabled_plugins").write_text("[].")
         (home / ".erlang.cookie").write_text(secrets.token_hex(20))
         (home / ".erlang.cookie").chmod(0o400)
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "RABBITMQ_NODENAME": "lab@localhost", "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-               "RABBITMQ_LOG_BASE": str(home / "log"), "RABBITMQ_LOGS": "-", "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"), "RABBITMQ_DIST_PORT": str(self.ports["rabbitmq-dist"]),
-               "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"), "ERL_EPMD_PORT": str(self.ports["epmd"]), "ERL_EPMD_ADDRESS": "127.0.0.1",
-               "RABBITMQ_PID_FILE": str(home / "pid"), "RABBITMQ_CONF_ENV_FILE": "/dev/null", "NOTIFY_SOCKET": "none", "LANG": "C.UTF-8",
-               # Schedulers that spin while they wait would take a processor from everything else.
-               "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none +S 2:2"}
+        env = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(home),
+            "RABBITMQ_NODENAME": "lab@localhost",
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_DIST_PORT": str(self.ports["rabbitmq-dist"]),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "ERL_EPMD_PORT": str(self.ports["epmd"]),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "NOTIFY_SOCKET": "none",
+            "LANG": "C.UTF-8",
+            # Schedulers that spin while they wait would take a processor from everything else.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none +S 2:2",
+        }
         self._spawn_program("epmd", ["epmd", "-port", str(self.ports["epmd"]), "-address", "127.0.0.1"], env)
         # With NOTIFY_SOCKET it becomes the server instead of starting one, so that what is killed is the server.
         self._spawn_program("rabbitmq", [RABBITMQ], env)
@@ -206,8 +275,14 @@ class CloudSupervisor(Supervisor):
         self._wait_for("Nova's and Cinder's services", lambda: seed.is_served(self.ports, self.password))
 
     def _env(self) -> Dict[str, str]:
-        return {"PATH": f"{self.bin / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}", "HOME": str(self.state), "PYTHONPATH": str(HERE / "plugins"),
-                "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
+        return {
+            "PATH": f"{self.bin / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+            "HOME": str(self.state),
+            "PYTHONPATH": str(HERE / "plugins"),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
 
     def _spawn_program(self, name: str, command: Sequence[str], env: Any = None) -> None:
         self.running[name] = processes.spawn(command, self.logs / f"{name}.log", env or self._env(), cwd=self.state)

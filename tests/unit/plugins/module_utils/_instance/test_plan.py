@@ -12,7 +12,19 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refus
 from ansible_collections.nordic.gitops.plugins.module_utils._instance import guard, provider
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.plan import ON_DRIFT, Options, make_plan, metadata_of, metadata_steps, pair_ports
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import (
-    Flavor, Floating, Image, Instance, Limit, Named, Port, ServerGroup, Volume, Wanted, WantedPort, WantedVolume, World,
+    Flavor,
+    Floating,
+    Image,
+    Instance,
+    Limit,
+    Named,
+    Port,
+    ServerGroup,
+    Volume,
+    Wanted,
+    WantedPort,
+    WantedVolume,
+    World,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,16 +36,52 @@ NETWORKS = [Named("n-1", "private"), Named("n-2", "storage")]
 GROUP = ServerGroup("g-1", "spread")
 ADDRESSES = ["10.0.0.5", "10.0.0.6"]
 
-ports = st.lists(st.builds(lambda network, groups: WantedPort(network, groups=groups, manage_groups=True), st.sampled_from(NETWORKS),
-                           st.sampled_from([(), ("s-1",), ("s-1", "s-2")])), max_size=3)
+ports = st.lists(
+    st.builds(
+        lambda network, groups: WantedPort(network, groups=groups, manage_groups=True),
+        st.sampled_from(NETWORKS),
+        st.sampled_from([(), ("s-1",), ("s-1", "s-2")]),
+    ),
+    max_size=3,
+)
 volumes = st.dictionaries(st.sampled_from(["data", "logs"]), st.integers(1, 5), max_size=2).map(
-    lambda sizes: tuple(WantedVolume(label, size) for label, size in sorted(sizes.items())))
+    lambda sizes: tuple(WantedVolume(label, size) for label, size in sorted(sizes.items()))
+)
 wanted = st.builds(
     lambda image, flavor, ports, volumes, boot, key, zone, metadata, mark, state, protected, group, floating: Wanted(
-        "a", state, image, image.name, flavor, key, zone, "", group, tuple(ports), boot, volumes, floating, metadata, "x" if mark else "", mark, (), protected),
-    st.sampled_from(IMAGES), st.sampled_from(FLAVORS), ports, volumes, st.sampled_from([None, WantedVolume("root", 10)]), st.sampled_from(["", "k"]),
-    st.sampled_from(["", "z-1", "z-2"]), st.dictionaries(st.sampled_from(["role", "cluster"]), st.sampled_from(["x", "y"])), st.sampled_from(["", "m1", "m2"]),
-    st.sampled_from(["present", "started", "stopped"]), st.booleans(), st.sampled_from([None, GROUP]), st.sampled_from([None, Floating("", "", "", "n-9")]))
+        "a",
+        state,
+        image,
+        image.name,
+        flavor,
+        key,
+        zone,
+        "",
+        group,
+        tuple(ports),
+        boot,
+        volumes,
+        floating,
+        metadata,
+        "x" if mark else "",
+        mark,
+        (),
+        protected,
+    ),
+    st.sampled_from(IMAGES),
+    st.sampled_from(FLAVORS),
+    ports,
+    volumes,
+    st.sampled_from([None, WantedVolume("root", 10)]),
+    st.sampled_from(["", "k"]),
+    st.sampled_from(["", "z-1", "z-2"]),
+    st.dictionaries(st.sampled_from(["role", "cluster"]), st.sampled_from(["x", "y"])),
+    st.sampled_from(["", "m1", "m2"]),
+    st.sampled_from(["present", "started", "stopped"]),
+    st.booleans(),
+    st.sampled_from([None, GROUP]),
+    st.sampled_from([None, Floating("", "", "", "n-9")]),
+)
 actions = st.fixed_dictionaries({name: st.sampled_from([action for action in allowed if action != "refuse"]) for name, allowed in ON_DRIFT.items()})
 options = st.builds(lambda on_drift: Options(on_drift, allow_data_loss=True), actions)
 
@@ -42,11 +90,24 @@ def made(one: Wanted, number: int = 1) -> Instance:
     """As the cloud has it right after it was created so."""
     boot = [Volume("v-root", "", one.boot_volume.size, server_id="a-1", fleet=FLEET, instance="a", label="root", bootable=True)] if one.boot_volume else []
     return Instance(
-        "a-1", "a", "SHUTOFF" if one.state == "stopped" else "ACTIVE", image_id="" if one.boot_volume else one.image.id, flavor=replace(one.flavor, id=""), key=one.key,
-        zone=one.zone or "z-1", server_groups=(one.server_group.id,) if one.server_group else (), metadata=metadata_of(FLEET, one),
+        "a-1",
+        "a",
+        "SHUTOFF" if one.state == "stopped" else "ACTIVE",
+        image_id="" if one.boot_volume else one.image.id,
+        flavor=replace(one.flavor, id=""),
+        key=one.key,
+        zone=one.zone or "z-1",
+        server_groups=(one.server_group.id,) if one.server_group else (),
+        metadata=metadata_of(FLEET, one),
         ports=tuple(Port(f"p-{number}", "", port.network, (), port.groups, fleet=FLEET, server_id="a-1") for number, port in enumerate(one.ports)),
-        volumes=tuple([*boot, *(Volume(f"v-{volume.label}", "", volume.size, server_id="a-1", fleet=FLEET, instance="a", label=volume.label) for volume in one.volumes)]),
-        floating=(Floating("fl", "203.0.113.5", "p-0", fleet=FLEET),) if one.floating else ())
+        volumes=tuple(
+            [
+                *boot,
+                *(Volume(f"v-{volume.label}", "", volume.size, server_id="a-1", fleet=FLEET, instance="a", label=volume.label) for volume in one.volumes),
+            ]
+        ),
+        floating=(Floating("fl", "203.0.113.5", "p-0", fleet=FLEET),) if one.floating else (),
+    )
 
 
 def world(*instances: Instance) -> World:
@@ -73,7 +134,9 @@ def carried_out(change) -> Instance:
     if change.has("networks"):
         pairs, missing, surplus = pair_ports(one, now)
         kept = [port for port in now.ports if port not in surplus]
-        now = replace(now, ports=tuple([*kept, *(Port(f"n-{number}", "", want.network, (), want.groups, fleet=FLEET) for number, want in enumerate(missing))]))
+        now = replace(
+            now, ports=tuple([*kept, *(Port(f"n-{number}", "", want.network, (), want.groups, fleet=FLEET) for number, want in enumerate(missing))])
+        )
     if change.has("security_groups"):
         pairs, _missing, _surplus = pair_ports(one, now)
         groups = {port.id: want.groups for want, port in pairs}
@@ -82,7 +145,11 @@ def carried_out(change) -> Instance:
         sizes = {want.label: want.size for want in (*one.volumes, *([one.boot_volume] if one.boot_volume and now.boots_from_volume else []))}
         have = {volume.label: volume for volume in now.volumes}
         grown = [replace(volume, size=max(volume.size, sizes.get(volume.label, 0))) for volume in now.volumes]
-        new = [Volume(f"v-{label}", "", size, server_id="a-1", fleet=FLEET, instance="a", label=label) for label, size in sizes.items() if label not in have and label != "root"]
+        new = [
+            Volume(f"v-{label}", "", size, server_id="a-1", fleet=FLEET, instance="a", label=label)
+            for label, size in sizes.items()
+            if label not in have and label != "root"
+        ]
         now = replace(now, volumes=tuple([*grown, *new]))
     if change.has("extra_volumes"):
         labels = {want.label for want in one.volumes}
@@ -97,7 +164,9 @@ def carried_out(change) -> Instance:
 @given(wanted)
 def test_what_was_made_as_declared_is_left_alone(one):
     for action in ("report", "replace"):
-        plan = make_plan(FLEET, [one], world(made(one)), Options({name: action for name, allowed in ON_DRIFT.items() if action in allowed}, allow_data_loss=True))
+        plan = make_plan(
+            FLEET, [one], world(made(one)), Options({name: action for name, allowed in ON_DRIFT.items() if action in allowed}, allow_data_loss=True)
+        )
         assert [change.operation for change in plan.changes] == ["unchanged"], plan.table()
 
 
@@ -217,7 +286,12 @@ def test_a_full_server_group_is_seen_before_the_first_is_made():
 
 def test_the_table_begins_with_what_needs_attention():
     plan = make_plan(FLEET, [simple("a"), simple("new")], World((there("a"), there("old"))), Options(prune=True))
-    assert [line.split()[:2] for line in plan.table().splitlines()] == [["OPERATION", "INSTANCE"], ["delete", "old"], ["create", "new"], ["unchanged", "a"]]
+    assert [line.split()[:2] for line in plan.table().splitlines()] == [
+        ["OPERATION", "INSTANCE"],
+        ["delete", "old"],
+        ["create", "new"],
+        ["unchanged", "a"],
+    ]
 
 
 @pytest.mark.parametrize("limit", ["", "-1", "200%", "half", "%"])

@@ -21,7 +21,10 @@ def status(word: str, **more):
 def test_done_means_that_the_last_stage_has_ended():
     stages = {"init-local": DONE, "init": DONE, "modules-config": DONE}
     assert ready.judge(status("done", **stages, **{"modules-final": DONE})) == (True, "")
-    assert ready.judge(status("done", **stages, **{"modules-final": {"start": 1.0, "finished": None, "errors": []}})) == (False, "status done, in stage modules-final")
+    assert ready.judge(status("done", **stages, **{"modules-final": {"start": 1.0, "finished": None, "errors": []}})) == (
+        False,
+        "status done, in stage modules-final",
+    )
     assert ready.judge(status("done")) == (True, "")  # before 22.4 it tells no stages
 
 
@@ -30,13 +33,16 @@ def test_what_has_not_started_is_told_from_what_runs():
     assert ready.judge(status("running", init={"start": 1.0, "finished": None})) == (False, "status running, in stage init")
 
 
-@pytest.mark.parametrize("told, words", [
-    (status("disabled", detail="no datasource"), "did not start: it is disabled"),
-    (status("error", **{"modules-config": {"start": 1.0, "finished": 2.0, "errors": ["no such package"]}}), "stage modules-config: no such package"),
-    (status("done", errors=["runcmd failed"], **{"modules-final": DONE}), "runcmd failed"),
-    (status("done", recoverable_errors={"WARNING": ["part dropped"]}, **{"modules-final": DONE}), "WARNING: part dropped"),
-    (status("error", detail="stopped"), "stopped"),
-])
+@pytest.mark.parametrize(
+    "told, words",
+    [
+        (status("disabled", detail="no datasource"), "did not start: it is disabled"),
+        (status("error", **{"modules-config": {"start": 1.0, "finished": 2.0, "errors": ["no such package"]}}), "stage modules-config: no such package"),
+        (status("done", errors=["runcmd failed"], **{"modules-final": DONE}), "runcmd failed"),
+        (status("done", recoverable_errors={"WARNING": ["part dropped"]}, **{"modules-final": DONE}), "WARNING: part dropped"),
+        (status("error", detail="stopped"), "stopped"),
+    ],
+)
 def test_errors_and_recoverable_errors_fail_with_their_text(told, words):
     with pytest.raises(Failure, match=words):
         ready.judge(told)
@@ -47,7 +53,12 @@ def addresses(*some):
 
 
 def test_one_rule_chooses_the_address():
-    host = addresses(("private", "10.0.0.5", 4, "fixed"), ("private", "203.0.113.7", 4, "floating"), ("storage", "10.1.0.5", 4, "fixed"), ("private", "fd00::5", 6, "fixed"))
+    host = addresses(
+        ("private", "10.0.0.5", 4, "fixed"),
+        ("private", "203.0.113.7", 4, "floating"),
+        ("storage", "10.1.0.5", 4, "fixed"),
+        ("private", "fd00::5", 6, "fixed"),
+    )
     assert AddressRule().choose(host) == "203.0.113.7"
     assert AddressRule(kind="fixed").choose(host) == "10.0.0.5"
     assert AddressRule("storage").choose(host) == "10.1.0.5"

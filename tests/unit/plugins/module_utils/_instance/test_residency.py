@@ -12,7 +12,14 @@ from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider i
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.residency import Residency
 
 RULE = Residency(("no-oslo-1",), ("no-oslo-1a",), ("*.example.no",))
-PLACE = Place("openstack", "no-oslo-1", "p", {"compute": "https://nova.example.no:8774/v2.1", "image": "https://glance.example.com"}, {"compute": ("no-oslo-1",)}, "now")
+PLACE = Place(
+    "openstack",
+    "no-oslo-1",
+    "p",
+    {"compute": "https://nova.example.no:8774/v2.1", "image": "https://glance.example.com"},
+    {"compute": ("no-oslo-1",)},
+    "now",
+)
 
 
 def test_a_region_that_is_not_allowed_is_refused():
@@ -31,10 +38,17 @@ def test_a_service_that_the_region_lacks_is_refused():
         residency.check_place(RULE, "no-oslo-1", PLACE, ["volume"])
 
 
-@pytest.mark.parametrize("target, allowed", [
-    ("https://registry.example.no/x", True), ("registry.example.no:5000", True), ("https://registry.example.no.evil.com", False),
-    ("https://registry.example.no@evil.com/", False), ("https://REGISTRY.EXAMPLE.NO", True), ("", False),
-])
+@pytest.mark.parametrize(
+    "target, allowed",
+    [
+        ("https://registry.example.no/x", True),
+        ("registry.example.no:5000", True),
+        ("https://registry.example.no.evil.com", False),
+        ("https://registry.example.no@evil.com/", False),
+        ("https://REGISTRY.EXAMPLE.NO", True),
+        ("", False),
+    ],
+)
 def test_the_host_of_a_target_is_what_counts(target, allowed):
     if allowed:
         residency.check_url(RULE, target, "the registry")
