@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-BUILT = ("hosts", "k3s", "S3 server")
+BUILT = ("cloud", "hosts", "k3s", "S3 server")
 # Groups of tests that take minutes, longest first: begun late, one of them would run alone at the end.
 LONGEST = ("in_turn", "test_k3s_on_a_host", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
 
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items):
     """Which tests stay together on one worker, and in which order the workers take them.
 
     All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
-    together they take long. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
+    together they take long. Those on the cloud are another such group. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
     order of BUILT, and a test that needs a part waits for it, so the tests come in that order; those that need the same part by LONGEST.
     Where nothing of k3s has to be built, the longest of all begins beside the tests on the cluster.
     """
@@ -74,6 +74,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("cluster"))
         elif not groups and "cloud" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cloud"))
+            item.add_marker(pytest.mark.built("cloud"))
         elif not groups and item.get_closest_marker("hosts"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=_place)

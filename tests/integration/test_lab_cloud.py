@@ -1,0 +1,49 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's OpenStack: real services, for this machine alone, gone with whoever it was for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from lab import processes
+from lab.cluster import is_running
+from lab.openstack import Cloud, settings
+
+
+def of(cloud):
+    """Its processes: what the supervisor started, and what these started."""
+    return psutil.Process(cloud.supervisor).children(recursive=True)
+
+
+def test_all_services_answer_in_the_region_and_its_zones(cloud):
+    sdk = cloud.connect("admin")
+    assert {one.binary for one in sdk.compute.services()} == {"nova-compute", "nova-conductor", "nova-scheduler"}
+    assert {one.name for one in sdk.compute.availability_zones()} - {"internal"} == set(settings.HOSTS.values())
+    assert {endpoint.region_id for endpoint in sdk.identity.endpoints()} == {settings.REGION, settings.ABROAD}
+    assert cloud.obituary() == ""
+
+
+def test_it_listens_on_the_loopback_only(cloud):
+    found = [connection.laddr for process in of(cloud) for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN]
+    assert len(found) >= len(cloud.ports) - 1
+    assert {address.ip for address in found} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.full
+def test_a_detached_one_ends_with_its_owner_and_leaves_nothing(tmp_path):
+    owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    state = tmp_path / "cloud"
+    cloud = Cloud.start(state, detached=True, owner=owner.pid)
+    assert cloud.connect().compute.get("/servers").status_code == 200
+    owner.kill()
+    owner.wait()
+    end = time.monotonic() + 60
+    while (is_running(state) or state.exists()) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert not state.exists() and processes.naming(state) == {}
