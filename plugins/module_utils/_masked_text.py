@@ -141,6 +141,29 @@ class UrlType(str):
         return url(value if isinstance(value, str) else str(value))
 
 
+class Hidden(str):
+    """An option's value that may hold secrets anywhere: it prints as a mask, `full` is what was given."""
+
+    full: Any
+
+
+def full_value(value: Any) -> Any:
+    """What was given, for the one who uses it."""
+    return value.full if isinstance(value, Hidden) else value
+
+
+class HiddenType(str):
+    """The type of a dictionary whose values nobody prints, documented as the "dict" that it is. no_log would mask each number and word of it
+    in all that a module says."""
+
+    def __call__(self, value: Any) -> Any:
+        from ansible.module_utils.common.validation import check_type_dict
+
+        hidden = Hidden(MASK)
+        hidden.full = check_type_dict(value)
+        return hidden
+
+
 def forms(secret: str) -> Iterator[str]:
     """The secret, and each way of writing it that a server, a library or a tool has."""
     import json  # by whoever has something to mask: most runs have not

@@ -79,9 +79,45 @@ options:
     type: list
     elements: str
     default: []
+  render_limits:
+    description:
+      - How much of the repository one run takes. Beyond a limit the run is refused, with the file and the limit.
+      - 5,000 objects of a real team come to less than a tenth of them.
+    type: dict
+    default: {}
+    suboptions:
+      files:
+        description: Files, 100000 when left out.
+        type: int
+      size:
+        description: MiB of the files together, and MiB that helm or kustomize write, 64 when left out.
+        type: int
+      values:
+        description: Keys, values, lists and mappings in all manifests together, 2000000 when left out. YAML aliases count as often as they stand.
+        type: int
+      seconds:
+        description: Seconds of reading, and of helm or kustomize, 120 when left out.
+        type: int
+      memory:
+        description: MiB of memory that helm or kustomize may take, 1024 when left out.
+        type: int
   namespace:
     description: The namespace for namespaced objects that state none. Without it such an object is an error.
     type: str
+  allowed_kinds:
+    description:
+      - The kinds that the repository may hold, as C(ConfigMap) or C(Deployment.apps), or a pattern such as C(*.networking.k8s.io). All when empty.
+      - Whatever else Git holds, or would be pruned, refuses the run before anything is written.
+    type: list
+    elements: str
+    default: []
+  allowed_namespaces:
+    description:
+      - The namespaces that the repository may put objects into, or patterns such as V(shop-*). All when empty.
+      - With it, cluster-scoped objects are refused unless O(allowed_kinds) names their kinds.
+    type: list
+    elements: str
+    default: []
   inventory_namespace:
     description: The namespace of the ConfigMap that keeps the inventory. It must exist.
     type: str
@@ -383,7 +419,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import HiddenType, masked
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
@@ -397,12 +433,16 @@ SPEC = dict(
     include=dict(type="list", elements="str", default=[]),
     exclude=dict(type="list", elements="str", default=[]),
     values_files=dict(type="list", elements="str", default=[]),
-    values=dict(type="dict", default={}),
+    values=dict(type=HiddenType("dict"), default={}),
     release_name=dict(type="str"),
     helm_binary=dict(type="path"),
     kustomize_binary=dict(type="path"),
     allow_unsandboxed=dict(type="list", elements="str", default=[]),
+    render_limits=dict(type="dict", default={}, options=dict(
+        files=dict(type="int"), size=dict(type="int"), values=dict(type="int"), seconds=dict(type="int"), memory=dict(type="int"))),
     namespace=dict(type="str"),
+    allowed_kinds=dict(type="list", elements="str", default=[]),
+    allowed_namespaces=dict(type="list", elements="str", default=[]),
     inventory_namespace=dict(type="str", default="default"),
     adopt=dict(type="str", choices=["never", "unowned", "always"], default="unowned"),
     prune=dict(type="bool", default=True),

@@ -12,9 +12,10 @@ from typing import Any, Callable, List, NamedTuple, Set, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import apply, targets_of
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import guard
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of, unknown_kinds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory, Moved, source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps
@@ -37,7 +38,7 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
         rendered = _fetch_and_render(source, cluster, report)
         for _attempt in range(PLANS):
             with report.stage("plan"):
-                wanted = _wanted(source, cluster, rendered, options)
+                wanted = _wanted(source, cluster, rendered, options, report)
                 if not options.allow_rollback:
                     source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
@@ -100,17 +101,20 @@ def _fetch_and_render(source: Any, cluster: Any, report: Report) -> Any:
             commit = source.resolve()
             report.commit, report.signer = commit.id, commit.signer
         with report.stage("render"):
-            rendered = source.render(commit, lambda: (cluster.version(), cluster.discover().api_versions))
+            rendered = source.render(commit, lambda: (cluster.version(), cluster.discover().api_versions),
+                                     lambda documents: unknown_kinds(documents, cluster.discover()))
             report.renderer, report.render_cached, report.notes = rendered.renderer, rendered.cached, rendered.notes
             report.sandbox = rendered.protection
         discovery.result()
     return rendered
 
 
-def _wanted(source: Any, cluster: Any, rendered: Any, options: Options) -> _Wanted:
+def _wanted(source: Any, cluster: Any, rendered: Any, options: Options, report: Report) -> _Wanted:
     resources = cluster.discover()
     inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
-    intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels)
+    notes: List[str] = []
+    intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels, notes)
+    report.notes = rendered.notes + tuple(notes[:ERRORS])
     inventory.refuse_own_parent(intents)
     steps(intents)  # a wrong annotation is found before anything else is asked
     kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}

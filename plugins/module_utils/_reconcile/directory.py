@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any, Iterable, List
+from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ALTERNATIVES, ERRORS
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import LFS_POINTER, Files, lfs_pointer
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 SUFFIXES = (".yaml", ".yml", ".json")
 # A file that carries this comment is no manifest: Argo CD's own marker.
 SKIP_MARKER = b"+argocd:skip-file-rendering"
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def render_directory(files: Files, path: str, options: Any, failures: List[Failure]) -> List[Document]:
@@ -31,18 +31,18 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
             f"{'' if options.recurse else ' in the folder itself, not below it'}{_filters(options)}",
             path, "Check `path`, `include` and `exclude`. If Git is meant to have no object left, set allow_empty: true.")
     documents: List[Document] = []
-    content = files.read(chosen)
-    for name in chosen:
-        data = content[name]
+    for name, data in files.each(chosen):
         if SKIP_MARKER in data:
             continue
         if data.startswith(LFS_POINTER):
-            failures.append(Failure("is a Git LFS pointer, not the file itself", name, "Commit the file without LFS."))
+            failures.append(lfs_pointer(name))
             continue
-        parsed, problems = yaml_strict.parse(data, name)
+        parsed, problems = yaml_strict.parse(data, name, budget=files.budget)
         failures.extend(problems)
         for document in parsed:
             documents.extend(flatten(document.body, name, document.line, document.item_lines, failures))
+        if len(failures) >= ERRORS:
+            break
     return documents
 
 
@@ -68,50 +68,103 @@ def _filters(options: Any) -> str:
     return "".join(f", {name} {', '.join(getattr(options, name))}" for name in ("include", "exclude") if getattr(options, name))
 
 
-def _patterns(globs: Iterable[str]) -> List[re.Pattern]:
+def _patterns(globs: Iterable[str]) -> List[Glob]:
     return [glob(text) for text in globs]
 
 
-def glob(text: str) -> re.Pattern:
-    """Argo CD's glob over the path below the rendered folder: `*` and `**` cross `/`, `?` is one character, {a,b}, [a-z]."""
-    result, index, depth = [], 0, 0
+class _Piece(NamedTuple):
+    """What stands between two stars: so many single characters."""
+
+    pattern: re.Pattern
+    width: int
+
+
+class Glob:
+    """Argo CD's glob over the path below the rendered folder: `*` and `**` cross `/`, `?` is one character, {a,b}, [a-z].
+
+    Each piece between two stars is searched for once, from the left: a pattern takes the time of a search, however many stars it has.
+    """
+
+    def __init__(self, alternatives: Sequence[Sequence[_Piece]]) -> None:
+        self._alternatives = alternatives
+
+    def match(self, name: str) -> bool:
+        return any(_matches(pieces, name) for pieces in self._alternatives)
+
+
+def _matches(pieces: Sequence[_Piece], name: str) -> bool:
+    """The first piece stands at the beginning, the last one at the end, and each other at the first place after the one before it."""
+    first, last = pieces[0], pieces[-1]
+    if len(pieces) == 1:
+        return first.pattern.fullmatch(name) is not None
+    found = first.pattern.match(name)
+    for piece in pieces[1:-1]:
+        found = found and piece.pattern.search(name, found.end())
+    return found is not None and len(name) - last.width >= found.end() and last.pattern.fullmatch(name, len(name) - last.width) is not None
+
+
+def glob(text: str) -> Glob:
+    """The pattern, or a Failure that says what is wrong with it."""
+    alternatives: List[List[str]] = [[]]  # of regular expressions for one character each, and of stars
+    stack: List[Tuple[List[List[str]], List[List[str]]]] = []  # what stands before each open brace, and its alternatives so far
+    index = 0
     while index < len(text):
         char = text[index]
-        if char == "*":
-            result.append(".*")
-            while text[index + 1:index + 2] == "*":
-                index += 1
-        elif char == "?":
-            result.append(".")
-        elif char == "[":
-            end = text.find("]", index + 2)
-            if end < 0:
-                raise Failure(f"the pattern {text!r} has a [ without its ]", hint="Write \\[ for the character itself.")
-            inner = text[index + 1:end]
-            negated = inner.startswith(("!", "^"))
-            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[1:] if negated else inner)
-            result.append(f"[{'^' if negated else ''}{inner}]")
-            index = end
-        elif char == "{":
-            depth += 1
-            result.append("(?:")
-        elif char == "," and depth:
-            result.append("|")
-        elif char == "}" and depth:
-            depth -= 1
-            result.append(")")
-        elif char == "\\" and index + 1 < len(text):
-            index += 1
-            result.append(re.escape(text[index]))
+        if char == "{":
+            stack.append((alternatives, []))
+            alternatives = [[]]
+        elif char == "," and stack:
+            stack[-1][1].extend(alternatives)
+            alternatives = [[]]
+        elif char == "}" and stack:
+            before, inside = stack.pop()
+            inside.extend(alternatives)
+            if len(before) * len(inside) > ALTERNATIVES:
+                raise Failure(f"the pattern {text[:60]!r} unfolds to more than {ALTERNATIVES} patterns", hint="Write several patterns.")
+            alternatives = [first + second for first in before for second in inside]
         else:
-            result.append(re.escape(char))
+            one, index = _one(text, index)
+            for alternative in alternatives:
+                alternative.append(one)
         index += 1
-    if depth:
+    if stack:
         raise Failure(f"the pattern {text!r} has a {{ without its }}", hint="Write \\{ for the character itself.")
     try:
-        return re.compile("".join(result) + r"\Z", re.DOTALL)
+        return Glob([_pieces(alternative) for alternative in alternatives])
     except re.error as error:
         raise Failure(f"the pattern {text!r} is malformed: {error}") from None
+
+
+def _one(text: str, index: int) -> Tuple[str, int]:
+    """The regular expression of the character that stands at this place of a pattern, or a star; and where it ends."""
+    char = text[index]
+    if char == "*":
+        while text[index + 1:index + 2] == "*":
+            index += 1
+        return "*", index
+    if char == "?":
+        return ".", index
+    if char == "[":
+        end = text.find("]", index + 2)
+        if end < 0:
+            raise Failure(f"the pattern {text!r} has a [ without its ]", hint="Write \\[ for the character itself.")
+        inner = text[index + 1:end]
+        negated = inner.startswith(("!", "^"))
+        inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[1:] if negated else inner)
+        return f"[{'^' if negated else ''}{inner}]", end
+    if char == "\\" and index + 1 < len(text):
+        index += 1
+    return re.escape(text[index]), index
+
+
+def _pieces(alternative: Sequence[str]) -> List[_Piece]:
+    pieces: List[List[str]] = [[]]
+    for one in alternative:
+        if one == "*":
+            pieces.append([])
+        else:
+            pieces[-1].append(one)
+    return [_Piece(re.compile("".join(piece), re.DOTALL), len(piece)) for piece in pieces]
 
 
 def flatten(body: Any, file: str, line: int, item_lines: Iterable[int], failures: List[Failure]) -> List[Document]:

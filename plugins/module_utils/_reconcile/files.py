@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import OPTION, Budget
 
-MAX_FILES = 100_000
-MAX_TOTAL = 256 * 1024 * 1024
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class File(NamedTuple):
@@ -40,8 +40,9 @@ class Files:
     tree's business: it lists what a link leads to, and refuses what leads out.
     """
 
-    def __init__(self, tree: Any, path: str, root: Optional[Any] = None) -> None:
+    def __init__(self, tree: Any, path: str, root: Optional[Any] = None, budget: Optional[Budget] = None) -> None:
         self.path = path
+        self.budget = budget or Budget()
         self._tree = tree
         self._root = root
         self._own: Optional[Dict[str, File]] = None
@@ -54,10 +55,6 @@ class Files:
 
     def get(self, path: str) -> Optional[File]:
         return self._table(path).get(path)
-
-    def knows(self, path: str) -> bool:
-        """Whether there is such a file; a text that only happens to look like a path is never refused."""
-        return path in self._table(path, asked=False)
 
     def has_folder(self, path: str) -> bool:
         table = self._table(path)
@@ -76,32 +73,49 @@ class Files:
         return (file for path, file in self._table(folder).items() if path.startswith(prefix))
 
     def read(self, paths: Iterable[str]) -> Dict[str, bytes]:
-        """The bytes of many files; more than any render needs is refused before it is read."""
+        """The bytes of many files, for a tool or a judge of it: none may be a pointer of Git LFS, which the tool would take for the file."""
+        content = dict(self.each(paths))
+        for path, data in content.items():
+            if data.startswith(LFS_POINTER):
+                raise lfs_pointer(path)
+        return content
+
+    def each(self, paths: Iterable[str]) -> Iterator[Tuple[str, bytes]]:
+        """The bytes of many files, one after another; more than any render needs is refused before it is read."""
         wanted = [self._table(path)[path] for path in paths]
-        total = sum(file.size for file in wanted)
+        limit = self.budget.bounds.files
+        if len(wanted) > limit:
+            raise Refused(f"{len(wanted):,} files are more than the {limit:,} of one render", self.path, f"Point `path` at a smaller folder. {OPTION}")
         for file in wanted:
             if file.size > yaml_strict.MAX_FILE:
                 raise yaml_strict.too_large(file.size, file.path)
-        if len(wanted) > MAX_FILES or total > MAX_TOTAL:
-            raise Refused(f"{len(wanted)} files with {total >> 20} MiB are too many to render; the limit is {MAX_FILES} files "
-                          f"with {MAX_TOTAL >> 20} MiB", self.path, "Point `path` at a smaller folder, or use `exclude`.")
+            self.budget.take_bytes(file.size, file.path)
         own = {posixpath.relpath(file.path, self.path): file.path for file in wanted if self.inside(file.path)}
-        content = {own[name]: data for name, data in self._tree.read_many(list(own))}
+        yield from ((own[name], data) for name, data in self._tree.read_many(list(own)))
         others = [file.path for file in wanted if not self.inside(file.path)]
         if others and self._root is not None:
-            content.update(self._root.read_many(others))
-        return content
+            yield from self._root.read_many(others)
 
-    def _table(self, path: str, asked: bool = True) -> Dict[str, File]:
+    def parse(self, path: str) -> List[yaml_strict.Parsed]:
+        """The YAML of one file; what is wrong with it is raised."""
+        documents, problems = yaml_strict.parse(self.read([path])[path], path, budget=self.budget)
+        if problems:
+            raise problems[0]
+        return documents
+
+    def _table(self, path: str) -> Dict[str, File]:
         if self.inside(path) or self._root is None:
             if self._own is None:
                 self._own = _listed(self._tree.files(), self.path)
             return self._own
-        # A link or a submodule that is refused matters only where something is asked for.
-        entries = self._root.files(within=path if asked else self.path)
+        entries = self._root.files(within=path)
         if self._all is None:
             self._all = _listed(entries, ".")
         return self._all
+
+
+def lfs_pointer(path: str) -> Failure:
+    return Failure("is a Git LFS pointer, not the file itself", path, "Commit the file without LFS.")
 
 
 def _listed(entries: Iterable[Any], base: str) -> Dict[str, File]:

@@ -8,6 +8,7 @@ What concerns one object that would be deleted is the gate's (deletion.py). Noth
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Callable, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
@@ -43,6 +44,29 @@ def nobody_elses(plan: Plan, _options: Options) -> str:
     return ""
 
 
+def nothing_beyond_what_is_allowed(plan: Plan, options: Options) -> str:
+    """What a repository may touch is said by who runs it. A cluster-scoped object is in no namespace: its kind must be named."""
+    beyond = [change for change in plan.changes if (change.intent is not None or change.operation == "pruned")
+              and not (_kind_allowed(change, options) and _namespace_allowed(change, options))]
+    if beyond:
+        option = " and ".join(name for name in ("allowed_kinds", "allowed_namespaces") if getattr(options, name))
+        return f"{len(beyond)} objects are beyond {option}: {_names(beyond)}. Remove them from Git, or allow them."
+    return ""
+
+
+def _kind_allowed(change: Change, options: Options) -> bool:
+    kind = f"{change.ref.kind}.{change.ref.group}" if change.ref.group else change.ref.kind
+    return not options.allowed_kinds or any(fnmatchcase(kind, pattern) for pattern in options.allowed_kinds)
+
+
+def _namespace_allowed(change: Change, options: Options) -> bool:
+    if not options.allowed_namespaces:
+        return True
+    if not change.ref.namespace:
+        return bool(options.allowed_kinds)
+    return any(fnmatchcase(change.ref.namespace, pattern) for pattern in options.allowed_namespaces)
+
+
 def no_conflict_unasked(plan: Plan, options: Options) -> str:
     return conflicts_refused([change for change in plan.changes if change.conflicts], options)
 
@@ -62,7 +86,7 @@ def no_other_plan(plan: Plan, options: Options) -> str:
     return ""
 
 
-RULES: Tuple[Callable[[Plan, Options], str], ...] = (nobody_elses, no_other_source, no_conflict_unasked, no_empty_render,
+RULES: Tuple[Callable[[Plan, Options], str], ...] = (nobody_elses, no_other_source, nothing_beyond_what_is_allowed, no_conflict_unasked, no_empty_render,
                                                      no_more_than_the_limit, no_other_plan)
 
 

@@ -12,10 +12,12 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import subcharts, tool, yaml_strict
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import CHART, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.kustomize import failed, outer_reads
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.told import masked_words
 
 HOOK = "helm.sh/hook"
 # Hooks of events that a reconcile never is: applied as ordinary objects they would run at once.
@@ -56,16 +58,17 @@ def render_helm(files: Files, path: str, options: Any, binary: tool.Tool, failur
             *[f"--values={os.path.relpath(name, folder)}" for name in values],
             "--", options.release_name or "release", ".",
         ]
-        output, words, code = tool.run(binary, arguments, folder, scratch.home, options.timeout, options.allow_unsandboxed)
+        output, words, code = tool.run(binary, arguments, folder, scratch.home, options.timeout,
+                                       options.allow_unsandboxed, options.bounds)
         if code:
             words = scratch.words(words)
             for value, name in zip(values, values_files):
                 words = words.replace(os.path.relpath(value, folder), name)
-            raise _failed(words or f"ended with code {code}", files, path)
-    return _documents(output, path, failures, notes), outer_reads(files, needed)
+            raise _failed(masked_words(words, content, options.values) or f"ended with code {code}", files, path)
+    return _documents(output, files, path, failures, notes), outer_reads(files, needed)
 
 
-def _documents(output: bytes, path: str, failures: List[Failure], notes: List[str]) -> List[Document]:
+def _documents(output: bytes, files: Files, path: str, failures: List[Failure], notes: List[str]) -> List[Document]:
     """helm writes a comment with the template's name before each object; it is the only thing known of its place."""
     documents: List[Document] = []
     name = join(path, "templates")
@@ -75,9 +78,12 @@ def _documents(output: bytes, path: str, failures: List[Failure], notes: List[st
             name = join(path, source.group(1).decode("utf-8", "replace").partition("/")[2])
         # helm itself lets the last of two equal keys win, and charts in the field rely on it.
         twice: List[Failure] = []
-        parsed, problems = yaml_strict.parse(part, f"{name} (rendered)", twice)
+        parsed, problems = yaml_strict.parse(part, f"{name} (rendered)", twice, files.budget)
         failures.extend(problems)
         notes.extend(str(problem) for problem in twice)
+        del notes[ERRORS:]
+        if len(failures) >= ERRORS:
+            break
         for document in parsed:
             for item in flatten(document.body, name, 0, (), failures):
                 if _applies(item, notes):

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Document, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD
 
 # Who decides a workload's number of replicas: (group, kind): (the field with the least number, its default).
@@ -29,8 +30,13 @@ class Scope(NamedTuple):
     planned: bool
 
 
-def intents_of(documents: Sequence[Document], resources: Any, namespace: str, labels: Dict[str, str]) -> List[Intent]:
-    """Settle every document's kind and namespace, add our labels, and refuse what cannot be applied; all errors at once."""
+def intents_of(documents: Sequence[Document], resources: Any, namespace: str, labels: Dict[str, str],
+               notes: Optional[List[str]] = None) -> List[Intent]:
+    """Settle every document's kind and namespace, add our labels, and refuse what cannot be applied; all errors at once.
+
+    notes: what a person should know though it is no error is added here.
+    """
+    notes = [] if notes is None else notes
     planned = _planned_kinds(documents)
     errors: List[str] = []
     intents: List[Intent] = []
@@ -52,15 +58,15 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
         elif (api_version, kind) in planned:
             scope = planned[(api_version, kind)]
         else:
-            errors.append(f"{where}: the cluster does not know {kind} in {api_version}. {resources.suggestion(api_version, kind)}")
+            errors.append(_unknown(document, resources))
             continue
         stated = body["metadata"].get("namespace")
         if scope.namespaced and not (stated or namespace):
             errors.append(f"{where}: has no namespace. Write metadata.namespace, or set the option namespace.")
             continue
         if stated and not scope.namespaced:
-            errors.append(f"{where}: is cluster-scoped, yet has metadata.namespace {json.dumps(stated)}. Remove it.")
-            continue
+            # kustomize and charts put a namespace on whatever they do not know; kubectl, Argo CD and Flux leave it out.
+            notes.append(f"{where}: is cluster-scoped, its metadata.namespace {json.dumps(stated)} is left out")
         group = api_version.rpartition("/")[0]
         ref = Ref(group, kind, (stated or namespace) if scope.namespaced else "", name)
         if ref in seen:
@@ -70,17 +76,36 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
         intents.append(Intent(ref, api_version, _labelled(body, ref, labels, ref in scaled), document.where))
     if errors:
         more = f"\n(+{len(errors) - SHOWN} more)" if len(errors) > SHOWN else ""
-        raise Failure("\n".join(errors[:SHOWN]) + more, errors=errors)
+        raise Failure("\n".join(errors[:SHOWN]) + more, errors=errors[:ERRORS])
     return intents
+
+
+def unknown_kinds(documents: Sequence[Document], resources: Any) -> List[str]:
+    """What the cluster does not know, of documents that may have other faults: all that is wrong is told at once."""
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import identity, structure
+
+    planned = _planned_kinds([document for document in documents if not list(structure(document.body))])
+    return [_unknown(document, resources) for document in documents
+            if not list(identity(document.body)) and (document.body["apiVersion"], document.body["kind"]) not in planned
+            and resources.find(document.body["apiVersion"], document.body["kind"]) is None]
+
+
+def _unknown(document: Document, resources: Any) -> str:
+    api_version, kind = document.body["apiVersion"], document.body["kind"]
+    metadata = document.body.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return (f"{document.where}: {kind} {name}: the cluster does not know {kind} in {api_version}. "
+            f"{resources.suggestion(api_version, kind)}")
 
 
 def _labelled(body: Body, ref: Ref, labels: Dict[str, str], scaled: bool) -> Body:
     metadata = dict(body["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    metadata.pop("namespace", None)
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     result = {**body, "metadata": metadata}
-    if scaled and "replicas" in (body.get("spec") or {}):
+    if scaled and isinstance(body.get("spec"), dict) and "replicas" in body["spec"]:
         # The autoscaler and we would take the field from each other for ever (argo-cd #5105).
         result["spec"] = {key: value for key, value in body["spec"].items() if key != "replicas"}
     return result
@@ -108,9 +133,8 @@ def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope
         body = document.body
         if (body["apiVersion"].rpartition("/")[0], body["kind"]) != CRD:
             continue
-        spec = body.get("spec") or {}
-        kind = (spec.get("names") or {}).get("kind")
-        for version in spec.get("versions") or ():
-            if isinstance(version, dict) and version.get("served", True):
-                planned[(f"{spec.get('group')}/{version.get('name')}", str(kind))] = Scope(spec.get("scope") == "Namespaced", True)
+        spec = body.get("spec") or {}  # its structure was checked when it was rendered
+        for version in spec.get("versions", ()):
+            if version["served"]:
+                planned[(f"{spec['group']}/{version['name']}", spec["names"]["kind"])] = Scope(spec.get("scope") == "Namespaced", True)
     return planned

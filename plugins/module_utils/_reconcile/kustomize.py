@@ -14,6 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import KUSTOMIZATIONS, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.told import masked_words
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import type_of
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
@@ -106,13 +107,14 @@ def render_kustomize(files: Files, path: str, options: Any, binary: tool.Tool, f
             scratch.write(name, data)
         folder = os.path.join(scratch.repository, *path.split("/"))
         os.makedirs(folder, exist_ok=True)
-        output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout, options.allow_unsandboxed)
+        output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout,
+                                       options.allow_unsandboxed, options.bounds)
         if code:
-            words = scratch.words(words) or f"ended with code {code}"
+            words = masked_words(scratch.words(words), content) or f"ended with code {code}"
             raise failed(words, path, "kustomize", _place(words, files, path))
     name = kustomization_of(files, path)
     documents: List[Document] = []
-    parsed, problems = yaml_strict.parse(output, f"{name} (rendered)")
+    parsed, problems = yaml_strict.parse(output, f"{name} (rendered)", budget=files.budget)
     failures.extend(problems)
     for document in parsed:
         documents.extend(flatten(document.body, name, 0, (), failures))
@@ -192,9 +194,7 @@ def reachable(files: Files, path: str) -> Set[str]:
 
 
 def _only_document(files: Files, name: str) -> Tuple[Dict[str, Any], str]:
-    documents, problems = yaml_strict.parse(files.read([name])[name], name)
-    if problems:
-        raise problems[0]
+    documents = files.parse(name)
     if not documents:
         return {}, name
     if len(documents) > 1 or not isinstance(documents[0].body, dict):
@@ -259,7 +259,7 @@ def _why_unknown(key: str, known: Dict[str, Any], path: str, where: str) -> Tupl
 def _targets(files: Files, entry: str, names: Names, field: str, folder: str, where: str) -> Iterator[Tuple[str, bool]]:
     """The files and folders that one string names, and whether each configures plugins."""
     if names.inline:
-        documents = _inline(entry, where)
+        documents = _inline(files, entry, where)
         if documents is not None:
             if names.plugins:
                 for config in documents:
@@ -269,12 +269,12 @@ def _targets(files: Files, entry: str, names: Names, field: str, folder: str, wh
     yield _inside(files, text, field, folder, where, names.folders), names.plugins
 
 
-def _inline(entry: str, where: str) -> Optional[List[Any]]:
+def _inline(files: Files, entry: str, where: str) -> Optional[List[Any]]:
     """The documents of an entry that is YAML itself; None for a path. kustomize tries both, so what it could open is a path here:
     it opens nothing with a line break or a brace in front."""
     if "\n" not in entry.strip() and not entry.lstrip().startswith("{"):
         return None
-    documents, problems = yaml_strict.parse(entry.encode("utf-8"), where.rpartition(":")[0] or where)
+    documents, problems = yaml_strict.parse(entry.encode("utf-8"), where.rpartition(":")[0] or where, budget=files.budget)
     if problems:
         raise Failure(f"YAML in a string: {problems[0].what}", where, problems[0].hint)
     return [document.body for document in documents]
@@ -301,9 +301,7 @@ def _without_credentials(url: str) -> str:
 
 
 def _judge_plugin_file(files: Files, name: str) -> Set[str]:
-    documents, problems = yaml_strict.parse(files.read([name])[name], name)
-    if problems:
-        raise problems[0]
+    documents = files.parse(name)
     folder = posixpath.dirname(name) or "."
     return {target for document in documents for target in _judge_plugin(files, document.body, folder, f"{name}:{document.line}")}
 

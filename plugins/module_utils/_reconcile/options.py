@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 
@@ -60,6 +60,8 @@ class Options:
     check_mode: bool
     diff: bool
     allow_rollback: bool = False
+    allowed_kinds: Tuple[str, ...] = ()
+    allowed_namespaces: Tuple[str, ...] = ()
 
     @classmethod
     def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:
@@ -71,4 +73,5 @@ class Options:
             raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, 0 or more.")
         known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
         return cls(**{**known, "namespace": params["namespace"] or "", "expect": params["expect"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
+                      "allowed_kinds": tuple(params["allowed_kinds"]), "allowed_namespaces": tuple(params["allowed_namespaces"]),
                       "check_mode": check_mode, "diff": diff})

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import time
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register_object
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
-FORMAT = 2
+FORMAT = 3
 KEPT = 64  # renders kept in the cache
 ABANDONED = 3600  # seconds after which a half-written cache file is nobody's any more
 SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
@@ -43,11 +46,12 @@ class RenderOptions:
     api_versions: Tuple[str, ...] = ()
     allow_empty: bool = False
     timeout: float = 120.0  # seconds that kustomize or helm may take
+    bounds: Bounds = Bounds()
     allow_unsandboxed: Tuple[str, ...] = ()  # tools that may run where this machine has no sandbox for them
 
     def deciding(self) -> Dict[str, Any]:
         """The options that decide what a tree renders to."""
-        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("timeout", "allow_unsandboxed")}
+        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("timeout", "allow_unsandboxed", "bounds")}
         return {**chosen, "values": dict(self.values or {})}
 
 
@@ -64,9 +68,12 @@ class Rendered:
 
 # What a cluster is, for a chart that asks: its version, and the API versions that it serves.
 Serves = Callable[[], Tuple[str, Tuple[str, ...]]]
+# What only a cluster can say of documents that are refused anyhow, so that all that is wrong is told at once.
+AlsoWrong = Callable[[Sequence[Document]], List[str]]
 
 
-def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[Any] = None, serves: Optional[Serves] = None) -> Rendered:
+def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[Any] = None, serves: Optional[Serves] = None,
+           also_wrong: Optional[AlsoWrong] = None) -> Rendered:
     """Render a tree, or take what the same tree rendered to before. All that is wrong in it is one Failure.
 
     tree: id, path, files() and read_many(). root: the tree of the commit's root, which lets kustomize and values files
@@ -75,17 +82,23 @@ def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[
     cache = _Cache(cache_folder, _key(tree, options))
     entry = cache.load()
     if entry is not None and _still_holds(entry, options, tree, root, serves):
-        documents = [Document(body, file, line) for file, line, body in entry["documents"]]
-        return Rendered(documents, entry["renderer"], True, tuple(entry["notes"]))
+        return Rendered(_documents(entry), entry["renderer"], True, tuple(entry["notes"]))
 
-    entry = _render(tree, options, root, serves)
+    entry = _render(tree, options, root, serves, also_wrong)
     protection = entry.pop("protection")
     notes = tuple(entry["notes"]) + cache.store(entry)
-    documents = [Document(body, file, line) for file, line, body in entry["documents"]]
-    return Rendered(documents, entry["renderer"], False, notes, protection)
+    return Rendered(_documents(entry), entry["renderer"], False, notes, protection)
 
 
-def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Optional[Serves]) -> Dict[str, Any]:
+def _documents(entry: Dict[str, Any]) -> List[Document]:
+    """The objects of a render; the values of its Secrets are masked from now on, whoever prints them."""
+    for _file, _line, body in entry["documents"]:
+        register_object(body)
+    return [Document(body, file, line) for file, line, body in entry["documents"]]
+
+
+def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Optional[Serves],
+            also_wrong: Optional[AlsoWrong]) -> Dict[str, Any]:
     # Only what must be rendered needs YAML (30 ms to import), so nothing of it is imported above.
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize, tool
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
@@ -93,7 +106,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import wrong_with
 
     path = _path_of(tree)
-    files = Files(tree, path, root)
+    files = Files(tree, path, root, Budget(options.bounds))
     name = options.renderer if options.renderer != "auto" else directory.kind_of_folder(files, path)
     if name not in RENDERERS:
         raise Failure(f"renderer {name!r} is unknown", hint=f"Choose auto, {', '.join(RENDERERS)}.")
@@ -114,7 +127,12 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
         else:
             documents, reads = helm.render_helm(files, path, options, binary, failures, notes)
     for document in documents:
+        if len(failures) >= ERRORS:
+            break
         failures.extend(wrong_with(document))
+    if failures and also_wrong is not None:
+        with contextlib.suppress(Failure):  # of the cluster: the first error is the one to tell
+            failures.extend(Failure(*reversed(text.split(": ", 1))) for text in also_wrong(documents))
     _raise(failures, path)
     return {
         "format": FORMAT,
@@ -146,14 +164,16 @@ def _path_of(tree: Any) -> str:
 
 
 def _raise(failures: List[Failure], path: str) -> None:
+    for failure in failures:
+        failure.what = failure.what if len(failure.what) <= ERROR_CHARACTERS else failure.what[:ERROR_CHARACTERS] + "…"
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        failures = sorted(failures, key=_place)
+        count = f"more than {ERRORS}" if len(failures) > ERRORS else str(len(failures))
+        failures = sorted(failures[:ERRORS], key=_place)
         shown = "\n".join(f"- {failure}" for failure in failures[:SHOWN])
         more = f"\n(+{len(failures) - SHOWN} more)" if len(failures) > SHOWN else ""
-        raise Failure(f"{len(failures)} errors in what Git holds:\n{shown}{more}", path,
-                      errors=[str(failure) for failure in failures])
+        raise Failure(f"{count} errors in what Git holds:\n{shown}{more}", path, errors=[str(failure) for failure in failures])
 
 
 def _place(failure: Failure) -> Tuple[str, int]:

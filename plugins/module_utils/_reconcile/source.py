@@ -12,8 +12,10 @@ from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_value
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import Bounds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered, RenderOptions, Serves, render
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import AlsoWrong, Rendered, RenderOptions, Serves, render
 
 
 class Source:
@@ -29,10 +31,11 @@ class Source:
         options = RenderOptions(
             renderer=params["renderer"], recurse=params["recurse"],
             include=tuple(params["include"]), exclude=tuple(params["exclude"]),
-            values_files=tuple(params["values_files"]), values=params["values"],
+            values_files=tuple(params["values_files"]), values=full_value(params["values"]),
             release_name=params["release_name"] or params["name"], namespace=params["namespace"] or "",
             helm_binary=params["helm_binary"] or "", kustomize_binary=params["kustomize_binary"] or "",
-            allow_empty=params["allow_empty"], allow_unsandboxed=tuple(params["allow_unsandboxed"]))
+            allow_empty=params["allow_empty"], allow_unsandboxed=tuple(params["allow_unsandboxed"]),
+            bounds=Bounds.of(params), timeout=float(Bounds.of(params).seconds))
         return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"))
 
     @property
@@ -60,7 +63,7 @@ class Source:
                 f"{git.revision} leads to the commit {commit[:12]}, which does not have {recorded[:12]} in its history, the commit that was enforced last",
                 git.url, "Set allow_rollback: true, or name the full commit as revision, if that is meant.")
 
-    def render(self, commit: _git.Commit, serves: Optional[Serves] = None) -> Rendered:
+    def render(self, commit: _git.Commit, serves: Optional[Serves] = None, also_wrong: Optional[AlsoWrong] = None) -> Rendered:
         try:
             tree = self.mirror.tree(commit, self.path)
         except Failure as failure:
@@ -71,4 +74,4 @@ class Source:
             failure.hint = f"{failure.hint} If Git is meant to have no object left, set allow_empty: true.".strip()
             raise
         root = tree if tree.path in (".", "") else self.mirror.tree(commit)
-        return render(tree, self.options, self.cache_folder, root=root, serves=serves)
+        return render(tree, self.options, self.cache_folder, root=root, serves=serves, also_wrong=also_wrong)

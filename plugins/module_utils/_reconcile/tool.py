@@ -8,13 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import MIB, OPTION, Bounds
 
-MAX_OUTPUT = 64 * 1024 * 1024
-MAX_MEMORY = 1024 * 1024 * 1024
+MAX_OUTPUT = Bounds().size * MIB
 
 _NO_MEMORY = re.compile(r"^(fatal error|runtime): .*(out of memory|cannot allocate memory)", re.MULTILINE)
 _OURS = "nordic.gitops-"
@@ -42,16 +42,18 @@ def find(wanted: str, names: Sequence[str], option: str, purpose: str) -> Tool:
     raise Failure(f"{purpose} needs {' or '.join(names)}, and {searched}", hint=f"Install it, or give its path by `{option}`.")
 
 
-def run(tool: Tool, arguments: List[str], folder: str, home: str, timeout: float, allowed: Sequence[str] = ()) -> Tuple[bytes, str, int]:
+def run(tool: Tool, arguments: List[str], folder: str, home: str, timeout: float, allowed: Sequence[str] = (),
+        bounds: Optional[Bounds] = None) -> Tuple[bytes, str, int]:
     """Its output, its words on stderr and its exit code; more time, memory or output than allowed is a Failure. It reads and writes the
     folder that holds both of the folders named, and nothing else."""
     own = os.path.commonpath((folder, home))
+    output, memory = (bounds.size * MIB, bounds.memory * MIB) if bounds else (MAX_OUTPUT, Bounds().memory * MIB)
     policy = _sandbox.Policy(
         program=tool.path, write=(own,), remove=(own,), allowed=_name(tool) in allowed,
-        limits=_sandbox.Limits(seconds=timeout, memory=MAX_MEMORY, output=MAX_OUTPUT, file=MAX_OUTPUT))
+        limits=_sandbox.Limits(seconds=timeout, memory=memory, output=output, file=output))
     ended = _sandbox.run([tool.path, *arguments], policy, folder, _environment(home))
     if ended.status and _NO_MEMORY.search(ended.err):
-        raise Failure(f"{_name(tool)} needed more than {MAX_MEMORY >> 20} MiB of memory", hint="It was stopped.")
+        raise Failure(f"{_name(tool)} needed more than {memory >> 20} MiB of memory", hint=f"It was stopped. {OPTION}")
     return ended.out, ended.err, ended.status
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Document
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body, Document
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 
 # etcd refuses a request of more than 1.5 MiB (--max-request-bytes), whatever the API server accepts.
 MAX_OBJECT = 1_572_864
@@ -32,6 +34,9 @@ _QUOTE = "Quote it."
 _QUOTE_BOOLEAN = "Quote it: YAML reads yes, no, on, off, y and n as booleans."
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_QUALIFIED = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?\Z")
 _API_VERSION = re.compile(r"(?:[a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", re.IGNORECASE)
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 _NO_NAME = re.compile(r"[/%\s\x00-\x1f\x7f]")  # what the API server refuses in a path segment, or what is surely a slip
@@ -77,6 +82,11 @@ def metadata_is_a_mapping(body: Body) -> Iterator[Wrong]:
         yield Wrong("metadata", f"is {type_of(body['metadata'])}, must be a mapping")
 
 
+# Kinds whose names are whatever a path may hold; Namespaces and Services are labels of a host name.
+_ANY_NAME = ("rbac.authorization.k8s.io",)
+_LABEL_NAMES = (("v1", "Namespace"), ("v1", "Service"))
+
+
 def name(body: Body) -> Iterator[Wrong]:
     metadata = _mapping(body.get("metadata"))
     value = metadata.get("name")
@@ -91,6 +101,23 @@ def name(body: Body) -> Iterator[Wrong]:
     elif len(value) > 253 or value in (".", "..") or _NO_NAME.search(value):
         yield Wrong("metadata.name", f"{value[:60]!r} is no valid name",
                     "A name has at most 253 characters, no white space, no / and no %.")
+    else:
+        yield from _built_in_name(body, value)
+
+
+def _built_in_name(body: Body, value: str) -> Iterator[Wrong]:
+    """What the API server itself says of the names of its own kinds; of others their definition decides."""
+    version = str(body.get("apiVersion"))
+    group = version.rpartition("/")[0]
+    if group not in BUILT_IN_GROUPS or group in _ANY_NAME or body.get("kind") == "IPAddress":
+        return
+    if (version, body.get("kind")) in _LABEL_NAMES:
+        if not _NAMESPACE.match(value):
+            yield Wrong("metadata.name", f"{value[:80]!r} is no valid name",
+                        "At most 63 lower-case letters, digits and dashes, no dash at either end.")
+    elif not _SUBDOMAIN.match(value):
+        yield Wrong("metadata.name", f"{value[:80]!r} is no valid name",
+                    "At most 253 lower-case letters, digits, dashes and dots; each part between dots begins and ends with a letter or digit.")
 
 
 def namespace(body: Body) -> Iterator[Wrong]:
@@ -140,8 +167,21 @@ def _strings(body: Body, path: Tuple[str, ...], fields: Tuple[str, ...], kinds: 
             yield Wrong(where, f"is {type_of(mapping)}, must be a mapping")
             continue
         for key, value in mapping.items():
+            key = str(key)
             if not isinstance(value, str):
-                yield not_a_string(f"{where}[{key}]", value)
+                yield not_a_string(f"{where}[{key[:80]}]", value)
+            yield from _label_or_annotation(field, where, key, value)
+
+
+def _label_or_annotation(field: str, where: str, key: str, value: Any) -> Iterator[Wrong]:
+    if field not in ("labels", "annotations", "matchLabels", "selector"):
+        return
+    if not _QUALIFIED.match(key if field != "annotations" else key.lower()) or len(key.partition("/")[0]) > 253:
+        yield Wrong(f"{where}[{key[:80]}]", "is no valid key",
+                    "At most 63 letters, digits, dashes, underscores and dots, a letter or digit at both ends; in front a host name and a slash.")
+    elif field != "annotations" and isinstance(value, str) and not _LABEL_VALUE.match(value):
+        yield Wrong(f"{where}[{key}]", f"{value[:80]!r} is no valid label",
+                    "At most 63 letters, digits, dashes, underscores and dots, a letter or digit at both ends.")
 
 
 _POD_SPECS: Dict[str, Tuple[str, ...]] = {
@@ -220,6 +260,70 @@ def _data_keys(body: Body, fields: Tuple[str, ...]) -> Iterator[Wrong]:
 _VALUES = {"ConfigMap": ("data", "binaryData"), "Secret": ("stringData", "data")}
 
 
+class Field(NamedTuple):
+    """A field of a kind that later stages look into, and what must be there where it is set."""
+
+    path: Tuple[str, ...]  # "*" is each item of a list
+    type: type
+    required: bool = False
+
+
+# Kubernetes itself would refuse another type, but only when the object is applied, with others already written.
+_TARGET = (Field(("spec",), dict), Field(("spec", "scaleTargetRef"), dict),
+           *(Field(("spec", "scaleTargetRef", name), str) for name in ("apiVersion", "kind", "name")))
+_WORKLOAD = (Field(("spec",), dict), Field(("spec", "template"), dict), Field(("spec", "template", "spec"), dict),
+             Field(("spec", "template", "spec", "containers"), list), Field(("spec", "template", "spec", "containers", "*"), dict))
+STRUCTURES: Dict[Tuple[str, str], Tuple[Field, ...]] = {
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): (
+        Field(("spec",), dict), Field(("spec", "group"), str, True), Field(("spec", "scope"), str, True),
+        Field(("spec", "names"), dict, True), Field(("spec", "names", "kind"), str, True), Field(("spec", "names", "plural"), str, True),
+        Field(("spec", "versions"), list, True), Field(("spec", "versions", "*"), dict), Field(("spec", "versions", "*", "name"), str, True),
+        Field(("spec", "versions", "*", "served"), bool, True), Field(("spec", "versions", "*", "storage"), bool, True),
+        Field(("spec", "versions", "*", "schema"), dict), Field(("spec", "versions", "*", "schema", "openAPIV3Schema"), dict),
+        Field(("spec", "conversion"), dict), Field(("spec", "conversion", "webhook"), dict),
+        Field(("spec", "conversion", "webhook", "clientConfig"), dict)),
+    ("autoscaling", "HorizontalPodAutoscaler"): (*_TARGET, Field(("spec", "minReplicas"), int)),
+    ("keda.sh", "ScaledObject"): (*_TARGET, Field(("spec", "minReplicaCount"), int)),
+    **{("apps", kind): _WORKLOAD for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},
+    ("batch", "Job"): _WORKLOAD,
+    ("", "Pod"): (Field(("spec",), dict), Field(("spec", "containers"), list), Field(("spec", "containers", "*"), dict)),
+    ("", "Service"): (Field(("spec",), dict), Field(("spec", "ports"), list), Field(("spec", "ports", "*"), dict)),
+    ("", "PersistentVolumeClaim"): (Field(("spec",), dict),),
+    **{("rbac.authorization.k8s.io", kind): (Field(("roleRef",), dict), Field(("subjects",), list), Field(("subjects", "*"), dict))
+       for kind in ("RoleBinding", "ClusterRoleBinding")},
+    **{("rbac.authorization.k8s.io", kind): (Field(("rules",), list), Field(("rules", "*"), dict), Field(("aggregationRule",), dict))
+       for kind in ("Role", "ClusterRole")},
+}
+
+
+def structure(body: Body) -> Iterator[Wrong]:
+    kind = (str(body.get("apiVersion")).rpartition("/")[0], str(body.get("kind")))
+    for field in STRUCTURES.get(kind, ()):
+        yield from _typed(body, field.path, field, "")
+
+
+def _typed(value: Any, path: Tuple[str, ...], field: Field, where: str) -> Iterator[Wrong]:
+    """What is wrong at one field; a parent of another type is told by its own row."""
+    step, rest = path[0], path[1:]
+    if step == "*":
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            if rest:
+                yield from _typed(item, rest, field, f"{where}[{index}]")
+            elif not isinstance(item, field.type):
+                yield Wrong(f"{where}[{index}]", f"is {type_of(item)}, must be {_TYPES[field.type]}")
+        return
+    if not isinstance(value, dict):
+        return
+    inner, place = value.get(step), f"{where}.{step}" if where else step
+    if rest:
+        yield from _typed(inner, rest, field, place)
+    elif inner is None:
+        if field.required:
+            yield Wrong(place, f"is missing, must be {_TYPES[field.type]}")
+    elif not isinstance(inner, field.type) or field.type is int and isinstance(inner, bool):
+        yield Wrong(place, f"is {type_of(inner)}, must be {_TYPES[field.type]}")
+
+
 def size(body: Body) -> Iterator[Wrong]:
     plain, encoded = _VALUES.get(str(body.get("kind")), ("", "")) if body.get("apiVersion") == "v1" else ("", "")
     lengths = {f"{encoded}[{key[:60]}]": len(value) * 3 // 4 - value.count("=")
@@ -242,7 +346,7 @@ def _mapping(value: Any) -> Dict[str, Any]:
 
 
 RULES: Tuple[Rule, ...] = (
-    identity, metadata_is_a_mapping, name, namespace, labels_and_annotations, selectors, environment, config_map, secret,
+    identity, metadata_is_a_mapping, name, namespace, labels_and_annotations, selectors, structure, environment, config_map, secret,
     size,
 )
 
@@ -258,5 +362,5 @@ def wrong_with(document: Document) -> List[Failure]:
             f"{describe(body)}: {wrong.field + ' ' if wrong.field else ''}{wrong.what}", document.where, wrong.hint,
             object=describe(body), field=wrong.field,
         )
-        for rule in RULES for wrong in rule(body)
+        for wrong in itertools.islice((wrong for rule in RULES for wrong in rule(body)), ERRORS)
     ]

@@ -19,6 +19,7 @@ import struct
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS, Budget
 
 MAX_FILE = 64 * 1024 * 1024
 MAX_DEPTH = 200  # the readers of the result recurse, and Python gives them a stack of 1,000 frames
@@ -49,6 +50,7 @@ _SIGNED_BINARY = re.compile(r"0b([-+][01]+)\Z")  # go-yaml hands "-1" of "0b-1" 
 
 _YAML = "tag:yaml.org,2002:"
 _STR, _INT, _FLT, _BOOL, _NULL = (_YAML + name for name in ("str", "int", "float", "bool", "null"))
+_MERGE_TAG = _YAML + "merge"
 _SCALAR_TAGS = (_STR, _INT, _FLT, _BOOL, _NULL)
 
 
@@ -158,11 +160,13 @@ def _float32(value: float) -> str:
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
-def parse(data: bytes, file: str, twice: Optional[List[Failure]] = None) -> Tuple[List[Parsed], List[Failure]]:
-    """All documents of one file and all that is wrong with it; empty documents are left out.
+def parse(data: bytes, file: str, twice: Optional[List[Failure]] = None, budget: Optional[Budget] = None) -> Tuple[List[Parsed], List[Failure]]:
+    """All documents of one file and what is wrong with it, the first errors where there are many; empty documents are left out.
 
     twice: where given, the last of two equal keys wins as kubectl has it, and each such key is added here instead.
+    budget: what the files of one render may hold together; beyond it Refused is raised, since what follows would count too.
     """
+    budget = budget or Budget()
     try:
         _refuse_other_encodings(data, file)
     except Failure as problem:
@@ -176,9 +180,13 @@ def parse(data: bytes, file: str, twice: Optional[List[Failure]] = None) -> Tupl
             failures.append(failure)
             continue
         try:
-            documents.extend(_documents(part, first_line, file, twice))
+            documents.extend(_documents(part, first_line, file, twice, budget))
+        except Refused:
+            raise
         except Failure as problem:
             failures.append(problem)
+            if len(failures) >= ERRORS:
+                break
     return documents, failures
 
 
@@ -220,12 +228,15 @@ def _parts(data: bytes, file: str) -> List[Tuple[bytes, int, Optional[Failure]]]
     return [part for part in parts if part[2] or part[0].strip()]
 
 
-def _documents(part: bytes, first_line: int, file: str, twice: Optional[List[Failure]]) -> List[Parsed]:
+def _documents(part: bytes, first_line: int, file: str, twice: Optional[List[Failure]], budget: Budget) -> List[Parsed]:
     if part.lstrip()[:1] == b"{":
-        documents = _json_stream(part, first_line, file)
+        # No value is without one of these in front. Python's JSON reader cannot be stopped; where it may make too many, YAML's counts.
+        most = sum(part.count(sign) for sign in (b",", b":", b"[", b"{"))
+        documents = _json_stream(part, first_line, file) if most <= budget.values else None
         if documents is not None:
+            budget.take_values(most, f"{file}:{first_line}")
             return documents
-    return _yaml_document(part, first_line, file, twice)
+    return _yaml_document(part, first_line, file, twice, budget)
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -238,9 +249,12 @@ def _json_stream(part: bytes, first_line: int, file: str) -> Optional[List[Parse
     """The objects of a JSON file, one after another as Go's decoder reads them; None where it is not JSON."""
     text = part.decode("utf-8")
     documents: List[Parsed] = []
-    end = 0
+    end = counted = 0
+    line = first_line
     while True:
         begin = _JSON_SPACE.match(text, end).end()  # type: ignore[union-attr]  # matches the empty string too
+        line += text.count("\n", counted, begin)
+        counted = begin
         if begin == len(text):
             return documents
         try:
@@ -248,10 +262,9 @@ def _json_stream(part: bytes, first_line: int, file: str) -> Optional[List[Parse
         except _NotJson:
             return None
         except RecursionError:
-            raise _too_deep(file, first_line + text.count("\n", 0, begin)) from None
+            raise _too_deep(file, line) from None
         except ValueError:
             return None
-        line = first_line + text.count("\n", 0, begin)
         _check_depth(body, file, line)
         if not isinstance(body, dict) or not _is_text(text[begin:end], body):
             return None
@@ -335,13 +348,13 @@ class _Frame:
         self.count = count
 
 
-def _yaml_document(part: bytes, first_line: int, file: str, twice: Optional[List[Failure]]) -> List[Parsed]:
+def _yaml_document(part: bytes, first_line: int, file: str, twice: Optional[List[Failure]], budget: Budget) -> List[Parsed]:
     import yaml
 
     loader = None
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(part)  # without libyaml the same parser, slower
-        return _build(yaml, loader, first_line, file, twice)
+        return _build(yaml, loader, first_line, file, twice, budget)
     except yaml.reader.ReaderError as error:
         line = first_line + _line_of_offset(part, error)
         raise Failure(f"{error.reason} (U+{error.character:04X})", f"{file}:{line}",
@@ -378,7 +391,7 @@ def _syntax_failure(error: Any, part: bytes, first_line: int, file: str) -> Fail
     return Failure(f"YAML: {what}", f"{file}:{first_line + offset}", hint)
 
 
-def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[List[Failure]]) -> List[Parsed]:
+def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[List[Failure]], budget: Budget) -> List[Parsed]:
     """Walk the parser's events with an explicit stack: deep input must not end in Python's recursion limit."""
     scalar_event, alias_event = yaml.ScalarEvent, yaml.AliasEvent
     mapping_start, sequence_start = yaml.MappingStartEvent, yaml.SequenceStartEvent
@@ -392,13 +405,19 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
     item_lines: List[int] = []
     root: Any = None
     root_line = 0
-    documents = count = aliased = 0
+    documents = count = aliased = events = merged = 0
+    values = budget.values
 
     def fail(what: str, event: Any, hint: str = "") -> Failure:
         return Failure(what, f"{file}:{first_line + event.start_mark.line}", hint)
 
     while True:
         event = get_event()
+        events += 1
+        if not events & 0x3FFF:
+            budget.check_time(f"{file}:{first_line + event.start_mark.line}")
+        if count + merged > values:
+            raise budget.too_many_values(f"{file}:{first_line + event.start_mark.line}")
         kind = type(event)
         if kind is scalar_event:
             count += 1
@@ -452,6 +471,8 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
             aliased += size
             if aliased > 100 and count > 1000 and aliased / count > _allowed_alias_ratio(count):
                 raise fail("contains excessive aliasing: its aliases expand to far more than it holds", event)
+            if count > values:
+                raise budget.too_many_values(f"{file}:{first_line + event.start_mark.line}")
             if frame is not None and frame.is_map and frame.key is _NO_KEY:
                 if isinstance(original, (dict, list)):
                     raise fail("a mapping's key is a mapping or a list, JSON has no such key", event)
@@ -469,6 +490,7 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
                            "Put `---` on a line of its own before it.")
             continue
         elif kind is stream_end:
+            budget.take_values(count + merged, f"{file}:{root_line}")
             if aliased:
                 _check_depth(root, file, root_line)
             return [] if root is None else [Parsed(root, root_line, tuple(item_lines))]
@@ -481,7 +503,7 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
         elif not frame.is_map:
             frame.value.append(value)
         elif frame.key is _MERGE:
-            _merge(frame, value, event, fail)
+            merged += _merge(frame, value, event, fail)
             frame.key = _NO_KEY
         else:
             frame.value[frame.key] = value
@@ -491,7 +513,7 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
 def _begin_pair(frame: _Frame, value: Any, text: Optional[str], event: Any, first_line: int, fail: Any,
                 twice: Optional[List[Failure]]) -> Any:
     """The key of a mapping's next pair, refused when the mapping has it already."""
-    if text == "<<" and event.implicit[0]:
+    if text == "<<" and (event.implicit[0] or event.tag == _MERGE_TAG):
         if frame.merged is not None:
             raise fail("`<<` twice in one mapping", event, "Merge a list of mappings: `<<: [*a, *b]`.")
         return _MERGE
@@ -504,12 +526,14 @@ def _begin_pair(frame: _Frame, value: Any, text: Optional[str], event: Any, firs
                        "Only one of them would reach the cluster: remove the other.")
         if twice is None:
             raise failure
-        twice.append(failure)
+        if len(twice) < ERRORS:
+            twice.append(failure)
     frame.lines[key] = line
     return key
 
 
-def _merge(frame: _Frame, value: Any, event: Any, fail: Any) -> None:
+def _merge(frame: _Frame, value: Any, event: Any, fail: Any) -> int:
+    """Merge, and say how many pairs were looked at."""
     sources = value if isinstance(value, list) else [value]
     if not all(isinstance(source, dict) for source in sources):
         raise fail("`<<` merges a mapping, or a list of mappings", event)
@@ -521,9 +545,12 @@ def _merge(frame: _Frame, value: Any, event: Any, fail: Any) -> None:
                            "YAML and Kubernetes' tools disagree on which of the two wins: put `<<` first.")
             frame.value[key] = merged
             frame.merged.add(key)
+    return sum(map(len, sources))
 
 
 def _tagged(tag: str, text: str, event: Any, fail: Any) -> Any:
+    if tag == _MERGE_TAG and text == "<<":  # YAML editors write the merge key so
+        return text
     if tag not in _SCALAR_TAGS:
         raise _unknown_tag(event, fail)
     if tag == _STR:

@@ -40,6 +40,28 @@ def plan(*changes: Change, owned: int = 100, **more: Any) -> Plan:
     return Plan(changes, owned=owned, **more)
 
 
+@pytest.mark.parametrize("allowed, change, beyond", [
+    ({"allowed_kinds": ("ConfigMap",)}, wanted("created"), ""),
+    ({"allowed_kinds": ("Deployment.apps", "Config*")}, wanted("unchanged"), ""),
+    ({"allowed_kinds": ("Deployment.apps",)}, wanted("unchanged"), "allowed_kinds"),
+    ({"allowed_kinds": ("configmap",)}, wanted("created"), "allowed_kinds"),
+    ({"allowed_kinds": ("Secret",)}, pruned(), "allowed_kinds"),
+    ({"allowed_namespaces": ("n",)}, wanted("created"), ""),
+    ({"allowed_namespaces": ("shop-*",)}, wanted("created", namespace="shop-a"), ""),
+    ({"allowed_namespaces": ("shop-*",)}, wanted("configured"), "allowed_namespaces"),
+    ({"allowed_namespaces": ("m",)}, pruned(), "allowed_namespaces"),
+    ({"allowed_namespaces": ("n",)}, wanted("created", "ClusterRole", namespace=""), "allowed_namespaces"),
+    ({"allowed_namespaces": ("n",), "allowed_kinds": ("ClusterRole",)}, wanted("created", "ClusterRole", namespace=""), ""),
+    ({"allowed_namespaces": ("n",), "allowed_kinds": ("ConfigMap",)}, wanted("created", "ClusterRole", namespace=""), "allowed_kinds and allowed_namespaces"),
+])
+def test_a_repository_touches_only_what_is_allowed(allowed: Dict[str, Any], change: Change, beyond: str) -> None:
+    if not beyond:
+        guard(plan(change), options(**allowed))
+        return
+    with pytest.raises(Refused, match=f"1 objects are beyond {beyond}: .*{change.ref.name}"):
+        guard(plan(change), options(**allowed, allow_empty=True))
+
+
 def test_an_empty_render_prunes_nothing_unasked() -> None:
     with pytest.raises(Refused, match="renders to nothing.*allow_empty"):
         guard(plan(pruned(), owned=1), options())

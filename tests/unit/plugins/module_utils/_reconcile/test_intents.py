@@ -79,9 +79,11 @@ def test_an_object_without_a_namespace_is_refused_where_there_is_no_default() ->
     assert "all.yaml:7" in message and "no namespace" in message
 
 
-def test_a_cluster_scoped_object_with_a_namespace_is_refused() -> None:
-    message = refused(document("Namespace", "a", namespace="b", line=3))
-    assert "all.yaml:3" in message and "cluster-scoped" in message
+def test_the_namespace_of_a_cluster_scoped_object_is_left_out_with_a_note() -> None:
+    notes: List[str] = []
+    intent, = intents_of([document("Namespace", "a", namespace="b", line=3)], SERVED, "shop", {}, notes)
+    assert intent.ref.namespace == "" and "namespace" not in intent.body["metadata"]
+    assert notes == ['all.yaml:3: Namespace a: is cluster-scoped, its metadata.namespace "b" is left out']
 
 
 def test_the_same_object_twice_is_refused_with_both_places() -> None:
