@@ -110,9 +110,6 @@ WRONG = {
                                    ["x.yaml:1: Ingress web", "extensions/v1beta1", "Did you mean networking.k8s.io/v1 Ingress?"]),
     "an apiVersion without its group": ({"x.yaml": manifest("Deployment", "web")},
                                         ["x.yaml:1: Deployment web", "in v1", "Did you mean apps/v1 Deployment?"]),
-    "a cluster-scoped object with a namespace": (
-        {"x.yaml": manifest("ClusterRole", "viewer", "rbac.authorization.k8s.io/v1", "shop")},
-        ["x.yaml:1: ClusterRole viewer", "cluster-scoped", "metadata.namespace", '"shop"', "Remove it"]),
     "more values than a ConfigMap holds": ({"x.yaml": config_map("big", "x" * 1_100_000)},
                                            ["x.yaml:1: ConfigMap big", "data holds 1100000 bytes", "at most 1048576", "data[key]"]),
     "an object larger than etcd takes": ({"x.yaml": manifest("Deployment", "big", "apps/v1", annotations="a: " + "x" * 1_600_000)},
