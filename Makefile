@@ -10,7 +10,7 @@ NAMES ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint bench cluster cluster-down hosts hosts-down cloud cloud-down build changelog clean
+.PHONY: help demo test test-full lint fuzz bench cluster cluster-down hosts hosts-down cloud cloud-down build changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -26,6 +26,9 @@ test-full: ## the same, and the molecule scenarios that take longer
 
 lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, types, house rules
 	@$(workspace) dev python -m pytest tests/checks $(ARGS)
+
+fuzz: ## untrusted input made at random, FUZZ_MINUTES=10 of processor time for each target (ARGS=loader for one)
+	@$(workspace) dev python -m fuzz $(ARGS)
 
 bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
 	@$(workspace) dev python -m bench

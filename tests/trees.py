@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple, Union
+from typing import ClassVar, Set, Dict, Iterable, Iterator, List, NamedTuple, Tuple, Union
 
 
 class Entry(NamedTuple):
@@ -29,7 +29,10 @@ class MemoryTree:
     def id(self) -> str:
         return _digest(repr(sorted((path, self._bytes(path)) for path in self.content)).encode())
 
-    def files(self, within: str = ".") -> Iterator[Entry]:
+    refused: ClassVar[Dict[str, Exception]] = {}
+    submodules: ClassVar[Set[str]] = set()
+
+    def entries(self) -> Iterator[Entry]:
         self.reads.append("the listing")
         return (Entry(path, "100644", _digest(self._bytes(path)), len(self._bytes(path))) for path in sorted(self.content))
 

@@ -231,6 +231,119 @@ def test_a_packed_chart_that_unfolds_without_end_is_refused(refused):
     assert isinstance(found, Refused) and "unfold to more than 128 MiB" in found.what
 
 
+# --- links, submodules, pointers -------------------------------------------------------------------------------------
+
+
+def link(git_repo, place, target):
+    path = git_repo.path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.fixture
+def names(rendered):
+    return lambda files, path=".", **options: [document.body["metadata"]["name"] for document in rendered(files, path, **options).documents]
+
+
+def test_links_inside_of_the_repository_are_followed_and_their_changes_seen(rendered, names, git_repo):
+    link(git_repo, "apps/web/LICENSE", "../../LICENSE")
+    link(git_repo, "apps/web/shared.yaml", "../../base/one.yaml")
+    link(git_repo, "apps/web/more", "../../base/more")
+    assert names({"LICENSE": "x", "base/one.yaml": CONFIG % "one", "base/more/two.yaml": CONFIG % "two"}, "apps/web") == ["two", "one"]
+    assert rendered({"elsewhere": "x"}, "apps/web").cached
+    assert names({"base/one.yaml": CONFIG % "changed"}, "apps/web") == ["two", "changed"]
+    assert names({"base/more/three.yaml": CONFIG % "three"}, "apps/web") == ["three", "two", "changed"]
+
+
+@pytest.mark.parametrize("options", [{"exclude": ("node/*",)}, {"recurse": False}, {"include": ("*.yaml",)}])
+def test_a_link_that_is_left_out_decides_nothing(names, git_repo, options):
+    link(git_repo, "node/bin", "/usr/bin/node")
+    link(git_repo, "node/gone", "nowhere")
+    assert names({"a.yaml": CONFIG % "a"}, **options) == ["a"]
+
+
+@pytest.mark.parametrize("options", [{"exclude": ("node/*",)}, {"recurse": False}, {"include": ("a*.yml", "b.yaml")}])
+def test_a_link_with_a_manifest_s_name_that_is_left_out_decides_nothing(names, git_repo, options):
+    link(git_repo, "node/out.yaml", "/etc/hostname")
+    assert names({"b.yaml": CONFIG % "b"}, **options) == ["b"]
+
+
+def test_a_link_that_is_no_manifest_is_left_out_and_told(rendered, refused, git_repo):
+    link(git_repo, "LICENSE", "/usr/share/common-licenses/GPL-3")
+    result = rendered({"a.yaml": CONFIG % "a"})
+    assert len(result.documents) == 1 and result.notes[0].startswith("LICENSE: left out, this symbolic link leads out of the repository")
+    link(git_repo, "b.yaml", "/etc/hostname")
+    assert "b.yaml: this symbolic link leads out of the repository" in str(refused({}))
+
+
+@pytest.mark.parametrize("options, words", [
+    ({}, "submodule"), ({"include": ("*.yaml",)}, "submodule"), ({"exclude": ("vendor/*",)}, ""), ({"exclude": ("vendor/module/**",)}, ""),
+    ({"recurse": False}, ""), ({"include": ("apps/*.yaml",)}, "")])
+def test_a_submodule_that_is_left_out_decides_nothing(names, refused, git_repo, options, words):
+    git_repo.write("apps/a.yaml", CONFIG % "a")
+    git_repo.write("b.yaml", CONFIG % "b")
+    git_repo.commit()
+    git_repo.git("update-index", "--add", "--cacheinfo", f"160000,{git_repo.head()},vendor/module")
+    git_repo.git("commit", "--quiet", "--message", "a submodule")
+    (git_repo.path / "vendor" / "module").mkdir(parents=True)
+    if words:
+        assert words in str(refused({}, **options))
+    else:
+        assert names({}, **options)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12\n" % ("0" * 64)
+
+
+@pytest.mark.parametrize("files, options, place", [
+    ({"kustomization.yaml": "configMapGenerator: [{name: a, files: [ca.bin]}]\n", "ca.bin": POINTER}, {}, "ca.bin"),
+    ({"kustomization.yaml": "secretGenerator: [{name: a, envs: [e]}]\n", "e": POINTER}, {}, "e"),
+    ({"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": POINTER}, {}, "a.yaml"),
+    ({"kustomization.yaml": POINTER}, {}, "kustomization.yaml"),
+    ({**CHART, "charts/sub.tgz": POINTER}, {}, "charts/sub.tgz"),
+    ({**CHART, "files/logo.bin": POINTER}, {}, "files/logo.bin"),
+    ({**CHART, "Chart.yaml": POINTER}, {}, "Chart.yaml"),
+    ({**CHART, "prod.yaml": POINTER}, {"values_files": ("prod.yaml",)}, "prod.yaml"),
+    ({"a.yaml": POINTER}, {}, "a.yaml"),
+])
+def test_a_pointer_of_git_lfs_is_named_and_refused_anywhere(refused, files, options, place):
+    found = refused(files, **options)
+    assert (found.where, found.what) == (place, "is a Git LFS pointer, not the file itself")
+
+
+# --- a working tree -------------------------------------------------------------------------------------------------
+
+
+def test_changes_that_are_not_committed_are_told(git_repo, tmp_path):
+    from ansible_collections.nordic.gitops.plugins.module_utils._git.working_tree import not_committed
+
+    git_repo.write("apps/a.yaml", CONFIG % "a")
+    git_repo.write("apps/.gitignore", "ignored.yaml\n")
+    git_repo.write("other/b.yaml", CONFIG % "b")
+    git_repo.commit()
+    mirror = Mirror(Source.of({"repository": git_repo.url, "git_cache": str(tmp_path / "cache")}))
+    commit = mirror.resolve("main")
+
+    def told(path="apps", revision="main"):
+        return not_committed(git_repo.url, revision, commit, path)
+
+    assert told() == [] and told(".") == [] and told(revision="HEAD") == []
+    git_repo.write("apps/ignored.yaml", "x")
+    git_repo.write("other/b.yaml", CONFIG % "changed")
+    assert told() == [] and told(".") == ["other/b.yaml"]
+    git_repo.write("apps/new.yaml", "x")
+    git_repo.write("apps/a.yaml", CONFIG % "z")
+    assert told() == ["apps/a.yaml", "apps/new.yaml"]
+    git_repo.git("add", "--all")
+    assert told() == ["apps/a.yaml", "apps/new.yaml"] and told(revision="v1") == []
+    git_repo.git("config", "core.fsmonitor", f"touch {tmp_path}/canary")
+    git_repo.git("config", "filter.x.clean", f"touch {tmp_path}/canary; cat")
+    git_repo.write("apps/.gitattributes", "*.yaml filter=x\n")
+    git_repo.write("apps/a.yaml", CONFIG % "y")
+    assert "apps/a.yaml" in told() and not (tmp_path / "canary").exists()
+    mirror.close()
+
+
 # --- the end of a run -----------------------------------------------------------------------------------------------
 
 RUN = """

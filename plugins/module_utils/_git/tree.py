@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, TYPE_CHECKING
+from typing import AbstractSet, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, did_you_mean, one_line
@@ -28,6 +28,7 @@ class Tree:
         self.id = oid
         self._entries: Optional[Dict[str, Entry]] = None
         self._refused: Dict[str, Failure] = {}
+        self._submodules: Set[str] = set()
 
     def files(self, within: str = ".") -> Iterator[Entry]:
         """Every file, by path. A submodule, or a link that leads out of the folder, is refused rather than left out:
@@ -36,6 +37,21 @@ class Tree:
         entries = self._listing()
         self._refuse(within)
         return iter(entries.values())
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file, by path, without those that files() refuses: for whoever asks `refused` about what it needs."""
+        return iter(self._listing().values())
+
+    @property
+    def refused(self) -> Mapping[str, Failure]:
+        """The links and submodules that are not followed, by path, with the reason."""
+        self._listing()
+        return self._refused
+
+    @property
+    def submodules(self) -> AbstractSet[str]:
+        self._listing()
+        return self._submodules
 
     def read(self, path: str) -> bytes:
         return next(self.read_many([path]))[1]
@@ -81,6 +97,7 @@ class Tree:
                 if entry.path in entries or entry.path in self._refused:
                     raise Refused("the tree names this file twice, so what it holds depends on the reader", where)
                 if entry.mode == "160000":
+                    self._submodules.add(entry.path)
                     self._refused[entry.path] = Refused(
                         "this is a submodule, and submodules are not followed", where, "Copy its files into the repository."
                     )

@@ -20,9 +20,10 @@ SUFFIXES = (".yaml", ".yml", ".json")
 SKIP_MARKER = b"+argocd:skip-file-rendering"
 
 
-def render_directory(files: Files, path: str, options: Any, failures: List[Failure]) -> List[Document]:
+def render_directory(files: Files, path: str, options: Any, failures: List[Failure], notes: List[str]) -> List[Document]:
     """Every object of the folder's manifests, in the order of their paths; what is wrong is added to `failures`."""
     chosen = manifests(files, path, options)
+    _refuse_where_manifests_may_be(files, path, options, notes)
     if not chosen:
         if options.allow_empty:
             return []
@@ -64,6 +65,25 @@ def manifests(files: Files, path: str, options: Any) -> List[str]:
     return sorted(chosen)
 
 
+def _refuse_where_manifests_may_be(files: Files, path: str, options: Any, notes: List[str]) -> None:
+    """A submodule, or a link with a manifest's name, that is not followed: what it held before would otherwise look deleted.
+    What recurse, exclude or include leaves out, and what is no manifest, decides nothing."""
+    include, exclude = _patterns(options.include), _patterns(options.exclude)
+    prefix = "" if path == "." else path + "/"
+    for place, failure, is_submodule in files.refused_below(path):
+        name = place[len(prefix):]
+        if not options.recurse and ("/" in name or is_submodule) or any(pattern.match(name) or pattern.match(name + "/") for pattern in exclude):
+            continue
+        if is_submodule:
+            if include and not any(pattern.may_match_below(name) for pattern in include):
+                continue
+            raise failure
+        if not name.endswith(SUFFIXES):
+            notes.append(f"{failure.where}: left out, {failure.what}")
+        elif not include or any(pattern.match(name) for pattern in include):
+            raise failure
+
+
 def _filters(options: Any) -> str:
     return "".join(f", {name} {', '.join(getattr(options, name))}" for name in ("include", "exclude") if getattr(options, name))
 
@@ -90,6 +110,10 @@ class Glob:
 
     def match(self, name: str) -> bool:
         return any(_matches(pieces, name) for pieces in self._alternatives)
+
+    def may_match_below(self, folder: str) -> bool:
+        """False where nothing below the folder can match."""
+        return any(pieces[0].width > len(folder) or pieces[0].pattern.match(folder + "/") for pieces in self._alternatives)
 
 
 def _matches(pieces: Sequence[_Piece], name: str) -> bool:
@@ -190,8 +214,8 @@ def flatten(body: Any, file: str, line: int, item_lines: Iterable[int], failures
 
 def kind_of_folder(files: Files, path: str) -> str:
     """Which renderer Argo CD would choose; where a folder has both, its walk in the order of names ends at kustomize."""
-    names = {posixpath.basename(file.path) for file in files.under(path)
-             if posixpath.dirname(file.path) == ("" if path == "." else path)}
+    places = [*(file.path for file in files.under(path)), *(place for place, _failure, _is_submodule in files.refused_below(path))]
+    names = {posixpath.basename(place) for place in places if posixpath.dirname(place) == ("" if path == "." else path)}
     if names & set(KUSTOMIZATIONS):
         return "kustomize"
     return "helm" if CHART in names else "directory"

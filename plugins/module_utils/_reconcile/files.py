@@ -33,11 +33,20 @@ def outside(path: str) -> bool:
     return path == ".." or path.startswith(("../", "/"))
 
 
+class _Table(NamedTuple):
+    """What one of the two trees lists."""
+
+    files: Dict[str, File]
+    refused: Dict[str, Failure]  # links and submodules that are not followed
+    submodules: Set[str]
+    folders: Set[str]
+
+
 class Files:
     """The files of a folder, and of the whole repository where its root is known.
 
-    The root is listed only when something outside of the folder is asked for. Symbolic links and submodules are the
-    tree's business: it lists what a link leads to, and refuses what leads out.
+    The root is listed only when something outside of the folder is asked for, or a link leads there. A link or a submodule that is not
+    followed is refused where something is asked for at its place.
     """
 
     def __init__(self, tree: Any, path: str, root: Optional[Any] = None, budget: Optional[Budget] = None) -> None:
@@ -45,32 +54,41 @@ class Files:
         self.budget = budget or Budget()
         self._tree = tree
         self._root = root
-        self._own: Optional[Dict[str, File]] = None
-        self._all: Optional[Dict[str, File]] = None
-        self._folders: Dict[int, Set[str]] = {}  # of each of the two tables
+        self._own: Optional[_Table] = None
+        self._all: Optional[_Table] = None
+        self._linked: Dict[str, List[File]] = {}
 
     def inside(self, path: str) -> bool:
         """Whether a path lies in the rendered folder."""
         return self.path == "." or path == self.path or path.startswith(self.path + "/")
 
     def get(self, path: str) -> Optional[File]:
-        return self._table(path).get(path)
+        table = self._table(path)
+        found = table.files.get(path)
+        if found is None:
+            _refuse(table, path)
+        return found
 
     def has_folder(self, path: str) -> bool:
         table = self._table(path)
-        if id(table) not in self._folders:
-            folders = {"."}
-            for name in table:
-                folder = posixpath.dirname(name)
-                while folder and folder not in folders:
-                    folders.add(folder)
-                    folder = posixpath.dirname(folder)
-            self._folders[id(table)] = folders
-        return path in self._folders[id(table)]
+        _refuse(table, path)
+        return path in table.folders
 
     def under(self, folder: str) -> Iterable[File]:
+        """The files below a folder; what is refused there is left to refused_below()."""
         prefix = "" if folder == "." else folder + "/"
-        return (file for path, file in self._table(folder).items() if path.startswith(prefix))
+        return (file for path, file in self._table(folder).files.items() if path.startswith(prefix))
+
+    def refused_below(self, folder: str) -> Iterator[Tuple[str, Failure, bool]]:
+        """Where a link or submodule is not followed, why, and whether it is a submodule."""
+        table = self._table(folder)
+        prefix = "" if folder == "." else folder + "/"
+        return ((path, failure, path in table.submodules) for path, failure in table.refused.items() if path.startswith(prefix))
+
+    def linked(self) -> Dict[str, Dict[str, str]]:
+        """What links of the rendered folder lead to elsewhere in the repository: the folder's own id does not tell when that changes."""
+        self._table(self.path)
+        return {place: {file.path: file.oid for file in files} for place, files in self._linked.items()}
 
     def read(self, paths: Iterable[str]) -> Dict[str, bytes]:
         """The bytes of many files, for a tool or a judge of it: none may be a pointer of Git LFS, which the tool would take for the file."""
@@ -82,7 +100,7 @@ class Files:
 
     def each(self, paths: Iterable[str]) -> Iterator[Tuple[str, bytes]]:
         """The bytes of many files, one after another; more than any render needs is refused before it is read."""
-        wanted = [self._table(path)[path] for path in paths]
+        wanted = [self._table(path).files[path] for path in paths]
         limit = self.budget.bounds.files
         if len(wanted) > limit:
             raise Refused(f"{len(wanted):,} files are more than the {limit:,} of one render", self.path, f"Point `path` at a smaller folder. {OPTION}")
@@ -90,9 +108,11 @@ class Files:
             if file.size > yaml_strict.MAX_FILE:
                 raise yaml_strict.too_large(file.size, file.path)
             self.budget.take_bytes(file.size, file.path)
-        own = {posixpath.relpath(file.path, self.path): file.path for file in wanted if self.inside(file.path)}
+        through_links = {file.path for files in self._linked.values() for file in files}
+        own = {posixpath.relpath(file.path, self.path): file.path for file in wanted
+               if self.inside(file.path) and file.path not in through_links}
         yield from ((own[name], data) for name, data in self._tree.read_many(list(own)))
-        others = [file.path for file in wanted if not self.inside(file.path)]
+        others = [file.path for file in wanted if not self.inside(file.path) or file.path in through_links]
         if others and self._root is not None:
             yield from self._root.read_many(others)
 
@@ -103,20 +123,59 @@ class Files:
             raise problems[0]
         return documents
 
-    def _table(self, path: str) -> Dict[str, File]:
+    def _table(self, path: str) -> _Table:
         if self.inside(path) or self._root is None:
             if self._own is None:
-                self._own = _listed(self._tree.files(), self.path)
+                self._own = self._with_links(_listed(self._tree, self.path))
             return self._own
-        entries = self._root.files(within=path)
+        return self._whole(self._root)
+
+    def _whole(self, root: Any) -> _Table:
         if self._all is None:
-            self._all = _listed(entries, ".")
+            self._all = _listed(root, ".")
         return self._all
+
+    def _with_links(self, table: _Table) -> _Table:
+        """The rendered folder, with what its links lead to in other folders of the repository."""
+        if not table.refused or self._root is None or self.path == ".":
+            return table
+        whole = self._whole(self._root)
+        files, refused = dict(table.files), dict(table.refused)
+        for place in table.refused:
+            found = [file for path, file in whole.files.items() if _is_at(path, place)]
+            if found:
+                del refused[place]
+                refused.update((path, failure) for path, failure in whole.refused.items() if _is_at(path, place))
+                files.update((file.path, file) for file in found)
+                self._linked[place] = found
+        return _Table(files, refused, table.submodules, _folders(files))
+
+
+def _refuse(table: _Table, path: str) -> None:
+    for place, failure in table.refused.items():
+        if _is_at(path, place):
+            raise failure
+
+
+def _is_at(path: str, place: str) -> bool:
+    return path == place or path.startswith(place + "/")
+
+
+def _folders(files: Iterable[str]) -> Set[str]:
+    folders = {"."}
+    for name in files:
+        folder = posixpath.dirname(name)
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = posixpath.dirname(folder)
+    return folders
 
 
 def lfs_pointer(path: str) -> Failure:
     return Failure("is a Git LFS pointer, not the file itself", path, "Commit the file without LFS.")
 
 
-def _listed(entries: Iterable[Any], base: str) -> Dict[str, File]:
-    return {file.path: file for file in (File(join(base, entry.path), entry.oid, entry.size) for entry in entries)}
+def _listed(tree: Any, base: str) -> _Table:
+    files = {file.path: file for file in (File(join(base, entry.path), entry.oid, entry.size) for entry in tree.entries())}
+    return _Table(files, {join(base, path): failure for path, failure in tree.refused.items()},
+                  {join(base, path) for path in tree.submodules}, _folders(files))

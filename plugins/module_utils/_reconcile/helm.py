@@ -34,6 +34,8 @@ def find(options: Any) -> tool.Tool:
 def render_helm(files: Files, path: str, options: Any, binary: tool.Tool, failures: List[Failure], notes: List[str],
                 ) -> Tuple[List[Document], Dict[str, str]]:
     """The objects, and the object id of every values file outside of the chart."""
+    for _place, failure, _is_submodule in files.refused_below(path):
+        raise failure  # helm reads the whole folder
     chart = [file.path for file in files.under(path)]
     if files.get(join(path, CHART)) is None:
         raise Failure(f"has no {CHART}, so it is no chart", path, "Point `path` at the chart, or choose another renderer.")

@@ -84,9 +84,10 @@ def unknown_kinds(documents: Sequence[Document], resources: Any) -> List[str]:
     """What the cluster does not know, of documents that may have other faults: all that is wrong is told at once."""
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import identity, structure
 
-    planned = _planned_kinds([document for document in documents if not list(structure(document.body))])
-    return [_unknown(document, resources) for document in documents
-            if not list(identity(document.body)) and (document.body["apiVersion"], document.body["kind"]) not in planned
+    named = [document for document in documents if not list(identity(document.body))]
+    planned = _planned_kinds([document for document in named if not list(structure(document.body))])
+    return [_unknown(document, resources) for document in named
+            if (document.body["apiVersion"], document.body["kind"]) not in planned
             and resources.find(document.body["apiVersion"], document.body["kind"]) is None]
 
 

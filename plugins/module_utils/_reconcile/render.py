@@ -20,7 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
-FORMAT = 3
+FORMAT = 4
 KEPT = 64  # renders kept in the cache
 ABANDONED = 3600  # seconds after which a half-written cache file is nobody's any more
 SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read
@@ -117,7 +117,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
     if name == "helm" and serves is not None:
         options = for_cluster(options, *serves())
     if name == "directory":
-        documents = directory.render_directory(files, path, options, failures)
+        documents = directory.render_directory(files, path, options, failures, notes)
     else:
         binary = (kustomize if name == "kustomize" else helm).find(options)
         stamp = _stamp(binary, options)
@@ -141,6 +141,7 @@ def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Opti
         "protection": protection,
         "root": root.id if root is not None else "",
         "reads": reads,
+        "links": files.linked(),
         "notes": notes,
         "documents": [(document.file, document.line, normalise(document.body)) for document in documents],
     }
@@ -190,14 +191,15 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root:
             options = for_cluster(options, *serves())
         if _stamp((kustomize if entry["renderer"] == "kustomize" else helm).find(options), options) != entry["stamp"]:
             return False
-    reads = entry["reads"]
-    if not reads or root is None or root.id == entry["root"]:
-        return not reads or root is not None
+    reads, links = entry["reads"], entry["links"]
+    if not (reads or links) or root is None or root.id == entry["root"]:
+        return not (reads or links) or root is not None
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
 
     files = Files(tree, _path_of(tree), root)
     try:
-        return all(file is not None and file.oid == oid for file, oid in ((files.get(path), oid) for path, oid in reads.items()))
+        return (not links or files.linked() == links) and all(
+            file is not None and file.oid == oid for file, oid in ((files.get(path), oid) for path, oid in reads.items()))
     except Failure:
         return False
 
@@ -269,7 +271,7 @@ def _complete(entry: Dict[str, Any]) -> bool:
     return (
         entry["renderer"] in RENDERERS
         and isinstance(entry["stamp"], str) and isinstance(entry["root"], str)
-        and isinstance(entry["reads"], dict) and isinstance(entry["notes"], list)
+        and isinstance(entry["reads"], dict) and isinstance(entry["links"], dict) and isinstance(entry["notes"], list)
         and isinstance(entry["documents"], list)
         and all(isinstance(body, dict) and isinstance(file, str) and isinstance(line, int)
                 for file, line, body in entry["documents"])

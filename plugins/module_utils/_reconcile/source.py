@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from dataclasses import replace
 from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git.working_tree import not_committed
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_value
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import Bounds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import AlsoWrong, Rendered, RenderOptions, Serves, render
+
+SHOWN = 5  # names in one note
 
 
 class Source:
@@ -74,4 +78,10 @@ class Source:
             failure.hint = f"{failure.hint} If Git is meant to have no object left, set allow_empty: true.".strip()
             raise
         root = tree if tree.path in (".", "") else self.mirror.tree(commit)
-        return render(tree, self.options, self.cache_folder, root=root, serves=serves, also_wrong=also_wrong)
+        rendered = render(tree, self.options, self.cache_folder, root=root, serves=serves, also_wrong=also_wrong)
+        changes = not_committed(self.mirror.source.url, self.mirror.source.revision, commit, self.path or ".")
+        if not changes:
+            return rendered
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        note = f"changes that are not committed are not seen: {', '.join(changes[:SHOWN])}{more} in {self.mirror.source.url}"
+        return replace(rendered, notes=rendered.notes + (note,))

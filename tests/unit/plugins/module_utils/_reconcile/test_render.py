@@ -158,8 +158,8 @@ def test_a_folder_without_manifests_is_empty_when_that_is_allowed(rendered):
 
 def test_too_large_a_file_is_refused_before_it_is_read(cache):
     class Heavy(MemoryTree):
-        def files(self, within="."):
-            return (entry._replace(size=100 << 20) for entry in super().files())
+        def entries(self):
+            return (entry._replace(size=100 << 20) for entry in super().entries())
 
     tree = Heavy({"crds.yaml": CONFIG % "a"}, "apps")
     with pytest.raises(Failure, match=r"apps/crds.yaml: is 100 MiB, the limit for one file is 64 MiB"):
