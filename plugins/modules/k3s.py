@@ -24,6 +24,7 @@ options:
   state:
     description:
       - V(present) installs, configures and starts k3s.
+      - V(staged) brings the program to the host, verified and not installed, and tells its RV(version). It needs O(binary) or O(binary_url).
       - V(upgraded) is V(present) with another version of k3s. When it does not come up within O(wait_timeout), the previous binary
         is installed and started again, and the task fails. A downgrade and a skipped minor version are refused.
       - V(rolled_back) installs the program from before the last upgrade again, and restarts k3s.
@@ -36,7 +37,7 @@ options:
       - V(absent) removes k3s and all that belongs to it, also snapshots and volumes, unless they are on a disk that is mounted there.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
-    choices: [present, upgraded, rolled_back, restarted, rejoined, reset, absent]
+    choices: [present, staged, upgraded, rolled_back, restarted, rejoined, reset, absent]
     default: present
   role:
     description: Whether the host is a server (control plane and, unless told otherwise, workloads) or an agent (workloads only).
@@ -45,7 +46,8 @@ options:
     default: server
   binary:
     description:
-      - Path of the k3s program on the controller, or on the host with O(remote_src).
+      - Path of the k3s program on the controller, or on the host with O(remote_src). A relative one is looked for where Ansible looks for
+        files of the play or the role, then beside the inventory, then in the current folder.
       - It is copied to C(/usr/local/bin/k3s) when the host has another one. C(kubectl), C(crictl) and C(ctr) become links to it
         where there is no such program yet.
     type: path
@@ -55,7 +57,8 @@ options:
     type: str
   checksum:
     description:
-      - The SHA-256 of the program, or the text of k3s' own C(sha256sum-ARCH.txt) with a line for the file's name.
+      - The SHA-256 of the program, or k3s' own C(sha256sum-ARCH.txt), by its text or by its path on the controller, with a line for the
+        file's name.
       - Needed with O(binary_url). With O(binary) it is compared before anything is copied.
     type: str
   images:

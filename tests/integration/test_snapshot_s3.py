@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot, snapshots
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
 from lab.forward_proxy import relay
@@ -142,3 +142,30 @@ def test_a_short_outage_is_waited_for(server, store, saved):
     patient = Store(**{**store.__dict__, "sleep": restart})
     patient.put(FILE, saved.path, {})
     assert pauses == [0.5] and store.head(FILE)[0].size == saved.size
+
+
+def asked_for(store, folder, check_mode=False, **params):
+    """What a name or a file means on a server without snapshots of its own."""
+    request = snapshots.Request({"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "file": None, "private_key": None,
+                                 "state": "staged", **params}, check_mode, 0)
+    request.store = store
+    return request
+
+
+def test_a_copy_of_a_longer_name_is_not_restored_in_the_place_of_the_one_that_was_named(store, saved, tmp_path):
+    """nightly-prod of host a looks like nightly of host prod-a: only the metadata tells them apart."""
+    store.put("nightly-server1-1790000000", saved.path, {"node": "server1"})
+    store.put("nightly-prod-a-1790000009", saved.path, {"node": "a"})
+    assert asked_for(store, tmp_path / "one", name="nightly").found().file == "nightly-server1-1790000000"
+    assert asked_for(store, tmp_path / "two", name="nightly-prod").found().file == "nightly-prod-a-1790000009"
+    with pytest.raises(Failure, match="no snapshot of the name night"):
+        asked_for(store, tmp_path / "three", name="night").found()
+
+
+@pytest.mark.parametrize(("state", "check_mode", "stays"), [("staged", False, True), ("staged", True, False), ("verified", False, False)])
+def test_a_copy_that_was_only_looked_at_does_not_stay(store, saved, tmp_path, state, check_mode, stays):
+    snapshot.upload(store, saved, None, {})
+    request = asked_for(store, tmp_path / "host", check_mode, file=FILE, state=state)
+    assert (tmp_path / FILE).read_bytes() == open(request.found().path, "rb").read()
+    request.close()
+    assert [path.name for path in (tmp_path / "host").rglob("*") if path.is_file()] == ([FILE] if stays else [])

@@ -119,6 +119,13 @@ class Node:
         self._run()
         return self.outcome
 
+    def staged(self) -> Outcome:
+        """The program is on the node, verified and not installed: what version it is says the program itself, here where it is to run."""
+        path = self._program()
+        if not self.outcome.missing:
+            self.outcome.version = str(binary.version_of(path or BINARY))
+        return self.outcome
+
     def upgraded(self) -> Outcome:
         """As present, with another version of the program: the previous one comes back when the new one does not come up."""
         before = binary.sha256_of(BINARY)
@@ -585,7 +592,7 @@ def make(state: str, spec: Spec) -> Outcome:
         raise Failure(f"this host runs {platform.system()}", hint="k3s runs on Linux.")
     if os.geteuid() != 0:
         raise Failure("k3s is installed by root", hint="Add `become: true`.")
-    if state not in ("present", "upgraded"):
+    if state not in ("present", "staged", "upgraded"):
         decided = ("server", "cluster-init") if state == "rejoined" else ()
         spec = replace(spec, here={key: value for key, value in configuration.of_this_node().items() if key not in decided})
     if spec.check_mode:

@@ -15,7 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import se
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Spec
 
 SPEC = dict(
-    state=dict(type="str", choices=["present", "upgraded", "rolled_back", "restarted", "rejoined", "reset", "absent"], default="present"),
+    state=dict(type="str", choices=["present", "staged", "upgraded", "rolled_back", "restarted", "rejoined", "reset", "absent"], default="present"),
     role=dict(type="str", choices=list(ROLES), default="server"),
     binary=dict(type="path"),
     binary_url=dict(type="str"),

@@ -29,6 +29,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import protobuf
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.apart import run_apart
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
 
@@ -90,12 +91,7 @@ class Place:
         return os.path.join(self.server, "db", "nordic-scratch")
 
     def version(self) -> Version:
-        try:
-            done = subprocess.run([self.binary, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                  env=_environment(), timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure(f"k3s does not run: {error}", self.binary, "Give its path by `binary`.") from error
-        return Version.of(done.stdout.decode("utf-8", "replace"))
+        return version_of(self.binary)
 
     def address(self) -> str:
         """The one that this server's etcd has: from k3s' configuration of it, else the one that leads out of the host."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import cms
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import cms, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place, _environment, digest_of
 
@@ -56,7 +56,8 @@ def node_of(place: Place) -> str:
 
 
 def folder_of(place: Place, given: Optional[str]) -> str:
-    return given or os.path.join(place.server, "db", "snapshots")
+    """Given, or where k3s is configured to keep them, or where it does by itself."""
+    return given or configuration.of_this_node().get("etcd-snapshot-dir") or os.path.join(place.server, "db", "snapshots")
 
 
 def here(folder: str) -> List[Snapshot]:
@@ -83,9 +84,17 @@ def there(store: Store) -> List[Snapshot]:
 
 
 def of_name(snapshots: Sequence[Snapshot], name: str, node: str = "") -> List[Snapshot]:
-    """Those saved under a name on a node, or on any node."""
+    """Those saved under a name on a node. Where the node is not known, those that may be: the name of another kind and of a node can look
+    the same, and only their metadata tells (saved_by)."""
     head = f"{name}-{node}" if node else f"{name}-"
     return [one for one in snapshots if (FILE.match(one.file).group("name") == head if node else one.file.startswith(head))]  # type: ignore[union-attr]
+
+
+def is_of_name(store: Store, snapshot: Snapshot, name: str) -> bool:
+    """By the node that its copy's metadata names: nightly-prod of a and nightly of prod-a have the same file name."""
+    found = store.head(snapshot.file)
+    node = found[1].get("node") if found else None
+    return not node or FILE.match(snapshot.file).group("name") == f"{name}-{node}"  # type: ignore[union-attr]
 
 
 def check_name(name: str) -> str:
@@ -182,9 +191,15 @@ def _in_order(snapshots: Sequence[Snapshot]) -> List[Snapshot]:
     return sorted(snapshots, key=lambda one: (one.taken, one.file))
 
 
+def _server() -> List[str]:
+    """k3s itself asks port 6443, whatever its configuration says."""
+    port = configuration.port(configuration.of_this_node())
+    return [] if port == configuration.PORT else ["--etcd-server", f"https://127.0.0.1:{port}"]
+
+
 def _k3s(place: Place, arguments: List[str]) -> str:
     try:
-        done = subprocess.run([place.binary, "etcd-snapshot", *arguments, "--data-dir", place.data_dir], stdin=subprocess.DEVNULL,
+        done = subprocess.run([place.binary, "etcd-snapshot", *arguments, *_server(), "--data-dir", place.data_dir], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(), timeout=SAVE_TIMEOUT, check=False)
     except FileNotFoundError as error:
         raise Failure("there is no k3s here", place.binary, "Give its path by `binary`.") from error

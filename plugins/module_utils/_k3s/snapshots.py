@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -26,6 +28,7 @@ class Request:
         self.params = params
         self.check_mode = check_mode
         self.now = now
+        self._aside: List[str] = []
         self.place = Place(params["data_dir"], params["binary"])
         self.folder = snapshot.folder_of(self.place, params["folder"])
         self.store = Store.of(params["s3"]) if params.get("s3") else None
@@ -51,14 +54,27 @@ class Request:
                 return known[file]
             if not self.store:
                 raise Failure(f"there is no snapshot {file}", self.folder, f"There are: {', '.join(known) or 'none'}.")
-            return snapshot.download(self.store, file, self.folder, key)
+            return snapshot.download(self.store, file, self.room(), key)
         own = self.saved()
         if own:
             return own[-1]
-        copies = self.copies("")
-        if not copies or self.store is None:
+        copies = list(reversed(self.copies("")))
+        newest = next((one for one in copies if snapshot.is_of_name(self.store, one, self.name)), None) if self.store else None
+        if newest is None or self.store is None:
             raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"Here are: {', '.join(known) or 'none'}.")
-        return snapshot.download(self.store, copies[-1].file, self.folder, key)
+        return snapshot.download(self.store, newest.file, self.room(), key)
+
+    def room(self) -> str:
+        """Where a copy is downloaded to: where nothing is to be changed, a folder that is gone afterwards."""
+        if not self.check_mode and self.params.get("state") != "verified":
+            return self.folder
+        os.makedirs(os.path.dirname(self.place.scratch), mode=0o700, exist_ok=True)
+        self._aside.append(tempfile.mkdtemp(prefix=".nordic-", dir=os.path.dirname(self.place.scratch)))
+        return self._aside[-1]
+
+    def close(self) -> None:
+        for folder in self._aside:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def present(request: Request) -> Dict[str, Any]:
@@ -88,6 +104,8 @@ def absent(request: Request) -> Dict[str, Any]:
     """No snapshot of this name or file is left, here nor in the store."""
     if request.params["file"]:
         file = os.path.basename(request.params["file"])
+        if os.path.dirname(request.params["file"]) not in ("", os.path.normpath(request.folder)):
+            raise Refused("only snapshots in the folder of snapshots are deleted", request.params["file"], f"That is {request.folder}, by the option folder.")
         mine = [one for one in snapshot.here(request.folder) if one.file == file]
         copies = [one for one in snapshot.there(request.store) if one.file in (file, snapshot.copy_of(file, "yes"))] if request.store else []
     else:
@@ -200,4 +218,8 @@ STATES = {"present": present, "absent": absent, "pruned": pruned, "verified": ve
 
 
 def run(state: str, params: Mapping[str, Any], check_mode: bool, now: Optional[float] = None) -> Dict[str, Any]:
-    return STATES[state](Request(params, check_mode, time.time() if now is None else now))
+    request = Request({"state": state, **params}, check_mode, time.time() if now is None else now)
+    try:
+        return STATES[state](request)
+    finally:
+        request.close()
