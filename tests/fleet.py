@@ -58,7 +58,7 @@ class Fleet:
         self.variables.write_text(json.dumps({"k3s_servers": {"vars": {"k3s_config": servers}}, "k3s_agents": {"vars": {"k3s_config": agents}}}))
 
     def command(self, playbook: str, **variables: Any) -> List[str]:
-        given = {"k3s_token": TOKEN, "k3s_wait_timeout": 300, "k3s_snapshot_verify": False,
+        given = {"k3s_token": TOKEN, "k3s_wait_timeout": 1200, "k3s_snapshot_verify": False,
                  "k3s_images": [{"path": str(path)} for path in images.tars()], **variables}
         given = {name: value for name, value in given.items() if value is not None}
         return ["ansible-playbook", "-i", str(self.hosts.inventory), "-i", str(self.variables),
@@ -75,7 +75,7 @@ class Fleet:
         return len(re.findall(r"changed=0 .*failed=0", self.run(playbook, **variables)))
 
     def attempt(self, playbook: str, **variables: Any) -> Run:
-        done = subprocess.run(self.command(playbook, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False)
+        done = subprocess.run(self.command(playbook, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3600, check=False)
         return Run(done.returncode, done.stdout)
 
     def killed(self, after: float, playbook: str, **variables: Any) -> bool:

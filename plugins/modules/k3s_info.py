@@ -134,6 +134,14 @@ snapshot_dir:
   description: The folder of its snapshots of etcd.
   returned: success
   type: str
+registered_name:
+  description: The name of the Node that this host has registered. Null when it has none.
+  returned: success
+  type: str
+fixed:
+  description: Of its configuration the keys that k3s takes only when a cluster begins, such as C(cluster-cidr).
+  returned: success
+  type: dict
 set_up_by_others:
   description:
     - What the unit of k3s says that something else than this collection wrote, as k3s' install script does. C(config) has the keys of its

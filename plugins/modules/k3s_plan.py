@@ -191,6 +191,15 @@ absent_nodes:
   returned: with O(operation=restore)
   type: list
   elements: str
+node_names:
+  description: By host, the name of its Node.
+  returned: with O(operation=bootstrap)
+  type: dict
+rejoining:
+  description: Those of RV(new) that the cluster still has a Node of, as after a reset. It has to go before they join.
+  returned: with O(operation=bootstrap)
+  type: list
+  elements: str
 summary:
   description: The plan in sentences.
   returned: success

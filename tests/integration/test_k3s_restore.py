@@ -17,7 +17,7 @@ from fleet import SERVERS, Fleet
 from lab.hosts import Hosts
 from lab.hosts.k3s import SERVER_CONFIG
 
-pytestmark = [pytest.mark.hosts, pytest.mark.built("k3s"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.hosts, pytest.mark.built("k3s"), pytest.mark.timeout(5400)]
 
 NODES = (*SERVERS, "agent1")
 
@@ -94,7 +94,7 @@ def test_a_configuration_that_k3s_cannot_start_with_ends_with_the_first_server(f
     # Also in a play of the user's own, which does not say any_errors_fatal.
     play = fleet.hosts.state / "own.yml"
     play.write_text(json.dumps([{"hosts": "k3s_servers:k3s_agents", "gather_facts": False, "roles": ["nordic.gitops.k3s"]}]))
-    command = fleet.command("bootstrap", k3s_binary=str(fleet.binaries["new"].path), k3s_wait_timeout=60)
+    command = fleet.command("bootstrap", k3s_binary=str(fleet.binaries["new"].path), k3s_wait_timeout=120)
     command = [str(play) if word.endswith("bootstrap.yml") else word for word in command]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     now = processes(fleet)

@@ -12,6 +12,8 @@ from typing import Any, Dict, List, Mapping
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, DATA_DIR, adoption, files
 
 PORT = 6443
+# Servers take these when the cluster begins, and end when they differ later. With k3s' default of each.
+FIXED = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16", "cluster-dns": "10.43.0.10", "cluster-domain": "cluster.local"}
 
 
 def merged(config: Mapping[str, Any], drop_ins: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:

@@ -18,7 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.configuration import PORT
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service, State
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import BELIEVED, Service, State
 
 # The kubelet binds the loopback address of its first node-ip's family.
 KUBELET = (("127.0.0.1", 10248), ("::1", 10248))
@@ -26,9 +26,7 @@ PAUSE = 0.5
 # systemd is asked at least so often, and each time once the kubelet answers. A question costs a process here and work there, which k3s
 # itself could use while it starts: asked twice a second, it was 5 of 120 processor seconds of a bootstrap of four nodes.
 LOOK = 2.0
-# A node that joins exits and is started again until the first server is up. An error that means something else is believed
-# when it came back so often.
-BELIEVED = 4
+LISTEN = 10.0  # seconds between two looks at what k3s says
 
 
 def node_name(config: Mapping[str, Any], node_id: str = "/etc/rancher/node/id") -> str:
@@ -201,6 +199,7 @@ def wait_until_up(health: Health, service: Service, timeout: float) -> None:
     begun, end = time.time(), time.monotonic() + timeout
     state, asked = service.state(), time.monotonic()
     restarts = looked = state.restarts
+    listened = asked
     while True:
         objection = health.objection(service, state)
         if not objection:
@@ -210,6 +209,11 @@ def wait_until_up(health: Health, service: Service, timeout: float) -> None:
             said, meaning = service.last_words(begun)
             if meaning:
                 raise _not_up(service, f"k3s does not start: {' | '.join(said)}", meaning)
+        if time.monotonic() >= listened + LISTEN:
+            listened = time.monotonic()
+            said, meaning = service.final_words(begun)
+            if meaning:
+                raise _not_up(service, f"{objection}; k3s says: {' | '.join(said)}", meaning)
         if time.monotonic() > end:
             said, meaning = service.last_words(begun)
             words = f"; it says: {' | '.join(said)}" if said else ""

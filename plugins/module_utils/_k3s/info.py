@@ -46,6 +46,7 @@ def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
         "data_dir": data_dir, "datastore": datastore(role, data_dir, configured), "has_cluster": has_cluster(role or "server", data_dir),
         "server_url": configured.get("server") or None, "cluster_init": configuration.is_true(configured.get("cluster-init")),
         "https_port": configuration.port(configured), "snapshot_dir": configuration.snapshot_dir(configured),
+        "registered_name": registered_name(data_dir), "fixed": {key: configured[key] for key in configuration.FIXED if configured.get(key)},
         "set_up_by_others": configuration.adopted().result(),
         "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": authority_of(data_dir),
         "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
@@ -147,6 +148,20 @@ def certificates(role: Optional[str], data_dir: str) -> Dict[str, Any]:
     end, name = min(found)
     return {"count": len(found), "first_expiry": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end)), "first_name": name,
             "days_left": int((end - time.time()) // 86400)}
+
+
+def registered_name(data_dir: str) -> Optional[str]:
+    """The name of the Node that this host registered: its kubelet's certificate has it."""
+    text = files.read(os.path.join(data_dir, "agent/client-kubelet.crt")) or ""
+    found = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
+    if not found:
+        return None
+    try:
+        data = base64.b64decode(found.group(1))
+        place = data.index(b"system:node:")
+        return data[place:place + data[place - 1]].decode("ascii").partition("system:node:")[2] or None  # the byte before a DER string is its length
+    except (ValueError, IndexError):
+        return None
 
 
 def expiry(pem: str) -> Optional[float]:

@@ -114,11 +114,13 @@ class Plan:
     restart_order: Tuple[str, ...]
     token_from: Optional[Mapping[str, str]]
     token_needed: Tuple[str, ...]
+    rejoining: Tuple[str, ...]
+    node_names: Mapping[str, str]
     summary: Tuple[str, ...]
 
     def result(self) -> Dict[str, Any]:
         return {
-            "bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
+            "rejoining": list(self.rejoining), "node_names": dict(self.node_names), "bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
             "config": {name: dict(keys) for name, keys in self.config.items()}, "restart_order": list(self.restart_order),
             "token_from": dict(self.token_from) if self.token_from else None, "token_needed": list(self.token_needed), "summary": list(self.summary)}
 
@@ -139,7 +141,8 @@ def make_plan(wanted: Wanted) -> Plan:
     return Plan(
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), datastore, url, config,
         tuple(node.name for node in restarts), token_source(wanted, bootstrap),
-        tuple(node.name for node in order if _lacks_token(node, bootstrap)), _summary(bootstrap, new, wanted, datastore, url))
+        tuple(node.name for node in order if _lacks_token(node, bootstrap)), tuple(node.name for node in rejoining(new, bootstrap)),
+        {node.name: node.node_name for node in order}, _summary(bootstrap, new, wanted, datastore, url))
 
 
 def choose_bootstrap(wanted: Wanted) -> PlannedNode:
@@ -158,12 +161,32 @@ def joining(node: PlannedNode, bootstrap: PlannedNode, url: str, wanted: Wanted)
     if node.has_cluster and not (node.role == "server" and wanted.etcd and node.info.get("datastore") == "sqlite"):
         kept: Dict[str, Any] = {"cluster-init": True} if node.info.get("cluster_init") else {}
         if node.info.get("server_url"):
-            kept["server"] = node.info["server_url"]
+            kept["server"] = url if moves(node, wanted) else node.info["server_url"]
         if node.role == "server" or kept:
             return kept
     if node is bootstrap:
         return {"cluster-init": True} if wanted.etcd else {}
     return {"server": url}
+
+
+def moves(node: PlannedNode, wanted: Wanted) -> bool:
+    """Whether a node of the cluster is to join by another URL than it does: by the one that is set, or away from a server that is gone."""
+    there = str(node.info.get("server_url") or "")
+    if wanted.url:
+        return there.rstrip("/") != wanted.url.rstrip("/")
+    known = {str(name).lower() for server in wanted.servers
+             for name in (server.address, server.name, server.node_name, server.info.get("hostname"), *_addresses(server)) if name}
+    return not wanted.unseen and (urlsplit(there).hostname or "") not in known
+
+
+def _addresses(server: PlannedNode) -> List[str]:
+    return list((server.info.get("node") or {}).get("addresses") or [])
+
+
+def rejoining(new: Iterable[PlannedNode], bootstrap: PlannedNode) -> List[PlannedNode]:
+    """Hosts that were reset or reinstalled: the cluster still has a Node of the name, with the password of before."""
+    names = {str(node["name"]) for node in bootstrap.info.get("nodes") or []}
+    return [node for node in new if bootstrap.has_cluster and node.node_name in names]
 
 
 def token_source(wanted: Wanted, bootstrap: PlannedNode) -> Optional[Dict[str, str]]:
@@ -304,6 +327,32 @@ def joining_is_planned_here(wanted: Wanted) -> str:
     return f"config of {', '.join(wrong)} has server: which server to join is planned here. Give a load balancer's address as k3s_url." if wrong else ""
 
 
+def names_stay(wanted: Wanted) -> str:
+    """Under another name k3s would register a second Node, and the first would stay with its pods."""
+    told = [f"{node.name} is registered as {node.info['registered_name']}, and would now be {node.node_name}" for node in wanted.nodes
+            if node.has_cluster and node.info.get("registered_name") and node.info["registered_name"] != node.node_name]
+    if not told:
+        return ""
+    return (f"{'; '.join(told)}. Was the host renamed? Set node-name in its k3s_config to the name that is registered, "
+            "or let it leave by the playbook reset and join again under the new name.")
+
+
+def what_k3s_fixes_stays(wanted: Wanted) -> str:
+    told = []
+    for node in wanted.begun:
+        for key, default in configuration.FIXED.items():
+            was, now = str((node.info.get("fixed") or {}).get(key) or default), str(node.config.get(key) or default)
+            if was != now:
+                told.append(f"{node.name}: {key} is {was}, and would be {now}")
+        was, now = str(node.info.get("data_dir") or ""), configuration.data_dir(node.config)
+        if was and was != now:
+            told.append(f"{node.name}: data-dir is {was}, and would be {now}")
+    if not told:
+        return ""
+    return (f"{'; '.join(told)}. k3s takes this only when a cluster begins. Put it back; for another value make a new cluster "
+            "(of data-dir, stop k3s and move the folder first).")
+
+
 def nothing_of_another_setup_is_lost(wanted: Wanted) -> str:
     """On hosts that k3s' install script set up, say, whose unit is about to be replaced."""
     told = []
@@ -330,7 +379,7 @@ def a_url_to_join_by(wanted: Wanted) -> str:
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by, names_stay, what_k3s_fixes_stays,
     nothing_of_another_setup_is_lost)
 
 

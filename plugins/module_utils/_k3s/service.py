@@ -24,8 +24,11 @@ MEANINGS = (
      "The server does not accept this token: it must be the cluster's own."),
     (r"bootstrap data already found and encrypted with different token", "The datastore was made with another token: give that one."),
     (r"Node password rejected|node password not set|duplicate hostname",
-     "A node of this name is known with another password: two hosts have one name, or the old Node object was not deleted."),
-    (r"duplicate node name found", "etcd has a member of this node's name already: remove the lost one first."),
+     "A node of this name is known with another password: two hosts have one name, or the host was reset or reinstalled. Remove the old one "
+     "by `ansible-playbook nordic.gitops.replace -e k3s_replaced_node=NAME`."),
+    (r"duplicate node name found", "etcd has a member of this node's name already: remove the lost one by the playbook replace."),
+    (r"not a member of the etcd cluster|etcd cluster join failed: member .* is removed|has been removed from the (?:etcd )?cluster",
+     "etcd's members have removed this server: reset it (playbook reset with k3s_hosts=NAME) and let it join again by bootstrap."),
     (r"address already in use", "Another program listens on a port that k3s needs."),
     (r"no space left on device", "The disk is full."),
     (r"inotify|too many open files", "The kernel allows too few inotify instances: raise fs.inotify.max_user_instances."),
@@ -33,6 +36,8 @@ MEANINGS = (
     (r"unknown flag|flag provided but not defined", "A part of k3s does not know one of the arguments in its configuration."),
     (r"x509: certificate has expired or is not yet valid", "A certificate is expired, or the clocks of the nodes differ."),
 )
+FINAL = 5  # so many of them, the first ones, are about tokens and names: no waiting mends them
+BELIEVED = 4  # times that something was said before it is not taken for a moment of a start
 
 
 @dataclass(frozen=True)
@@ -101,16 +106,29 @@ class Service:
         self.reload()
         subprocess.run(["systemctl", "reset-failed", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
+    def final_words(self, since: float) -> Tuple[List[str], str]:
+        """What k3s says again and again and cannot mend itself, and what that means. It says some of it at level info."""
+        for pattern, meaning in MEANINGS[:FINAL]:
+            lines = [line for line in self._journal(since) if re.search(pattern, line)]
+            if len(lines) >= BELIEVED:
+                return [lines[-1][:400]], meaning
+        return [], ""
+
     def last_words(self, since: float) -> Tuple[List[str], str]:
         """What k3s complained about since then, and what that means."""
-        done = subprocess.run(["journalctl", "--unit", self.name, "--no-pager", "--output", "cat", "--since", f"@{since:.0f}", "--lines", "300"],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace", check=False)
-        lines = [line.strip() for line in done.stdout.splitlines() if re.search(r"level=(fatal|error)|^Error: |^E\d{4} |panic: ", line)]
+        said = self._journal(since)
+        lines = [line for line in said if re.search(r"level=(fatal|error)|^Error: |^E\d{4} |panic: ", line)]
+        lines += [line for line in said if line not in lines and any(re.search(pattern, line) for pattern, _meaning in MEANINGS[:FINAL])]
         fatal = [line for line in lines if re.search("level=fatal|^Error: |panic: ", line)]
         chosen = (fatal or lines)[-3:]
         text = "\n".join(fatal or lines)
         meaning = next((sentence for pattern, sentence in MEANINGS if re.search(pattern, text)), "")
         return [line[:400] for line in chosen], meaning
+
+    def _journal(self, since: float) -> List[str]:
+        done = subprocess.run(["journalctl", "--unit", self.name, "--no-pager", "--output", "cat", "--since", f"@{since:.0f}", "--lines", "300"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace", check=False)
+        return [line.strip() for line in done.stdout.splitlines()]
 
     def _systemctl(self, *arguments: str) -> str:
         for attempt in range(4):
