@@ -29,8 +29,10 @@ options:
       - V(absent) removes a node that will not come back, its member of etcd (while a quorum is left), its Node and its password,
         so that a new host may join under its name. A node that is alive is refused.
       - V(readmitted) removes its password alone, so that a host that has another one than the cluster knows can join under the name.
+      - V(marked) gives the node the O(labels) and O(taints), and takes away those that an earlier call gave it and this one does not. Labels and
+        taints of others stay. k3s itself applies C(node-label) and C(node-taint) only when the node registers.
     type: str
-    choices: [drained, uncordoned, healthy, absent, readmitted]
+    choices: [drained, uncordoned, healthy, absent, readmitted, marked]
     required: true
   version:
     description: For V(healthy), the version that its kubelet shall report.
@@ -49,6 +51,16 @@ options:
       - For V(healthy), on a server that others are joining, how many voting members embedded etcd shall have. Those who join become voters
         as soon as they have caught up, until there are so many or none came for 30 seconds.
     type: int
+  labels:
+    description: For V(marked), labels as C(key=value).
+    type: list
+    elements: str
+    default: []
+  taints:
+    description: For V(marked), taints as C(key=value:effect).
+    type: list
+    elements: str
+    default: []
   timeout:
     description: How long to wait, in seconds.
     type: int
@@ -136,6 +148,12 @@ removed:
   type: list
   elements: str
   sample: [etcd member server3-5f0bd1f2, node server3, password of server3]
+marks:
+  description: What was changed, or would be.
+  returned: with O(state=marked)
+  type: list
+  elements: str
+  sample: [label tier=front, label disk is removed]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -145,11 +163,13 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, 
 
 SPEC = dict(
     name=dict(type="str", required=True),
-    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent", "readmitted"], required=True),
+    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent", "readmitted", "marked"], required=True),
     version=dict(type="str"),
     tolerate=dict(type="list", elements="str", default=[]),
     workloads=dict(type="bool", default=True),
     voters=dict(type="int"),
+    labels=dict(type="list", elements="str", default=[]),
+    taints=dict(type="list", elements="str", default=[]),
     timeout=dict(type="int", default=300),
     delete_emptydir_data=dict(type="bool", default=True),
     force=dict(type="bool", default=False),
@@ -171,6 +191,8 @@ def run(params, check_mode):
         seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout,
                                           params["voters"] or 0)
         return {"changed": False, "seconds": round(seconds, 1), "unavailable": membership.unavailable(cluster.api)}
+    if params["state"] == "marked":
+        return membership.mark(cluster, name, params["labels"], params["taints"], check_mode)
     if params["state"] == "readmitted":
         return membership.readmit(cluster, name, timeout, check_mode)
     return membership.remove(cluster, name, timeout, check_mode)

@@ -195,6 +195,10 @@ node_names:
   description: By host, the name of its Node.
   returned: with O(operation=bootstrap)
   type: dict
+merged:
+  description: By host, its configuration keys as k3s reads them, drop-ins included. Keys that hold a secret are left out.
+  returned: with O(operation=bootstrap)
+  type: dict
 rejoining:
   description: Those of RV(new) that the cluster still has a Node of, as after a reset. It has to go before they join.
   returned: with O(operation=bootstrap)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import health, membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
@@ -266,6 +266,33 @@ def test_with_an_external_datastore_a_server_stops_only_while_another_ones_api_a
         assert "no other server's API answers (server9)" in objection("server1")
         lives_at(address)
         assert objection("server1") == ""
+    finally:
+        local.do("DELETE", f"/api/v1/nodes/{node}")
+
+
+def test_labels_and_taints_follow_the_configuration_and_those_of_others_stay(local, tmp_path):
+    asked = membership.Cluster(local, None, str(tmp_path), "k3s")
+    node = local.do("POST", "/api/v1/nodes", {"metadata": {"name": "marked1", "labels": {"theirs": "x"}},
+                                              "spec": {"taints": [{"key": "theirs", "effect": "NoExecute"}]}})["metadata"]["name"]
+
+    def now():
+        there = local.do("GET", f"/api/v1/nodes/{node}")
+        labels = {key: value for key, value in there["metadata"]["labels"].items() if "kubernetes.io" not in key}
+        return labels, sorted(f"{one['key']}={one.get('value', '')}:{one['effect']}" for one in there["spec"].get("taints", [])
+                              if "kubernetes.io" not in one["key"])
+
+    try:
+        said = membership.mark(asked, node, ["tier=front", "disk=nvme"], ["dedicated=gpu:NoSchedule"], True)
+        assert said["changed"] and now() == ({"theirs": "x"}, ["theirs=:NoExecute"])
+        assert membership.mark(asked, node, ["tier=front", "disk=nvme"], ["dedicated=gpu:NoSchedule"], False) == said
+        assert now() == ({"theirs": "x", "tier": "front", "disk": "nvme"}, ["dedicated=gpu:NoSchedule", "theirs=:NoExecute"])
+        assert not membership.mark(asked, node, ["tier=front", "disk=nvme"], ["dedicated=gpu:NoSchedule"], False)["changed"]
+        membership.mark(asked, node, ["tier=back"], [], False)
+        assert now() == ({"theirs": "x", "tier": "back"}, ["theirs=:NoExecute"])
+        membership.mark(asked, node, [], [], False)
+        assert now() == ({"theirs": "x"}, ["theirs=:NoExecute"])
+        with pytest.raises(Failure, match="is not a taint"):
+            membership.mark(asked, node, [], ["dedicated=gpu"], False)
     finally:
         local.do("DELETE", f"/api/v1/nodes/{node}")
 

@@ -67,6 +67,11 @@ class Change:
         return f"{self.path} has mode {self.before_mode:04o}, not {self.wanted.mode:04o}"
 
     @property
+    def keys(self) -> List[str]:
+        """The top-level keys that differ."""
+        return _keys_that_differ(self.before or "", self.wanted.text or "")
+
+    @property
     def content_differs(self) -> bool:
         return self.before != self.wanted.text
 

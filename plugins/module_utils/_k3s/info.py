@@ -22,6 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import s
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import Health, has_cluster, has_embedded_etcd, node_name
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.membership import LABELLED, TAINTED
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import pending
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 
@@ -90,7 +91,8 @@ def _cluster(role: Optional[str], data_dir: str, name: str, runs: bool) -> Dict[
         api = Api.of_node(data_dir, 5)
         nodes = api.nodes() if role == "server" else [node for node in [api.node(name)] if node]
         facts = [{"name": node.name, "ready": node.ready, "message": node.message, "roles": list(node.roles), "version": node.version,
-                  "unschedulable": node.unschedulable, "addresses": list(node.addresses)} for node in nodes]
+                  "unschedulable": node.unschedulable, "addresses": list(node.addresses),
+                  "marked": bool({LABELLED, TAINTED} & set(node.annotations))} for node in nodes]
         found["nodes"] = facts if role == "server" else None
         found["node"] = next((fact for fact in facts if fact["name"] == name), None)
         found["ready"] = bool(found["node"] and found["node"]["ready"])

@@ -193,6 +193,59 @@ def _anothers(node: Node) -> bool:
     return node.unschedulable and OURS not in node.annotations
 
 
+# Labels and taints, which k3s gives a node only when it registers
+
+LABELLED, TAINTED = "nordic.gitops/labels", "nordic.gitops/taints"  # which of them are ours, so that they go again when they are not wanted any more
+
+
+def mark(cluster: Cluster, name: str, labels: Sequence[str], taints: Sequence[str], check_mode: bool) -> Dict[str, Any]:
+    """The node has these labels (key=value) and taints (key=value:effect), and no longer those that an earlier call gave it. Others stay."""
+    there = cluster.api.do("GET", f"/api/v1/nodes/{quote(name)}")
+    metadata, spec = there["metadata"], there.get("spec") or {}
+    annotations, current = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    wanted = dict(_pair(label) for label in labels)
+    before = [key for key in annotations.get(LABELLED, "").split(",") if key]
+    changed: Dict[str, Optional[str]] = {key: value for key, value in wanted.items() if current.get(key) != value}
+    changed.update({key: None for key in before if key not in wanted and key in current})
+    ours = [_taint(taint) for taint in taints]
+    forgotten = {tuple(one.split(":", 1)) for one in annotations.get(TAINTED, "").split(",") if one} | {(one["key"], one["effect"]) for one in ours}
+    listed = [one for one in spec.get("taints") or [] if (one["key"], one["effect"]) not in forgotten]
+    kept = {LABELLED: ",".join(sorted(wanted)) or None, TAINTED: ",".join(sorted(f"{one['key']}:{one['effect']}" for one in ours)) or None}
+    body: Dict[str, Any] = {"metadata": {}}
+    if changed:
+        body["metadata"]["labels"] = changed
+    if any(annotations.get(key) != value for key, value in kept.items()):
+        body["metadata"]["annotations"] = kept
+    if _differ(spec.get("taints") or [], [*listed, *ours]):
+        body["spec"] = {"taints": [*listed, *ours]}
+    told = [f"label {key}={value}" if value is not None else f"label {key} is removed" for key, value in sorted(changed.items())]
+    told += [f"taints are {', '.join(taints) or 'none of ours'}"] if "spec" in body else []
+    differs = body != {"metadata": {}}
+    if differs and not check_mode:
+        cluster.patch(name, body)
+    return {"changed": differs, "marks": told}
+
+
+def _pair(label: str) -> Tuple[str, str]:
+    key, _sign, value = str(label).partition("=")
+    return key, value
+
+
+def _taint(text: str) -> Dict[str, str]:
+    head, sign, effect = str(text).rpartition(":")
+    key, _sign, value = head.partition("=")
+    if not sign or effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+        raise Failure(f"{text!r} is not a taint", "node-taint", "Write key=value:NoSchedule, or PreferNoSchedule or NoExecute.")
+    return {"key": key, "effect": effect, **({"value": value} if value else {})}
+
+
+def _differ(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether two lists of taints differ."""
+    def plain(taints: Sequence[Mapping[str, Any]]) -> List[Tuple[str, str, str]]:
+        return sorted((taint["key"], taint["effect"], taint.get("value") or "") for taint in taints)
+    return plain(one) != plain(other)
+
+
 # Healthy
 
 
@@ -394,4 +447,4 @@ def _name(item: Mapping[str, Any]) -> str:
     return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
 
 
-__all__: Tuple[str, ...] = ("Cluster", "drain", "readmit", "remove", "uncordon", "wait_healthy")
+__all__: Tuple[str, ...] = ("Cluster", "drain", "mark", "readmit", "remove", "uncordon", "wait_healthy")

@@ -237,7 +237,8 @@ class Node:
             raise Failure("k3s is not installed, and no binary is given", BINARY, "Give binary, or binary_url with checksum.")
         links = binary.missing_links(BINARY)
 
-        reasons = [change.reason for change in changes if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path))]
+        reasons = [change.reason for change in changes
+                   if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path)) and not self._is_for_the_node_alone(change)]
         if program or outcome.missing and not binary.sha256_of(BINARY) == (spec.program.checksum if spec.program else ""):
             what = f"{BINARY} is replaced" if os.path.exists(BINARY) else f"{BINARY} is installed"
             if outcome.previous_version and outcome.version and outcome.previous_version != outcome.version:
@@ -277,6 +278,11 @@ class Node:
             elif state.needs_reload or any(change.path.startswith(self.service.path) for change in changes):
                 self.service.reload()
             shutil.rmtree(binary.STAGED, ignore_errors=True)
+
+    def _is_for_the_node_alone(self, change: Change) -> bool:
+        """Labels and taints: k3s reads them when it registers the node, and a restart for them would be for nothing."""
+        return (change.path.endswith(".yaml") and change.before is not None and change.wanted.text is not None
+                and has_cluster(self.spec.role, self.spec.data_dir) and {key.rstrip("+") for key in change.keys} <= {"node-label", "node-taint"})
 
     def _program(self) -> Optional[str]:
         """The path of a verified program that is to be installed, if the installed one is another."""
@@ -343,6 +349,8 @@ class Node:
                 # The long form of the same token, with the CA's hash, is no other token.
                 same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
                 wanted.append(Wanted(path, there if same else value + "\n", secret=True))
+            elif option == "agent_token" and there is not None:
+                self.outcome.notes.append(f"{path} of an earlier run stays, and new agents need it: give it as agent_token, or remove the file from all servers")
             if value or there is not None:
                 config[f"{option.replace('_', '-')}-file"] = path
         wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(config.items())))))
@@ -409,7 +417,8 @@ class Node:
                     and not has_cluster("server", spec.data_dir):
                 raise Failure("a server that joins needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
             return
-        begun = has_cluster(spec.role, spec.data_dir) or self.service.state().active in ("active", "activating")
+        # An agent takes another one, as when the servers got an agent token; whether it is theirs, they say.
+        begun = spec.role == "server" and (has_cluster(spec.role, spec.data_dir) or self.service.state().active in ("active", "activating"))
         for path in (os.path.join(CONFIG_DIR, "token"), os.path.join(spec.data_dir, "server/token")):
             there = (files.read(path) or "").strip()
             if begun and there and password_of(there) != password_of(given):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, adoption, configuration
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import secrets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version, refuse_agent_skew, refuse_server_step
 
@@ -116,11 +117,13 @@ class Plan:
     token_needed: Tuple[str, ...]
     rejoining: Tuple[str, ...]
     node_names: Mapping[str, str]
+    merged: Mapping[str, Mapping[str, Any]]
     summary: Tuple[str, ...]
 
     def result(self) -> Dict[str, Any]:
         return {
-            "rejoining": list(self.rejoining), "node_names": dict(self.node_names), "bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
+            "rejoining": list(self.rejoining), "node_names": dict(self.node_names),
+            "merged": {name: dict(config) for name, config in self.merged.items()}, "bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
             "config": {name: dict(keys) for name, keys in self.config.items()}, "restart_order": list(self.restart_order),
             "token_from": dict(self.token_from) if self.token_from else None, "token_needed": list(self.token_needed), "summary": list(self.summary)}
 
@@ -142,7 +145,7 @@ def make_plan(wanted: Wanted) -> Plan:
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), datastore, url, config,
         tuple(node.name for node in restarts), token_source(wanted, bootstrap),
         tuple(node.name for node in order if _lacks_token(node, bootstrap)), tuple(node.name for node in rejoining(new, bootstrap)),
-        {node.name: node.node_name for node in order}, _summary(bootstrap, new, wanted, datastore, url))
+        {node.name: node.node_name for node in order}, {node.name: _without_secrets(node.config) for node in order}, _summary(bootstrap, new, wanted, datastore, url))
 
 
 def choose_bootstrap(wanted: Wanted) -> PlannedNode:
@@ -403,6 +406,10 @@ def _summary(bootstrap: PlannedNode, new: List[PlannedNode], wanted: Wanted, dat
     if joining_nodes:
         lines.append(f"{', '.join(joining_nodes)} join by {url}.")
     return tuple(lines)
+
+
+def _without_secrets(config: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in config.items() if not secrets_of(value, key)}
 
 
 def _natural(node: PlannedNode) -> List[Tuple[int, Any]]:

@@ -187,6 +187,8 @@ def _restored(place: Place, snapshot: str, digest: str) -> Content:
     # The server's own folder last: the others' sources lie in it.
     binds = {os.path.join(place.data_dir, "agent"): _folder(place, "agent"), CONFIG: _folder(place, "etc"), "/run/k3s": _folder(place, "run"),
              place.server: server}
+    for target in binds:  # on a new host some are not there yet, and what is not there cannot be hidden
+        os.makedirs(target, mode=0o700, exist_ok=True)
     log = os.path.join(place.server, "log")
     revision, keys, objects, nodes, taken = run_apart(lambda: _reset_and_read(place, log), binds, address)
     return Content(digest, size, revision, keys, objects, nodes, taken)

@@ -126,3 +126,14 @@ def test_every_meaning_of_k3s_words_is_a_pattern_that_compiles() -> None:
     from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import MEANINGS
 
     assert all(re.compile(pattern) and meaning.endswith(".") for pattern, meaning in MEANINGS)
+
+
+@pytest.mark.parametrize("name", ["agent1", "worker-7.lab.example.no", "x" * 60])
+def test_the_node_that_a_host_registered_is_read_from_its_kubelets_certificate(tmp_path: Path, name: str) -> None:
+    (tmp_path / "agent").mkdir()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", os.devnull, "-out",
+                    str(tmp_path / "agent" / "client-kubelet.crt"), "-subj", f"/O=system:nodes/CN=system:node:{name[:52]}"], check=True, capture_output=True)
+    assert info.registered_name(str(tmp_path)) == name[:52]
+    assert info.registered_name(str(tmp_path / "none")) is None
+    (tmp_path / "agent" / "client-kubelet.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert info.registered_name(str(tmp_path)) is None

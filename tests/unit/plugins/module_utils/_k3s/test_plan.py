@@ -250,6 +250,67 @@ def test_what_a_drop_in_says_is_planned_with() -> None:
     assert plan.url == "https://10.0.0.1:7443" and plan.datastore == "etcd"
 
 
+def test_a_renamed_host_is_refused_before_it_registers_a_second_node() -> None:
+    told = refused(servers(1, begun=True), host("agent1", "agent", begun=True, node_name="worker-7", registered_name="agent1"))
+    assert "agent1 is registered as agent1, and would now be worker-7" in told and "node-name" in told
+    named = host("agent1", "agent", begun=True, node_name="worker-7", registered_name="agent1", config={"node-name": "agent1"})
+    assert planned(servers(1, begun=True), named).new == ()
+
+
+@pytest.mark.parametrize(("was", "now", "said"), [
+    ({"cluster-cidr": "10.52.0.0/16"}, {}, "cluster-cidr is 10.52.0.0/16, and would be 10.42.0.0/16"),
+    ({}, {"service-cidr": "10.99.0.0/16"}, "service-cidr is 10.43.0.0/16, and would be 10.99.0.0/16"),
+    ({"cluster-domain": "a.example"}, {"cluster-domain": "b.example"}, "cluster-domain is a.example, and would be b.example")])
+def test_what_k3s_takes_only_when_a_cluster_begins_cannot_change(was: Dict[str, str], now: Dict[str, str], said: str) -> None:
+    assert said in refused(host("server1", begun=True, server_url=None, fixed=was, config=now))
+    assert planned(host("server1", begun=True, server_url=None, fixed=was, config=dict(was))).bootstrap == "server1"
+    assert planned(host("server1", config=now)).new == ("server1",)
+
+
+def test_another_data_folder_would_be_an_empty_cluster() -> None:
+    told = refused(host("server1", begun=True, server_url=None, data_dir="/srv/k3s"))
+    assert "data-dir is /srv/k3s, and would be /var/lib/rancher/k3s" in told
+    assert planned(host("server1", begun=True, server_url=None, data_dir="/srv/k3s", config={"data-dir": "/srv/k3s"})).new == ()
+
+
+def test_a_url_that_is_set_later_reaches_the_nodes_that_exist() -> None:
+    nodes = [host("server1", begun=True, server_url=None, cluster_init=True), host("server2", begun=True), host("server3", begun=True),
+             host("agent1", "agent", begun=True)]
+    url = "https://k3s.example.no:6443"
+    assert planned(*nodes, url=url).config == {"server1": {"cluster-init": True}, **{name: {"server": url} for name in ("server2", "server3", "agent1")}}
+    assert planned(*nodes).config["agent1"] == {"server": "https://10.0.0.1:6443"}
+
+
+def test_a_node_that_joins_by_a_server_that_is_gone_follows_to_one_that_is_there() -> None:
+    agent = host("agent1", "agent", begun=True, server_url="https://10.0.0.9:6443")
+    assert planned(host("server1", begun=True, server_url=None), agent).config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    by_name = host("agent1", "agent", begun=True, server_url="https://server1:6443")
+    assert planned(host("server1", begun=True, server_url=None), by_name).config["agent1"] == {"server": "https://server1:6443"}
+    assert planned(host("server1", begun=True, server_url=None), agent, unseen=["server2", "server3"]).config["agent1"] == {"server": "https://10.0.0.9:6443"}
+
+
+def test_a_host_that_was_reset_joins_again_after_its_old_node_has_gone() -> None:
+    nodes = [{"name": name} for name in ("server1", "agent1", "agent10")]
+    plan = planned(host("server1", begun=True, server_url=None, nodes=nodes), host("agent1", "agent"), host("agent2", "agent"))
+    assert plan.rejoining == ("agent1",) and plan.node_names["agent1"] == "agent1"
+    assert planned(host("server1"), host("agent1", "agent")).rejoining == ()
+
+
+def adopted(said: Dict[str, Any], environment: Sequence[str] = (), **options: Any) -> Dict[str, Any]:
+    return host("server1", begun=True, server_url=None, set_up_by_others={"config": said, "environment": list(environment)}, **options)
+
+
+def test_a_setup_by_the_install_script_is_refused_where_something_would_be_lost() -> None:
+    told = refused(adopted({"flannel-backend": "host-gw", "token": "********", "cluster-init": True}, ["HTTP_PROXY"]))
+    assert "server1: flannel-backend: host-gw would be lost; environment HTTP_PROXY" in told and "k3s_adopt" in told and "token" not in told
+    covered = adopted({"flannel-backend": "host-gw"}, ["HTTP_PROXY"], config={"flannel-backend": "host-gw"})
+    covered["environment"] = ["HTTP_PROXY"]
+    assert planned(covered).new == ()
+    let_go = adopted({"flannel-backend": "host-gw"}, ["HTTP_PROXY"])
+    let_go["adopt"] = True
+    assert planned(let_go).new == ()
+
+
 def test_every_rule_of_the_file_is_in_the_table() -> None:
     module = sys.modules[make_plan.__module__]
     rules = {value for name, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
