@@ -58,7 +58,7 @@ options:
   checksum:
     description:
       - The SHA-256 of the program, or k3s' own C(sha256sum-ARCH.txt), by its text or by its path on the controller, with a line for the
-        file's name.
+        file's name. With O(binary_url) it may be the URL of that file.
       - Needed with O(binary_url). With O(binary) it is compared before anything is copied.
     type: str
   images:

@@ -66,7 +66,11 @@ def test_a_servers_key_on_an_agent_is_said_to_be_one(fresh):
 REFUSED = [
     ({"checksum": "0" * 64}, "nothing was changed"),
     ({"binary": "/etc/hostname"}, "no program for Linux"),
-    ({"binary": "/no/such/k3s"}, "no such file on the controller"),
+    ({"binary": "/no/such/k3s"}, "no such file on the controller; it was looked for at"),
+    ({"binary": "no/such/k3s"}, "no/such/k3s: there is no such file on the controller; it was looked for at"),
+    ({"environment": {"K3S_TOKEN": "x"}}, "k3s' own variable"),
+    ({"environment": {"NOT A NAME": "x"}}, "a text of one line"),
+    ({"config": {"write-kubeconfig-mode": "0666"}}, "everybody could write"),
     ({"binary": "/no/such/k3s", "remote_src": True}, "no such file on this node"),
     ({"binary": None}, "no binary is given"),
     ({"config": {"token": TOKEN}}, "Use the option token"),
@@ -125,6 +129,41 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
     assert not again.result["changed"], again.result
     gone = fresh.k3s(config=config, start=False)
     assert gone.result["changes"] == ["/etc/rancher/k3s/config.yaml.d/50-more.yaml is there and shall not be"]
+
+
+OTHERS_UNIT = """[Service]
+EnvironmentFile=-/etc/systemd/system/k3s.service.env
+ExecStart=/usr/local/bin/k3s \\
+    server \\
+\t'--cluster-init' \\
+\t'--flannel-backend=host-gw' \\
+\t'--data-dir=/var/lib/rancher/other' \\
+
+"""
+
+
+def test_a_host_of_the_install_script_is_adopted_with_nothing_lost_or_not_at_all(fresh):
+    unit = "/etc/systemd/system/k3s.service"
+    fresh.hosts.run("server1", f"cat > {unit}", input=OTHERS_UNIT)
+    fresh.hosts.run("server1", f"cat > {unit}.env", input="K3S_TOKEN='the-others-token-1'\nHTTP_PROXY='http://u:hunter2@proxy'\n")
+    refused_one = fresh.k3s(config=SERVER_CONFIG, token=TOKEN, start=False)
+    assert refused_one.result.get("failed") and "hunter2" not in refused_one.output
+    for lost in ("flannel-backend: host-gw would be lost", "data-dir: /var/lib/rancher/other would be lost", "environment HTTP_PROXY"):
+        assert lost in refused_one.message, refused_one.message
+    assert fresh.run(f"cat {unit}").strip() == OTHERS_UNIT.strip() and fresh.run("ls /usr/local/bin/k3s 2>/dev/null; true") == ""
+    wanted = {**SERVER_CONFIG, "flannel-backend": "host-gw", "data-dir": "/var/lib/rancher/other"}
+    taken = fresh.k3s(config=wanted, environment={"HTTP_PROXY": "http://u:hunter3@proxy"}, token=TOKEN, start=False)
+    assert not taken.result.get("failed") and "hunter3" not in taken.output, taken.message
+    assert "host-gw" in fresh.run("cat /var/lib/nordic.gitops/k3s/replaced/*/etc/systemd/system/k3s.service")
+    assert fresh.run("systemctl show --property EnvironmentFiles --value k3s").count("/etc/rancher/k3s/environment") == 1
+    assert fresh.run("stat -c %a /etc/rancher/k3s/environment").strip() == "600"
+    assert not fresh.k3s(config=wanted, environment={"HTTP_PROXY": "http://u:hunter3@proxy"}, token=TOKEN, start=False).result["changed"]
+    gone = fresh.k3s(config=wanted, token=TOKEN, start=False)
+    assert len(gone.result["changes"]) == 2 and "environment" in str(gone.result["changes"])
+
+
+def test_a_mode_without_quotes_is_refused(fresh):
+    assert 'Write the mode in quotes, such as "0640"' in refused(fresh, config={"write-kubeconfig-mode": 0o640})
 
 
 def test_check_mode_says_what_the_run_then_does(fresh):

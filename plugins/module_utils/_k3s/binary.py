@@ -118,6 +118,19 @@ def _download(source: Source, home: str) -> str:
     return target
 
 
+def text_at(url: str) -> str:
+    """A small text file, such as a release's list of checksums."""
+    from ansible.module_utils.urls import open_url
+
+    shown = re.sub(r"(?<=://)[^/@]*@", "", url)
+    try:
+        with open_url(url, http_agent="nordic.gitops", timeout=DOWNLOAD_SECONDS) as answer:
+            return str(answer.read(1 << 20).decode("utf-8", "replace"))
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Failure(f"cannot be downloaded: {getattr(error, 'reason', error)}", shown,
+                      "The node itself asks for it. Does this release exist there? Without a way out use binary, from the controller.") from error
+
+
 def refuse_other_machine(path: str) -> None:
     """Raises when the program is for another processor than this node's."""
     with open(path, "rb") as stream:

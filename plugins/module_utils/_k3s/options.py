@@ -10,7 +10,7 @@ from typing import Any, Mapping, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import ROLES
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of, text_at
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import secrets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Spec
 
@@ -79,7 +79,10 @@ def _program(params: Mapping[str, Any]) -> Any:
         return _source(params["binary"], params["checksum"])
     if params["binary_url"]:
         source = Source(url=params["binary_url"])
-        return Source(url=source.url, checksum=checksum_of(params["checksum"], source.name.replace("%2B", "+")))
+        text = params["checksum"] or ""
+        if re.match(r"(https?|file)://", text.strip()):
+            text = text_at(text.strip())
+        return Source(url=source.url, checksum=checksum_of(text, source.name.replace("%2B", "+")))
     return None
 
 

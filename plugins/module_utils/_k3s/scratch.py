@@ -203,6 +203,8 @@ def _furnish(place: Place, snapshot: str, address: str) -> str:
     for name in ("token", "agent-token"):
         if os.path.exists(os.path.join(place.server, name)):
             shutil.copy2(os.path.join(place.server, name), os.path.join(server, name))
+        elif os.path.exists(os.path.join(CONFIG, "k3s", name)):  # a new host; k3s restores only where it finds its own file
+            shutil.copy2(os.path.join(CONFIG, "k3s", name), os.path.join(server, name))
     for name in ("agent", "run"):
         _folder(place, name)
     # k3s moves the database away before it restores, and fails where there is none.

@@ -32,7 +32,9 @@ class Version:
         """The version that a text begins with, or that `k3s --version` prints."""
         found = _FORM.search(text.strip()[:200])
         if not found or found.start() != 0 and not re.match(r"k3s version\s+\Z", text.strip()[:found.start()]):
-            raise Failure(f"{text.strip()[:80]!r} is no version of k3s", hint='Write it like "v1.30.5+k3s1".')
+            channel = re.match(r"(latest|stable|testing|v?\d+\.\d+)\Z", text.strip())
+            raise Failure(f"{text.strip()[:80]!r} is no version of k3s" + (" but a channel, which means another version on another day" if channel else ""),
+                          hint='Write it like "v1.30.5+k3s1".')
         major, minor, patch, pre, build = found.groups()
         return cls(int(major), int(minor), int(patch), pre or "", build or "")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import binary, info
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import binary, info, options
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of, sha256_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import password_of
 
@@ -137,3 +137,16 @@ def test_the_node_that_a_host_registered_is_read_from_its_kubelets_certificate(t
     assert info.registered_name(str(tmp_path / "none")) is None
     (tmp_path / "agent" / "client-kubelet.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     assert info.registered_name(str(tmp_path)) is None
+
+
+def test_a_program_is_verified_by_the_list_of_checksums_beside_it_in_the_release(tmp_path: Path) -> None:
+    release = tmp_path / "v1.30.5+k3s1"
+    release.mkdir()
+    (release / "k3s").write_bytes(b"program")
+    (release / "sha256sum-amd64.txt").write_text(f"{sha256_of(str(release / 'k3s'))}  k3s\n{'f' * 64}  k3s-airgap-images-amd64.tar\n")
+    folder = release.as_uri().replace("+", "%2B")
+    params = {**{name: entry.get("default") for name, entry in options.SPEC.items()}, "binary_url": f"{folder}/k3s", "checksum": f"{folder}/sha256sum-amd64.txt"}
+    program = options.spec_of(params, False).program
+    assert program and program.checksum == sha256_of(str(release / "k3s")) and binary.fetched(program, str(tmp_path / "home"))
+    with pytest.raises(Failure, match="sha256sum-arm64.txt.*cannot be downloaded"):
+        options.spec_of({**params, "checksum": f"{folder}/sha256sum-arm64.txt"}, False)
