@@ -14,7 +14,6 @@ import json
 import os
 import re
 import ssl
-import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
@@ -24,7 +23,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s import DATA_DIR
 
 ADMIN = "server/cred/admin.kubeconfig"
 KUBELET = "agent/kubelet.kubeconfig"
-APPLY = "application/apply-patch+yaml"  # the server takes JSON under this name, as JSON is YAML
 MERGE = "application/merge-patch+json"
 TIMEOUT = 10.0
 
@@ -32,11 +30,10 @@ TIMEOUT = 10.0
 class ApiFailure(Failure):
     """The API server's refusal, or no answer at all (status 0)."""
 
-    def __init__(self, what: str, where: str, status: int = 0, reason: str = "", hint: str = "", retry_after: float = 0.0) -> None:
+    def __init__(self, what: str, where: str, status: int = 0, reason: str = "", hint: str = "") -> None:
         super().__init__(what, where, hint)
         self.status = status
         self.reason = reason
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class Api:
         """The answer's JSON, or its text where it is none. Raises ApiFailure for whatever is no success."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "User-Agent": "nordic.gitops", "Content-Type": content_type}
-        status, answered, text = self._exchange(verb, path, data, headers)
+        status, text = self._exchange(verb, path, data, headers)
         try:
             answer: Any = json.loads(text)
         except ValueError:
@@ -134,10 +131,10 @@ class Api:
         if status >= 300:
             said = answer if isinstance(answer, dict) else {}
             message = str(said.get("message") or str(answer)[:300].strip() or f"answered {status}")
-            raise ApiFailure(message, f"{verb} {path}", status, str(said.get("reason") or ""), retry_after=_seconds(answered.get("Retry-After")))
+            raise ApiFailure(message, f"{verb} {path}", status, str(said.get("reason") or ""))
         return answer
 
-    def _exchange(self, verb: str, path: str, data: Optional[bytes], headers: Dict[str, str]) -> Tuple[int, Mapping[str, str], bytes]:
+    def _exchange(self, verb: str, path: str, data: Optional[bytes], headers: Dict[str, str]) -> Tuple[int, bytes]:
         for fresh in (False, True):
             try:
                 if self._connection is None:
@@ -145,7 +142,7 @@ class Api:
                     self._connection = http.client.HTTPSConnection(*self._address, timeout=self.timeout, context=self._tls)
                 self._connection.request(verb, path, data, headers)
                 answer = self._connection.getresponse()
-                return answer.status, dict(answer.getheaders()), answer.read()
+                return answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 # A connection that was kept may have been closed by the server meanwhile; such a request was not carried out.
@@ -208,10 +205,3 @@ class Api:
         context.check_hostname = False
         context.load_cert_chain(*self._pair)
         return context
-
-
-def _seconds(text: Optional[str]) -> float:
-    try:
-        return max(0.0, float(text)) if text else 0.0
-    except ValueError:
-        return 0.0
