@@ -117,7 +117,8 @@ class Schemas:
         if api_version not in self._documents:
             try:
                 self._documents[api_version] = self._read(api_version)
-            except Failure:  # refused, or not served: what the schema would prove is asked of the server's dry run instead
+            # Refused, not served, or no OpenAPI document: what the schema would prove is asked of the server's dry run instead.
+            except (Failure, AttributeError, IndexError, KeyError, TypeError, RecursionError):
                 self._documents[api_version] = {}
         return self._documents[api_version]
 
@@ -181,6 +182,8 @@ def _node(schema: Any) -> Node:
 
 def _list(schema: Dict[str, Any]) -> Node:
     how = schema.get("x-kubernetes-list-type", ATOMIC)
+    if how not in (ATOMIC, SET, MAP):
+        return {}
     node: Node = {"how": how, "items": _node(schema.get("items"))}
     if how == MAP:
         node["keys"] = sorted(schema.get("x-kubernetes-list-map-keys") or ())

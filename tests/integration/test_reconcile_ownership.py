@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -383,7 +384,7 @@ def test_an_aggregated_role_is_never_written_again_and_never_loses_its_rules(clu
     git_repo.commit()
     try:
         run()
-        wait_until(lambda: get(cluster, namespace, "clusterrole", namespace)["rules"])
+        wait_until(lambda: get(cluster, namespace, "clusterrole", namespace).get("rules"))
         again = run()
         assert not again["changed"] and again["in_sync"]
         # As a version of ours did that set the rules, and a colleague who fills them in by hand.
@@ -520,6 +521,40 @@ def test_atomic_lists_and_maps_of_a_custom_kind_are_proved_from_its_schema(clust
     wait_until(lambda: run()["dry_runs"] == 0, seconds=30)  # its schema is published a moment after the definition
     again = run()
     assert again["dry_runs"] == 0 and again["in_sync"] and not again["changed"]
+
+
+def test_a_status_is_written_where_the_definition_has_no_status_subresource(cluster, run, git_repo, namespace, group):
+    git_repo.write("crd.yaml", definition(group, "v1"))
+    git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more="spec: {size: 1}\nstatus: {phase: Open}\n"))
+    git_repo.commit()
+    run()
+    assert get(cluster, namespace, f"widgets.{group}", "w")["status"] == {"phase": "Open"}
+    edit(cluster, namespace, (f"widgets.{group}/w",), {"status": {"phase": "Closed"}}, kind="merge")
+    assert operations(run()) == {"Widget w": "configured"}
+    again = run()
+    assert again["in_sync"] and not again["changed"]
+
+
+@pytest.mark.parametrize("placeholder", ["Cg==", "''"])
+def test_a_placeholder_for_a_certificate_is_left_to_its_injector(cluster, run, git_repo, namespace, group, placeholder):
+    conversion = f"""  conversion:
+    strategy: Webhook
+    webhook:
+      conversionReviewVersions: [v1]
+      clientConfig:
+        caBundle: {placeholder}
+        service: {{name: converter, namespace: default, path: /convert}}
+"""
+    git_repo.write("crd.yaml", definition(group, "v1", more=conversion) + "---\n" + config_map("after"))
+    git_repo.commit()
+    run(wait_timeout=20)
+    certificate = base64.b64encode(open(cluster.ca_file, "rb").read()).decode()
+    edit(cluster, namespace, (f"crd/widgets.{group}",), {"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": certificate}}}}},
+         "cainjector", "merge")
+    again = run()
+    assert not again["changed"] and again["in_sync"]
+    live = get(cluster, namespace, "crd", f"widgets.{group}")
+    assert live["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] == certificate
 
 
 def test_a_manager_of_a_version_that_is_no_longer_served_holds_nothing_up(cluster, run, git_repo, namespace, group):

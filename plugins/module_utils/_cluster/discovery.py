@@ -30,6 +30,7 @@ class Resource(NamedTuple):
     plural: str
     namespaced: bool
     verbs: Tuple[str, ...]
+    status: bool = True  # whether its status is a subresource
 
     @property
     def api_version(self) -> str:
@@ -123,14 +124,17 @@ def from_aggregated(*lists: Dict[str, Any]) -> Resources:
             for resource in mappings(version.get("resources"), f"resources of {versions[-1]}"):
                 kind = text(mapping(resource.get("responseKind") or {}, "responseKind").get("kind"), "a kind")
                 if kind:
-                    served.append(_resource(name, number, kind, resource.get("resource"), resource.get("scope") == "Namespaced", resource))
+                    subresources = mappings(resource.get("subresources"), f"subresources of {kind}")
+                    served.append(_resource(name, number, kind, resource.get("resource"), resource.get("scope") == "Namespaced", resource,
+                                            any(one.get("subresource") == "status" for one in subresources)))
     return Resources(served, stale, versions)
 
 
-def _resource(group: str, version: str, kind: str, plural: Any, namespaced: bool, stated: Dict[str, Any]) -> Resource:
+def _resource(group: str, version: str, kind: str, plural: Any, namespaced: bool, stated: Dict[str, Any],
+              status: bool) -> Resource:
     verbs = stated.get("verbs")
     known = tuple(verb for verb in verbs if isinstance(verb, str)) if isinstance(verbs, list) else ()
-    return Resource(group, version, kind, text(plural, f"the resource of the kind {kind}"), namespaced, known)
+    return Resource(group, version, kind, text(plural, f"the resource of the kind {kind}"), namespaced, known, status)
 
 
 def group_versions(core: Dict[str, Any], groups: Dict[str, Any]) -> List[str]:
@@ -150,8 +154,10 @@ def from_plain(lists: Iterable[Dict[str, Any]], stale: Dict[str, str]) -> Resour
     for each in lists:
         versions.append(text(each.get("groupVersion"), "groupVersion"))
         group, _slash, version = versions[-1].rpartition("/")
-        for resource in mappings(each.get("resources"), f"resources of {versions[-1]}"):
+        resources = mappings(each.get("resources"), f"resources of {versions[-1]}")
+        names = {text(resource.get("name"), "a resource's name") for resource in resources}
+        for resource in resources:
             name, kind = text(resource.get("name"), "a resource's name"), text(resource.get("kind"), "a kind")
             if "/" not in name and kind:
-                served.append(_resource(group, version, kind, name, bool(resource.get("namespaced")), resource))
+                served.append(_resource(group, version, kind, name, bool(resource.get("namespaced")), resource, f"{name}/status" in names))
     return Resources(served, stale, versions)

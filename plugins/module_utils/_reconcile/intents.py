@@ -28,6 +28,7 @@ class Scope(NamedTuple):
 
     namespaced: bool
     planned: bool
+    status: bool  # whether its status is a subresource, which an apply of the object does not write
 
 
 def intents_of(documents: Sequence[Document], resources: Any, namespace: str, labels: Dict[str, str],
@@ -54,7 +55,7 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
             errors.append(f"{where}: cannot be kept in a cluster, the API server has no {' and '.join(NEEDED)} for {kind}. Remove it.")
             continue
         if resource is not None:
-            scope = Scope(resource.namespaced, False)
+            scope = Scope(resource.namespaced, False, resource.status)
         elif (api_version, kind) in planned:
             scope = planned[(api_version, kind)]
         else:
@@ -73,6 +74,8 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
             errors.append(f"{document.where}: {ref} is there twice, first at {seen[ref]}. Remove one of them.")
             continue
         seen[ref] = document.where
+        if scope.status and "status" in body:
+            body = {key: value for key, value in body.items() if key != "status"}
         intents.append(Intent(ref, api_version, _labelled(body, ref, labels, ref in scaled), document.where))
     if errors:
         more = f"\n(+{len(errors) - SHOWN} more)" if len(errors) > SHOWN else ""
@@ -137,5 +140,7 @@ def _planned_kinds(documents: Sequence[Document]) -> Dict[Tuple[str, str], Scope
         spec = body.get("spec") or {}  # its structure was checked when it was rendered
         for version in spec.get("versions", ()):
             if version["served"]:
-                planned[(f"{spec['group']}/{version['name']}", spec["names"]["kind"])] = Scope(spec.get("scope") == "Namespaced", True)
+                subresources = version.get("subresources")
+                planned[(f"{spec['group']}/{version['name']}", spec["names"]["kind"])] = Scope(
+                    spec.get("scope") == "Namespaced", True, isinstance(subresources, dict) and "status" in subresources)
     return planned

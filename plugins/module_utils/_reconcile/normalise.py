@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Dict
+from typing import Any, Callable, Dict, List, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, CRD, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import containers
 
 # Written by the server; in Git they are left-overs of `kubectl get -o yaml`, and a resourceVersion would make every
@@ -24,12 +24,14 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 def normalise(body: Body) -> Body:
     """The same object with what the server would change or ignore taken away; the argument is left as it is."""
-    result = {key: value for key, value in body.items() if key != "status"}
+    result = dict(body)
     result["metadata"] = _metadata(result.get("metadata") or {})
     version, kind = result.get("apiVersion"), result.get("kind")
     group = version.rpartition("/")[0] if isinstance(version, str) else ""
     if group in BUILT_IN_GROUPS:
         result = _without_nulls(result)
+    if group in BUILT_IN_GROUPS or (group, kind) == CRD:
+        result.pop("status", None)  # of a custom kind it may be a field like any other (intents.py)
     if version == "v1" and kind == "Secret":
         _fold_string_data(result)
     elif version == "v1" and kind == "ConfigMap":
@@ -37,11 +39,46 @@ def normalise(body: Body) -> Body:
     elif group == "rbac.authorization.k8s.io" and kind in ("RoleBinding", "ClusterRoleBinding"):
         if result.get("subjects") == []:
             del result["subjects"]  # the server drops it and counts a change at every apply (kubernetes#131175)
+    elif group == "rbac.authorization.k8s.io" and kind == "ClusterRole" and result.get("aggregationRule"):
+        result.pop("rules", None)  # the control plane fills them in; ours would be gone a moment later, and so would be its own until then
     elif version == "v1" and kind == "Service":
         result = _with_protocols(result)
+    elif (group, kind) in CA_BUNDLES:
+        result = _copy(result)
+        for client in CA_BUNDLES[(group, kind)](result):
+            if isinstance(client, dict) and "caBundle" in client and not _may_be_a_certificate(client["caBundle"]):
+                del client["caBundle"]
     if version in ("v1", "apps/v1", "batch/v1"):
         result = _with_container_protocols(result)
     return result
+
+
+def _at(body: Any, *keys: str) -> Any:
+    for key in keys:
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
+
+
+def _clients_of_webhooks(body: Body) -> List[Any]:
+    webhooks = body.get("webhooks")
+    return [_at(webhook, "clientConfig") for webhook in webhooks] if isinstance(webhooks, list) else []
+
+
+# Where a kind has a caBundle, which an injector fills in later: cert-manager's, or the operator's own.
+CA_BUNDLES: Dict[Tuple[str, str], Callable[[Body], List[Any]]] = {
+    CRD: lambda body: [_at(body, "spec", "conversion", "webhook", "clientConfig")],
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): _clients_of_webhooks,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): _clients_of_webhooks,
+    ("apiregistration.k8s.io", "APIService"): lambda body: [_at(body, "spec")],
+}
+
+
+def _may_be_a_certificate(text: Any) -> bool:
+    """False for a placeholder, such as the line feed that kubebuilder writes: the server would wait for a certificate, or refuse it."""
+    try:
+        return b"-----BEGIN" in base64.b64decode(text or "", validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        return True  # the server says what is wrong with it
 
 
 def _metadata(metadata: Dict[str, Any]) -> Dict[str, Any]:

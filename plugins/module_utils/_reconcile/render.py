@@ -20,7 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
-FORMAT = 4
+FORMAT = 5
 KEPT = 64  # renders kept in the cache
 ABANDONED = 3600  # seconds after which a half-written cache file is nobody's any more
 SHOWN = 20  # errors shown of one kind: enough to see the pattern, few enough to read

@@ -120,13 +120,14 @@ def test_an_old_servers_discovery_gives_the_same():
                     {"name": "nodes/status", "kind": "Node", "namespaced": False, "verbs": ["get"]},
                 ],
             },
-            {"groupVersion": "apps/v1", "resources": [deployment, dict(deployment, name="deployments/scale")]},
+            {"groupVersion": "apps/v1", "resources": [deployment, dict(deployment, name="deployments/status")]},
             {"groupVersion": "apps/v1beta1", "resources": [deployment]},
         ],
         {"metrics.k8s.io": "503"},
     )
     assert served.preferred("apps", "Deployment") == Resource("apps", "v1", "Deployment", "deployments", True, ("list",))
     assert served.find("v1", "Node").plural == "nodes" and served.stale == {"metrics.k8s.io": "503"}
+    assert not served.find("apps/v1beta1", "Deployment").status
     assert len(served) == 3
 
 
