@@ -474,6 +474,7 @@ class Held:
     """A commit in memory, for a reconcile without Git: the documents as a renderer hands them on."""
 
     signer = None
+    origin = "proof"
 
     def __init__(self, number: int, bodies: List[Body]) -> None:
         self.id, self.digest = f"{number:040x}", "proof"
@@ -481,6 +482,9 @@ class Held:
 
     def resolve(self) -> Held:
         return self
+
+    def refuse_rollback(self, _commit: str, _recorded: str) -> None:
+        """There is no history in memory."""
 
     def render(self, _commit: Held, _serves: Any) -> Rendered:
         return Rendered(self.documents, "directory", False)
@@ -492,11 +496,11 @@ def run(world: World, name: str, bodies: List[Body], check_mode: bool = False, n
 
 
 def operations(report: Any) -> Dict[str, str]:
-    return {str(change.ref): change.operation for change in report.plan.changes}
+    return {str(change.ref): end.operation for change, end in report.ends()}
 
 
 def told(report: Any) -> str:
-    return "; ".join(f"{change.ref} {change.operation}: {change.reason}" for change in report.plan.changes)
+    return "; ".join(f"{change.ref} {end.operation}: {end.reason}" for change, end in report.ends())
 
 
 def owned(body: Body) -> Any:
@@ -527,7 +531,8 @@ def is_healed(live: Any, fresh: Any, intent: Any) -> bool:
     if intent == {} and isinstance(live, dict):
         return True
     if isinstance(live, dict) and isinstance(fresh, dict) and isinstance(intent, dict):
-        return live.keys() == fresh.keys() and all(is_healed(live[key], value, intent.get(key)) for key, value in fresh.items())
+        asked = {key for key in {**live, **fresh} if intent.get(key) not in ({}, [])}
+        return all(key in live and key in fresh and is_healed(live[key], fresh[key], intent.get(key)) for key in asked)
     if isinstance(live, list) and isinstance(fresh, list) and isinstance(intent, list) and len(live) == len(fresh) == len(intent):
         return all(map(is_healed, live, fresh, intent))
     return bool(live == fresh)

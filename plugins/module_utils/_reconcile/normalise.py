@@ -26,7 +26,7 @@ def normalise(body: Body) -> Body:
     """The same object with what the server would change or ignore taken away; the argument is left as it is."""
     result = dict(body)
     result["metadata"] = _metadata(result.get("metadata") or {})
-    version, kind = result.get("apiVersion"), result.get("kind")
+    version, kind = result.get("apiVersion"), str(result.get("kind"))
     group = version.rpartition("/")[0] if isinstance(version, str) else ""
     if group in BUILT_IN_GROUPS:
         result = _without_nulls(result)
