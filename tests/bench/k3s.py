@@ -336,7 +336,7 @@ class Site:
     def restore(self, say: Say) -> Dict[str, Any]:
         self.hosts.run(NAMES[0], "k3s etcd-snapshot save --name bench")
         self.hosts.run(NAMES[0], "k3s kubectl create configmap written-after-the-snapshot")
-        seconds, output = self.playbook("restore", "-e", "k3s_restore_name=bench", callback="ansible.posix.json")
+        seconds, output = self.playbook("restore", "-e", "k3s_restore_name=bench", "-e", "k3s_restore_confirmed=true", callback="ansible.posix.json")
         if self.hosts.run(NAMES[0], "k3s kubectl get configmap written-after-the-snapshot --ignore-not-found").strip():
             raise Broken("what was written after the snapshot is still there")
         self._all_ready(len(NAMES))

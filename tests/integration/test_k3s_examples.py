@@ -182,14 +182,14 @@ def test_k3s_kubeconfig(house):
 
 
 def test_etcd_snapshot(house):
-    save, prune, prove, say = house.examples("etcd_snapshot")
+    save, prune, prove, discard, say = house.examples("etcd_snapshot")
     save["nordic.gitops.etcd_snapshot"]["s3"]["ca_path"] = "/etc/ssl/certs/lab-s3.pem"
     # Check mode refuses what the run would refuse.
     told = [house.play("agent1", [{**save, "ignore_errors": True}], check=check)[0]["msg"] for check in (True, False)]
     assert told[0] == told[1] and "no embedded etcd" in told[0]
     saved = house.does("server1", save)[0]
     assert saved["changed"] and not house.play("server1", [save])[0]["changed"], "it is young enough"
-    assert not house.does("server1", prune)[0]["changed"]
+    assert not house.does("server1", prune)[0]["changed"] and not house.does("server1", discard)[0]["changed"]
     told = house.does("server1", prove, say)
     assert re.fullmatch(r"[1-9][0-9]+ objects of 20.*Z", told[1]["msg"]), told
     looked = house.play("server1", house.examples("etcd_snapshot_info"))
