@@ -81,14 +81,7 @@ from typing import Any, Dict
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-
-try:
-    from ansible.template import trust_as_template  # noqa: F401  (ansible-core 2.19 and later: nothing is a template unless it is marked so)
-
-    def unsafe(value: Any) -> Any:
-        return value
-except ImportError:
-    from ansible.utils.unsafe_proxy import wrap_var as unsafe
+from ansible.utils.unsafe_proxy import wrap_var as unsafe
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule, facts

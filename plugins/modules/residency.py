@@ -13,7 +13,8 @@ author:
   - nordic.gitops contributors (@nordic-gitops)
 description:
   - Compares regions, availability zones and endpoints with what is allowed, before a play makes anything.
-  - O(residency) has to name something. With a cloud, its own catalog is compared too. Without one, only O(targets) are, such as registries and storage for snapshots.
+  - O(residency) has to name something. With a cloud, its own catalog is compared too.
+  - Without one, only O(targets) are, such as registries and storage for snapshots.
   - The result is evidence for the audit, with the time at which the provider answered.
 options:
   targets:
