@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List
 
 import yaml
 
-from lab.openstack import Cloud
+from lab.openstack import PEER, Cloud
 from workspace import collection
 
 from .case import ANSIBLE_CFG
@@ -62,6 +62,7 @@ class Bench:
             "ANSIBLE_HOME": str(self.folder / "home" / ".ansible"),
             "OS_CLIENT_CONFIG_FILE": self.cloud.clouds_file,
             "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(PEER),
         }
         return run([str(Path(sys.executable).parent / "ansible-playbook"), str(file)], env, self.folder / "scratch", 3000)
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.ready import Login, wait
+from lab.openstack import PEER
 from provisioning import Fleet
 from workspace import places
 
@@ -159,7 +160,8 @@ def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansibl
     assert len(listing(ansible("ansible-inventory", "-i", "shop.instances.yml", "--list"))["_meta"]["hostvars"]) == 4
 
 
-def test_what_does_not_exist_yet_is_made_with_the_ports_that_preflight_checks(cloud, fleet, ansible, tmp_path):
+def test_what_does_not_exist_yet_is_made_with_the_ports_that_preflight_checks(cloud, fleet, ansible, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{PEER}{os.pathsep}{os.environ['PYTHONPATH']}")
     variables = {
         "instance_cloud": "nordic",
         "instance_region": "no-oslo-1",

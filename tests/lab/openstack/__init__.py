@@ -21,6 +21,9 @@ from lab.cluster import Supervised
 from lab.errors import LabError
 from lab.openstack import install, settings
 
+# On PYTHONPATH wherever the collection openstack.cloud runs.
+PEER = install.HERE / "peer"
+
 
 class Cloud(Supervised):
     """Attributes: clouds_file, clouds (the entries of clouds.yaml by name), ports, region, state, seconds (how long the start took)."""
@@ -61,4 +64,4 @@ def shared() -> Cloud:
             return Cloud.start(state, say=build.print_line)
 
 
-__all__ = ["Cloud", "settings", "shared"]
+__all__ = ["PEER", "Cloud", "settings", "shared"]
