@@ -95,7 +95,7 @@ def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansibl
         "instance_networks": [{"network": "private"}],
         "instance_residency": {"regions": ["no-oslo-1"]},
         "instance_record": str(tmp_path / "record.json"),
-        "instance_metadata": {"cluster": "shop", "evil": "{{ lookup('pipe', 'touch owned') }}"},
+        "instance_metadata": {"cluster": "shop"},
         "instance_groups": [{"name": "server", "count": 3, "options": {"volumes": [{"label": "data", "size": 1}]}}, {"name": "agent", "count": 1}],
     }
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
@@ -118,6 +118,7 @@ def test_a_fleet_is_provisioned_listed_lost_and_resurrected(cloud, fleet, ansibl
     assert len(added) == 4
     assert "changed=0" in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
 
+    fleet.sdk.compute.set_server_metadata(fleet.server("agent-1"), evil="{{ lookup('pipe', 'touch owned') }}")
     inventory = {
         "plugin": "nordic.gitops.instances",
         "cloud": "nordic",
