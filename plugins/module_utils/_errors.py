@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import lines, masked, one_line
 
@@ -35,6 +35,48 @@ class Failure(Exception):
     @details.setter
     def details(self, details: Dict[str, Any]) -> None:
         self._details = details
+
+    # What the API server's errors know beside (_cluster.errors.ApiError); of any other failure there is nothing of it.
+
+    @property
+    def status(self) -> int:
+        return 0
+
+    @property
+    def reason(self) -> str:
+        return ""
+
+    @property
+    def retryable(self) -> bool:
+        return False
+
+    @property
+    def lost(self) -> bool:
+        return False
+
+    @property
+    def stale(self) -> bool:
+        return False
+
+    @property
+    def immutable(self) -> bool:
+        return False
+
+    @property
+    def conflicts(self) -> Sequence[Tuple[str, str]]:
+        return ()
+
+    @property
+    def unserved(self) -> bool:
+        return False
+
+    @property
+    def fields(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def other_fields(self) -> Sequence[str]:
+        return ()
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

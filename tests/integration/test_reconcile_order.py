@@ -218,19 +218,19 @@ def refusals(git_repo, namespace):
     """One case for each rule: what Git says then, and the options."""
     many = {f"{index}.yaml": None for index in range(11)}
     return {
-        "nobody_elses": ({"theirs.yaml": config_map("theirs")}, {"adopt": "never"}),
+        "no_foreign_objects": ({"theirs.yaml": config_map("theirs")}, {"adopt": "never"}),
         "no_other_source": ({}, {"path": "other"}),
-        "no_conflict_unasked": ({"held.yaml": config_map("held", "two")}, {"on_conflict": "fail"}),
+        "no_conflict_when_it_must_fail": ({"held.yaml": config_map("held", "two")}, {"on_conflict": "fail"}),
         "no_empty_render": ({**many, "held.yaml": None, "rest.yaml": None, "empty.yaml": "# nothing\n"}, {"prune_limit": "100%"}),
         "no_more_than_the_limit": (many, {}),
-        "no_other_plan": ({"new.yaml": config_map("new")}, {"expect": "0" * 32}),
+        "only_the_expected_plan": ({"new.yaml": config_map("new")}, {"expect": "0" * 32}),
     }
 
 
-RULES = ["nobody_elses", "no_other_source", "no_conflict_unasked", "no_empty_render", "no_more_than_the_limit", "no_other_plan"]
+RULES = ["no_foreign_objects", "no_other_source", "no_conflict_when_it_must_fail", "no_empty_render", "no_more_than_the_limit", "only_the_expected_plan"]
 
 
-@pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("nobody_elses", True), ("no_other_plan", True)])
+@pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("no_foreign_objects", True), ("only_the_expected_plan", True)])
 def test_a_refused_run_writes_nothing(cluster, run, git_repo, namespace, rule, first):
     assert {one.__name__ for one in GUARD} == set(RULES)
     for index in range(11):

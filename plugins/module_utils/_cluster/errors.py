@@ -16,6 +16,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import 
 class ApiError(Failure):
     """The API server's refusal, or no answer at all (status 0)."""
 
+    status: int = 0
+    reason: str = ""
+    retryable: bool = False
+    lost: bool = False
+
     def __init__(
         self,
         what: str,

@@ -30,6 +30,9 @@ TIMEOUT = 10.0
 class ApiFailure(Failure):
     """The API server's refusal, or no answer at all (status 0)."""
 
+    status: int = 0
+    reason: str = ""
+
     def __init__(self, what: str, where: str, status: int = 0, reason: str = "", hint: str = "") -> None:
         super().__init__(what, where, hint)
         self.status = status

@@ -45,7 +45,7 @@ def dry_run_creation(cluster: Any, change: Change) -> None:
     try:
         cluster.create(change.resource, body, dry_run=True)
     except Failure as error:
-        if getattr(error, "reason", "") != "AlreadyExists":
+        if error.reason != "AlreadyExists":
             error.what = f"cannot be created again, so it is not deleted: {error.what}"
             raise
 
@@ -55,10 +55,13 @@ def without_what_the_old_one_holds(body: Body, live: Body) -> Body:
     if (body.get("apiVersion"), body.get("kind")) != ("v1", "Service"):
         return body
     held, result = live.get("spec") or {}, copy.deepcopy(body)
-    ports = {port.get("nodePort") for port in held.get("ports") or ()} - {None}
-    spec = result.get("spec") or {}
-    for port in spec.get("ports") or ():
-        if port.get("nodePort") in ports:
+    spec = result.get("spec")
+    if not isinstance(spec, dict):
+        return body
+    taken = {port.get("nodePort") for port in held.get("ports") or ()} - {None}
+    ports = spec.get("ports")
+    for port in ports if isinstance(ports, list) else ():
+        if isinstance(port, dict) and isinstance(port.get("nodePort"), int) and port["nodePort"] in taken:
             del port["nodePort"]
     for name in ("clusterIP", "clusterIPs", "healthCheckNodePort"):
         if name in spec and spec[name] == held.get(name) and spec[name] != "None":

@@ -147,4 +147,13 @@ class Policy(Protocol):
 
 def annotations_of(body: Body) -> Dict[str, str]:
     """metadata.annotations, {} where there are none."""
-    return (body.get("metadata") or {}).get("annotations") or {}
+    metadata = body.get("metadata")
+    found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
+def defined_kind(definition: Body) -> Tuple[str, str]:
+    """(group, kind) of what a CustomResourceDefinition defines."""
+    spec = definition.get("spec")
+    names = spec.get("names") if isinstance(spec, dict) else None
+    return (str(spec.get("group")), str(names.get("kind"))) if isinstance(spec, dict) and isinstance(names, dict) else ("", "")

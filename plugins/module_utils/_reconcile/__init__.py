@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, List, NamedTuple, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent
@@ -24,11 +24,14 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
+
 Progress = Callable[[str], None]
 PLANS = 5  # how often a plan is made again because another run of the same name wrote meanwhile
 
 
-def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -> Report:
+def reconcile(source: Any, cluster: Cluster, options: Options, progress: Progress) -> Report:
     """Make the cluster what Git says at one commit. Returns a Report; raises Refused with a rule's own words, Failure otherwise.
 
     Whatever it raises carries the result as its details. source: resolve() -> Commit, render(commit, serves) -> Rendered.
@@ -53,7 +56,7 @@ def reconcile(source: Any, cluster: Any, options: Options, progress: Progress) -
         raise Failure("other reconciles of this name keep writing", options.name, "Run one at a time.")
 
 
-def _enforce(plan: Plan, wanted: _Wanted, cluster: Any, options: Options, report: Report, progress: Progress, digest: str) -> None:
+def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, report: Report, progress: Progress, digest: str) -> None:
     """Carry out a plan that was agreed to. Raises Moved, before anything is written, when another run began since it was made."""
     inventory, outcomes = wanted.inventory, report.outcomes
     recorded = inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
@@ -88,12 +91,12 @@ class _Wanted(NamedTuple):
     intents: List[Intent]
     kinds: Set[Tuple[str, str]]
     namespaces: Set[str]
-    resources: Any
+    resources: Resources
     inventory: Inventory
     incomplete: str
 
 
-def _fetch_and_render(source: Any, cluster: Any, report: Report) -> Any:
+def _fetch_and_render(source: Any, cluster: Cluster, report: Report) -> Any:
     with ThreadPoolExecutor(1) as pool:
         # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
@@ -109,7 +112,7 @@ def _fetch_and_render(source: Any, cluster: Any, report: Report) -> Any:
     return rendered
 
 
-def _wanted(source: Any, cluster: Any, rendered: Any, options: Options, report: Report) -> _Wanted:
+def _wanted(source: Any, cluster: Cluster, rendered: Any, options: Options, report: Report) -> _Wanted:
     resources = cluster.discover()
     inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []
@@ -132,7 +135,7 @@ def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], S
     return ({(ref.group, ref.kind) for ref in kept} | wanted.kinds, {ref.namespace for ref in kept if ref.namespace} | wanted.namespaces)
 
 
-def _wait(cluster: Any, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:
+def _wait(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:
     if not options.wait:
         return
     changes = [change for change in plan.of("created", "configured") if report.outcomes.get(change)]

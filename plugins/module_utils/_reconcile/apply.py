@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send, write
@@ -26,8 +26,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import CHANGED_KIND, Judge, Plan, fingerprint
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import (
-    Target, unhealthy, wait, wait_established, wait_gone)
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, unhealthy, wait, wait_established, wait_gone
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 
 # The API server's own work is the limit from two writers on (measured); eight also hide a network's latency.
 WRITERS = 8
@@ -38,7 +40,7 @@ DISCOVERY_SECONDS = 15.0  # how long an established CRD may take until discovery
 Progress = Callable[[str], None]
 
 
-def apply(cluster: Any, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
+def apply(cluster: Cluster, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
           progress: Progress, after_prune: bool = False) -> None:
     """Write every created and configured change in the order of the steps; stops after the step that had an error.
 
@@ -48,7 +50,7 @@ def apply(cluster: Any, plan: Plan, steps: Sequence[Step], inventory: Inventory,
 
 
 class _Writer:
-    def __init__(self, cluster: Any, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Progress) -> None:
+    def __init__(self, cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Progress) -> None:
         self.cluster, self.plan, self.inventory = cluster, plan, inventory
         self.options, self.outcomes, self.progress = options, outcomes, progress
         self.resources = cluster.discover()
@@ -136,13 +138,11 @@ class _Writer:
                     self._write_once(change)
                     return
                 except Failure as error:
-                    unserved = getattr(error, "unserved", False)
-                    if planned.unverified == CHANGED_KIND and getattr(error, "status", 0) in (400, 422, 500) and not unserved \
-                            and time.monotonic() < deadline:
+                    if planned.unverified == CHANGED_KIND and error.status in (400, 422, 500) and not error.unserved and time.monotonic() < deadline:
                         time.sleep(0.2)  # the API server serves a changed definition a moment after it was written
                         continue
                     attempts += 1
-                    if unserved:  # since this run changed the definition
+                    if error.unserved:  # since this run changed the definition
                         time.sleep(DISCOVERY_PAUSE)
                         self.resources = self.cluster.discover(refresh=True)
                     elif not _has_moved(change, error):
@@ -232,7 +232,7 @@ def _operation(change: Change, after: Body) -> str:
 
 def _has_moved(change: Change, error: Failure) -> bool:
     """Whether the object is not the one that the plan saw: it changed, it is gone, or one was created meanwhile."""
-    if getattr(error, "stale", False):
+    if error.stale:
         return True
-    status = getattr(error, "status", None)
-    return status == 404 and change.before is not None or status == 409 and change.before is None and bool(getattr(error, "conflicts", ()))
+    status = error.status
+    return status == 404 and change.before is not None or status == 409 and change.before is None and bool(error.conflicts)

@@ -10,13 +10,16 @@ deletion holds for just that version of it: what changes meanwhile is judged aga
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import AbstractSet, Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Mapping, Optional, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 
 # Annotations by which an object's owner says "do not delete this", here and in the tools people come from.
 KEEP = (
@@ -29,7 +32,7 @@ KEEP = (
     ("kapp.k14s.io/delete-strategy", ("orphan",)),
 )
 # The API server refuses to delete these: NamespaceLifecycle, plugin/pkg/admission/namespace/lifecycle.
-IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+UNDELETABLE = ("default", "kube-system", "kube-public", "kube-node-lease")
 TRIES = 5  # how often an object that somebody else keeps writing is judged again
 
 
@@ -54,11 +57,11 @@ def pruning_is_off(_change: Change, _scope: Scope, options: Options) -> str:
     return "" if options.prune else "prune is off"
 
 
-def already_going(change: Change, _scope: Scope, _options: Options) -> str:
+def being_deleted(change: Change, _scope: Scope, _options: Options) -> str:
     return "is being deleted already" if _metadata(change).get("deletionTimestamp") else ""
 
 
-def asked_to_stay(change: Change, _scope: Scope, _options: Options) -> str:
+def marked_to_be_kept(change: Change, _scope: Scope, _options: Options) -> str:
     """By the object itself, or by what Git wants it to be."""
     for body in (change.before, change.intent.body if change.intent else None):
         found = annotations_of(body or {})
@@ -94,11 +97,11 @@ def not_on_record(change: Change, scope: Scope, _options: Options) -> str:
 
 
 def never_deleted_by_the_server(change: Change, _scope: Scope, _options: Options) -> str:
-    immortal = (change.ref.group, change.ref.kind) == NAMESPACE and change.ref.name in IMMORTAL
+    immortal = (change.ref.group, change.ref.kind) == NAMESPACE and change.ref.name in UNDELETABLE
     return "the API server never deletes this namespace" if immortal else ""
 
 
-def takes_others_with_it(change: Change, _scope: Scope, options: Options) -> str:
+def deletes_its_dependents(change: Change, _scope: Scope, options: Options) -> str:
     """Deleting a CRD deletes every object of its kind, deleting a Namespace everything inside (argo-cd #22607)."""
     if (change.ref.group, change.ref.kind) not in (CRD, NAMESPACE):
         return ""
@@ -107,23 +110,23 @@ def takes_others_with_it(change: Change, _scope: Scope, options: Options) -> str
     return "" if options.prune_protected else f"a {change.ref.kind} is pruned only with prune_protected: true"
 
 
-def still_inhabited(change: Change, scope: Scope, _options: Options) -> str:
+def namespace_in_use(change: Change, scope: Scope, _options: Options) -> str:
     """A Namespace that Git still puts objects into."""
     if (change.ref.group, change.ref.kind) == NAMESPACE and change.ref.name in scope.inhabited:
         return f"Git still has {scope.inhabited[change.ref.name]} in it"
     return ""
 
 
-def rendered_from_half_a_view(_change: Change, scope: Scope, _options: Options) -> str:
+def rendered_incompletely(_change: Change, scope: Scope, _options: Options) -> str:
     """A chart that asks for an API renders without what needs it, while the server behind that API is down."""
     return scope.incomplete
 
 
-EVERY_DELETION: Tuple[Rule, ...] = (asked_to_stay, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
-                                    takes_others_with_it, never_deleted_by_the_server)
-PRUNING: Tuple[Rule, ...] = (pruning_is_off, already_going, *EVERY_DELETION, still_inhabited, rendered_from_half_a_view)
+EVERY_DELETION: Tuple[Rule, ...] = (marked_to_be_kept, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
+                                    deletes_its_dependents, never_deleted_by_the_server)
+PRUNING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, *EVERY_DELETION, namespace_in_use, rendered_incompletely)
 # What these keep should go all the same: with it the cluster is not in sync.
-POSTPONING: Tuple[Rule, ...] = (pruning_is_off, already_going, rendered_from_half_a_view)
+POSTPONING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, rendered_incompletely)
 
 
 def rule_against(change: Change, scope: Scope, options: Options) -> Optional[Tuple[Rule, str]]:
@@ -135,7 +138,7 @@ def rule_against(change: Change, scope: Scope, options: Options) -> Optional[Tup
     return None
 
 
-def delete(cluster: Any, change: Change, scope: Scope, options: Options) -> Tuple[Body, str]:
+def delete(cluster: Cluster, change: Change, scope: Scope, options: Options) -> Tuple[Body, str]:
     """Delete change.before, just as it was judged. Returns the object as it was deleted, or with the reason why it stays."""
     live, judge = change.before or {}, change
     for _attempt in range(TRIES):
@@ -147,7 +150,7 @@ def delete(cluster: Any, change: Change, scope: Scope, options: Options) -> Tupl
             cluster.delete(change.resource, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"])
             return live, ""
         except Failure as error:
-            if not getattr(error, "stale", False):
+            if not error.stale:
                 raise
         # It changed since it was judged: every rule must hold for what it is now.
         current = cluster.get(change.resource, change.ref.namespace, change.ref.name)
@@ -160,12 +163,12 @@ def delete(cluster: Any, change: Change, scope: Scope, options: Options) -> Tupl
     raise Failure("somebody else keeps changing it")
 
 
-def dry_run(cluster: Any, change: Change) -> None:
+def dry_run(cluster: Cluster, change: Change) -> None:
     """Ask the server whether this user may delete the object; any other refusal may depend on what happens before."""
     try:
         cluster.delete(change.resource, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
     except Failure as error:
-        if getattr(error, "status", None) == 403:
+        if error.status == 403:
             error.where = str(change.ref)
             raise
 

@@ -35,7 +35,7 @@ def no_more_than_the_limit(plan: Plan, options: Options) -> str:
             "Raise prune_limit for this run if Git means it.")
 
 
-def nobody_elses(plan: Plan, _options: Options) -> str:
+def no_foreign_objects(plan: Plan, _options: Options) -> str:
     """Applying half of what Git says would be worse than saying clearly that something is in the way."""
     strangers = [change for change in plan.of("skipped") if change.intent is not None]
     if strangers:
@@ -67,7 +67,7 @@ def _namespace_allowed(change: Change, options: Options) -> bool:
     return any(fnmatchcase(change.ref.namespace, pattern) for pattern in options.allowed_namespaces)
 
 
-def no_conflict_unasked(plan: Plan, options: Options) -> str:
+def no_conflict_when_it_must_fail(plan: Plan, options: Options) -> str:
     return conflicts_refused([change for change in plan.changes if change.conflicts], options)
 
 
@@ -79,15 +79,15 @@ def no_other_source(plan: Plan, options: Options) -> str:
     return ""
 
 
-def no_other_plan(plan: Plan, options: Options) -> str:
+def only_the_expected_plan(plan: Plan, options: Options) -> str:
     if options.expect and options.expect != plan.id:
         return (f"the plan is {plan.id}, not {options.expect} as expected: Git or the cluster changed since it was shown. "
                 "Run check mode again and look at the new plan.")
     return ""
 
 
-RULES: Tuple[Callable[[Plan, Options], str], ...] = (nobody_elses, no_other_source, nothing_beyond_what_is_allowed, no_conflict_unasked, no_empty_render,
-                                                     no_more_than_the_limit, no_other_plan)
+RULES: Tuple[Callable[[Plan, Options], str], ...] = (no_foreign_objects, no_other_source, nothing_beyond_what_is_allowed, no_conflict_when_it_must_fail,
+                                                     no_empty_render, no_more_than_the_limit, only_the_expected_plan)
 
 
 def guard(plan: Plan, options: Options) -> None:

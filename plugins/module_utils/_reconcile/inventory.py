@@ -16,10 +16,13 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 
 VERSION = "1.0.0"
 PART_OF = "applyset.kubernetes.io/part-of"
@@ -48,7 +51,7 @@ class Moved(Exception):
 class Inventory:
     """The parent object of one reconcile, as last read. Not shared between threads but for the heartbeat."""
 
-    def __init__(self, cluster: Any, resource: Any, name: str, namespace: str, source: str = "") -> None:
+    def __init__(self, cluster: Cluster, resource: Any, name: str, namespace: str, source: str = "") -> None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?", name):
             raise Failure(f"name is {name!r}",
                           hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: it becomes part of a ConfigMap's name.")
@@ -137,7 +140,7 @@ class Inventory:
                 return [item for place in places
                         for item in self.cluster.list(resource, place, self.selector, metadata_only=True)[0]]
             except Failure as error:
-                if getattr(error, "status", None) not in (403, 404, 405):
+                if error.status not in (403, 404, 405):
                     raise
         return None
 
@@ -157,7 +160,7 @@ class Inventory:
                               "Remove it from the repository, or choose another name.")
 
     def _unwritable(self, error: Failure) -> Failure:
-        if getattr(error, "status", None) == 404:
+        if error.status == 404:
             error.hint = "Create this namespace first, or set inventory_namespace to one that exists."
         return error
 
@@ -204,7 +207,7 @@ class Inventory:
         try:
             self.live = self._write(body, self._seen() if self.live else "")
         except Failure as error:
-            if getattr(error, "status", None) == 409:
+            if error.status == 409:
                 self.read()
                 raise Moved() from None
             raise self._unwritable(error) from None
@@ -274,7 +277,7 @@ class Inventory:
             else:
                 result = self.cluster.create(self.resource, body)
         except Failure as error:
-            if getattr(error, "status", None) != 409 or not getattr(error, "lost", False):
+            if error.status != 409 or not error.lost:
                 raise
             # The request was repeated because its answer was lost: it may have met what it wrote itself.
             result = self.cluster.get(self.resource, self.namespace, self.name) or {"metadata": {}}
@@ -296,7 +299,7 @@ class Inventory:
         try:
             self.live = self._write(body, self._seen())
         except Failure as error:
-            if getattr(error, "status", None) in (404, 409):
+            if error.status in (404, 409):
                 self._lost = "another reconcile of the same name took over, since this one did not answer for too long"
             # Anything else may pass: the next beat tries again, well before the lock expires.
 
@@ -330,7 +333,7 @@ class Inventory:
                 try:
                     self.live = self._write(body, current)
                 except Failure as error:
-                    if getattr(error, "status", None) != 409:
+                    if error.status != 409:
                         raise
             elif now - begin > timeout:
                 raise Failure(f"another reconcile of this name is at work: {self._annotation(HOLDER)}", str(self.ref),

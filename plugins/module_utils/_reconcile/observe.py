@@ -9,11 +9,14 @@ Any LIST that fails fails the whole observation, so nothing is pruned on half a 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import NAMESPACE, Body, Intent
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
 
 SECRET = ("", "Secret")
 FEW = 4  # so many objects are asked for by name
@@ -39,7 +42,7 @@ class Missing(NamedTuple):
 Wanted = Dict[Tuple[str, str], Intent]  # by namespace and name
 
 
-def observe(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, see: Callable[[Observed], None]) -> List[Missing]:
+def observe(cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, see: Callable[[Observed], None]) -> List[Missing]:
     """Hand every object to see(), in any order and from several threads, and return what is not there.
 
     The objects are handed on one by one since, at 5,000, their bodies are most of the memory of a run.
@@ -83,13 +86,13 @@ def observe(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: 
     return missing + found
 
 
-def _read_any(cluster: Any, resource: Any, wanted: Wanted, namespaces: Set[str], selector: str, see: Callable[[Observed], None],
+def _read_any(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Set[str], selector: str, see: Callable[[Observed], None],
               versions: Sequence[Any]) -> Wanted:
     """LIST one kind; where Git has none of it any more, in whichever of its served versions answers."""
     try:
         return _read(cluster, resource, wanted, namespaces, selector, see)
     except Failure as error:
-        for other in versions if not wanted and getattr(error, "status", 0) not in (401, 403) else ():
+        for other in versions if not wanted and error.status not in (401, 403) else ():
             if other != resource and "list" in other.verbs:
                 try:
                     return _read(cluster, other, wanted, namespaces, selector, see)
@@ -98,7 +101,7 @@ def _read_any(cluster: Any, resource: Any, wanted: Wanted, namespaces: Set[str],
         raise
 
 
-def _read(cluster: Any, resource: Any, wanted: Wanted, namespaces: Iterable[str], selector: str, see: Callable[[Observed], None]) -> Wanted:
+def _read(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Iterable[str], selector: str, see: Callable[[Observed], None]) -> Wanted:
     """LIST one kind and hand on what is wanted and, with a selector, the inventory's; returns what was not found."""
     missing = dict(wanted)
     for live in _list(cluster, resource, sorted(namespaces), selector):
@@ -109,7 +112,7 @@ def _read(cluster: Any, resource: Any, wanted: Wanted, namespaces: Iterable[str]
     return missing
 
 
-def _read_rest(cluster: Any, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any, Wanted]], nowhere: Set[str],
+def _read_rest(cluster: Cluster, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any, Wanted]], nowhere: Set[str],
                see: Callable[[Observed], None]) -> List[Missing]:
     """What exists outside of the inventory; nowhere: Namespaces that do not exist."""
     def read(pair: Tuple[Any, Wanted]) -> Wanted:
@@ -132,7 +135,7 @@ def _read_rest(cluster: Any, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any,
             for (resource, _items), absent in zip(rest, list(pool.map(read, rest))) for intent in absent.values()]
 
 
-def _list(cluster: Any, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
+def _list(cluster: Cluster, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
     if not resource.namespaced:
         return cluster.list(resource, selector=selector)[0]
     # In one namespace a LIST of it alone reads less, and needs no rights beyond it. Secrets that are not ours are never read elsewhere.
@@ -140,6 +143,6 @@ def _list(cluster: Any, resource: Any, namespaces: List[str], selector: str) -> 
         try:
             return cluster.list(resource, selector=selector)[0]
         except Failure as error:
-            if getattr(error, "status", None) != 403 or not namespaces:
+            if error.status != 403 or not namespaces:
                 raise
     return [item for namespace in namespaces for item in cluster.list(resource, namespace, selector)[0]]

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of, defined_kind
 
 WAVE = "argocd.argoproj.io/sync-wave"
 DEPENDS_ON = "config.kubernetes.io/depends-on"
@@ -143,24 +143,23 @@ def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
         waves[intent.ref] = int(text)
     # An object cannot exist before its Namespace or its CRD: these move to the wave of the first object that needs them.
     if any(waves.values()):
-        for ref, homes in _homes(intents).items():
-            for home in homes:
-                waves[home] = min(waves[home], waves[ref])
+        for ref, prerequisites in _prerequisites(intents).items():
+            for needed_first in prerequisites:
+                waves[needed_first] = min(waves[needed_first], waves[ref])
     return waves
 
 
-def _homes(intents: Sequence[Intent]) -> Dict[Ref, List[Ref]]:
+def _prerequisites(intents: Sequence[Intent]) -> Dict[Ref, List[Ref]]:
     """What each object cannot exist without, of what is rendered here: its Namespace, its CRD."""
     known = {intent.ref for intent in intents}
     definitions: Dict[Tuple[str, str], Ref] = {}
     for intent in intents:
         if (intent.ref.group, intent.ref.kind) == CRD:
-            spec = intent.body.get("spec") or {}
-            definitions[str(spec.get("group")), str((spec.get("names") or {}).get("kind"))] = intent.ref
+            definitions[defined_kind(intent.body)] = intent.ref
     result: Dict[Ref, List[Ref]] = {}
     for ref in known:
         needed = (Ref("", "Namespace", "", ref.namespace), definitions.get((ref.group, ref.kind)))
-        result[ref] = [home for home in needed if home is not None and home in known]
+        result[ref] = [needed_first for needed_first in needed if needed_first is not None and needed_first in known]
     return result
 
 
@@ -174,11 +173,11 @@ def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
             edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
     if not edges:
         return dict.fromkeys(where, 0)
-    homes = _homes(intents)
+    prerequisites = _prerequisites(intents)
     levels = dict.fromkeys(where, 0)
     try:
-        for ref in TopologicalSorter({ref: [*edges.get(ref, ()), *homes[ref]] for ref in where}).static_order():
-            levels[ref] = max([1 + levels[dependency] for dependency in edges.get(ref, ())] + [levels[home] for home in homes[ref]], default=0)
+        for ref in TopologicalSorter({ref: [*edges.get(ref, ()), *prerequisites[ref]] for ref in where}).static_order():
+            levels[ref] = max([1 + levels[dependency] for dependency in edges.get(ref, ())] + [levels[needed_first] for needed_first in prerequisites[ref]], default=0)
     except CycleError as error:
         circle = error.args[1][::-1]
         raise Failure(f"the {DEPENDS_ON} annotations form a circle: {' -> '.join(map(str, circle))}", where[circle[0]],

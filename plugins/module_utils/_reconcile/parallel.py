@@ -22,7 +22,7 @@ def work_on(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterabl
         try:
             work(item)
         except Failure as error:
-            if getattr(error, "retryable", False):
+            if error.retryable:
                 silent.set()
             return error
         return None

@@ -14,7 +14,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
@@ -23,7 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import dry_run
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation, may_replace
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
@@ -32,6 +32,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import sort_key
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
 
 PLANNED_KIND = "its CRD is created by the same run"
 CHANGED_KIND = "it cannot be verified before its CRD is changed, which this run does first"
@@ -118,7 +121,7 @@ def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
     return {key: value for key, value in part.items() if value not in ({}, None)}
 
 
-def make_plan(cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
+def make_plan(cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
               digest: str = "", incomplete: str = "") -> Plan:
     """The plan for these intents; nothing is written.
 
@@ -170,7 +173,7 @@ class Judge:
 
 
 class _Planner:
-    def __init__(self, cluster: Any, resources: Any, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
+    def __init__(self, cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
         self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
         self.intents = intents
         self.judge = Judge(cluster, inventory.id, options, intents)
@@ -185,7 +188,7 @@ class _Planner:
     def plan(self, commit: str, enforced: bool) -> Plan:
         missing = observe(self.cluster, self.resources, self.intents, self.inventory, self._see)
         self.changes += [_created(item, "somebody deleted it" if enforced else "new") for item in missing]
-        self._lost_with_their_homes()
+        self._deleted_with_what_holds_them()
         self._refuse_going_definitions()
         refs = {intent.ref for intent in self.intents}
         gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
@@ -229,7 +232,7 @@ class _Planner:
             return replace(change, operation="configured", reason=f"{refusal[1]}: what Git set in it is taken back", body=body, writes=True)
         return replace(change, operation="skipped", reason=refusal[1], postponed=refusal[0] in deletion.POSTPONING)
 
-    def _lost_with_their_homes(self) -> None:
+    def _deleted_with_what_holds_them(self) -> None:
         """What is in a Namespace that is being deleted, or of a kind whose CRD is, goes with it, whatever it looks like now."""
         namespaces, kinds = set(), set()
         for change in self.changes:
@@ -238,7 +241,7 @@ class _Planner:
                 if (change.ref.group, change.ref.kind) == NAMESPACE:
                     namespaces.add(change.ref.name)
                 elif (change.ref.group, change.ref.kind) == CRD:
-                    kinds.add(_defined_kind(live))
+                    kinds.add(defined_kind(live))
         for position, change in enumerate(self.changes):
             if change.intent and (change.ref.namespace in namespaces or (change.ref.group, change.ref.kind) in kinds):
                 resource = None if (change.ref.group, change.ref.kind) in kinds else change.resource  # served anew after that
@@ -254,7 +257,7 @@ class _Planner:
             since = (live.get("metadata") or {}).get("deletionTimestamp")
             if (change.ref.group, change.ref.kind) != CRD or not since or self.options.wait or change.intent is None:
                 continue
-            group, kind = _defined_kind(live)
+            group, kind = defined_kind(live)
             resource = self.resources.preferred(group, kind)
             held = [item["metadata"] for item in self.cluster.list(resource, metadata_only=True)[0]] if resource else []
             named = [f"{kind} {'/'.join(filter(None, (item.get('namespace'), item['name'])))} with the finalizers {', '.join(item['finalizers'])}"
@@ -274,7 +277,7 @@ class _Planner:
 
     def _of_changed_kinds(self) -> None:
         """An object whose definition changes in this run is judged by the server when it is written, by the new definition."""
-        changed = {_defined_kind(change.intent.body) for change in self.changes
+        changed = {defined_kind(change.intent.body) for change in self.changes
                    if change.intent and (change.ref.group, change.ref.kind) == CRD and change.operation in ("created", "configured")}
         for position, change in enumerate(self.changes):
             if (change.ref.group, change.ref.kind) in changed and (change.writes or change.undecided or change.take) and not change.unverified:
@@ -313,7 +316,7 @@ class _Planner:
             first = self._written_first(change, error)
             if first:
                 return replace(change, writes=True, undecided=False, unverified=f"it cannot be verified before {first}, which this run writes first")
-            if change.before is None or not getattr(error, "immutable", False) or not may_replace(change, self.options):
+            if change.before is None or not error.immutable or not may_replace(change, self.options):
                 raise
             return self._replacement(change, error)
         if found.before is None and change.before is not None:
@@ -322,7 +325,7 @@ class _Planner:
 
     def _written_first(self, change: Change, error: Failure) -> str:
         """What this very run writes before the change, and the server's refusal misses; "" where it is another refusal."""
-        if getattr(error, "status", 0) not in (400, 403, 404, 422):
+        if error.status not in (400, 403, 404, 422):
             return ""
         role = _role_of(change)
         for other in self.changes:
@@ -335,7 +338,7 @@ class _Planner:
 
     def _replacement(self, change: Change, error: Failure) -> Change:
         """Delete and create again, but only where nothing but immutable fields is in the way and the new object would be created."""
-        others = getattr(error, "other_fields", [])
+        others = error.other_fields
         if others:
             error.hint = f"Correct {', '.join(others)}: an object is replaced only when nothing but immutable fields is in the way."
             raise error
@@ -359,15 +362,10 @@ def _allocated(ref: Ref, body: Optional[Body]) -> Set[Any]:
     spec = (body or {}).get("spec")
     if (ref.group, ref.kind) != ("", "Service") or not isinstance(spec, dict):
         return set()
-    ports = {(port.get("protocol") or "TCP", port.get("nodePort")) for port in spec.get("ports") or () if isinstance(port, dict) and port.get("nodePort")}
+    listed = spec.get("ports")
+    ports = {(str(port.get("protocol") or "TCP"), str(port["nodePort"])) for port in (listed if isinstance(listed, list) else ())
+             if isinstance(port, dict) and port.get("nodePort")}
     return ports | {spec[field] for field in ("clusterIP", "healthCheckNodePort") if isinstance(spec.get(field), (str, int)) and spec[field] not in ("", "None")}
-
-
-def _defined_kind(definition: Body) -> Tuple[str, str]:
-    """(group, kind) of what a CustomResourceDefinition defines."""
-    spec = definition.get("spec")
-    names = spec.get("names") if isinstance(spec, dict) else None
-    return (str(spec.get("group")), str(names.get("kind"))) if isinstance(spec, dict) and isinstance(names, dict) else ("", "")
 
 
 def _role_of(change: Change) -> Optional[Ref]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, List
+from typing import Any, Callable, List, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
@@ -22,8 +22,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait_gone
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 
-def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
+
+def prune(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
     """Delete the plan's pruned objects in the reverse order of writing; with wait, until they are really gone."""
     for change in plan.of("configured"):
         if change.intent is None:  # it cannot be deleted, so what Git set is taken back
@@ -66,7 +69,7 @@ def prune(cluster: Any, plan: Plan, inventory: Inventory, options: Options, outc
                                              inventory)
 
 
-def dry_run_prune(cluster: Any, plan: Plan) -> None:
+def dry_run_prune(cluster: Cluster, plan: Plan) -> None:
     """Ask the server's dry run about one deletion of each kind and namespace: a right that is missing is found before the
     first of many is gone."""
     one_each = {(change.resource, change.ref.namespace): change for change in plan.of("pruned")}
@@ -80,7 +83,7 @@ def dry_run_prune(cluster: Any, plan: Plan) -> None:
         raise together(errors, "the server refuses to delete, so nothing was pruned")
 
 
-def _until_gone(cluster: Any, changes: List[Change], options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
+def _until_gone(cluster: Cluster, changes: List[Change], options: Options, outcomes: Outcomes, progress: Callable[[str], None]) -> None:
     if not changes:
         return
     targets = {change.ref: _target(change, outcomes) for change in changes}
@@ -93,7 +96,7 @@ def _until_gone(cluster: Any, changes: List[Change], options: Options, outcomes:
                       hint="Their finalizers' controllers must finish, or somebody must remove the finalizers.")
 
 
-def _still_there(cluster: Any, changes: List[Change], inventory: Inventory) -> List[Any]:
+def _still_there(cluster: Cluster, changes: List[Change], inventory: Inventory) -> List[Any]:
     """What was deleted and not waited for, and has a finalizer that holds it: one LIST for each kind and namespace."""
     found = []
     uids = {(change.before or {})["metadata"]["uid"]: change.ref for change in changes}
@@ -101,7 +104,7 @@ def _still_there(cluster: Any, changes: List[Change], inventory: Inventory) -> L
         try:
             items = cluster.list(resource, namespace, inventory.selector, metadata_only=True)[0]
         except Failure as error:
-            if getattr(error, "status", None) == 404:
+            if error.status == 404:
                 continue  # the kind went with its definition
             raise
         found += [uids[item["metadata"]["uid"]] for item in items if item["metadata"]["uid"] in uids]

@@ -9,7 +9,7 @@ import functools
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
@@ -24,9 +24,12 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+
 # How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
 # shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.
-SETTLE = 2.0
+GRACE = 2.0
 
 # So many threads watch, each one kind (in one namespace, for a user without cluster-wide rights); what is more is listed in turn by a few.
 WATCHERS = 12
@@ -44,7 +47,7 @@ class Target(NamedTuple):
     generation: int = 0  # as the apply returned it; 0: any
     uid: str = ""  # as the apply returned it; "": any
     vanishes: bool = False  # a Job with ttlSecondsAfterFinished: its absence means that it finished
-    settled: Optional[Health] = None  # its health, where the answer to the apply said all there is to wait for
+    known: Optional[Health] = None  # its health, where the answer to the apply said all there is to wait for
 
     @classmethod
     def of(cls, resource: Any, obj: Body) -> Target:
@@ -53,9 +56,9 @@ class Target(NamedTuple):
         found = health({**obj, "apiVersion": resource.api_version, "kind": resource.kind})
         # A custom resource without a status may be one that its controller has not seen yet; what comes with Kubernetes
         # has a rule of its own, or, like a ConfigMap, nobody who would report on it.
-        settled = found if found.status == CURRENT and _comes_with_kubernetes(resource.group) else None
+        known = found if found.status == CURRENT and _comes_with_kubernetes(resource.group) else None
         vanishes = _has_ttl(resource.kind, spec)
-        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", vanishes, settled)
+        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", vanishes, known)
 
 
 def _comes_with_kubernetes(group: str) -> bool:
@@ -63,13 +66,13 @@ def _comes_with_kubernetes(group: str) -> bool:
 
 
 def wait(
-    cluster: Any,
+    cluster: Cluster,
     targets: Mapping[Ref, Target],
     timeout: float,
     progress: Optional[Progress] = None,
     clock: Clock = time.monotonic,
     selector: str = "",
-    settle: float = SETTLE,
+    grace: float = GRACE,
 ) -> Dict[Ref, Health]:
     """The health of every target, once all are Current, once no more change is to be expected, or after `timeout` s.
 
@@ -78,8 +81,8 @@ def wait(
     Pods' own reason.
     selector: a label selector that all targets match, to keep everything else off the wire.
     """
-    result = {ref: target.settled for ref, target in targets.items() if target.settled is not None}
-    board = _Board({ref: target for ref, target in targets.items() if ref not in result}, _judge_health, clock, settle)
+    result = {ref: target.known for ref, target in targets.items() if target.known is not None}
+    board = _Board({ref: target for ref, target in targets.items() if ref not in result}, _judge_health, clock, grace)
     _follow(cluster, board, timeout, progress, selector)
     result.update(_with_pod_reasons(cluster, board))
     return {ref: result[ref] for ref in targets}
@@ -87,12 +90,12 @@ def wait(
 
 # Waits for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active.
 # Nothing of it is Failed and then well again by itself, except for names that another definition is about to free.
-wait_established = functools.partial(wait, settle=0.5)
+wait_established = functools.partial(wait, grace=0.5)
 
 
-def wait_gone(cluster: Any, targets: Mapping[Ref, Target], timeout: float, progress: Optional[Progress] = None) -> Dict[Ref, Health]:
+def wait_gone(cluster: Cluster, targets: Mapping[Ref, Target], timeout: float, progress: Optional[Progress] = None) -> Dict[Ref, Health]:
     """Wait until deleted objects have disappeared: NotFound, or Terminating with the finalizers that hold it."""
-    board = _Board(targets, _judge_gone, time.monotonic, settle=0.0, goal=NOT_FOUND)
+    board = _Board(targets, _judge_gone, time.monotonic, grace=0.0, goal=NOT_FOUND)
     _follow(cluster, board, timeout, progress, "")
     return dict(board.health)
 
@@ -166,10 +169,10 @@ class _Board:
     """The health of every target, kept countable: an event costs the same with ten targets or with ten thousand."""
 
     def __init__(
-        self, targets: Mapping[Ref, Target], judge: Judge, clock: Clock, settle: float, goal: str = CURRENT
+        self, targets: Mapping[Ref, Target], judge: Judge, clock: Clock, grace: float, goal: str = CURRENT
     ) -> None:
         self.targets = dict(targets)
-        self.judge, self.clock, self.settle, self.goal = judge, clock, settle, goal
+        self.judge, self.clock, self.grace, self.goal = judge, clock, grace, goal
         self.changed = threading.Condition()
         self.health: Dict[Ref, Health] = {ref: Health(UNKNOWN, "not looked at yet") for ref in targets}
         self.counts: Dict[str, int] = {UNKNOWN: len(targets)}
@@ -242,7 +245,7 @@ class _Board:
         return f"{text}, waiting for {late} ({self.health[late].message})" if late else text
 
 
-def _follow(cluster: Any, board: _Board, timeout: float, progress: Optional[Progress], selector: str) -> None:
+def _follow(cluster: Cluster, board: _Board, timeout: float, progress: Optional[Progress], selector: str) -> None:
     """Keep the board up to date until its goal is reached, nothing more is to be expected, or the time is over."""
     if not board.targets:
         return
@@ -254,7 +257,7 @@ def _follow(cluster: Any, board: _Board, timeout: float, progress: Optional[Prog
             told_at, told = board.clock(), ""
             while not board.reached() and board.error is None:
                 now = board.clock()
-                ends = deadline if board.ended_since is None else min(deadline, board.ended_since + board.settle)
+                ends = deadline if board.ended_since is None else min(deadline, board.ended_since + board.grace)
                 if now >= ends:
                     break
                 if progress and now - told_at >= 1.0:
@@ -300,7 +303,7 @@ def _by_namespace(scope: Scope) -> List[Scope]:
 class _Followers:
     """The threads of one wait, a bounded number. They end with it: each open watch is closed, which wakes the thread that reads it."""
 
-    def __init__(self, cluster: Any, board: _Board, selector: str, deadline: float) -> None:
+    def __init__(self, cluster: Cluster, board: _Board, selector: str, deadline: float) -> None:
         self.cluster, self.board, self.selector, self.deadline = cluster, board, selector, deadline
         self.over = threading.Event()
         self.lock = threading.Lock()
@@ -375,14 +378,14 @@ class _Followers:
     def _explained(self, scope: Scope, error: Failure) -> List[Scope]:
         """What an error of a LIST means for a scope: the scopes to ask instead, none for the same one later; raises what is final."""
         resource, namespace, refs = scope
-        status = getattr(error, "status", 0)
+        status = error.status
         if status == 403 and not namespace and resource.namespaced:
             # Rights in the namespaces of the targets are enough, though they cost a request for each.
             return _by_namespace(scope)
         if status == 404:  # the kind itself is gone, its definition was deleted
             for ref in refs:
                 self.board.missed(ref)
-        elif getattr(error, "retryable", False):
+        elif error.retryable:
             self.board.trouble = str(error)
         elif status != 410:
             raise error
@@ -407,7 +410,7 @@ class _Followers:
                 split = self._explained(scope, error)
                 if split:
                     return split
-                if getattr(error, "status", 0) in (404, 410):  # 410: older than what the server still knows: look again from the start
+                if error.status in (404, 410):  # 410: older than what the server still knows: look again from the start
                     version = ""
                 # Also after 410: a server that answers each watch so must not be listed in a loop without a pause.
                 pause = min(5.0, pause * 2 or 0.1)
@@ -468,7 +471,7 @@ WORKLOADS = (
 ONE_LIST_FROM = 4  # so many namespaces with trouble: one LIST of all Pods is cheaper than one for each
 
 
-def _with_pod_reasons(cluster: Any, board: _Board) -> Dict[Ref, Health]:
+def _with_pod_reasons(cluster: Cluster, board: _Board) -> Dict[Ref, Health]:
     result = dict(board.health)
     stuck = [
         ref
@@ -496,8 +499,8 @@ def _with_pod_reasons(cluster: Any, board: _Board) -> Dict[Ref, Health]:
     return result
 
 
-def _pods(cluster: Any, namespaces: List[str]) -> List[Body]:
-    resource = cluster.discover().find("v1", "Pod")
+def _pods(cluster: Cluster, namespaces: List[str]) -> List[Body]:
+    resource = cluster.resource("v1", "Pod")
     if len(namespaces) >= ONE_LIST_FROM:
         return cluster.list(resource)[0]
     return [pod for namespace in namespaces for pod in cluster.list(resource, namespace)[0]]

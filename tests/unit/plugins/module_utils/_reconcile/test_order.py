@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import without_what_the_old_one_holds
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Intent, Ref, defined_kind
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import (
     DEPENDS_ON,
     WAVE,
@@ -186,3 +190,23 @@ def test_a_role_is_written_before_its_binding() -> None:
     rbac = "rbac.authorization.k8s.io/v1"
     assert names(steps([intent("RoleBinding", "app", rbac), intent("Role", "app", rbac)])) == [["app"], ["app"]]
     assert [step.refs[0].kind for step in steps([intent("RoleBinding", "app", rbac), intent("Role", "app", rbac)])] == ["Role", "RoleBinding"]
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "80", "None", "a/b/c", "/namespaces/n/ConfigMap/c"]),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+                        ["group", "names", "kind", "versions", "ports", "nodePort", "clusterIP", "annotations", "roleRef", "name", WAVE, DEPENDS_ON]), inner, max_size=4),
+                    max_leaves=12)
+
+
+@given(spec=JSON, role=JSON, metadata=JSON, kind=st.sampled_from(["CustomResourceDefinition", "Service", "RoleBinding", "ConfigMap"]))
+def test_whatever_an_object_looks_like_inside_its_place_in_the_order_is_found(spec: Any, role: Any, metadata: Any, kind: str) -> None:
+    groups = {"CustomResourceDefinition": "apiextensions.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1"}
+    one = intent(kind, "c", groups.get(kind, "v1"), spec=spec)
+    one.body.update(roleRef=role)
+    odd = {**one.body, "metadata": metadata}
+    assert [ref for step in deletion_steps({one.ref: odd}) for ref in step.refs] == [one.ref]
+    assert [ref for step in steps([one]) for ref in step.refs] == [one.ref]
+    assert isinstance(plan._allocated(one.ref, odd), set)
+    plan._role_of(Change("created", one.ref, body=odd))
+    without_what_the_old_one_holds({**odd, "apiVersion": "v1", "kind": "Service"}, {})
+    assert isinstance(defined_kind(odd), tuple)

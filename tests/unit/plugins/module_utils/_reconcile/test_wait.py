@@ -62,7 +62,7 @@ def test_a_workload_finds_its_pods_as_kubernetes_does(selector: Any, labels: Any
 
 
 @pytest.mark.parametrize(
-    ("group", "kind", "body", "settled"),
+    ("group", "kind", "body", "known"),
     [
         ("", "ConfigMap", {"data": {}}, True),
         ("", "Namespace", {"status": {"phase": "Active"}}, True),
@@ -73,7 +73,7 @@ def test_a_workload_finds_its_pods_as_kubernetes_does(selector: Any, labels: Any
     ],
 )
 def test_only_what_its_answer_settles_is_not_watched(
-    group: str, kind: str, body: Dict[str, Any], settled: bool
+    group: str, kind: str, body: Dict[str, Any], known: bool
 ) -> None:
     target = Target.of(Resource(group, "v1", kind, kind.lower() + "s", True, ()), body)
-    assert (target.settled is not None) is settled
+    assert (target.known is not None) is known
