@@ -64,11 +64,9 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
         if plan.to_do or not recorded:
             inventory.dry_run()
         return
-    if not plan.to_do:
+    if not plan.to_do and recorded:
         with report.stage("wait"):
             _wait(cluster, plan, inventory, options, report, progress)
-        if not recorded:
-            inventory.commit_record(report.commit, digest, *_on_record(report, wanted))
         return
     with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress):
         with report.stage("apply"):

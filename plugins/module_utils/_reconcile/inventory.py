@@ -197,13 +197,6 @@ class Inventory:
             raise Moved()
         body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
                             self._annotation(COMMIT), self._annotation(SOURCE), self._me)
-        self._write_or_move(body)
-        self.held = True
-        self._stop.clear()
-        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
-        self._beat.start()
-
-    def _write_or_move(self, body: Body) -> None:
         try:
             self.live = self._write(body, self._seen() if self.live else "")
         except Failure as error:
@@ -211,6 +204,10 @@ class Inventory:
                 self.read()
                 raise Moved() from None
             raise self._unwritable(error) from None
+        self.held = True
+        self._stop.clear()
+        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
+        self._beat.start()
 
     def check_lock(self) -> None:
         """Stop at once when another run took the lock over, or may have: it found this one silent for too long."""
@@ -230,13 +227,8 @@ class Inventory:
         return time.monotonic() - self.renewed > EXPIRE_SECONDS - RENEW_SECONDS
 
     def commit_record(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
-        """Record what is now enforced, and unlock. Without a lock, which a run that wrote nothing does not need: raises Moved
-        when another run wrote the record since it was read."""
-        body = self._parent(set(kinds), set(namespaces), commit, source, "", origin=self.source)
-        if self.held:
-            self._let_go(lambda: body)
-        else:
-            self._write_or_move(body)
+        """Record what is now enforced, and unlock."""
+        self._let_go(lambda: self._parent(set(kinds), set(namespaces), commit, source, "", origin=self.source))
 
     def unlock(self) -> None:
         """Unlock after a failure: what was on record stays, so that the next run finds everything."""
