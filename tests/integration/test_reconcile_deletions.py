@@ -176,6 +176,24 @@ def test_an_object_whose_creation_fails_all_the_same_is_put_back_and_the_run_say
     assert not run()["changed"]
 
 
+def test_a_job_whose_template_changes_is_replaced(cluster, run, git_repo, namespace):
+    def job(image):
+        return manifest("Job", "migrate", "batch/v1", more=f"""spec:
+  suspend: true
+  template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: "registry.example/a:{image}"}}]}}}}
+""")
+
+    git_repo.write("j.yaml", job(1))
+    git_repo.commit()
+    run()
+    git_repo.write("j.yaml", job(2))
+    git_repo.commit()
+    planned = run(replace_immutable=True, check_mode=True)
+    assert operations(run(replace_immutable=True)) == operations(planned) == {"Job migrate": "configured"}
+    assert get(cluster, namespace, "job", "migrate")["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":2")
+    assert not run()["changed"]
+
+
 KEPT = ["nordic.gitops/prune: disabled", "kustomize.toolkit.fluxcd.io/prune: disabled", "helm.sh/resource-policy: keep",
         "client.lifecycle.config.k8s.io/deletion: detach", "argocd.argoproj.io/sync-options: 'Replace=true,Delete=false'"]
 

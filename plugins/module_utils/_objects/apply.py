@@ -45,6 +45,7 @@ def until_accepted(cluster: Any, change: Change, request: Request) -> Body:
     What is immutable and not in Git stays. A default of what Git had before goes.
     """
     live, take, beside = change.before or {}, change.take, ()  # type: Body, Optional[TakeBack], Sequence[Path]
+    first: Optional[Failure] = None
     while True:
         try:
             return request(live, take, beside)
@@ -55,7 +56,9 @@ def until_accepted(cluster: Any, change: Change, request: Request) -> Body:
             less = without_immutable(take, error)
             more = [] if beside else in_the_way(error, change.body or {}, now, known_of(cluster, change).schema)
             if now is None or less is None and not more:
-                raise
+                # What was tried beside may have been refused too; an immutable field is what has to be told, and decides a replacement.
+                raise error if first is None or not first.immutable else first
+            first = first or error
             live, take, beside = now, less or take or TakeBack(claims=True), more or beside
 
 
