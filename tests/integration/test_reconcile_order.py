@@ -221,13 +221,14 @@ def refusals(git_repo, namespace):
         "no_foreign_objects": ({"theirs.yaml": config_map("theirs")}, {"adopt": "never"}),
         "no_other_source": ({}, {"path": "other"}),
         "no_conflict_when_it_must_fail": ({"held.yaml": config_map("held", "two")}, {"on_conflict": "fail"}),
+        "nothing_beyond_what_is_allowed": ({"new.yaml": config_map("new")}, {"allowed_kinds": ["Secret"]}),
         "no_empty_render": ({**many, "held.yaml": None, "rest.yaml": None, "empty.yaml": "# nothing\n"}, {"prune_limit": "100%"}),
         "no_more_than_the_limit": (many, {}),
         "only_the_expected_plan": ({"new.yaml": config_map("new")}, {"expect": "0" * 32}),
     }
 
 
-RULES = ["no_foreign_objects", "no_other_source", "no_conflict_when_it_must_fail", "no_empty_render", "no_more_than_the_limit", "only_the_expected_plan"]
+RULES = ["no_foreign_objects", "no_other_source", "nothing_beyond_what_is_allowed", "no_conflict_when_it_must_fail", "no_empty_render", "no_more_than_the_limit", "only_the_expected_plan"]
 
 
 @pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("no_foreign_objects", True), ("only_the_expected_plan", True)])
