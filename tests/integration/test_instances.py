@@ -182,7 +182,7 @@ def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
     network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
     stranger = fleet.sdk.compute.create_server(
         name=f"{fleet.name}-1",
-        flavor_id=fleet.server("x").flavor.id or fleet.sdk.compute.find_flavor("cv-nvme-2gb").id,
+        flavor_id=fleet.sdk.compute.find_flavor("cv-nvme-2gb").id,
         image_id=fleet.sdk.image.find_image("debian-13").id,
         networks=[{"uuid": network.id}],
     )

@@ -32,6 +32,7 @@ from .provider import (
 from .rest import Answer, Rest, chunks, in_words, word
 
 POLL = 0.5
+ATTACHED_WITHIN = 60.0
 FREE = "nordic.gitops: free"
 
 
@@ -346,7 +347,15 @@ class OpenStack(Provider):
         def made() -> Optional[Any]:
             return next((one for one in self.rest.get("compute", path)["interfaceAttachments"] if one["port_id"] == port_id), None)
 
-        self.rest.send("POST", "compute", path, {"interfaceAttachment": {"port_id": port_id}}, made=made)
+        try:
+            self.rest.send("POST", "compute", path, {"interfaceAttachment": {"port_id": port_id}}, made=made)
+        except Answer as wrong:
+            # Nova answers when it is done; after a time-out it may still be at it, and refuses the second request for that.
+            end = time.monotonic() + ATTACHED_WITHIN
+            while wrong.code in (400, 409) and made() is None and time.monotonic() < end:
+                time.sleep(1)
+            if made() is None:
+                raise
 
     def detach_port(self, instance_id: str, port_id: str) -> None:
         self.rest.delete("compute", f"/servers/{instance_id}/os-interface/{port_id}")

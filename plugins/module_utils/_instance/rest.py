@@ -182,8 +182,9 @@ class Rest:
                     raise
                 pause = answer.after
                 begun = answer.code not in NOT_BEGUN
-            except self._errors.ConnectFailure as error:
-                if attempt == ATTEMPTS:
+            except self._errors.ConnectionError as error:
+                # A certificate that is not trusted today is not trusted in a second either.
+                if attempt == ATTEMPTS or isinstance(error, self._errors.SSLError):
                     raise Failure(f"no answer: {error}", _plain(url), "Is the endpoint reachable from here?") from None
                 pause, begun = None, True
             if begun and not again:
@@ -206,8 +207,6 @@ class Rest:
             answer = self._session.request(url, method, headers=dict(headers), raise_exc=False, timeout=self._timeout, redirect=False, **more)
         except self._errors.http.Unauthorized as error:
             raise Failure(f"the cloud refused the credentials: {error.message}", self._where()) from None
-        except self._errors.UnknownConnectionError as error:
-            raise self._errors.ConnectFailure(str(error)) from None
         finally:
             with self._count:
                 self.requests += 1
