@@ -95,16 +95,16 @@ def started(fleet, count):
     return process
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.full)])
-def test_a_killed_run_is_finished_by_the_next_one(cloud, proxy, tell, kills):
+@pytest.mark.parametrize("kills, count", [(3, 3), pytest.param(20, 10, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
+def test_a_killed_run_is_finished_by_the_next_one(cloud, proxy, tell, kills, count):
     """Killed right after a request, any of those that a run makes."""
-    chance, count = random.Random(kills), 10
+    chance = random.Random(kills)
     told = []
     for number in range(kills):
         fleet = Fleet(cloud)
         try:
             proxy.requests.clear()
-            at = chance.randrange(20, 80)
+            at = chance.randrange(15, 20 + 4 * count)
             process = started(fleet, count)
             while process.poll() is None and len(proxy.requests) < at:
                 threading.Event().wait(0.01)
