@@ -101,6 +101,8 @@ class Fleet:
         for port in self.ports():
             self.sdk.network.delete_port(port)
         for volume in self.volumes():
+            # A run that was killed a moment ago may still be heard of.
+            self.sdk.block_storage.wait_for_status(volume, "available", failures=["error"], interval=0.3, wait=60)
             self.sdk.block_storage.delete_volume(volume)
         for group in self.sdk.network.security_groups(name=f"nordic-gitops-lock-{self.name}"):
             self.sdk.network.delete_security_group(group)
