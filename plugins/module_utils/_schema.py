@@ -21,7 +21,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 
 INDEX = "/openapi/v3"
 KEPT = 256  # documents on disk
-FORMAT = 1  # part of each file's name: to be raised when what is kept of a document changes
+FORMAT = 2  # part of each file's name: to be raised when what is kept of a document changes
 
 GRANULAR, ATOMIC, SET, MAP, SCALAR, QUANTITY, FREE = "granular", "atomic", "set", "map", "scalar", "quantity", "free"
 
@@ -35,7 +35,7 @@ class Type:
     by value or by keys), scalar, quantity, free (anything: its lists are atomic, its maps granular); "" where the schema does not say.
     """
 
-    __slots__ = ("how", "keys", "struct", "_node", "_types", "_known")
+    __slots__ = ("how", "keys", "struct", "scalar", "is_list", "_node", "_types", "_known")
 
     def __init__(self, node: Node, types: Dict[str, Node]) -> None:
         how = ""
@@ -47,6 +47,8 @@ class Type:
         self.how: str = how or ""
         self.keys: Tuple[str, ...] = tuple(node.get("keys", ()))
         self.struct = "fields" in node  # a map of named fields, where being there can mean something: emptyDir: {}
+        self.scalar: str = node.get("type", "")  # string, boolean, integer or number, where the schema says nothing but that
+        self.is_list = "items" in node
         self._node, self._types = node, types
         self._known: Dict[str, Type] = {}
 
@@ -58,6 +60,15 @@ class Type:
             known = FREE_TYPE if inner is None and self.how == FREE else UNKNOWN if inner is None else Type(inner, self._types)
             self._known[name] = known
         return known
+
+    @property
+    def names(self) -> List[str]:
+        """The names of its fields."""
+        return list(self._node.get("fields", ()))
+
+    def has(self, name: str) -> bool:
+        """Whether a map has such a key, by name or as any other."""
+        return self.how == FREE or name in self._node.get("fields", ()) or "values" in self._node
 
     def item(self) -> Type:
         """An item of a list."""
@@ -176,7 +187,8 @@ def _node(schema: Any) -> Node:
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return {"how": FREE}
     if schema.get("type") or schema.get("oneOf") or schema.get("anyOf") or schema.get("x-kubernetes-int-or-string"):
-        return {"how": SCALAR}
+        plain = schema.get("type") in ("string", "boolean", "integer", "number") and not schema.get("x-kubernetes-int-or-string")
+        return {"how": SCALAR, "type": schema["type"]} if plain and schema.get("format") != "int-or-string" else {"how": SCALAR}
     return {}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ALTERNATIVES, ERRORS
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import LFS_POINTER, Files, lfs_pointer
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import LFS_POINTER, Files, join, lfs_pointer
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -31,6 +31,7 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
             f"holds no manifest: looked for {' '.join('*' + suffix for suffix in SUFFIXES)}"
             f"{'' if options.recurse else ' in the folder itself, not below it'}{_filters(options)}",
             path, "Check `path`, `include` and `exclude`. If Git is meant to have no object left, set allow_empty: true.")
+    chosen = _without_charts(chosen, failures)
     documents: List[Document] = []
     for name, data in files.each(chosen):
         if SKIP_MARKER in data:
@@ -41,6 +42,10 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
         parsed, problems = yaml_strict.parse(data, name, budget=files.budget)
         failures.extend(problems)
         for document in parsed:
+            if posixpath.basename(name) in KUSTOMIZATIONS and _is_kustomization(document.body):
+                failures.append(Failure("is a kustomization, and the renderer directory does not build it", name,
+                                        f"Point `path` at {posixpath.dirname(name) or '.'}, or leave it out with `exclude`."))
+                continue
             documents.extend(flatten(document.body, name, document.line, document.item_lines, failures))
         if len(failures) >= ERRORS:
             break
@@ -63,6 +68,20 @@ def manifests(files: Files, path: str, options: Any) -> List[str]:
         if name.endswith(SUFFIXES):
             chosen.append(file.path)
     return sorted(chosen)
+
+
+def _without_charts(chosen: List[str], failures: List[Failure]) -> List[str]:
+    """The manifests without those of charts, each of which is one error instead of one for every template."""
+    charts = [posixpath.dirname(name) for name in chosen if posixpath.basename(name) == CHART]
+    for chart in charts:
+        failures.append(Failure("is a Helm chart, and the renderer directory does not render it", join(chart or ".", CHART),
+                                f"Point `path` at {chart or '.'} with renderer: helm, or leave it out with `exclude`."))
+    return [name for name in chosen if not any(not chart or name.startswith(chart + "/") for chart in charts)]
+
+
+def _is_kustomization(body: Any) -> bool:
+    version = body.get("apiVersion") if isinstance(body, dict) else ""
+    return version is None and "kind" not in body or isinstance(version, str) and version.startswith("kustomize.config.k8s.io/")
 
 
 def _refuse_where_manifests_may_be(files: Files, path: str, options: Any, notes: List[str]) -> None:

@@ -32,6 +32,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import sort_key
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.precheck import refuse_what_the_server_would
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
@@ -193,6 +194,7 @@ class _Planner:
         refs = {intent.ref for intent in self.intents}
         gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
         self._takes_over(gone)
+        refuse_what_the_server_would(self.cluster, self.resources, self.changes)
         # Definitions first: what they change decides how the objects of their kinds can be judged.
         definitions = {position for position, change in enumerate(self.changes) if (change.ref.group, change.ref.kind) == CRD}
         dry_runs = self._ask(definitions)

@@ -213,6 +213,11 @@ def containers(body: Body) -> Iterator[Tuple[str, Body]]:
 
 def environment(body: Body) -> Iterator[Wrong]:
     for path, container in containers(body):
+        for field in ("command", "args"):
+            texts = container.get(field)
+            for index, text in enumerate(texts if isinstance(texts, list) else ()):
+                if not isinstance(text, str):
+                    yield not_a_string(f"{path}.{field}[{index}]", text)
         variables = container.get("env")
         for variable in variables if isinstance(variables, list) else ():
             if isinstance(variable, dict) and not isinstance(variable.get("value", ""), (str, type(None))):
