@@ -15,6 +15,8 @@ description:
   - Looks for secrets in a checkout, or in each commit of a range, and fails when it finds one.
   - Private keys and tokens are found by the rules of C(detect-secrets). Values of C(Secret) objects, of templates of C(SealedSecret) objects,
     of environment variables and of Helm values are found by the structure of the file.
+  - A CI pipeline (GitHub, Forgejo, Gitea, GitLab, Woodpecker) that holds a credential of a cluster, or runs a command that needs one, is a
+    finding too. A pipeline commits to the manifest repository and nothing else.
   - Placeholders, such as C(${NAME}), C({{ template }}), C(<NAME>) and values that sops has encrypted, are no finding. Each value is judged
     by itself.
   - A line with the comment C(pragma: allowlist secret) is passed over.

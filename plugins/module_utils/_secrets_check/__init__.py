@@ -5,6 +5,7 @@
 
     kubernetes.py   Secrets, templates of SealedSecrets, environment variables, values of charts: a YAML text in, findings out
     scanner.py      private keys and tokens, line by line
+    pipelines.py    credentials of a cluster in a CI pipeline
     commits.py      a checkout, or each commit of a range and only what it adds
 
 No finding, and so no result and no message, holds a value.

@@ -15,7 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.command import 
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
-from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import kubernetes, scanner
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import kubernetes, pipelines, scanner
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import ALLOWED, Finding
 
 
@@ -25,6 +25,8 @@ def check_text(text: str, file: str, added: Optional[Set[int]] = None) -> List[F
     sealed = kubernetes.sealed_lines(text, file) if "encryptedData" in text else set()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if (added is None or number in added) and number not in sealed]
     found = scanner.scan(file, numbered)
+    if pipelines.is_pipeline(file):
+        found += pipelines.findings(file, numbered)
     if file.endswith(kubernetes.SUFFIXES):
         found += [one for one in kubernetes.findings(text, file) if added is None or one.line in added]
     return sorted({one for one in found if ALLOWED not in lines[one.line - 1]})

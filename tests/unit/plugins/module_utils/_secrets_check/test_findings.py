@@ -67,3 +67,19 @@ def test_no_finding_holds_the_value(value, field):
     text = base64.b64encode(value.encode()).decode() if field == "data" else value
     (one,) = findings(f"kind: Secret\nmetadata: {{name: db}}\n{field}:\n  a: '{text}'\n", "app.yaml")
     assert value not in str(one) and text not in str(one.as_dict())
+
+
+PIPELINES = (".github/workflows/ci.yml", ".forgejo/workflows/ci.yaml", ".gitlab-ci.yml", ".gitlab/ci/deploy.yml", ".woodpecker.yml", "templates/build.gitlab-ci.yml")
+
+
+@pytest.mark.parametrize("file", PIPELINES)
+@pytest.mark.parametrize("line", ["    KUBECONFIG: ${{ secrets.PROD_KUBECONFIG }}", "    - kubectl apply -f .", "    - helm  upgrade web chart", "  K8S_AUTH_API_KEY: $TOKEN",
+                                  "  uses: azure/k8s-set-context@v4", "    - argocd app sync web", "    STAGING_KUBECONFIG_FILE: x"])
+def test_a_pipeline_with_a_cluster_credential_is_refused(file, line):
+    assert any("a credential of the cluster" in what for _line, what in found(f"jobs:\n{line}\n", file))
+
+
+@pytest.mark.parametrize("file, line", [("docs/ci.yml", "- kubectl apply -f ."), (".gitlab-ci.yml", "- kubectl version --client"), (".gitlab-ci.yml", "# KUBECONFIG is not needed"),
+                                        (".gitlab-ci.yml", "- kubectl kustomize production"), (".gitlab-ci.yml", "- helm template chart")])
+def test_what_needs_no_cluster_is_no_finding(file, line):
+    assert found(f"{line}\n", file) == []

@@ -1,0 +1,65 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The workflows of docs/ci: they fit their platform's schema, are pinned, may do no more than they need, and hold no credential of a cluster."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+
+SCHEMAS = {"github": "vendor.github-workflows", "forgejo": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
+PLACES = {"github": ".github/workflows/deliver.yml", "forgejo": ".forgejo/workflows/deliver.yml", "gitlab": ".gitlab-ci.yml"}
+PINNED = re.compile(r"@(?:[0-9a-f]{40}|sha256:[0-9a-f]{64})\b")
+
+
+def workflow(checkout, name):
+    return checkout / "docs" / "ci" / f"{name}.yml"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_workflow_fits_the_schema_of_its_platform(bench, checkout, name):
+    command = (str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", SCHEMAS[name])
+    outcome = bench.run(*command, str(workflow(checkout, name)), cwd=checkout)
+    assert outcome.code == 0, outcome.output
+
+
+def test_a_workflow_with_a_mistake_is_found(bench, checkout, tmp_path):
+    (tmp_path / "bad.yml").write_text("on: push\njobs: {test: {runs-on: x, steps: [{uses: 1}]}}\n")
+    command = (str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", SCHEMAS["github"])
+    assert bench.run(*command, str(tmp_path / "bad.yml"), cwd=checkout).code != 0
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_everything_that_a_workflow_brings_in_is_pinned_by_digest(checkout, name):
+    lines = workflow(checkout, name).read_text().splitlines()
+    used = [line for line in lines if re.search(r"\b(?:uses|image): ", line)]
+    assert used and [line for line in used if not PINNED.search(line)] == []
+
+
+@pytest.mark.parametrize("name", ["github", "forgejo"])
+def test_a_workflow_has_the_least_permissions_and_waits_for_its_turn(checkout, name):
+    body = yaml.safe_load(workflow(checkout, name).read_text())
+    assert body["permissions"] == {} and body["concurrency"]["cancel-in-progress"] is False
+    assert {job: set(one["permissions"].values()) for job, one in body["jobs"].items()} == {"test": {"read"}, "deliver": {"read", "write"}}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_workflow_never_starts_on_what_it_pushes(checkout, name):
+    """It writes to another repository than the one whose pushes start it, and has no credential to write to its own."""
+    text = workflow(checkout, name).read_text()
+    assert "git push" not in text and "contents: write" not in text
+    if name != "gitlab":
+        steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+        assert steps and all(step["with"]["persist-credentials"] is False for step in steps)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_workflow_holds_a_credential_of_a_cluster_or_a_secret(checkout, name):
+    assert check_text(workflow(checkout, name).read_text(), PLACES[name]) == []
