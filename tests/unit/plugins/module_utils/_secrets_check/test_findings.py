@@ -46,7 +46,7 @@ def test_an_open_secret_is_found_with_the_line_of_its_value(text, line, what):
     "kind: SealedSecret\nmetadata: {name: db}\nspec:\n  encryptedData:\n    password: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n  template:\n    type: Opaque\n    data: {c: 'x {{ .password }}'}\n".replace("x ", ""),
     "kind: ExternalSecret\nspec:\n  data:\n  - secretKey: password\n    remoteRef: {key: db}\n",
     "kind: Deployment\nspec:\n  secretName: db\n  env:\n  - {name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}\n  - {name: TOKEN_FILE, value: /run/token}\n",
-    "kind: Secret\nmetadata: {name: db}\nstringData:\n  a: ${PASSWORD}\n  b: '{{ .Values.password }}'\n  c: <path:kv/db#password>\n  d: ENC[AES256_GCM,data:x]\n  e: $(PW)\n  f: ''\n",
+    "kind: Secret\nmetadata: {name: db}\nstringData:\n  a: ${PASSWORD}\n  b: '{{ .Values.password }}'\n  c: <path:kv/db#password>\n  d: ENC[AES256_GCM,data:x]\n  e: $(PW)\n  f: ''\n  g: ${{ secrets.X }}\n",
     "kind: Secret\nmetadata: {name: db}\ndata:\n  a: %s\n" % base64.b64encode(b"${PASSWORD}").decode(), "kind: Secret\nmetadata: {name: db}\ntype: Opaque\n",
     "existingSecret: db\ntokenTTL: 3600\npasswordKey: password\nautomountServiceAccountToken: true\npassword: \"\"\ntoken: null\napiKey: ${KEY}\n",
     "image: host:5000/app:1.0@sha256:%s\n" % ("a" * 64), "auth:\n  password: hunter2  # pragma: allowlist secret\n"])
