@@ -6,6 +6,8 @@ PYTHON ?= python3
 ARGS ?=
 # The hosts that `make hosts` starts; server… and agent… are grouped by their names.
 NAMES ?=
+# What runs beside the cluster of `make cluster`.
+WITH ?=
 
 workspace = $(PYTHON) -B tests/workspace
 
@@ -30,11 +32,11 @@ lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, t
 fuzz: ## untrusted input made at random, FUZZ_MINUTES=10 of processor time for each target (ARGS=loader for one)
 	@$(workspace) dev python -m fuzz $(ARGS)
 
-bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
+bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances,sealing BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
 	@$(workspace) dev python -m bench
 
-cluster: ## start the embedded Kubernetes and print the path of its kubeconfig
-	@$(workspace) run python -m lab cluster start
+cluster: ## start the embedded Kubernetes and print the path of its kubeconfig (WITH=sealed-secrets: and that controller)
+	@$(workspace) run python -m lab cluster start $(if $(WITH),--with $(WITH))
 
 cluster-down: ## end it
 	@$(workspace) run python -m lab cluster stop

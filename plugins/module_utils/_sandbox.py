@@ -206,7 +206,8 @@ def _source() -> str:
     source = _sandbox_child.__loader__.get_source(_sandbox_child.__name__)  # type: ignore[union-attr]
     if not source:
         raise Failure("the code of the sandbox cannot be read", "_sandbox_child.py", "Install the collection with its sources.")
-    return str(source)
+    # Ansible's own loader, by which plugins come, answers with bytes: as text these would be a program that does nothing, successfully.
+    return source.decode("utf-8") if isinstance(source, bytes) else str(source)
 
 
 def _programs(program: str) -> List[str]:

@@ -24,7 +24,7 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync", "instances")
+PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing")
 PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
@@ -128,7 +128,7 @@ def markdown(outcome: Dict[str, Any]) -> str:
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
-            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances}[name](outcome[name])]
+            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing}[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
 
@@ -137,8 +137,8 @@ def _head(title: str, part: Dict[str, Any], *more: str) -> List[str]:
     machine_ = part["machine"]
     when = "%s, on %d cores (%s), %.0f GB of memory, %s, rounds: %d." % (
         part["when"], machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], part["settings"]["rounds"])
-    picture = {"Reconcile": "reconcile", "k3s": "k3s", "fsync": "fsync", "Instances": "instances"}[title]
-    return ["## " + title, "", when, *more, "", "![%s](%s)" % (title, PICTURES[picture]), "", *_checks(part)]
+    picture = PICTURES.get(title.lower())
+    return ["## " + title, "", when, *more, "", *(["![%s](%s)" % (title, picture), ""] if picture else []), *_checks(part)]
 
 
 def _checks(part: Dict[str, Any]) -> List[str]:
@@ -205,6 +205,13 @@ def _instances(part: Dict[str, Any]) -> List[str]:
     steps = next((figure["steps"] for figure in part["figures"] if "steps" in figure), {})
     lines += ["", "The steps of a replacement: %s." % ", ".join("%s %.1f s" % step for step in steps.items())]
     return lines + _tail(dict(part, called="instances"))
+
+
+def _sealing(part: Dict[str, Any]) -> List[str]:
+    lines = _head("Sealing", part, "Medians, in brackets the lowest and the highest.")
+    lines += ["", "### %s" % part["summary"][0]["operation"], "", "| | seconds |", "|---|---|"]
+    lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"])) for entry in part["summary"]]
+    return lines + _tail(dict(part, called="sealing"))
 
 
 def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:

@@ -56,4 +56,6 @@ def test_the_group_sets_the_connection_of_every_module_once(bench, copy, tmp_pat
 # What a module cannot do without, beside the connection.
 REQUIRED = {
     "reconcile": {"name": "sample", "repository": "file:///nowhere", "path": "."},
+    "sealed_secret": {"path": "sealed.yaml", "name": "sample", "namespace": "sample", "data": {"key": "value"}},
+    "sealed_secrets_key": {},
 }

@@ -57,6 +57,17 @@ def mirror(tmp_path):
         one.close()
 
 
+@pytest.fixture(scope="module")
+def sealing(cluster):
+    """The real Sealed Secrets controller in kube-system, for the tests of one module: its requests would be in the counts of others."""
+    from lab.sealed_secrets import Controllers
+
+    with Controllers(cluster) as controllers:
+        controllers.install("kube-system", kubeClientQPS="1000", kubeClientBurst="1000", rateLimit="1000", rateLimitBurst="1000")
+        yield controllers
+        controllers.uninstall("kube-system")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Which tests stay together on one worker, and in which order the workers take them.

@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.nordic.gitops.plugins.action import sealed_secret, sealed_secrets_key
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import KEEP, PRUNING
@@ -34,6 +35,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README, GUIDE = CHECKOUT / "README.md", CHECKOUT / "docs" / "guide.md"
 PAGES = (README, *sorted((CHECKOUT / "docs").glob("*.md")), *sorted((CHECKOUT / "roles").glob("*/README.md")))
 MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "nordic.gitops.k3s": K3S_SPEC,
+           **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC for one in (sealed_secret, sealed_secrets_key)},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC
               for one in (etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight)}}
 # What a task has beside its module.

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import build, components, golang, images, k3s, microservices, places, processes, proxy
+from lab import build, components, golang, images, k3s, microservices, places, processes, proxy, sealed_secrets
 from lab.api import Api
 from lab.cluster import Cluster, is_running
 from lab.components import K3S_NEW, K3S_OLD
@@ -247,6 +247,23 @@ class TestNothingIsLeft:
         assert soon(lambda: not processes.naming(state) and not state.exists()), processes.naming(state)
         start = lab("cluster", "start", "--state", state, NORDIC_LAB_OWNER=str(owner.pid))
         assert "No such process" in start.communicate(timeout=PATIENCE)[1] and start.returncode == 1 and not state.exists()
+
+    def test_the_controller_of_sealed_secrets_beside_a_detached_cluster_ends_with_its_owner(self, tmp_path):
+        state = tmp_path / "state"
+        owner = subprocess.Popen(["sleep", "600"])
+        started = lab("cluster", "start", "--with", "sealed-secrets", "--state", state, NORDIC_LAB_OWNER=str(owner.pid))
+        out, err = started.communicate(timeout=2 * PATIENCE)
+        assert out == f"{state}/kubeconfig\n", err
+        with Cluster.join(state) as cluster:
+            service = json.loads(cluster.kubectl("get", "endpoints", "sealed-secrets-controller", "--namespace", "kube-system", "--output", "json"))
+            assert "BEGIN CERTIFICATE" in sealed_secrets.ready(cluster, "kube-system")
+        address = service["subsets"][0]["addresses"][0]["ip"], service["subsets"][0]["ports"][0]["port"]
+        socket.create_connection(address, 10).close()
+        owner.kill()
+        owner.wait()
+        assert soon(lambda: not processes.naming(state) and not state.exists()), processes.naming(state)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, 10)
 
     @pytest.fixture
     def assets(self, tmp_path):

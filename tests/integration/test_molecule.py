@@ -26,7 +26,7 @@ SCENARIOS = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) 
              for path in sorted((places.CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml"))}
 
 # The others take minutes each, or show what test_preflight shows too, and are left to `make test-full`.
-IN_EVERY_RUN = ("reconcile", "single", "ha", "upgrade", "restore")
+IN_EVERY_RUN = ("reconcile", "sealed-secrets", "single", "ha", "upgrade", "restore")
 
 # On one set of hosts, in this order: to make a cluster of four takes as long as what the last two show with it. Each can be run alone.
 IN_TURN = ("ha", "upgrade", "restore")

@@ -17,6 +17,7 @@ from typing import Any, List, Optional
 from lab import build, places
 from lab.components import BINARIES, MODULES
 from lab.errors import LabError
+from lab.supervisor import PARTS, SEALED_SECRETS
 
 # What the lab's hosts need, made by Debian's tools and by Go.
 ROOTFS, K3S = "rootfs", "k3s"
@@ -67,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         one = cluster.add_parser(name, help=text)
         one.add_argument("--state", type=Path, default=places.default_state(), help="its folder (default: %(default)s)")
         one.set_defaults(run=run)
+        if name == "start":
+            one.add_argument("--with", dest="parts", action="append", default=[], choices=PARTS, help="the real controller beside it, in kube-system")
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
 
@@ -161,14 +164,22 @@ def _lock(options: argparse.Namespace) -> None:
 def _start(options: argparse.Namespace) -> None:
     from lab.cluster import AlreadyRuns, Cluster
 
+    if SEALED_SECRETS in options.parts:
+        build.build(["helm", "sealed-secrets-controller"], _say)  # before the cluster waits for it
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
     try:
-        cluster = Cluster.start(options.state, detached=True, say=_say, owner=_owner())
+        cluster = Cluster.start(options.state, detached=True, say=_say, owner=_owner(), parts=options.parts)
     except AlreadyRuns as runs:
-        _say(f"Not needed: {runs}.")
         cluster = Cluster.join(options.state)
+        if set(options.parts) - set(cluster.parts):
+            raise LabError(f"{runs}, and without {', '.join(options.parts)}") from None
+        _say(f"Not needed: {runs}.")
     else:
+        if SEALED_SECRETS in options.parts:
+            from lab import sealed_secrets
+            sealed_secrets.install(cluster, "kube-system", sealed_secrets.values())
+            sealed_secrets.ready(cluster, "kube-system")
         _say(f"Ready after {time.monotonic() - begin:.1f} s. Its kubeconfig:")
     print(cluster.kubeconfig)
 

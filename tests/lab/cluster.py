@@ -58,11 +58,12 @@ class Supervised:
         self._hold = hold
 
     @classmethod
-    def launch(cls, supervisor: str, programs: Path, state: Optional[Path], detached: bool, say: build.Say, owner: int, prefix: str) -> Any:
+    def launch(cls, supervisor: str, programs: Path, state: Optional[Path], detached: bool, say: build.Say, owner: int, prefix: str,
+               parts: Sequence[str] = ()) -> Any:
         """Start one; ready to use when this returns. Detached it stays until stop_detached().
 
         supervisor: the module that is run, with the folder of its programs.
-        owner: a process id; even a detached one ends with this process, however it ends.
+        owner: a process id; even a detached one ends with this process, however it ends. parts: what runs beside it.
         """
         if state is None:
             state = Path(tempfile.mkdtemp(prefix=prefix))
@@ -71,7 +72,8 @@ class Supervised:
             _take(state)
         command = [sys.executable, "-m", supervisor, str(state), str(programs)]
         process = subprocess.Popen(
-            command + (["--detached", str(owner)] if detached else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command + (["--detached", str(owner)] if detached else []) + [word for part in parts for word in ("--with", part)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if not detached else subprocess.DEVNULL, text=True, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(places.HERE.parent)})
         hold = _Hold(process)
@@ -134,13 +136,14 @@ class Cluster(Supervised):
         self.admin_token = str(info["admin_token"])
         self.audit_log = str(info["audit_log"])
         self.bin = str(info["bin"])
+        self.parts = tuple(info["with"])
         self.api = Api(self.url, Path(self.ca_file), self.admin_token)
 
     @classmethod
     def start(cls, state: Optional[Path] = None, detached: bool = False, say: build.Say = build.silent,
-              binaries: Iterable[str] = CLUSTER_BINARIES, owner: int = 0) -> "Cluster":
+              binaries: Iterable[str] = CLUSTER_BINARIES, owner: int = 0, parts: Sequence[str] = ()) -> "Cluster":
         """Start one; ready to use when this returns. Detached it stays until stop_detached(), or as long as the process `owner`."""
-        started: Cluster = cls.launch("lab.supervisor", build.bin_folder(binaries, say), state, detached, say, owner, "nordic-cluster-")
+        started: Cluster = cls.launch("lab.supervisor", build.bin_folder(binaries, say), state, detached, say, owner, "nordic-cluster-", parts)
         return started
 
     # Using it

@@ -99,12 +99,20 @@ def _kubernetes(version: str, go: str) -> Module:
         staging="v0." + version.split(".", 1)[1])
 
 
+def _sealed_secrets(version: str, go: str) -> Module:
+    path = "github.com/bitnami-labs/sealed-secrets"
+    return Module("sealed-secrets", path, version, go,
+                  (("kubeseal", f"{path}/cmd/kubeseal"), ("sealed-secrets-controller", f"{path}/cmd/controller")),
+                  stamps=(("main.VERSION", version[1:]),))
+
+
 # What clusters and their tests are made of, in the order in which it is built: what a cluster needs first comes first.
 CLUSTER_MODULES: Tuple[Module, ...] = (
     Module("etcd", "go.etcd.io/etcd/server/v3", "v3.6.16", "1.26.0", (("etcd", "go.etcd.io/etcd/server/v3"),)),
     _kubernetes("v1.37.2", "1.26.0"),
     Module("kwok", "sigs.k8s.io/kwok", "v0.8.0", "1.26.0", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),)),
     Module("helm", "helm.sh/helm/v4", "v4.3.1", "1.26.0", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
+    _sealed_secrets("v0.36.0", "1.26.0"),
 )
 
 BINARIES: Dict[str, Module] = {binary: module for module in CLUSTER_MODULES for binary, _package in module.packages}

@@ -8,7 +8,7 @@ included; with the last one the components are ended and the state folder is rem
 until `cluster stop`, or as long as the process that it is started for. If the supervisor itself is killed, the
 kernel kills the components (PR_SET_PDEATHSIG).
 
-Started by lab.cluster as `python -m lab.supervisor STATE BIN [--detached OWNER]`; it reports on its standard output,
+Started by lab.cluster as `python -m lab.supervisor STATE BIN [--detached OWNER] [--with PART]…`; it reports on its standard output,
 one JSON object a line: {"progress": …}, then {"ready": …} or {"failed": …}.
 """
 
@@ -38,6 +38,8 @@ NODES = ("node-1", "node-2", "node-3")
 READY_WITHIN = 120.0
 ADDRESS_TAKEN = "address already in use"
 WELCOME = b"1"
+SEALED_SECRETS = "sealed-secrets"
+PARTS = (SEALED_SECRETS,)  # what may run beside the cluster
 
 # Requests of tests are what is counted, so what the cluster does by itself is left out of the log.
 AUDIT_POLICY = """\
@@ -63,7 +65,8 @@ class Taken(LabError):
 class Supervisor:
     """Starts the components, waits for the users, ends the components."""
 
-    def __init__(self, state: Path, bin_folder: Path, detached: bool, owner: int = 0) -> None:
+    def __init__(self, state: Path, bin_folder: Path, detached: bool, owner: int = 0, parts: Sequence[str] = ()) -> None:
+        self.parts = parts
         self.state = state
         self.bin = bin_folder
         self.detached = detached
@@ -175,10 +178,12 @@ class Supervisor:
         self._helpers(pki)
         self._wait_for("three nodes and the default service account", lambda: self._is_settled(api))
         self._tell(progress=f"nodes {', '.join(NODES)} are ready after {time.monotonic() - begin:.1f} s")
+        if SEALED_SECRETS in self.parts:
+            self._sealed_secrets(pki)
         return {
             "kubeconfig": str(state / "kubeconfig"), "url": self.url, "ca_file": str(pki.certificate),
             "admin_token": self.token, "audit_log": str(state / "audit.log"), "bin": str(self.bin),
-            "supervisor": os.getpid(), "seconds": round(time.monotonic() - begin, 2),
+            "supervisor": os.getpid(), "with": list(self.parts), "seconds": round(time.monotonic() - begin, 2),
         }
 
     def _etcd(self) -> str:
@@ -260,6 +265,12 @@ class Supervisor:
             f"--kubeconfig={kwok}", *(f"--config={stage}" for stage in sorted((places.HERE / "stages").glob("*.yaml"))),
             "--manage-all-nodes", "--node-lease-duration-seconds=40", "--node-ip=127.0.0.1",
         ])
+
+    def _sealed_secrets(self, pki: Authority) -> None:
+        from lab import sealed_secrets
+
+        self.running["sealed-secrets"] = processes.spawn(sealed_secrets.command(self.url, str(pki.certificate), self.logs), self.logs / "sealed-secrets.log",
+                                                         {**os.environ, sealed_secrets.TOKEN: self.token})
 
     def _client(self, pki: Authority, name: str, groups: Sequence[str]) -> Path:
         certificate, key = pki.client(name, groups)
@@ -345,9 +356,10 @@ def write_kubeconfig(file: Path, url: str, ca_file: Path, user: Dict[str, str], 
 
 
 def main(arguments: Sequence[str]) -> int:
-    state, bin_folder, *detached = arguments
-    owner = int(detached[detached.index("--detached") + 1]) if detached else 0
-    return Supervisor(Path(state), Path(bin_folder), bool(detached), owner).run()
+    state, bin_folder, *options = arguments
+    owner = int(options[options.index("--detached") + 1]) if "--detached" in options else 0
+    parts = [options[number + 1] for number, option in enumerate(options) if option == "--with"]
+    return Supervisor(Path(state), Path(bin_folder), "--detached" in options, owner, parts).run()
 
 
 if __name__ == "__main__":

@@ -209,6 +209,11 @@ class Cluster:
             raise
         return True
 
+    def proxy(self, namespace: str, service: str, path: str, method: str = "GET", body: Any = None, repeatable: bool = True) -> bytes:
+        """What a Service answers through the API server; service is scheme:name:port as the proxy has it."""
+        where = f"Service {namespace}/{service.split(':')[1] if ':' in service else service}"
+        return self._transport.raw("proxy", method, f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}", where, body, repeatable)
+
     def watch(
         self, resource: Resource, namespace: str, selector: str, resource_version: str, timeout: float
     ) -> Watch:

@@ -29,6 +29,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import 
 USER_AGENT = "nordic.gitops"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts: doubled each time, with jitter
 UNREACHED = 3.0  # seconds to go on trying a server that never answered: a wrong address should fail soon
+PROXIED_BYTES = 1 << 20  # of an answer from behind the API server's proxy
 CREDENTIALS_KEPT = 10.0  # seconds until the loader is asked again; it renews a token 60 s or more before it must
 
 
@@ -121,6 +122,36 @@ class Transport:
                     error.lost = lost
                     raise
                 lost = lost or error.status == 0 or error.status >= 500
+                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
+                self._sleep(pause)
+
+    def raw(self, verb: str, method: str, path: str, where: str, body: Any = None, repeatable: bool = True) -> bytes:
+        """Send until answered, as send() does, for what is behind the API server's proxy: its answer is no JSON of Kubernetes."""
+        from urllib3.exceptions import HTTPError
+
+        payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        began = self._clock()
+        attempts, renewed = 0, False
+        while True:
+            attempts += 1
+            generation = self._generation
+            try:
+                response = self._open(verb, method, path, where, payload, "application/json", "*/*", self._timeouts[1])
+                if not 200 <= response.status < 300:
+                    raise self._refusal(response, where, verb)
+                self._reached = True
+                try:
+                    return bytes(answers.read(response, PROXIED_BYTES))
+                except (HTTPError, OSError) as error:
+                    raise self._no_answer(error, where) from None
+            except ApiError as error:
+                if error.status == 401 and not renewed:
+                    renewed = True
+                    self._renew(generation)
+                    continue
+                pause = self._pause(error, attempts, began, repeatable)
+                if pause is None:
+                    raise
                 self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
                 self._sleep(pause)
 

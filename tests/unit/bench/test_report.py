@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench import checks, fsync, k3s, plot, report, workload
+from bench import checks, fsync, k3s, plot, report, sealing, workload
 from bench.peers import CALL, FIRST, KUBECTL, LIMIT, MODULE, NOOP, REPLAY, STAGE
 from bench.race import Figure
 from lab import microservices
@@ -77,6 +77,8 @@ def test_the_results_keep_every_raw_figure_and_are_json():
     (["--cases", "401,5001"], True),
     (["--cases", "fsync"], True),
     (["--cases", "k3s"], True),
+    (["--cases", "sealing"], True),
+    (["--cases", "sealing", "--rounds", "1"], False),
     (["--cases", "k3s", "--k3s-rounds", "1"], False),
     (["--cases", "17,k3s"], False),
     (["--cases", "401,5001,17"], False),
@@ -212,6 +214,20 @@ def test_the_fsync_part_tells_every_round_and_the_version_of_fio():
     text = report.markdown({"fsync": fsync_part()})
     assert "apart from fio's | 9.1 % | ≤ 15.0 % | yes |" in text
     assert "| 2 | 1.000 ms | 1.100 ms | 0.500 ms | 0.500 ms |" in text and "fio 3.33" in text
+
+
+def sealing_part():
+    entry = {"case": "sealing", "operation": sealing.OPERATION, "rounds": 2, "median": 1.0, "low": 0.9, "high": 1.1}
+    return {
+        "when": "2020-01-03", "machine": MACHINE, "versions": {"kubeseal": "0.36.0"}, "settings": {"rounds": 2}, "how": sealing.HOW,
+        "checks": [{"name": name, "ratio": 0.01, "limit": limit, "holds": True} for name, _ours, _theirs, limit in sealing.LIMITS],
+        "summary": [dict(entry, peer=peer) for peer in (sealing.EACH, sealing.ALONE)], "figures": [],
+    }
+
+
+def test_the_sealing_part_tells_its_figures_and_the_version_of_kubeseal():
+    text = report.markdown({"sealing": sealing_part()})
+    assert "| sealing alone: 1,000 kubeseal calls | 0.01 | ≤ 0.02 | yes |" in text and "kubeseal 0.36.0" in text and "![" not in text
 
 
 def test_a_part_that_was_not_measured_again_stays_as_it_was(tmp_path):

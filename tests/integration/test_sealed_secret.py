@@ -1,0 +1,381 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sealing, against the real controller and the real kubeseal."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import keys as sealing_keys
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPES, Unopened, label, unseal
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import Certificate
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.seal import Options, sealed_secret
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.wanted import Wanted
+from ansible_collections.nordic.gitops.plugins.modules.sealed_secret import EXAMPLES
+from reconciling import wait_until
+
+SECRETS = "/api/v1/namespaces/{}/secrets"
+SEALED = "/apis/bitnami.com/v1alpha1/namespaces/{}/sealedsecrets"
+
+
+@pytest.fixture
+def certificate(sealing):
+    return Certificate.parse(sealing.ready("kube-system").encode(), "controller")
+
+
+@pytest.fixture
+def client(cluster):
+    return Cluster.of({"kubeconfig": cluster.kubeconfig})
+
+
+def value(chance: random.Random, largest: int) -> bytes:
+    """Binary, text of several scripts, nothing, or a lot."""
+    size = chance.choice([0, 1, 2, 15, 16, 17, 100, 4096, chance.randrange(largest)])
+    kind = chance.randrange(3)
+    if kind == 0:
+        return chance.randbytes(size)
+    if kind == 1:
+        return "".join(chance.choice("aæøåß漢字🔑 \n\t\"'{}\\") for _each in range(size)).encode()[:largest]
+    return b"p" * size
+
+
+def case(chance: random.Random, number: int, namespaces, largest=20_000) -> Wanted:
+    data = {chance.choice(["password", "tls.key", "A_B", "x", f"key-{index}"]): value(chance, largest) for index in range(chance.randrange(1, 4))}
+    return Wanted(f"case-{number}", chance.choice(namespaces), chance.choice(SCOPES), data, type=chance.choice([None, "Opaque", "example.com/own"]),
+                  immutable=chance.choice([None, True, False]), labels=chance.choice([{}, {"app": "shop"}]), annotations=chance.choice([{}, {"note": "æ"}]))
+
+
+def secret_of(wanted: Wanted):
+    """What is to be in the cluster, as kubeseal takes it."""
+    annotations = {**wanted.annotations, **({} if wanted.scope == "strict" else {f"sealedsecrets.bitnami.com/{wanted.scope}": "true"})}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": dict(wanted.labels),
+                                                              "annotations": annotations},
+            "data": {key: base64.b64encode(each).decode() for key, each in wanted.values.items()}}
+    body.update({key: each for key, each in (("type", wanted.type), ("immutable", wanted.immutable)) if each is not None})
+    return body
+
+
+def round_trip(count, seed, cluster, sealing, client, certificate, namespaces, tmp_path, tell):
+    chance = random.Random(seed)
+    pem = tmp_path / "certificate.pem"
+    pem.write_bytes(certificate.pem)
+    private = [key.private_key for key in sealing_keys.of_cluster(client, "kube-system", "sealed-secrets-key")]
+    cases = [case(chance, number, namespaces) for number in range(count)]
+    cases.append(Wanted("largest", namespaces[0], "strict", {"all": chance.randbytes(1 << 20)}))
+
+    for wanted in cases:  # ours, opened by the controller
+        cluster.api.do("POST", SEALED.format(wanted.namespace), sealed_secret(None, wanted, Options(certificate)).body)
+    for wanted in cases:
+        path = f"{SECRETS.format(wanted.namespace)}/{wanted.name}"
+        wait_until(lambda path=path: cluster.api.send("GET", path)[0] == 200, 120)
+        live = cluster.api.do("GET", path)
+        assert {key: base64.b64decode(each) for key, each in (live.get("data") or {}).items()} == dict(wanted.values), wanted
+        assert live["type"] == (wanted.type or "Opaque") and live.get("immutable") == wanted.immutable
+        assert live["metadata"].get("labels", {}) == dict(wanted.labels)
+
+    for wanted in cases:  # kubeseal's, opened by ours
+        theirs = json.loads(sealing.seal(pem, input=json.dumps(secret_of(wanted))))
+        bound = label(wanted.scope, wanted.namespace, wanted.name)
+        assert {key: unseal(private, text, bound)[1] for key, text in theirs["spec"]["encryptedData"].items()} == dict(wanted.values)
+        ours = sealed_secret(None, wanted, Options(certificate)).body
+        assert shape(ours) == shape(theirs), wanted
+        for text in theirs["spec"]["encryptedData"].values():
+            others = {label("strict", wanted.namespace, "other"), label("strict", "other", wanted.name), label("namespace-wide", "other", ""),
+                      *(label(scope, wanted.namespace, wanted.name) for scope in SCOPES)} - {bound}
+            for other in others:
+                with pytest.raises(Unopened):
+                    unseal(private, text, other)
+    tell(f"sealing both ways: {len(cases)} cases of seed {seed}, {sum(len(wanted.values) for wanted in cases)} values")
+
+
+def shape(body):
+    """A SealedSecret without its ciphertext, and without what says nothing."""
+    def full(part):
+        return {key: full(each) for key, each in part.items() if each not in ({}, None, "")} if isinstance(part, dict) else part
+
+    template = full(body["spec"]["template"])
+    return {"metadata": full({**body["metadata"], "creationTimestamp": None}), "keys": {key: len(text) for key, text in body["spec"]["encryptedData"].items()},
+            "template": {**template, "metadata": full({**template["metadata"], "creationTimestamp": None})}}
+
+
+@pytest.fixture
+def namespaces(cluster):
+    names = [cluster.namespace("seal") for _each in range(2)]
+    yield names
+    for name in names:
+        cluster.remove_namespace(name)
+
+
+def test_what_we_seal_the_controller_opens_and_what_kubeseal_seals_we_open(cluster, sealing, client, certificate, namespaces, tmp_path, tell):
+    round_trip(40, 20, cluster, sealing, client, certificate, namespaces, tmp_path, tell)
+
+
+@pytest.mark.full
+def test_three_hundred_cases_both_ways(cluster, sealing, client, certificate, namespaces, tmp_path, tell):
+    round_trip(300, random.SystemRandom().randrange(10**6), cluster, sealing, client, certificate, namespaces, tmp_path, tell)
+
+
+# In a playbook
+
+
+@pytest.fixture
+def play(cluster, sealing, tmp_path):
+    """ansible-playbook with these tasks in a folder of the test; what it said, and its exit status."""
+    work = tmp_path / "checkout"
+    work.mkdir(exist_ok=True)
+    password = tmp_path / "vault-password"
+    password.write_text("the password of the vault\n", encoding="ascii")
+
+    def run(tasks, *arguments, variables=None, fails=False, environment=None):
+        playbook = tmp_path / "playbook.yml"
+        playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": variables or {}, "tasks": tasks}]), encoding="utf-8")
+        values = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
+                  "ANSIBLE_VAULT_PASSWORD_FILE": str(password), "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "TMPDIR": str(tmp_path / "tmp"),
+                  "ANSIBLE_DEPRECATION_WARNINGS": "0", **(environment or {})}
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), *arguments], env=values, text=True, capture_output=True,
+                              timeout=300, check=False, cwd=work)
+        output = done.stdout + done.stderr
+        assert "Traceback (most recent call last)" not in output, output
+        assert (done.returncode != 0) == fails, output
+        return output
+
+    run.folder, run.password = work, password
+    return run
+
+
+def task(**options):
+    return {"name": "Seal", "nordic.gitops.sealed_secret": options}
+
+
+def live(cluster, namespace, name):
+    status, body = cluster.api.send("GET", f"{SECRETS.format(namespace)}/{name}")
+    return {key: base64.b64decode(each).decode() for key, each in body.get("data", {}).items()} if status == 200 else None
+
+
+def test_the_articles_db_pass_is_sealed_applied_and_opened_and_the_second_run_changes_nothing(cluster, play, namespace):
+    example = yaml.safe_load(EXAMPLES)[0]
+    options = example["nordic.gitops.sealed_secret"]
+    assert options["name"] == "db-pass"
+    options["namespace"] = namespace
+    variables = {"vault_db_password": "S3cure-pässword"}
+    assert "changed=1" in play([example], variables=variables)
+    file = play.folder / options["path"]
+    cluster.kubectl("apply", "--filename", str(file))
+    wait_until(lambda: live(cluster, namespace, "db-pass") == {"password": "S3cure-pässword"})
+    before = file.read_bytes()
+    assert "changed=0" in play([example], variables=variables) and file.read_bytes() == before  # the live Secret tells
+    assert "changed=1" in play([example], variables={"vault_db_password": "another"}) and b"\n" in before
+    after = file.read_text(encoding="utf-8").splitlines()
+    assert len([line for line, other in zip(before.decode().splitlines(), after) if line != other]) == 1
+
+
+def test_a_live_secret_that_somebody_changed_by_hand_proves_nothing(cluster, play, namespace):
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "one"}}
+    play([task(**options)])
+    cluster.kubectl("apply", "--filename", str(play.folder / "a.yaml"))
+    wait_until(lambda: live(cluster, namespace, "a") == {"k": "one"})
+    edited = {"data": {"k": base64.b64encode(b"two").decode()}}
+    cluster.kubectl("patch", "secret", "a", "--namespace", namespace, "--patch", json.dumps(edited))
+    assert "changed=1" in play([task(**{**options, "data": {"k": "two"}})])  # the file held "one"
+
+
+def test_waiting_ends_with_the_live_secret_and_an_old_failure_neither_fails_it_nor_passes_it(cluster, play, namespace):
+    good = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "one"}, "fingerprint_key": "0123456789abcdef"}
+    play([task(**good)])
+    body = yaml.safe_load((play.folder / "a.yaml").read_text(encoding="utf-8"))
+    broken = {**body, "spec": {**body["spec"], "encryptedData": {"k": body["spec"]["encryptedData"]["k"][:-8] + "AAAAAAA="}}}
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps(broken))
+
+    def condition():
+        status = json.loads(cluster.kubectl("get", "sealedsecret", "a", "--namespace", namespace, "--output", "json")).get("status", {})
+        return [each["status"] for each in status.get("conditions", [])]
+
+    wait_until(lambda: condition() == ["False"])
+    assert "was not opened after 1 s" in play([task(**good, wait=True, wait_timeout=1)], fails=True)
+    cluster.kubectl("apply", "--filename", str(play.folder / "a.yaml"))
+    assert "changed=0" in play([task(**good, wait=True)])
+    assert live(cluster, namespace, "a") == {"k": "one"}
+
+
+def test_every_example_of_the_module_runs(cluster, sealing, play, namespace, tmp_path):
+    text = EXAMPLES.replace("namespace: shop", f"namespace: {namespace}").replace("/etc/ssl/shop", str(tmp_path))
+    tasks = yaml.safe_load(text)
+    (tmp_path / "fullchain.pem").write_text("certificate", encoding="ascii")
+    (tmp_path / "key.pem").write_text("key", encoding="ascii")
+    for folder in ("manifests", "vault"):
+        (play.folder / folder).mkdir()
+    (play.folder / "manifests" / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
+    vault = [str(Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file", str(play.password)]
+    (play.folder / "vault" / "shop-secrets.yaml").write_text(yaml.safe_dump_all([
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": {"a": name}} for name in ("one", "two")]),
+        encoding="utf-8")
+    (play.folder / "vault" / "sealing-keys.yaml").write_text(cluster.kubectl("get", "secrets", "--namespace", "kube-system", "--selector",
+                                                                           "sealedsecrets.bitnami.com/sealed-secrets-key", "--output", "yaml"),
+                                                                           encoding="utf-8")
+    for name in ("shop-secrets.yaml", "sealing-keys.yaml"):
+        subprocess.run([*vault, str(play.folder / "vault" / name)], check=True, capture_output=True)
+    variables = {"vault_db_password": "a-long-password", "vault_api_token": "a-long-token", "vault_fingerprint_key": "0123456789abcdef"}
+    output = play(tasks, "--diff", variables=variables)
+    assert "ok=6" in output and "changed=4" in output, output
+    cluster.kubectl("apply", "--recursive", "--filename", str(play.folder / "manifests" / "shop"))
+    wait_until(lambda: (live(cluster, namespace, "api") or {}).get("config.ini") == "[api]\ntoken = a-long-token\n")
+    wait_until(lambda: live(cluster, namespace, "two") == {"a": "two"} and live(cluster, namespace, "web-tls") == {"tls.crt": "certificate", "tls.key": "key"})
+    assert "changed=0" in play(tasks, variables=variables)
+
+
+def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
+    (play.folder / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
+    (play.folder / "keys.yaml").write_text(cluster.kubectl("get", "secrets", "--namespace", "kube-system", "--selector",
+                                                          "sealedsecrets.bitnami.com/sealed-secrets-key", "--output", "yaml"), encoding="utf-8")
+    keys = f"lookup('ansible.builtin.unvault', '{play.folder / 'keys.yaml'}')"
+    bound = "namespace='shop', name='db'"
+    there = ("{{ 'pässword' | nordic.gitops.seal('sealing.pem', %s) | nordic.gitops.unseal(%s, %s) }}" % (bound, keys, bound))
+    sealed = "'x' | nordic.gitops.seal(lookup('file', playbook_dir ~ '/checkout/sealing.pem'), scope='cluster-wide')"
+    wide = "{{ %s | nordic.gitops.unseal(%s, scope='cluster-wide', base64=true) }}" % (sealed, keys)
+    play([{"name": "Round", "ansible.builtin.assert": {"that": ["one == 'pässword'", "two == 'eA=='"]}, "vars": {"one": there, "two": wide}}])
+    for expression, words in (("'x' | nordic.gitops.seal('sealing.pem')", "needs a namespace"), ("'x' | nordic.gitops.seal('sealing.pem', namespace='a')",
+                                                                                                 "needs a name"),
+                              ("5 | nordic.gitops.seal('sealing.pem', scope='cluster-wide')", "of the type int"),
+                              ("'x' | nordic.gitops.seal('none.pem', scope='cluster-wide')", "No such file"),
+                              ("'x' | nordic.gitops.seal('sealing.pem', scope='wide')", "has to be one of strict"),
+                              ("'AA==' | nordic.gitops.unseal(%s, %s)" % (keys, bound), "too short")):
+        assert words in play([{"name": "Bad", "ansible.builtin.debug": {"msg": "{{ %s }}" % expression}}], fails=True)
+
+
+def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, play, namespace, tmp_path):
+    """Random values are looked for wherever a run leaves something."""
+    canary = {name: f"{name}-{secrets.token_hex(16)}" for name in ("data", "loop", "fingerprint", "vault", "file", "bad")}
+    (play.folder / "value").write_text(canary["file"], encoding="ascii")
+    encrypted = subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file", str(play.password),
+                                canary["vault"]],
+                               check=True, capture_output=True, text=True).stdout
+    (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump({"given": canary["data"], "fingerprint": canary["fingerprint"],
+                                                                                     "bad": canary["bad"],
+                                                                                "listed": [{"name": "one", "value": canary["loop"]}]}), encoding="utf-8")
+    common = {"namespace": namespace, "fingerprint_key": "{{ fingerprint }}"}
+    tasks = [
+        task(path="a.yaml", name="a", data={"k": "{{ given }}", "v": "{{ encrypted }}"}, data_files={"f": "value"}, **common),
+        {**task(path="b.yaml", name="{{ item.name }}", data={"k": "{{ item.value }}"}, **common), "loop": "{{ listed }}"},
+        {**task(path="c.yaml", name="c", data={"k": "{{ bad }}"}, labels={"l": "{{ bad }}"}, **common), "ignore_errors": True},
+        {**task(path="c.yaml", name="c", data="{{ bad }}", **common), "ignore_errors": True},
+        {**task(path="c.yaml", name="c", immutable="{{ bad }}", data={"k": "{{ bad }}"}, **common), "ignore_errors": True},
+    ]
+    seen = []
+    watching = threading.Event()
+
+    def watch():
+        while not watching.wait(0.02):
+            for entry in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    line = entry.read_bytes()
+                    if any(value.encode() in line for value in canary.values()):
+                        seen.append(line)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={"ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
+                                                                                                          "ANSIBLE_KEEP_REMOTE_FILES": "1"})
+    finally:
+        watching.set()
+        watcher.join()
+    assert "ignored=3" in output and "changed=2" in output, output
+    assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "value"] and not seen
+    coded = {form for value in canary.values() for form in (value, base64.b64encode(value.encode()).decode().rstrip("="))}
+    assert not [form for form in coded if form in output]
+    mine = {tmp_path / "vars.yml", play.folder / "value"}
+    for root in (tmp_path, Path.home() / ".ansible"):
+        for path in root.rglob("*"):
+            if path.is_file() and path not in mine:
+                held = path.read_bytes()
+                assert not [form for form in coded if form.encode() in held], path
+    for command in (["init", "--quiet"], ["add", "a.yaml", "b.yaml"]):
+        subprocess.run(["git", *command], cwd=play.folder, check=True)
+    for path in (play.folder / ".git" / "objects").rglob("*"):
+        if path.is_file():
+            held = zlib.decompress(path.read_bytes())
+            assert not [form for form in coded if form.encode() in held]
+
+
+# The certificate's source
+
+
+def test_a_certificate_of_another_cluster_is_refused_with_both_fingerprints(certificate, play, namespace, tmp_path):
+    from sealing import key
+
+    (play.folder / "other.pem").write_bytes(key("other").certificate.pem)
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "certificate": "other.pem", "data": {"k": "v"}}
+    output = play([task(**options)], fails=True)
+    assert key("other").fingerprint in output and certificate.fingerprint in output and not (play.folder / "a.yaml").exists()
+    play([task(**options, allow_other_certificate=True)])
+
+
+def test_the_cache_serves_while_the_cluster_cannot_be_reached_and_is_renewed_when_it_answers(cluster, certificate, play, namespace, tmp_path, fault_proxy):
+    from sealing import key
+
+    kubeconfig = fault_proxy.kubeconfig_with({"token": cluster.admin_token})
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}, "kubeconfig": kubeconfig, "timeout": 2}
+    play([task(**options)])
+    cache = tmp_path / "home" / ".cache" / "nordic.gitops" / "certificates"
+    (kept,) = cache.iterdir()
+    assert Certificate.parse(kept.read_bytes(), "cache").fingerprint == certificate.fingerprint
+    kept.write_bytes(key("old").certificate.pem)  # before a renewal
+    play([task(**options)])
+    assert Certificate.parse(kept.read_bytes(), "cache").fingerprint == certificate.fingerprint
+    fault_proxy.down()
+    assert f"The certificate of an earlier run is used, {certificate.fingerprint}" in " ".join(play([task(**options)]).split())
+    kept.write_bytes(key("late", begin=-60, days=30).certificate.pem)
+    play([task(**options)], fails=True)
+    kept.write_bytes(certificate.pem)
+    os.chmod(cache, 0o777)  # whoever may write there decides for whom is sealed
+    play([task(**options)], fails=True)
+
+
+def test_a_service_of_another_name_is_found_named_and_an_unnamed_port_works(cluster, certificate, play, namespace):
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}}
+    began = time.monotonic()
+    output = " ".join(play([task(**options, controller_name="sealed-secrets", timeout=2)], fails=True).split())
+    assert "there is no such Service" in output and "kube-system/sealed-secrets-controller" in output and "as a file or URL" in output
+    assert time.monotonic() - began < 60
+    service = json.loads(cluster.kubectl("get", "service", "sealed-secrets-controller", "--namespace", "kube-system", "--output", "json"))
+    unnamed = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "unnamed", "namespace": "kube-system"},
+               "spec": {"selector": service["spec"]["selector"], "ports": [{"port": 8080, "targetPort": "http"}]}}
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps(unnamed))
+    try:
+        wait_until(lambda: cluster.api.send("GET", "/api/v1/namespaces/kube-system/services/http:unnamed:/proxy/v1/cert.pem")[0] == 200)
+        assert certificate.fingerprint in play([{**task(**options, controller_name="unnamed"), "register": "done"},
+                                                {"ansible.builtin.debug": {"var": "done.certificate"}}])
+    finally:
+        cluster.kubectl("delete", "service", "unnamed", "--namespace", "kube-system")
+
+
+def test_who_may_use_the_proxy_alone_can_seal(cluster, certificate, play, namespace):
+    rules = [{"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]}]
+    kubeconfig = cluster.service_account("sealer", rules, namespace)
+    play([task(path="a.yaml", name="a", namespace=namespace, data={"k": "v"}, kubeconfig=kubeconfig)])
+    assert "changed=1" in play([task(path="a.yaml", name="a", namespace=namespace, data={"k": "w"}, kubeconfig=kubeconfig)])
+
+
+def test_the_controllers_own_word_names_what_does_not_open(cluster, play, namespace):
+    play([task(path="tree/a.yaml", name="a", namespace=namespace, data={"k": "v"}), task(path="tree/b.yaml", name="b", namespace=namespace, data={"k": "v"}),
+          task(path="tree", state="validated")])
+    file = play.folder / "tree" / "b.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("name: b", "name: c", 1), encoding="utf-8")
+    output = play([task(path="tree", state="validated")], fails=True)
+    assert "b.yaml:2: SealedSecret" in output and "1 do not open" in output

@@ -1,0 +1,239 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys of the real controller: kept, lost, brought back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, parse
+from ansible_collections.nordic.gitops.plugins.modules.sealed_secrets_key import EXAMPLES
+from reconciling import wait_until
+from sealing import key, pair, secret
+
+NAMESPACE = "kube-system"
+KEYS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+
+
+@pytest.fixture
+def play(cluster, sealing, tmp_path):
+    """ansible-playbook with these tasks; what each of them registered."""
+    password = tmp_path / "vault-password"
+    password.write_text("the password of the vault\n", encoding="ascii")
+
+    def run(*tasks, fails=False, arguments=(), vault=True):
+        told = []
+        for number, options in enumerate(tasks):
+            module = "sealed_secret" if "data" in options else "sealed_secrets_key"
+            told.append({"name": "Keys", f"nordic.gitops.{module}": options, "register": f"told_{number}", "ignore_errors": fails})
+        told.append({"name": "Tell", "ansible.builtin.copy": {"dest": str(tmp_path / "told.json"), "mode": "0600",
+                                                              "content": "{{ [%s] | to_json }}" % ", ".join(
+            f"told_{number}" for number in range(len(tasks)))}, "check_mode": False})
+        (tmp_path / "playbook.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": told}]), encoding="utf-8")
+        values = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
+                  "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig),
+                  **({"ANSIBLE_VAULT_PASSWORD_FILE": str(password)} if vault else {})}
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "playbook.yml"), *arguments], env=values, text=True,
+                              capture_output=True, timeout=300, check=False, cwd=tmp_path)
+        run.output = done.stdout + done.stderr
+        assert done.returncode == 0 and "Traceback (most recent call last)" not in run.output, run.output
+        results = json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))
+        assert any(result.get("failed") for result in results) == fails, run.output
+        assert "PRIVATE KEY" not in run.output and "PRIVATE KEY" not in json.dumps(results)
+        return results[-1]
+
+    run.password = password
+    return run
+
+
+@pytest.fixture
+def sealed(cluster, play, namespace, tmp_path):
+    """A SealedSecret in a Git repository and in the cluster, opened."""
+    def make(name, value="a value"):
+        play({"path": f"repository/{name}.yaml", "name": name, "namespace": namespace, "data": {"k": value}})
+        cluster.kubectl("apply", "--filename", str(tmp_path / "repository" / f"{name}.yaml"))
+        wait_until(lambda: cluster.api.send("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")[0] == 200)
+        commit(tmp_path / "repository")
+
+    return make
+
+
+def commit(folder):
+    for command in (["init", "--quiet"], ["add", "--all"], ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false", "commit",
+                                                            "--quiet", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+
+
+def keys_of(cluster):
+    return {item["metadata"]["name"]: item for item in json.loads(cluster.kubectl("get", "secrets", "--namespace", NAMESPACE, "--selector", LABEL, "--output",
+                                                                                  "json"))["items"]}
+
+
+def decrypted(play, path):
+    return subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "view", "--vault-password-file", str(play.password), str(path)], check=True,
+                          capture_output=True, env={**os.environ, "PAGER": "cat"}).stdout
+
+
+def test_the_cluster_is_destroyed_and_with_the_backup_every_sealedsecret_opens_again(cluster, sealing, play, sealed, namespace, tmp_path):
+    sealed("one", "the first value")
+    backup, repository = str(tmp_path / "keys.yaml"), f"file://{tmp_path / 'repository'}"
+    verify = {"state": "verified", "backup": backup, "repository": repository}
+    assert "there is no backup" in play(verify, fails=True)["msg"]  # said before anything is destroyed
+    assert play({"state": "backed_up", "backup": backup}, arguments=["--check"])["changed"] and not os.path.exists(backup)
+    first = play({"state": "backed_up", "backup": backup})
+    assert first["changed"] and len(first["added"]) == 1 and Path(backup).read_text(encoding="ascii").startswith("$ANSIBLE_VAULT;1.1;AES256")
+    assert os.stat(backup).st_mode & 0o777 == 0o600
+    bytes_before = Path(backup).read_bytes()
+    assert not play({"state": "backed_up", "backup": backup})["changed"] and Path(backup).read_bytes() == bytes_before
+    old = play({"state": "present"})["sealing"]
+
+    # A key that came after the backup: what it sealed is lost without a new backup, and verify says so.
+    assert play({"state": "rotated"})["changed"]
+    sealed("two", "the second value")
+    told = play(verify, fails=True)
+    assert f"SealedSecret {namespace}/two, key k: no key opens it" in told["msg"] and "the backup lacks the key" in told["msg"] and "/one" not in told["msg"]
+    assert [line.split(":")[0] for line in told["lost"]] == ["two.yaml", f"cluster, {namespace}"]
+    again = play({"state": "backed_up", "backup": backup})
+    assert len(again["added"]) == 1 and len(parse(decrypted(play, backup), "backup")) == 2
+    assert play(verify)["verified"] == 4
+
+    # Destroyed: controller, definition, keys and namespace.
+    sealing.uninstall(NAMESPACE)
+    wait_until(lambda: not keys_of(cluster) and cluster.api.send("GET", "/apis/bitnami.com/v1alpha1/sealedsecrets")[0] == 404, 60)
+    for name in ("one", "two"):
+        cluster.kubectl("delete", "secret", name, "--namespace", namespace, "--ignore-not-found")
+
+    would = play({"state": "restored", "backup": backup}, arguments=["--check"])
+    assert would["changed"] and len(would["restored"]) == 2 and not keys_of(cluster)
+    assert len(play({"state": "restored", "backup": backup})["restored"]) == 2
+    assert not play({"state": "restored", "backup": backup})["changed"]
+    sealing.install(NAMESPACE, kubeClientQPS="1000", kubeClientBurst="1000")
+    now = play({"state": "present", "backup": backup})
+    assert now["missing_from_backup"] == [] and len(now["sealing_keys"]) == 2 and now["sealing"] != old
+    cluster.kubectl("apply", "--filename", str(tmp_path / "repository"))
+    for name, value in (("one", "the first value"), ("two", "the second value")):
+        wait_until(lambda name=name: cluster.api.send("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")[0] == 200)
+        assert base64.b64decode(cluster.api.do("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")["data"]["k"]).decode() == value
+    assert play(verify)["verified"] == 4
+
+
+def test_a_key_seals_from_its_rotation_on_and_is_retired_once_nothing_needs_it(cluster, sealing, play, sealed, namespace, tmp_path):
+    backup, repository = str(tmp_path / "keys.yaml"), f"file://{tmp_path / 'repository'}"
+    before = play({"state": "present"})
+    assert before["missing_from_backup"] is None
+    sealed("old", "x")
+    assert not play({"state": "rotated", "older_than": 1, "backup": backup})["changed"]
+    told = play({"state": "rotated", "backup": backup})
+    new = told["sealing"]
+    assert told["changed"] and new != before["sealing"] and told["missing_from_backup"] == [] and new in told["rotated"]
+    assert new in {each.fingerprint for each in parse(decrypted(play, backup), "backup")}
+    assert "sealing_key" not in play({"state": "present",
+                                      "sealing_key": new}) and "the key that seals is" in play({"state": "present", "sealing_key": before["sealing"]},
+                                                                                               fails=True)["msg"]
+
+    listed = {each["fingerprint"]: each for each in play({"state": "present", "repository": repository, "backup": backup})["sealing_keys"]}
+    old_key = listed[before["sealing"]]
+    assert old_key["values"] == 2 and old_key["active"] and not old_key["seals"] and old_key["age_days"] == 0 and listed[new]["seals"]
+    retire = {"state": "retired", "keys": [old_key["name"]], "backup": backup, "repository": repository}
+    assert "still opens 2 values: seal them anew first" in play(retire, fails=True)["msg"]
+    assert "is the one that seals" in play({**retire, "keys": [new]}, fails=True)["msg"]
+    assert "there is no key nobody's" in play({**retire, "keys": ["nobody's"]}, fails=True)["msg"]
+
+    run = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), "nordic.gitops.reseal", "-e", f"reseal_checkout={tmp_path / 'repository'}",
+                          "-e",
+                          "reseal_author_name=Release", "-e", "reseal_author_email=release@example.com"], capture_output=True, text=True, check=False,
+                         env={**os.environ, "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path / "home")})
+    assert run.returncode == 0, run.stdout + run.stderr
+    log = subprocess.run(["git", "log", "--format=%an %s", "--name-only"], cwd=tmp_path / "repository", check=True, capture_output=True, text=True).stdout
+    assert log.startswith("Release ") and log.count("\n\n") == 2 and "old.yaml" in log
+    cluster.kubectl("apply", "--filename", str(tmp_path / "repository"))
+    assert play({**retire}, arguments=["--check"])["retired"] == [f"{old_key['name']} ({before['sealing']})"]
+    assert keys_of(cluster)[old_key["name"]]["metadata"]["labels"][LABEL] == "active"
+    play(retire)
+    assert keys_of(cluster)[old_key["name"]]["metadata"]["labels"][LABEL] == "retired"
+    assert not play(retire)["changed"]
+    after = {each["fingerprint"]: each for each in play({"state": "present", "backup": backup})["sealing_keys"]}
+    assert not after[before["sealing"]]["active"] and after[before["sealing"]]["in_backup"]
+    cluster.kubectl("delete", "secret", "old", "--namespace", namespace)
+    wait_until(lambda: cluster.api.send("GET", f"/api/v1/namespaces/{namespace}/secrets/old")[0] == 200)  # the controller opens it with the new key alone
+
+
+def test_the_key_without_a_label_is_backed_up_and_restored_too(cluster, sealing, play, tmp_path):
+    legacy = secret("sealed-secrets-key", *pair(begin=-400), labels=None)
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps(legacy))
+    try:
+        backup = str(tmp_path / "keys.yaml")
+        told = play({"state": "backed_up", "backup": backup})
+        assert any(each.startswith("sealed-secrets-key (") for each in told["added"])
+        cluster.kubectl("delete", "secret", "sealed-secrets-key", "--namespace", NAMESPACE)
+        assert [each.partition(" ")[0] for each in play({"state": "restored", "backup": backup})["restored"]] == ["sealed-secrets-key"]
+        held = json.loads(cluster.kubectl("get", "secret", "sealed-secrets-key", "--namespace", NAMESPACE, "--output", "json"))
+        assert held["data"] == legacy["data"] and LABEL not in held["metadata"].get("labels", {})
+        assert "has no label" in play({"state": "retired", "keys": ["sealed-secrets-key"], "backup": backup}, fails=True)["msg"]
+    finally:
+        cluster.kubectl("delete", "secret", "sealed-secrets-key", "--namespace", NAMESPACE, "--ignore-not-found")
+
+
+@pytest.mark.parametrize("damage", ["wrong password", "cut off", "not a backup", "empty"])
+def test_a_backup_that_cannot_be_read_changes_nothing(cluster, play, tmp_path, damage):
+    backup = tmp_path / "keys.yaml"
+    play({"state": "backed_up", "backup": str(backup)})
+    if damage == "wrong password":
+        play.password.write_text("another one\n", encoding="ascii")
+    elif damage == "cut off":
+        backup.write_bytes(backup.read_bytes()[:4000])
+    else:
+        backup.write_text("" if damage == "empty" else "kind: ConfigMap\n", encoding="ascii")
+    bytes_before, there = backup.read_bytes(), keys_of(cluster)
+    words = {"wrong password": "the vault password is another one", "cut off": "cut off or altered", "not a backup": "is a ConfigMap, not a Secret",
+             "empty": "holds no key"}[damage]
+    for state in ("restored", "backed_up", "verified"):
+        assert words in play({"state": state, "backup": str(backup)}, fails=True)["msg"]
+    assert backup.read_bytes() == bytes_before and keys_of(cluster) == there
+
+
+def test_without_a_vault_password_nothing_is_begun(cluster, play, tmp_path):
+    there = keys_of(cluster)
+    for state in ("backed_up", "rotated"):
+        assert "there is no vault password" in play({"state": state, "backup": str(tmp_path / "keys.yaml")}, fails=True, vault=False)["msg"]
+    assert keys_of(cluster) == there and not (tmp_path / "keys.yaml").exists()
+    assert play({"state": "backed_up", "backup": str(tmp_path / "keys.yaml"), "vault_password": "given here"}, vault=False)["changed"]
+
+
+def test_a_controller_that_does_not_take_the_new_key_fails_the_rotation_and_the_next_run_finishes_it(cluster, sealing, play):
+    """Its Deployment is paused: the restart does not happen."""
+    cluster.kubectl("rollout", "pause", "deployment/sealed-secrets-controller", "--namespace", NAMESPACE)
+    before = set(keys_of(cluster))
+    told = play({"state": "rotated", "timeout": 2}, fails=True)
+    assert "does not seal with the key" in told["msg"] and "after 2 s" in told["msg"]
+    made = set(keys_of(cluster)) - before
+    cluster.kubectl("rollout", "resume", "deployment/sealed-secrets-controller", "--namespace", NAMESPACE)
+    done = play({"state": "rotated"})
+    assert set(keys_of(cluster)) - before == made and made == {done["rotated"].partition(" ")[0]}
+
+
+def test_a_name_that_git_changes_after_sealing_is_named_by_verify_from_what_is_rendered(cluster, play, sealed, namespace, tmp_path):
+    sealed("db")
+    backup = str(tmp_path / "keys.yaml")
+    play({"state": "backed_up", "backup": backup})
+    (tmp_path / "repository" / "kustomization.yaml").write_text("nameSuffix: -staging\nresources: [db.yaml]\n", encoding="ascii")
+    commit(tmp_path / "repository")
+    told = play({"state": "verified", "backup": backup, "repository": f"file://{tmp_path / 'repository'}"}, fails=True)
+    assert f"SealedSecret {namespace}/db-staging, key k: no key opens it; it was sealed for {namespace}/db" in told["msg"]
+
+
+def test_every_example_of_the_module_runs(cluster, play, sealed, tmp_path):
+    sealed("one")
+    (tmp_path / "repository" / "clusters" / "production").mkdir(parents=True)
+    (tmp_path / "repository" / "one.yaml").rename(tmp_path / "repository" / "clusters" / "production" / "one.yaml")
+    commit(tmp_path / "repository")
+    text = EXAMPLES.replace("https://git.example.no/platform/manifests.git", f"file://{tmp_path / 'repository'}")
+    play(*(task["nordic.gitops.sealed_secrets_key"] for task in yaml.safe_load(text)))

@@ -1,0 +1,192 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role sealed_secrets with the chart of the release, on a cluster that runs the real controller for its Pods."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from lab import places, sealed_secrets
+from lab.web import serving
+from reconciling import wait_until
+
+NAMESPACE = "kube-system"
+DEFINITION = "sealedsecrets.bitnami.com"
+
+
+@pytest.fixture(scope="module")
+def controllers(cluster):
+    """Runs the Pods of controllers that the role installs."""
+    with sealed_secrets.Controllers(cluster) as running:
+        yield running
+        running.uninstall(NAMESPACE)
+
+
+@pytest.fixture
+def ports():
+    """Values that every installation on this machine needs: all Pods have its address."""
+    return {"containerPorts": {"http": places.free_port(), "metrics": places.free_port()}}
+
+
+@pytest.fixture
+def role(cluster, binaries, tmp_path):
+    """Runs the role with these variables; its output."""
+    (tmp_path / "vault-password").write_text("a password\n", encoding="ascii")
+
+    def run(*arguments, fails=False, **variables):
+        play = [{"name": "Role", "hosts": "localhost", "gather_facts": False, "roles": [{"role": "nordic.gitops.sealed_secrets"}]}]
+        (tmp_path / "playbook.yml").write_text(yaml.safe_dump(play), encoding="utf-8")
+        given = {f"sealed_secrets_{name}": value for name, value in {"folder": str(tmp_path / "release"), "wait_timeout": 60, **variables}.items()}
+        environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
+                       "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "PATH": f"{binaries}:{os.environ['PATH']}",
+                       "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-password")}
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "playbook.yml"), "--extra-vars", json.dumps(given),
+                               *arguments],
+                              env=environment, text=True, capture_output=True, timeout=400, check=False)
+        output = done.stdout + done.stderr
+        assert "Traceback (most recent call last)" not in output and (done.returncode != 0) == fails, output
+        return output
+
+    return run
+
+
+def get(cluster, kind, name, namespace=NAMESPACE):
+    text = cluster.kubectl("get", kind, name, "--namespace", namespace, "--output", "json", "--ignore-not-found")
+    return json.loads(text) if text.strip() else None
+
+
+def keys(cluster, namespace=NAMESPACE):
+    return sorted(item["metadata"]["name"] for item in json.loads(
+        cluster.kubectl("get", "secrets", "--namespace", namespace, "--selector", sealed_secrets.KEYS, "--output", "json"))["items"])
+
+
+def test_installed_again_upgraded_and_removed_it_keeps_definition_keys_and_secrets(cluster, controllers, role, ports, namespace, tmp_path):
+    options = {"source": str(sealed_secrets.chart()), "values": ports, "backup": str(tmp_path / "keys.yaml")}
+    assert "changed=0" not in role("--check", **options) and get(cluster, "deployment", "sealed-secrets-controller") is None
+    role(**options)
+    certificate = controllers.ready(NAMESPACE)
+    assert (tmp_path / "keys.yaml").read_text(encoding="ascii").startswith("$ANSIBLE_VAULT")
+    assert get(cluster, "networkpolicy", "sealed-secrets-controller")
+    assert "changed=0" in role(**options)
+    (tmp_path / "certificate.pem").write_text(certificate, encoding="ascii")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": namespace}, "stringData": {"k": "v"}}
+    cluster.kubectl("apply", "--filename", "-", input=controllers.seal(tmp_path / "certificate.pem", input=json.dumps(secret)))
+    wait_until(lambda: get(cluster, "secret", "a", namespace))
+
+    role(**{**options, "renew_period": "2160h"})
+    arguments = get(cluster, "deployment", "sealed-secrets-controller")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--key-renew-period") + 1] == "2160h"
+    before = keys(cluster)
+
+    # The next release's chart no longer has the definition.
+    without = tmp_path / "without"
+    subprocess.run(["cp", "-R", str(sealed_secrets.chart()), str(without)], check=True)
+    subprocess.run(["chmod", "-R", "u+w", str(without)], check=True)
+    (without / "crds" / "bitnami.com_sealedsecrets.yaml").unlink()
+    role(**{**options, "source": str(without)})
+    assert get(cluster, "crd", DEFINITION) and get(cluster, "sealedsecret", "a", namespace) and get(cluster, "secret", "a", namespace)
+
+    role("--check", state="absent")
+    assert get(cluster, "deployment", "sealed-secrets-controller")
+    role(state="absent")
+    assert get(cluster, "deployment", "sealed-secrets-controller") is None and get(cluster, "networkpolicy", "sealed-secrets-controller") is None
+    assert get(cluster, "crd", DEFINITION) and keys(cluster) == before and get(cluster, "secret", "a", namespace)
+    assert "changed=0" in role(state="absent")
+
+
+def test_the_definition_goes_only_when_asked_and_only_with_a_backup_that_opens_everything(cluster, controllers, role, ports, namespace, tmp_path):
+    backup = str(tmp_path / "keys.yaml")
+    role(source=str(sealed_secrets.chart()), values=ports)
+    (tmp_path / "certificate.pem").write_text(controllers.ready(NAMESPACE), encoding="ascii")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": namespace}, "stringData": {"k": "v"}}
+    cluster.kubectl("apply", "--filename", "-", input=controllers.seal(tmp_path / "certificate.pem", input=json.dumps(secret)))
+    assert "needs sealed_secrets_backup" in role(state="absent", delete_definition=True, fails=True)
+    assert "there is no backup" in role(state="absent", delete_definition=True, backup=backup, fails=True)
+    assert get(cluster, "crd", DEFINITION) and get(cluster, "deployment", "sealed-secrets-controller")
+    role(source=str(sealed_secrets.chart()), values=ports, backup=backup)
+    before = keys(cluster)
+    role(state="absent", delete_definition=True, backup=backup)
+    assert get(cluster, "crd", DEFINITION) is None and keys(cluster) == before
+
+
+def test_a_release_by_url_needs_its_checksum_and_has_to_match_it(cluster, controllers, role, ports, tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    with tarfile.open(served / "sealed-secrets.tgz", "w:gz") as archive:
+        archive.add(sealed_secrets.chart(), "sealed-secrets")
+    digest = hashlib.sha256((served / "sealed-secrets.tgz").read_bytes()).hexdigest()
+    with serving(served, "127.0.0.1") as url:
+        options = {"source": f"{url}/sealed-secrets.tgz", "values": ports}
+        assert "sealed_secrets_checksum" in role(**options, fails=True)
+        assert "checksum" in role(**options, checksum="0" * 64, fails=True)
+        role(**options, checksum=digest)
+        assert "changed=0" in role(**options, checksum=digest)
+    controllers.ready(NAMESPACE)
+    assert "has the SHA-256" in role(source=str(served / "sealed-secrets.tgz"), checksum="0" * 64, fails=True)
+    role(state="absent")
+
+
+@pytest.mark.parametrize("period", ["30d", "720", "-1h", "a month"])
+def test_a_renewal_period_that_the_controller_would_not_take_is_refused_before_anything_is_written(cluster, role, period):
+    assert f"it is {period}" in role(source=str(sealed_secrets.chart()), renew_period=period, fails=True)
+    assert get(cluster, "deployment", "sealed-secrets-controller") is None
+
+
+def test_two_controllers_share_a_cluster_but_no_namespace(cluster, controllers, role, ports, tmp_path):
+    teams = [cluster.namespace("team") for _each in range(2)]
+    chart = str(sealed_secrets.chart())
+    try:
+        more = {"containerPorts": {"http": places.free_port(), "metrics": places.free_port()}}
+        role(source=chart, name="one", namespace="sealing-one", namespaces=[teams[0]], values=ports)
+        assert f"watches sealing-one, {teams[0]} already" in " ".join(role(source=chart, name="two", namespace="sealing-two", values=more, fails=True).split())
+        assert "already" in role(source=chart, name="two", namespace="sealing-two", namespaces=teams, values=more, fails=True)
+        role(source=chart, name="two", namespace="sealing-two", namespaces=[teams[1]], values=more)
+        first, second = controllers.ready("sealing-one", "one"), controllers.ready("sealing-two", "two")
+        assert first != second and get(cluster, "clusterrole", "one-unsealer") is None and get(cluster, "role", "one-unsealer", teams[0])
+        (tmp_path / "certificate.pem").write_text(second, encoding="ascii")
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": teams[1]}, "stringData": {"k": "v"}}
+        cluster.kubectl("apply", "--filename", "-", input=controllers.seal(tmp_path / "certificate.pem", input=json.dumps(secret)))
+        wait_until(lambda: get(cluster, "secret", "a", teams[1]))
+        before = keys(cluster, "sealing-two")
+        role(state="absent", name="two", namespace="sealing-two")
+        assert get(cluster, "namespace", "sealing-two") and keys(cluster, "sealing-two") == before
+        role(state="absent", name="one", namespace="sealing-one")
+    finally:
+        for name in (*teams, "sealing-one", "sealing-two"):
+            cluster.remove_namespace(name)
+
+
+def test_on_openshift_user_and_group_are_left_to_the_platform(cluster, controllers, role, ports):
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    kind = {"kind": "SecurityContextConstraints", "plural": "securitycontextconstraints", "singular": "securitycontextconstraints"}
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                  "metadata": {"name": "securitycontextconstraints.security.openshift.io"},
+                  "spec": {"group": "security.openshift.io", "scope": "Cluster", "names": kind, "versions": [{"name": "v1", "served": True, "storage": True,
+                                                                                                              "schema": schema}]}}
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps(definition))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/securitycontextconstraints.security.openshift.io")
+    try:
+        role(source=str(sealed_secrets.chart()), values=ports)
+        spec = get(cluster, "deployment", "sealed-secrets-controller")["spec"]["template"]["spec"]
+        assert "fsGroup" not in spec.get("securityContext", {}) and "runAsUser" not in spec["containers"][0]["securityContext"]
+        assert spec["containers"][0]["securityContext"]["runAsNonRoot"] is True
+        role(state="absent")
+    finally:
+        cluster.kubectl("delete", "crd", "securitycontextconstraints.security.openshift.io")
+
+
+def test_the_manifests_of_a_release_are_installed_too_and_a_period_that_they_do_not_state_is_a_failure(cluster, controllers, role, tmp_path):
+    values = sealed_secrets.values(keyrenewperiod="1h")
+    (tmp_path / "controller.yaml").write_text(sealed_secrets.rendered(cluster, NAMESPACE, values), encoding="utf-8")
+    assert "renewal period of 1h, not 720h" in " ".join(role(source=str(tmp_path / "controller.yaml"), fails=True).split())
+    assert "changed=0" in role(source=str(tmp_path / "controller.yaml"), renew_period="1h")
+    role(state="absent")
