@@ -1,73 +1,125 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module reconcile out of its files when they are where it runs, instead of out of an archive made for each run.
+"""Starts the reconcile where it is quickest, and tells what a long one waits for.
 
-Ansible reads every file that a module imports to find what that one imports, packs all of them, and the module's Python then
-compiles them out of the archive: a fifth of a first sync of 400 objects. On the controller itself, as the same user and with the same
-Python, the files can be imported where they lie, with the bytecode that Python keeps beside them. Everything else about the run is
-Ansible's as ever: a process of its own, its environment, its arguments and its answer. Wherever one of that is not so, Ansible packs.
+Where the module would run on the controller, as the same user and with the same Python, its engine is called here, in the process that Ansible
+has made for this task: packing the module, starting a Python and compiling the module in it is what most of an unchanged cluster's run would
+take. Everywhere else the module is packed and run by Ansible as any other.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from typing import Any, Dict, Optional, Tuple
+import threading
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
-import ansible
 from ansible import constants as C
-from ansible.plugins.action.normal import ActionModule as Normal
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import merge_hash
 
-try:
-    from ansible.executor.module_common import _BuiltModule
-    from ansible.module_utils._internal._ansiballz import _loader  # noqa: F401  pylint: disable=unused-import
-    from ansible.module_utils.common.json import Direction, get_module_encoder
-    KNOWN = True
-except ImportError:  # ansible-core before 2.19, or one that runs modules in another way
-    KNOWN = False
-
-NAME = "ansible_collections.nordic.gitops.plugins.modules.reconcile"
-PROFILE = "legacy"
-# The folder of ansible_collections that this file was loaded from.
-HOME = os.path.abspath(__file__).rpartition(os.sep + "ansible_collections" + os.sep)[0]
-# Python puts the folder it was started in, or that of the script, first: a file there must not stand for a library.
-SCRIPT = """#!{python}
-import os, sys
-own = os.path.dirname(os.path.abspath(__file__)) if "__file__" in globals() else ""
-sys.path[:] = [place for place in sys.path if place not in ("", ".", own)]
-sys.path += [place for place in {places!r} if place not in sys.path]
-from ansible.module_utils._internal._ansiballz import _loader
-_loader.run_module(json_params={arguments!r}, profile={profile!r}, module_fqn={name!r}, modlib_path={home!r}, extensions={{}})
-"""
+EVERY = 5.0  # seconds between two lines of progress
+HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-class ActionModule(Normal):
-    """As for any module, but for what is executed and, since that is small, that it comes by standard input and not as a file."""
+class ActionModule(ActionBase):
+    """As the module of the same name, for whoever writes a task."""
+
+    _supports_check_mode = True
+    _supports_async = True
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-        self._in_place = KNOWN and bool(HOME) and self._same_place(task_vars or {})
-        return super().run(tmp, task_vars)
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if self._runs_here(variables):
+            from ansible_collections.nordic.gitops.plugins.modules import reconcile
 
-    def _same_place(self, task_vars: Dict[str, Any]) -> bool:
-        """On the controller, as this user, with this Python."""
-        if self._connection.transport != "local" or self._connection.become:
+            options = _valid(self._task.args, reconcile.ARGUMENTS)
+            if options is not None:
+                with _Progress(self._teller(str(variables.get("inventory_hostname", "localhost")))) as progress:
+                    outcome = reconcile.run(options, self._task.check_mode, self._task.diff, progress)
+                secrets = set(_no_log(options, reconcile.ARGUMENTS))
+                outcome["invocation"] = {"module_args": _shown(options, reconcile.ARGUMENTS)}
+                return {**result, **remove_values(outcome, secrets)}
+        wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
+        return merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
+
+    def _runs_here(self, task_vars: Mapping[str, Any]) -> bool:
+        """On the controller, as this user, with this Python, and with nothing that is made for a process of its own."""
+        if self._connection.transport != "local" or self._connection.become or self._task.async_val or C.DEFAULT_KEEP_REMOTE_FILES:
+            return False
+        if any(self._task.environment or ()):
             return False
         host = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {}) if self._task.delegate_to else task_vars
         named = C.config.get_config_value("INTERPRETER_PYTHON", variables=host)
         limit = C.config.get_config_value("PYTHON_MODULE_RLIMIT_NOFILE", variables=host)
         return not limit and self._templar.template(named) == sys.executable
 
-    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
-        kept = wrap_async or C.DEFAULT_KEEP_REMOTE_FILES
-        return super()._is_pipelining_enabled(module_style, wrap_async) or (self._in_place and module_style == "new" and not kept)
+    def _teller(self, host: str) -> Callable[[str], None]:
+        if self._task.no_log:
+            return lambda text: None
+        return lambda text: self._display.display(f"{host}: {text}")
 
-    def _configure_module(self, module_name: str, module_args: Dict[str, Any], task_vars: Dict[str, Any]) -> Tuple[Any, ...]:
-        if not self._in_place or module_name != self._task.action:  # the wrapper of an asynchronous task is a module, too
-            return super()._configure_module(module_name, module_args, task_vars)
-        arguments = json.dumps({"ANSIBLE_MODULE_ARGS": module_args}, cls=get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE))
-        places = [os.path.dirname(os.path.dirname(ansible.__file__)), HOME]
-        script = SCRIPT.format(python=sys.executable, places=places, arguments=arguments.encode(), profile=PROFILE, name=NAME, home=HOME)
-        built = _BuiltModule(b_module_data=script.encode(), module_style="new", shebang="#!" + sys.executable, serialization_profile=PROFILE)
-        return built, os.path.join(HOME, *NAME.split(".")) + ".py"
+
+class _Progress:
+    """Says what the run is at, at any verbosity: its latest words, where they have changed, every few seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._latest = self._told = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> _Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def __call__(self, text: str) -> None:
+        self._latest = text
+
+    def _tell(self) -> None:
+        while not self._over.wait(EVERY):
+            text = self._latest
+            if text != self._told:
+                self._say(text)
+                self._told = text
+
+
+def _valid(arguments: Mapping[str, Any], spec: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """The options as a module would get them; None where they are wrong, which the module then says in Ansible's own words."""
+    try:
+        plain = json.loads(json.dumps(arguments))  # as they come to a module: without the controller's own types
+    except (TypeError, ValueError):
+        return None
+    result = ArgumentSpecValidator(spec).validate(plain)
+    return None if result.error_messages else result.validated_parameters
+
+
+def _no_log(options: Mapping[str, Any], spec: Mapping[str, Any]) -> List[str]:
+    found: List[str] = []
+    for name, option in spec.items():
+        value = options.get(name)
+        if option.get("no_log") and value:
+            found.append(str(value))
+        elif option.get("options") and isinstance(value, Mapping):
+            found += _no_log(value, option["options"])
+    return found
+
+
+def _shown(options: Mapping[str, Any], spec: Mapping[str, Any]) -> Dict[str, Any]:
+    shown: Dict[str, Any] = {}
+    for name, option in spec.items():
+        value = options.get(name)
+        if option.get("no_log") and value:
+            value = HIDDEN
+        elif option.get("options") and isinstance(value, Mapping):
+            value = _shown(value, option["options"])
+        shown[name] = value
+    return shown

@@ -278,8 +278,6 @@ seconds:
   type: dict
 """
 
-from ansible_collections.nordic.gitops.plugins.module_utils import _startup  # noqa: F401  pylint: disable=unused-import # first: what follows loads faster
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure

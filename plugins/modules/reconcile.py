@@ -412,14 +412,12 @@ seconds:
 
 import gc
 
-from ansible_collections.nordic.gitops.plugins.module_utils import _startup  # noqa: F401  pylint: disable=unused-import # first: what follows loads faster
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import HiddenType, masked
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import HiddenType, masked, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
@@ -463,17 +461,29 @@ SPEC = dict(
 NEW_OBJECTS = 100_000
 
 
-def main():
+ARGUMENTS = dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC)
+
+
+def run(params, check_mode, diff, progress):
+    """The module's result, "failed" and "msg" in it where it failed. The action plugin calls it, too."""
     gc.set_threshold(NEW_OBJECTS)
-    module = AnsibleModule(argument_spec=dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC), supports_check_mode=True)
     try:
-        options = Options.of(module.params, module.check_mode, module._diff)
-        report = reconcile(Source.of(module.params), Cluster.of(module.params), options, lambda text: module.debug(masked(text)))
+        options = Options.of(params, check_mode, diff)
+        report = reconcile(Source.of(params), Cluster.of(params), options, lambda text: progress(one_line(text)))
     except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(result_of(failure)))
-    for note in report.notes:
-        module.warn(masked(note))
-    module.exit_json(**masked(report.result()))
+        return {**masked(result_of(failure)), "failed": True, "msg": masked(str(failure))}
+    return {**masked(report.result()), "warnings": masked(list(report.notes))}
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    # What it says meanwhile nobody could see: Ansible reads what a module prints when it has ended.
+    result = run(module.params, module.check_mode, module._diff, lambda text: None)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    for note in result.pop("warnings"):
+        module.warn(note)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -798,6 +798,13 @@ def test_a_host_that_does_not_exist_is_said_not_to(mirror):
         mirror("https://nowhere.invalid/x").resolve()
 
 
+def test_a_clone_that_lacks_blobs_is_named_as_one(repo, mirror, tmp_path):
+    repo.git("config", "uploadpack.allowFilter", "true")
+    subprocess.run(["git", "clone", "--quiet", "--bare", "--filter=blob:none", repo.url, str(tmp_path / "partial")], check=True)
+    with pytest.raises(Failure, match="is a clone that lacks objects .a partial clone.. Give the repository that it was cloned from"):
+        mirror(str(tmp_path / "partial")).resolve()
+
+
 def test_a_server_that_never_answers_costs_the_timeout_and_leaves_no_process(mirror):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -131,20 +131,16 @@ def test_a_failure_is_one_readable_message_with_its_values_as_data(play, options
     assert "x.yaml:1: Deploymnet web: the cluster does not know Deploymnet in apps/v1. Did you mean apps/v1 Deployment?" in said.output
 
 
-def kept(folder):
-    """What Ansible executed as the module, in the order of time."""
-    return [path.read_text() for path in sorted(folder.glob("*/AnsiballZ_reconcile.py"), key=lambda path: path.stat().st_mtime_ns)]
-
-
-IN_PLACE = {"plain": {}, "environment": {"environment": {"SHOP": "1"}}, "delegated": {"delegate_to": "127.0.0.1", "connection": "local", "vars": {
-    "ansible_python_interpreter": sys.executable}}, "asynchronous": {"async": 100, "poll": 1}}
-PACKED = {"another Python": {"vars": {"ansible_python_interpreter": "{{ link }}"}}, "a limit": {"vars": {"ansible_python_module_rlimit_nofile": 4096}}}
+HERE = {"plain": {}, "delegated": {"delegate_to": "127.0.0.1", "connection": "local", "vars": {"ansible_python_interpreter": sys.executable}}}
+PACKED = {"another Python": {"vars": {"ansible_python_interpreter": "{{ link }}"}}, "a limit": {"vars": {"ansible_python_module_rlimit_nofile": 4096}},
+          "environment": {"environment": {"SHOP": "1"}}, "asynchronous": {"async": 100, "poll": 1}}
 if not os.geteuid():  # nobody else may without a password
     PACKED["another user"] = {"become": True, "become_method": "ansible.builtin.su"}
 
 
-@pytest.mark.parametrize("case", [*IN_PLACE, *PACKED])
-def test_the_module_runs_out_of_its_files_only_where_they_are_and_does_the_same(cluster, namespace, play, options, git_repo, tmp_path, case):
+@pytest.mark.parametrize("case", [*HERE, *PACKED])
+def test_the_engine_runs_in_ansible_s_own_process_only_where_the_module_would_run_beside_it_and_does_the_same(
+        cluster, namespace, play, options, git_repo, tmp_path, case):
     """On the controller, as the same user, with the same Python. Everywhere else it is packed, as Ansible does with any module."""
     link = tmp_path / "python"
     link.write_text(f"#!/bin/sh\nexec {sys.executable} \"$@\"\n")
@@ -152,15 +148,14 @@ def test_the_module_runs_out_of_its_files_only_where_they_are_and_does_the_same(
     git_repo.write("a.yaml", config_map("a"))
     git_repo.commit()
     given = {**options, "kubeconfig": str(cluster.kubeconfig)}
-    more = {**IN_PLACE, **PACKED}[case]
+    more = {**HERE, **PACKED}[case]
     report = {"ansible.builtin.copy": {"dest": str(tmp_path / "results.json"), "content": "{{ [first, second, third] | to_json }}"}}
     said = play([reconcile(given, register="first", check_mode=True), reconcile(given, register="second", **more),
-                 reconcile(given, register="third", check_mode=True, diff=True), report], "-e", f"link={link}",
-                variables={"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-                           # Ansible's own is looked for in the user's home and written in HOME, which is another one here and there.
-                           "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs")})
+                 reconcile(given, register="third", check_mode=True, diff=True), report], "-e", f"link={link}", "-vvv",
+                # Ansible's own is looked for in the user's home and written in HOME, which is another one here and there.
+                variables={"ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs")})
     assert said.code == 0, said.output
-    assert [("zip_data" in script) for script in kept(tmp_path / "remote")] == [False, case in PACKED, False]
+    assert ("AnsiballZ_reconcile.py" in said.output) == (case in PACKED)
     planned, done, again = json.loads((tmp_path / "results.json").read_text())
     assert planned["changed"] and done["changed"] and not again["changed"] and again["in_sync"]
     assert [planned[name] for name in ("commit", "counts", "changes")] == [done[name] for name in ("commit", "counts", "changes")]
@@ -172,8 +167,39 @@ def test_nothing_is_written_to_disk_to_start_it_and_no_argument_is_on_a_command_
     said = play([reconcile(options)], "-vvv", variables={"ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")})
     assert said.code == 0 and "changed=1" in said.output, said.output
     assert not (tmp_path / "remote").exists()
-    executed = [line for line in said.output.splitlines() if " EXEC " in line]
-    assert len(executed) == 1 and namespace not in executed[0], executed
+    assert " EXEC " not in said.output
+
+
+@pytest.mark.parametrize("way", ["here", "packed"])
+def test_the_returned_invocation_has_the_options_and_none_of_the_secrets(cluster, namespace, play, options, git_repo, way):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    given = {**options, "host": cluster.url, "ca_cert": str(cluster.ca_file), "api_key": cluster.admin_token,
+             "proxy_headers": {"basic_auth": "robot:word-of-pass"}, "git_password": None, "no_proxy": "*"}
+    said = play([reconcile(given, **({"environment": {"A": "b"}} if way == "packed" else {}))], "-vvv")
+    assert said.code == 0, said.output
+    arguments, _end = json.JSONDecoder().raw_decode(said.output.partition('"module_args": ')[2])
+    assert arguments["api_key"] == arguments["proxy_headers"]["basic_auth"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    assert arguments["name"] == namespace and arguments["prune"] is True and arguments["wait_timeout"] == 300
+    assert "word-of-pass" not in said.output and cluster.admin_token not in said.output
+
+
+@pytest.mark.parametrize("options_given", [{"nmae": "x"}, {"adopt": "perhaps"}, {"wait_timeout": "soon"}], ids=str)
+def test_wrong_options_are_told_in_ansible_s_own_words(play, options, options_given):
+    said = play([reconcile({**options, **options_given})])
+    assert said.code == 2
+    assert any(words in said.output for words in ("Unsupported parameters", "value of adopt must be one of", "we were unable to convert to int"))
+
+
+def test_a_long_wait_says_what_it_waits_for_while_it_waits(cluster, namespace, play, options, git_repo):
+    """At the default verbosity, and not where the task is no_log."""
+    git_repo.write("web.yaml", deployment("web", more="      nodeSelector: {there: nowhere}\n"))
+    git_repo.commit()
+    for no_log in (False, True):
+        said = play([reconcile({**options, "wait": True, "wait_timeout": 8}, no_log=no_log)])
+        assert said.code == 2
+        lines = [line for line in said.output.splitlines() if line.startswith("localhost: ") and "healthy" in line]
+        assert bool(lines) != no_log, said.output
 
 
 def test_a_file_of_the_current_folder_does_not_stand_for_a_library(cluster, namespace, play, options, git_repo, tmp_path):

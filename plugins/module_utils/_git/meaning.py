@@ -24,6 +24,11 @@ NO_REPOSITORY = "there is no such repository, or it may not be seen with these c
 # The first row that matches is the answer, so what is more telling comes first.
 MEANINGS: Tuple[Meaning, ...] = (
     Meaning(
+        (r"could not fetch [0-9a-f]+ from promisor remote", r"lazy fetching disabled", r"missing (blob|tree|commit) [0-9a-f]{40}"),
+        "the repository is a clone that lacks objects (a partial clone)",
+        "Give the repository that it was cloned from, or fetch all of it: git fetch --refetch --no-filter.",
+    ),
+    Meaning(
         (r"dubious ownership", r"unsafe repository"),
         "the repository belongs to another user, and Git refuses to read it",
         "Run as its owner, hand the folder over with chown, or read it over ssh or https.",
