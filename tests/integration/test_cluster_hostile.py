@@ -261,7 +261,7 @@ def test_a_watch_that_always_says_expired_is_not_a_storm_of_lists(server):
             handler.send(a_list())
 
     server.answer = answer
-    wait(client(server), {Ref("", "ConfigMap", "x", "a"): Target(CONFIG_MAPS)}, 2.5, settle=30.0)
+    wait(client(server), {Ref("", "ConfigMap", "x", "a"): Target(CONFIG_MAPS)}, 2.5, grace=30.0)
     lists = [path for path in server.asked if "watch=true" not in path]
     assert 2 <= len(lists) <= 8  # after pauses of 0.2, 0.4, 0.8 … s
 
