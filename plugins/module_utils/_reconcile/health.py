@@ -3,14 +3,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an object's own status says about it, as one pure function: object in, status and plain words out.
 
-The rules are those of kstatus, with the differences that a person who waits for a release needs: a Job is done when it
-completed (not when it started), a load balancer has an address, a Pod that failed has failed. What Git itself asks to
-stand still (a paused Deployment, a suspended Job) is Current, for no time will change it.
+The order of asking: what holds for every kind (deletion, a status of an older generation, the conditions Reconciling and Stalled of
+kstatus), then the kind's own rule: a function here for what comes with Kubernetes and counts, a row of health_rules for the others,
+and for a kind that nobody described the words and conditions that most controllers use. What Git itself asks to stand still
+(a paused Deployment, a suspended Job) is Current, for no time will change it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+import functools
+import json
+import re
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import health_rules as data
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_rules import Rule
 
 CURRENT = "Current"
 IN_PROGRESS = "InProgress"
@@ -26,7 +33,7 @@ class Health(NamedTuple):
     message: str  # what is missing, in plain words; for a Current object what is worth knowing, often nothing
 
 
-Rule = Callable[[Dict[str, Any]], Health]
+Judge = Callable[[Dict[str, Any]], Health]
 
 
 def health(obj: Any) -> Health:
@@ -35,9 +42,23 @@ def health(obj: Any) -> Health:
         return Health(NOT_FOUND, "not in the cluster")
     if not isinstance(obj, dict) or not isinstance(obj.get("kind"), str):
         return Health(UNKNOWN, "not an object with a kind")
-    rule = HEALTH.get((_group(obj), obj["kind"]), _custom)
-    found = _generic(obj) or rule(obj)
+    group, kind = _group(obj), obj["kind"]
+    judge = BUILT_IN.get((group, kind))
+    if judge is not None:
+        found = _refused_by_admission(obj) or _generic(obj) or judge(obj)
+    else:
+        rule = rule_of(group, kind)
+        found = _generic(obj, rule) or (_by_rule(obj, rule) if rule else _by_words(obj))
     return Health(found.status, _line(found.message)) if found.message else found
+
+
+def rule_of(group: str, kind: str) -> Optional[Rule]:
+    """The row of that kind, or of its group's kinds, or of the groups below one domain."""
+    found = ROWS.get((group, kind)) or ROWS.get((group, "*"))
+    while found is None and "." in group:
+        group = group.partition(".")[2]
+        found = ROWS.get(("*." + group, kind)) or ROWS.get(("*." + group, "*"))
+    return found
 
 
 # Reading values that the server does not promise: a custom resource may hold anything anywhere.
@@ -69,6 +90,28 @@ def _count(value: Any, *path: str, default: int = 0) -> int:
     return default if found is None else found
 
 
+def _at(value: Any, path: str) -> Any:
+    """What is at a path of a row, such as status.phase or metadata.labels.'example.com/zone'; None when nothing is."""
+    for name in _path(path):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _each(value: Any, path: str) -> List[Any]:
+    """What is at a path of a row in each item of a list or of a map: status.racks[].members. One value without []."""
+    above, many, below = path.partition("[]")
+    if not many:
+        return [_at(value, path)]
+    found = _at(value, above)
+    items = [found[key] for key in sorted(found, key=str)] if isinstance(found, dict) else found
+    return [_at(item, below.lstrip(".")) if below else item for item in items] if isinstance(items, list) else []
+
+
+@functools.lru_cache(maxsize=1024)
+def _path(path: str) -> Tuple[str, ...]:
+    return tuple(quoted or name for quoted, name in re.findall(r"'([^']*)'|([^.']+)", path))
+
+
 def _line(text: str) -> str:
     return " ".join(text.split())
 
@@ -78,21 +121,45 @@ def _group(obj: Dict[str, Any]) -> str:
     return version.rpartition("/")[0] if isinstance(version, str) else ""
 
 
+def _older(obj: Dict[str, Any], seen: Any) -> bool:
+    """Whether `seen` is an older generation of the object than metadata has.
+
+    Some controllers write it as a text. One that is no number, or higher than the generation, is a hash of the spec (Argo Rollouts
+    before 1.0), which cannot be compared.
+    """
+    generation = _number(obj, "metadata", "generation")
+    if generation is None or isinstance(seen, bool):
+        return False
+    if isinstance(seen, int):
+        return seen != generation
+    return isinstance(seen, str) and bool(re.match("[0-9]{1,18}$", seen)) and int(seen) < generation
+
+
 def _condition(obj: Dict[str, Any], kind: str) -> Dict[str, Any]:
     """The condition of that type, or an empty one. One that speaks of an older generation is not an answer yet."""
-    generation = _number(obj, "metadata", "generation")
-    for condition in _items(obj, "status", "conditions"):
-        if condition.get("type") != kind:
-            continue
-        seen = _number(condition, "observedGeneration")
-        if generation is not None and seen is not None and seen != generation:
-            return {}
-        return condition
-    return {}
+    return _of_type(obj, _items(obj, "status", "conditions"), kind)
+
+
+def _of_type(obj: Dict[str, Any], conditions: List[Dict[str, Any]], kind: str) -> Dict[str, Any]:
+    found = [one for one in conditions if one.get("type") == kind]
+    if not found:
+        return {}
+    # A controller that appends a condition for each change leaves the older ones in place: the latest counts.
+    latest = found[0] if len(found) == 1 else max(found, key=_age)
+    return {} if _is_stale(obj, latest) else latest
+
+
+def _is_stale(obj: Dict[str, Any], condition: Dict[str, Any]) -> bool:
+    return _older(obj, condition.get("observedGeneration"))
+
+
+def _age(condition: Dict[str, Any]) -> Tuple[str, ...]:
+    return tuple(str(condition.get(key)) for key in ("lastTransitionTime", "observedGeneration", "status", "reason", "message"))
 
 
 def _is(condition: Dict[str, Any], value: str) -> bool:
-    return condition.get("status") == value
+    found = condition.get("status")
+    return found == value or isinstance(found, bool) and str(found) == value
 
 
 def _words(condition: Dict[str, Any], otherwise: str = "") -> str:
@@ -124,24 +191,27 @@ def _unseen() -> Health:
 # Rules that hold for every kind.
 
 
-def _generic(obj: Dict[str, Any]) -> Optional[Health]:
+def _generic(obj: Dict[str, Any], rule: Optional[Rule] = None) -> Optional[Health]:
     # Every object of every run passes here, so what most of them do not have costs them nothing.
     metadata, status = obj.get("metadata"), obj.get("status")
     if isinstance(metadata, dict) and isinstance(metadata.get("deletionTimestamp"), str):
         return Health(TERMINATING, _why_it_stays(obj))
     if not status or not isinstance(status, dict):
         return None
-    if "observedGeneration" in status:
-        generation, seen = _number(metadata, "generation"), _number(status, "observedGeneration")
-        if generation is not None and seen is not None and generation != seen:
-            return _unseen()
+    if _older(obj, status.get("observedGeneration")):
+        return _unseen()
+    if rule is not None and rule.seen and _older(obj, _at(obj, rule.seen)):
+        return _unseen()
     if "conditions" in status:
-        reconciling = _condition(obj, "Reconciling")
-        if _is(reconciling, "True"):
-            return _waiting(_words(reconciling, "its controller is at work"))
         stalled = _condition(obj, "Stalled")
         if _is(stalled, "True"):
             return _failed(_words(stalled, "its controller gave up"))
+        reconciling = _condition(obj, "Reconciling")
+        if _is(reconciling, "True"):
+            ready = _condition(obj, "Ready")
+            # Flux: the last try failed, and it goes on trying.
+            why = f"; {_words(ready)}" if reconciling.get("reason") == "ProgressingWithRetry" and _is(ready, "False") else ""
+            return _waiting(_words(reconciling, "its controller is at work") + why)
     return None
 
 
@@ -165,15 +235,278 @@ def _why_it_stays(obj: Dict[str, Any]) -> str:
     return "; ".join([message, *(_words(condition) for condition in conditions if _is(condition, "True"))])
 
 
-def _custom(obj: Dict[str, Any]) -> Health:
-    """A kind without a rule of its own: Ready where it speaks of Ready, otherwise nothing to wait for."""
-    if obj.get("status") and any(one.get("type") == "Ready" for one in _items(obj, "status", "conditions")):
-        return _by_condition("Ready")(obj)
-    return _current()
+# Words and types of conditions by their meaning.
+
+_MEANS = {word: meaning for meaning, words in data.WORDS.items() for word in words.split()}
+_TYPES = {
+    **{kind: data.FAILED for kind in data.FAILED_TYPES},
+    **{kind: data.WORKING for kind in data.WORKING_TYPES},
+    **{kind: data.STILL for kind in data.STILL_TYPES},
+}
+_STATUS = {data.HEALTHY: CURRENT, data.WORKING: IN_PROGRESS, data.FAILED: FAILED, data.STILL: CURRENT}
 
 
-def _by_condition(kind: str, failing: Tuple[str, ...] = ()) -> Rule:
-    """Current when that condition is True; Failed when it is False for one of the reasons in `failing` ("*": any)."""
+def meaning(word: str, kind: str = "") -> str:
+    """What a word of a phase, a state or a reason means; empty when it is not known."""
+    plain = re.sub("[^a-z0-9]", "", word.lower())
+    found = _MEANS.get(plain, "")
+    if found == data.HEALTHY and plain in ("running", "active") and kind.endswith(data.ENDS):
+        return data.WORKING
+    if found or not plain or len(plain) > 60:
+        return found
+    if plain.endswith(("failed", "error", "failure", "backoff", "invalid", "exceeded", "denied", "notfound")) or plain.startswith(
+        ("err", "failed", "invalid", "cannot", "unable")
+    ):
+        return data.FAILED
+    return data.WORKING if plain.startswith(("waiting", "pending")) or plain.endswith(("ing", "pending", "inprogress")) else ""
+
+
+class _Findings:
+    """What the parts of a status say, the worst of which is the object's health."""
+
+    def __init__(self) -> None:
+        self.found: Dict[str, List[str]] = {data.FAILED: [], data.WORKING: [], data.STILL: [], data.HEALTHY: []}
+
+    def add(self, meaning_: str, words: str) -> None:
+        if words not in self.found[meaning_]:
+            self.found[meaning_].append(words)
+
+    def worst(self) -> Optional[Health]:
+        for meaning_, words in self.found.items():
+            if words:
+                return Health(_STATUS[meaning_], "" if meaning_ == data.HEALTHY else "; ".join(words[:3]))
+        return None
+
+
+def _holds(obj: Dict[str, Any], paths: str) -> str:
+    """What of the object itself asks its controller to stand still; empty when nothing does."""
+    for path in paths.split():
+        name, equals, wanted = path.partition("=")
+        if name.startswith("@"):
+            value = _map(obj, "metadata", "annotations").get(name[1:])
+            if isinstance(value, str) and (value == wanted or not equals):
+                return f"held by its annotation {name[1:]}"
+        else:
+            value = _at(obj, name)
+            if str(value).lower() == wanted.lower() if equals and value is not None else value is True:
+                return f"held by its own {name}"
+    return ""
+
+
+def _errors(obj: Dict[str, Any], paths: str) -> str:
+    for path in paths.split():
+        for value in _each(obj, path):
+            if isinstance(value, str) and value.strip():
+                return value
+            if value is True or isinstance(value, int) and value > 0:
+                return f"{path} is {str(value).lower()}"
+            if isinstance(value, list) and value:
+                return f"{path} has {_plural(len(value), 'entry').replace('entrys', 'entries')}"
+    return ""
+
+
+def _by_rule(obj: Dict[str, Any], rule: Rule) -> Health:
+    held = _holds(obj, rule.holds)
+    if held:
+        return _current(held)
+    off = _holds(obj, rule.off)
+    status = obj.get("status")
+    if not status:
+        return _current(off) if rule.silent or off else _unseen()
+    findings = _Findings()
+    error = _errors(obj, rule.errors)
+    if error:
+        findings.add(data.FAILED, error)
+    _judge_conditions(obj, rule, _items(obj, "status", "conditions"), findings, required=not rule.parts)
+    for path in rule.parts.split():
+        items = _parts(obj, path)
+        for item in items:
+            _judge_conditions(obj, rule, _items(item, "conditions"), findings, name=_part_name(item))
+        if not items and not rule.silent and not path.endswith("?"):
+            findings.add(data.WORKING, f"{path} is empty: its controller has not seen it yet")
+    on_its_way = False
+    for path in rule.state.split():
+        for value in _each(obj, path):
+            known = _judge_word(value, rule, findings, _message(obj), path)
+            on_its_way = on_its_way or known == data.WORKING
+    if findings.found[data.STILL] or off and not on_its_way:
+        findings.found[data.WORKING] = []  # what stands still on purpose is not ready, and need not be
+    for pair in rule.counts.split():
+        _judge_count(obj, pair, findings)
+    for pair in rule.equal.split():
+        _judge_equal(obj, pair, findings)
+    return findings.worst() or (_current(off) if rule.silent or off else _unseen())
+
+
+def _parts(obj: Dict[str, Any], path: str) -> List[Dict[str, Any]]:
+    """The parts of a status that have conditions of their own, without those that speak of an older generation beside newer ones."""
+    found = _at(obj, path.rstrip("?!"))
+    items = [found] if isinstance(found, dict) else [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    fresh = [item for item in items if not any(_is_stale(obj, one) for one in _items(item, "conditions"))]
+    return items if path.endswith("!") or not fresh else fresh
+
+
+def _part_name(item: Dict[str, Any]) -> str:
+    return (
+        _text(item, "parentRef", "name") or _text(item, "ancestorRef", "name") or _text(item, "name") or _text(item, "namespace")
+    )
+
+
+def _message(obj: Dict[str, Any]) -> str:
+    return _text(obj, "status", "message") or _text(obj, "status", "reason")
+
+
+def _judge_conditions(
+    obj: Dict[str, Any],
+    rule: Rule,
+    conditions: List[Dict[str, Any]],
+    findings: _Findings,
+    name: str = "",
+    required: bool = True,
+) -> None:
+    prefix = f"{name}: " if name else ""
+    for kinds, meaning_ in ((rule.failed, data.FAILED), (rule.working, data.WORKING), (rule.still, data.STILL)):
+        for kind in kinds.split():
+            condition = _of_type(obj, conditions, kind)
+            if _is(condition, "True"):
+                reason = _text(condition, "reason")
+                findings.add(rule.words.get(reason, meaning_), prefix + _words(condition, kind))
+    for kind in rule.ready.split():
+        optional, failing = kind.endswith("?"), kind.endswith("!")
+        kind = kind.rstrip("?!")
+        condition = _of_type(obj, conditions, kind)
+        if failing:
+            if _is(condition, "False") and meaning(_text(condition, "reason")) == data.FAILED:
+                findings.add(data.FAILED, prefix + _words(condition))
+        elif not condition:
+            stale = any(one.get("type") == kind for one in conditions)
+            if stale or not optional and (required or conditions):
+                findings.add(data.WORKING, prefix + _unseen().message)
+        elif _is(condition, "True"):
+            findings.add(data.FAILED if rule.words.get(_text(condition, "reason")) == data.FAILED else data.HEALTHY, prefix + _words(condition))
+        else:
+            findings.add(_unready(condition, rule), prefix + _words(condition, f"{kind} is {condition.get('status') or 'not known'}"))
+
+
+def _unready(condition: Dict[str, Any], rule: Rule) -> str:
+    """What a condition means that should be True and is not."""
+    reason = _text(condition, "reason")
+    if reason in rule.words:
+        return rule.words[reason]
+    severity = _text(condition, "severity")  # Cluster API: only Error asks for a person
+    if severity:
+        return data.FAILED if severity == "Error" else data.WORKING
+    known = meaning(reason)
+    if known == data.FAILED or known == data.WORKING and reason != "NotReady":
+        return known
+    return rule.false or data.WORKING if _is(condition, "False") else data.WORKING
+
+
+def _judge_word(value: Any, rule: Rule, findings: _Findings, message: str, path: str) -> str:
+    """Adds what the word means, and returns it where it is a known one."""
+    if isinstance(value, bool):
+        known = data.HEALTHY if value else rule.false or data.WORKING
+        findings.add(known, f"{path} is {str(value).lower()}")
+        return known
+    if not isinstance(value, (int, str)) or value == "":
+        return ""
+    known = rule.words.get(str(value), "") or (meaning(value) if isinstance(value, str) else "")
+    findings.add(known or rule.other, ": ".join(part for part in (str(value), message) if part))
+    return known
+
+
+def _judge_count(obj: Dict[str, Any], pair: str, findings: _Findings) -> None:
+    have_path, slash, want_path = pair.partition("/")
+    name = have_path.partition("+")[0].rstrip("?").rpartition(".")[2]
+    if slash:
+        have_path, _plus, more_path = have_path.partition("+")
+        have, want = _total(obj, have_path.rstrip("?")), int(want_path) if want_path.isdigit() else _total(obj, want_path)
+        if more_path:
+            have = (have or 0) + (_total(obj, more_path) or 0)
+    else:  # one text, such as "2/3"
+        match = re.match("([0-9]{1,9})/([0-9]{1,9})$", str(_at(obj, have_path)))
+        have, want = (int(match.group(1)), int(match.group(2))) if match else (None, None)
+    if want is None or have is None and have_path.endswith("?"):
+        return
+    if (have or 0) < want:
+        findings.add(data.WORKING, f"{name} is {have or 0} of {want}")
+    else:
+        findings.add(data.HEALTHY, "")
+
+
+def _total(obj: Dict[str, Any], path: str) -> Optional[int]:
+    """The number at a path, the sum of all of them, or the length of what is there; None when nothing is."""
+    numbers = [
+        len(value) if isinstance(value, (list, dict)) else 1 if isinstance(value, str) and value else value
+        for value in _each(obj, path)
+    ]
+    counted = [value for value in numbers if isinstance(value, int)]
+    return sum(counted) if counted else None
+
+
+def _judge_equal(obj: Dict[str, Any], pair: str, findings: _Findings) -> None:
+    want_path, _equals, have_path = pair.partition("==")
+    for want, have in zip(_each(obj, want_path.rstrip("?")), _each(obj, have_path)):
+        if want is None and want_path.endswith("?"):
+            continue
+        if want is None or str(have) != str(want):
+            findings.add(data.WORKING, f"{have_path} is {_shown(have)}, {want_path.rstrip('?')} is {_shown(want)}")
+        else:
+            findings.add(data.HEALTHY, "")
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)[:40]
+
+
+# A kind that no row describes.
+
+
+def _by_words(obj: Dict[str, Any]) -> Health:
+    """Conditions and words as most controllers use them. What says nothing that we know is Current: waiting would bring nothing."""
+    status = obj.get("status")
+    if not status or not isinstance(status, dict):
+        return _current()
+    held = _holds(obj, data.HOLDS)
+    if held:
+        return _current(held)
+    findings, kind = _Findings(), obj["kind"]
+    conditions = _items(obj, "status", "conditions")
+    types = sorted({one["type"] for one in conditions if isinstance(one.get("type"), str)})
+    for type_ in types:
+        condition = _of_type(obj, conditions, type_)
+        known = _TYPES.get(type_) or (data.FAILED if type_.endswith(("Failed", "Error", "Failure")) else "")
+        if known and _is(condition, "True") and _text(condition, "reason") != "NewReplicaSetAvailable":
+            findings.add(known, _words(condition, type_))
+        elif known == data.WORKING and _is(condition, "False") and meaning(_text(condition, "reason")) == data.FAILED:
+            findings.add(data.FAILED, _words(condition))
+    summary = [type_ for type_ in data.SUMMARY if type_ in types][:1] or [type_ for type_ in data.READY_TYPES if type_ in types]
+    for type_ in summary:
+        condition = _of_type(obj, conditions, type_)
+        if not condition:
+            findings.add(data.WORKING, _unseen().message)
+        elif _is(condition, "True"):
+            findings.add(data.HEALTHY, "")
+        else:
+            findings.add(_unready(condition, _NO_RULE), _words(condition, f"{type_} is {condition.get('status') or 'not known'}"))
+    error = _errors(obj, data.ERRORS)
+    if error and not findings.found[data.HEALTHY]:
+        findings.add(data.FAILED, error)
+    for path in data.STATES.split():
+        value = _at(obj, path)
+        known = meaning(value, kind) if isinstance(value, str) else ""
+        if known:
+            findings.add(known, ": ".join(part for part in (value, _message(obj)) if part))
+    if _map(obj, "status").get("ready") is False:
+        findings.add(data.WORKING, "status.ready is false")
+    return findings.worst() or _current()
+
+
+_NO_RULE = Rule("")
+
+
+def _by_condition(kind: str) -> Judge:
+    """Current when that condition is True."""
 
     def rule(obj: Dict[str, Any]) -> Health:
         condition = _condition(obj, kind)
@@ -181,14 +514,12 @@ def _by_condition(kind: str, failing: Tuple[str, ...] = ()) -> Rule:
             return _unseen()
         if _is(condition, "True"):
             return _current()
-        if _is(condition, "False") and ("*" in failing or condition.get("reason") in failing):
-            return _failed(_words(condition, f"{kind} is False"))
         return _waiting(_words(condition, f"{kind} is {condition.get('status') or 'not known'}"))
 
     return rule
 
 
-def _by_phase(current: Tuple[str, ...], failed: Tuple[str, ...]) -> Rule:
+def _by_phase(current: Tuple[str, ...], failed: Tuple[str, ...]) -> Judge:
     def rule(obj: Dict[str, Any]) -> Health:
         phase, message = _text(obj, "status", "phase"), _text(obj, "status", "message")
         words = ": ".join(part for part in (phase, message) if part)
@@ -206,19 +537,24 @@ def _by_phase(current: Tuple[str, ...], failed: Tuple[str, ...]) -> Rule:
 
 def _deployment(obj: Dict[str, Any]) -> Health:
     wanted = _count(obj, "spec", "replicas", default=1)
-    ready = _count(obj, "status", "readyReplicas")
+    ready, existing = _count(obj, "status", "readyReplicas"), _count(obj, "status", "replicas")
     if _number(obj, "status", "observedGeneration") is None:
         return _unseen()
+    updated = _count(obj, "status", "updatedReplicas")
     if _map(obj, "spec").get("paused") is True:
+        if existing > wanted and existing == updated:  # it is scaled all the same
+            return _waiting(f"paused by its own spec, {_plural(existing - wanted, 'replica')} still to end")
         return _current(f"paused by its own spec, {ready} of {wanted} replicas ready")
     progressing = _condition(obj, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return _failed(f"{ready} of {wanted} replicas ready when its progress deadline passed{_because(obj)}")
-    existing, updated = _count(obj, "status", "replicas"), _count(obj, "status", "updatedReplicas")
+    if wanted and not existing and _is_refused(_condition(obj, "ReplicaFailure")):
+        # Not one Pod exists whose end could make room, so only a person can mend it.
+        return _failed(f"0 of {wanted} replicas updated{_because(obj)}")
     if updated < wanted:
         return _waiting(f"{updated} of {wanted} replicas updated{_because(obj)}")
-    if existing > updated:
-        return _waiting(f"{_plural(existing - updated, 'old replica')} still to end")
+    if existing > min(updated, wanted):
+        return _waiting(f"{_plural(existing - min(updated, wanted), 'old replica')} still to end")
     if ready < wanted:
         return _waiting(f"{ready} of {wanted} replicas ready{_because(obj)}")
     available = _count(obj, "status", "availableReplicas")
@@ -226,7 +562,29 @@ def _deployment(obj: Dict[str, Any]) -> Health:
         return _waiting(f"{available} of {wanted} replicas available (ready for minReadySeconds)")
     if not _is(_condition(obj, "Available"), "True"):
         return _waiting(_words(_condition(obj, "Available"), "not available yet"))
+    if _is(progressing, "False"):
+        return _waiting(_words(progressing, "not progressing"))
     return _current()
+
+
+def _refused_by_admission(obj: Dict[str, Any]) -> Optional[Health]:
+    """A Deployment whose ReplicaSet is refused. Its controller says so without ever marking the generation as seen."""
+    if obj["kind"] != "Deployment" or _text(obj, "metadata", "deletionTimestamp"):
+        return None
+    progressing = _condition(obj, "Progressing")
+    if progressing.get("reason") == "ReplicaSetCreateError" and _is(progressing, "False"):
+        return _failed(_words(progressing)) if _is_refused(progressing) else _waiting(_words(progressing))
+    return None
+
+
+# What an API server refuses stays refused until somebody changes the object, the quota or the policy; a webhook or a
+# ServiceAccount that is not there yet may come in the same run.
+_COMES_BY_ITSELF = ("failed calling webhook", "error looking up service account", "timeout", "connection refused", "being terminated")
+
+
+def _is_refused(condition: Dict[str, Any]) -> bool:
+    message = _text(condition, "message")
+    return bool(condition) and not any(words in message for words in _COMES_BY_ITSELF)
 
 
 def _because(obj: Dict[str, Any]) -> str:
@@ -240,8 +598,10 @@ def _replica_set(obj: Dict[str, Any]) -> Health:
     if _number(obj, "status", "observedGeneration") is None:
         return _unseen()
     ready, existing = _count(obj, "status", "readyReplicas"), _count(obj, "status", "replicas")
-    if _is(_condition(obj, "ReplicaFailure"), "True"):
-        return _failed(f"{existing} of {wanted} replicas could be created{_because(obj)}")
+    failure = _condition(obj, "ReplicaFailure")
+    if _is(failure, "True"):
+        told = f"{existing} of {wanted} replicas could be created{_because(obj)}"
+        return _failed(told) if existing < wanted and _is_refused(failure) else _waiting(told)
     if existing > wanted:
         return _waiting(f"{_plural(existing - wanted, 'replica')} still to end")
     if ready < wanted:
@@ -273,7 +633,11 @@ def _stateful_set(obj: Dict[str, Any]) -> Health:
         )
     partition = _count(obj, "spec", "updateStrategy", "rollingUpdate", "partition")
     due, updated = max(wanted - partition, 0), _count(obj, "status", "updatedReplicas")
-    if now != later and updated < due:
+    # A roll-out that was reverted half-way has one revision again, while Pods of the other one still run.
+    current = _number(obj, "status", "currentReplicas")
+    if not later and current is not None and current < wanted:
+        return _waiting(f"{current} of {wanted} replicas at the current revision")
+    if later and updated < due:
         return _waiting(f"{updated} of {due} replicas updated")
     if now != later and not partition:
         return _waiting("the last old replica is still to be replaced")
@@ -306,11 +670,15 @@ def _job(obj: Dict[str, Any]) -> Health:
         condition = _condition(obj, kind)
         if _is(condition, "True"):
             return Health(result, "" if result == CURRENT else _words(condition, "failed"))
-    if _map(obj, "spec").get("suspend") is True:
-        return _current("suspended by its own spec")
     failed = _count(obj, "status", "failed")
-    trouble = f", {_plural(failed, 'Pod')} failed" if failed else ""
     done, active = _count(obj, "status", "succeeded"), _count(obj, "status", "active")
+    if _map(obj, "spec").get("suspend") is True:
+        if active:
+            return _waiting(f"suspended by its own spec, {_plural(active, 'Pod')} still to end")
+        return _current("suspended by its own spec")
+    if _is(_condition(obj, "FailureTarget"), "True"):
+        return _failed(_words(_condition(obj, "FailureTarget")))
+    trouble = f", {_plural(failed, 'Pod')} failed" if failed else ""
     wanted = _number(obj, "spec", "completions")
     if not _text(obj, "status", "startTime"):
         return _waiting("not started yet")
@@ -336,9 +704,11 @@ def _pod(obj: Dict[str, Any]) -> Health:
     if phase == "Failed":
         return _failed(_pod_reason(obj) or _words(_map(obj, "status"), "failed"))
     trouble = next((reason for _name, reason, _message in _waiting_containers(obj) if _is_trouble(reason)), "")
-    if trouble:
+    if trouble or any(_number(status, "state", "terminated", "exitCode") not in (0, None) for status in _statuses(obj)):
         return _failed(_pod_reason(obj))
     if phase == "Running" and _is(_condition(obj, "Ready"), "True"):
+        if _text(obj, "spec", "restartPolicy") in ("Never", "OnFailure"):
+            return _waiting(f"running, to end by itself (restartPolicy {_text(obj, 'spec', 'restartPolicy')})")
         return _current()
     return _waiting(_pod_reason(obj) or ("running, not ready yet" if phase == "Running" else "not started yet"))
 
@@ -440,6 +810,8 @@ def _claim(obj: Dict[str, Any]) -> Health:
 
 def _service(obj: Dict[str, Any]) -> Health:
     if _text(obj, "spec", "type") == "LoadBalancer" and not _items(obj, "status", "loadBalancer", "ingress"):
+        if _map(obj, "spec").get("externalIPs"):
+            return _current("no address of a load balancer, reachable by its externalIPs")
         return _waiting("no external address yet (it comes from a load balancer controller)")
     return _current()
 
@@ -459,32 +831,48 @@ def _disruption_budget(obj: Dict[str, Any]) -> Health:
     if allowed.get("reason") == "SyncFailed":
         return _waiting(_words(allowed))
     healthy, wanted = _count(obj, "status", "currentHealthy"), _count(obj, "status", "desiredHealthy")
-    if healthy < wanted:
+    expected = _number(obj, "status", "expectedPods")
+    if expected == 0:
+        return _current("no Pod matches it")
+    if healthy < wanted and (expected is None or healthy < expected):
         return _waiting(f"{healthy} of {wanted} Pods that it protects are healthy")
-    return _current()
+    return _current("no Pod may be evicted" if _number(obj, "status", "disruptionsAllowed") == 0 else "")
+
+
+AUTOSCALER_V1 = "autoscaling.alpha.kubernetes.io/conditions"
 
 
 def _autoscaler(obj: Dict[str, Any]) -> Health:
-    """An autoscaler is Current unless its own spec is at fault.
+    """An autoscaler is Current once it has looked at its target and can scale it.
 
-    Missing metrics are not a failure: every fresh one reports FailedGet…Metric until its Pods have run for a while, and
-    on a cluster without a metrics server it stays so, though the workload runs as it should. A target that it cannot
-    read may still come in the same run. Its controller takes 15 s for a first look (one resync period), so an empty
-    status is no reason to wait. What it says is kept in the message.
+    Missing metrics are not a failure: every fresh one reports FailedGet...Metric until its Pods have run for a while, and on a cluster
+    without a metrics server it stays so, though the workload runs as it should. What it says is kept in the message. A target that it
+    cannot read may still come in the same run. Its first look takes up to 15 s (one resync period).
     """
-    told = []
-    for kind in ("AbleToScale", "ScalingActive"):
-        condition = _condition(obj, kind)
-        if not _is(condition, "False"):
-            continue
+    # The API of autoscaling/v1 has no conditions: the server puts them into an annotation.
+    v1 = _map(obj, "metadata", "annotations").get(AUTOSCALER_V1)
+    conditions = _parsed(v1) if isinstance(v1, str) else _items(obj, "status", "conditions")
+    able, active = (_of_type(obj, conditions, kind) for kind in ("AbleToScale", "ScalingActive"))
+    if not able:
+        return _waiting("its controller has not looked at it yet")
+    for condition in (able, active):
         reason = _text(condition, "reason")
-        if reason.startswith("Invalid") or reason == "AmbiguousSelector":
+        if reason.startswith("Invalid") or reason in ("AmbiguousSelector", "FailedUpdateScale"):
             return _failed(_words(condition))
         if reason == "FailedGetScale":
             return _waiting(_words(condition))
-        if reason != "ScalingDisabled":
-            told.append(_words(condition))
-    return _current("not scaling: " + "; ".join(told) if told else "")
+    if not _is(able, "True"):
+        return _waiting(_words(able, "AbleToScale is not True"))
+    told = "" if _is(active, "True") or _text(active, "reason") in ("", "ScalingDisabled") else _words(active)
+    return _current(f"not scaling: {told}" if told else "")
+
+
+def _parsed(text: str) -> List[Dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 # What extends the API.
@@ -495,7 +883,10 @@ def _definition(obj: Dict[str, Any]) -> Health:
     if _is(accepted, "False"):
         return _failed(_words(accepted, "its names are not accepted"))
     if _is(established, "True"):
-        return _current()
+        violations = _condition(obj, "NonStructuralSchema")
+        return _current(_words(violations) if _is(violations, "True") else "")
+    if _is(established, "False") and established.get("reason") != "Installing":
+        return _failed(_words(established, "not established"))
     return _waiting(_words(established, "not established yet"))
 
 
@@ -528,17 +919,40 @@ def _argo_application(obj: Dict[str, Any]) -> Health:
     return _waiting(words)
 
 
-def _argo_application_set(obj: Dict[str, Any]) -> Health:
-    error = _condition(obj, "ErrorOccurred")
-    if _is(error, "True"):
-        return _failed(_words(error))
-    return _by_condition("ResourcesUpToDate")(obj)
+def _argo_rollout(obj: Dict[str, Any]) -> Health:
+    """A status of Argo Rollouts before 1.0 has no phase: its Pods and hashes are compared."""
+    rule = ROWS[("argoproj.io", "Rollout")]
+    status = _map(obj, "status")
+    if _text(status, "phase") or not status:
+        return _by_rule(obj, rule)
+    for kind, reason in (("InvalidSpec", ""), ("Progressing", "RolloutAborted"), ("Progressing", "ProgressDeadlineExceeded")):
+        condition = _condition(obj, kind)
+        if condition and reason in ("", condition.get("reason")):
+            return _failed(_words(condition, kind))
+    if status.get("pauseConditions") or _map(obj, "spec").get("paused") is True:
+        return _current("paused")
+    now = _text(status, "currentPodHash")
+    if not now:
+        return _unseen()
+    wanted, updated = _count(obj, "spec", "replicas", default=1), _count(status, "updatedReplicas")
+    available, existing = _count(status, "availableReplicas"), _count(status, "replicas")
+    if updated < wanted:
+        return _waiting(f"{updated} of {wanted} replicas updated")
+    if available < updated:
+        return _waiting(f"{available} of {updated} replicas available")
+    stable = _text(status, "stableRS") or _text(status, "canary", "stableRS")
+    if "blueGreen" in _map(obj, "spec", "strategy"):
+        if _text(status, "blueGreen", "activeSelector") != now or stable not in ("", now):
+            return _waiting("the active Service does not select the new Pods yet")
+    elif existing > updated:
+        return _waiting(f"{_plural(existing - updated, 'old replica')} still to end")
+    elif stable != now:
+        return _waiting("not all steps are done")
+    return _current()
 
 
-ARGO, FLUX_SOURCE = "argoproj.io", "source.toolkit.fluxcd.io"
-
-# One row a kind. A kind that is not here is Current unless it has a condition Ready which says otherwise.
-HEALTH: Dict[Tuple[str, str], Rule] = {
+# What counts replicas or looks like nothing else has a function; every other kind has a row in health_rules.
+BUILT_IN: Dict[Tuple[str, str], Judge] = {
     ("apps", "Deployment"): _deployment,
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
@@ -557,20 +971,7 @@ HEALTH: Dict[Tuple[str, str], Rule] = {
     ("autoscaling", "HorizontalPodAutoscaler"): _autoscaler,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apiregistration.k8s.io", "APIService"): _by_condition("Available"),
-    (ARGO, "Application"): _argo_application,
-    (ARGO, "ApplicationSet"): _argo_application_set,
-    (ARGO, "Rollout"): _by_phase(("Healthy", "Paused"), ("Degraded",)),
-    (ARGO, "Workflow"): _by_phase(("Succeeded",), ("Failed", "Error")),
-    ("bitnami.com", "SealedSecret"): _by_condition("Synced", failing=("*",)),
-    # These controllers always write Ready; until they did, an empty status would pass for healthy.
-    ("cert-manager.io", "Certificate"): _by_condition("Ready"),
-    ("cert-manager.io", "Issuer"): _by_condition("Ready"),
-    ("cert-manager.io", "ClusterIssuer"): _by_condition("Ready"),
-    ("kustomize.toolkit.fluxcd.io", "Kustomization"): _by_condition("Ready"),
-    ("helm.toolkit.fluxcd.io", "HelmRelease"): _by_condition("Ready"),
-    (FLUX_SOURCE, "GitRepository"): _by_condition("Ready"),
-    (FLUX_SOURCE, "HelmRepository"): _custom,  # one of type oci has no status at all
-    (FLUX_SOURCE, "OCIRepository"): _by_condition("Ready"),
-    ("external-secrets.io", "ExternalSecret"): _by_condition("Ready"),
-    ("gateway.networking.k8s.io", "Gateway"): _by_condition("Programmed"),
+    ("argoproj.io", "Application"): _argo_application,
+    ("argoproj.io", "Rollout"): _argo_rollout,
 }
+ROWS: Dict[Tuple[str, str], Rule] = data.table(data.RULES)
