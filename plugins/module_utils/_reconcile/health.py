@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import health_rules as data
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_rules import Rule
@@ -34,17 +34,23 @@ class Health(NamedTuple):
 
 
 Judge = Callable[[Dict[str, Any]], Health]
+Rules = Mapping[Tuple[str, str], Judge]  # a user's own, by group and kind
 
 
-def health(obj: Any) -> Health:
-    """The health of one object as the server returned it; None means that the server has no such object."""
+def health(obj: Any, rules: Optional[Rules] = None) -> Health:
+    """The health of one object as the server returned it; None means that the server has no such object.
+
+    rules: those of the option health_rules, which take the place of ours for their kinds.
+    """
     if obj is None:
         return Health(NOT_FOUND, "not in the cluster")
     if not isinstance(obj, dict) or not isinstance(obj.get("kind"), str):
         return Health(UNKNOWN, "not an object with a kind")
     group, kind = _group(obj), obj["kind"]
-    judge = BUILT_IN.get((group, kind))
-    if judge is not None:
+    judge = HEALTH.get((group, kind))
+    if rules and (group, kind) in rules:
+        found = _generic(obj) or rules[(group, kind)](obj)
+    elif judge is not None:
         found = _refused_by_admission(obj) or _generic(obj) or judge(obj)
     else:
         rule = rule_of(group, kind)
@@ -952,7 +958,7 @@ def _argo_rollout(obj: Dict[str, Any]) -> Health:
 
 
 # What counts replicas or looks like nothing else has a function; every other kind has a row in health_rules.
-BUILT_IN: Dict[Tuple[str, str], Judge] = {
+HEALTH: Dict[Tuple[str, str], Judge] = {
     ("apps", "Deployment"): _deployment,
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
