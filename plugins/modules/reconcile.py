@@ -209,6 +209,36 @@ options:
     description: How long to wait, in seconds, for health, for a pruned object to go, and for another run of the same name.
     type: int
     default: 300
+  health_rules:
+    description:
+      - How a kind says that it is healthy, as CEL expressions with the names and the meaning of Flux' C(healthCheckExprs). A rule takes the place
+        of the collection's own for that kind. Every other kind is judged by the rules in the collection's C(docs/health.md).
+      - An expression may use C(apiVersion), C(kind), C(metadata), C(spec), C(status), and C(data). A field that the object does not have
+        makes it false. Each evaluation is bounded to 1 second.
+      - An object that is being deleted, or whose C(status.observedGeneration) is not its generation, is judged without the rule.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      api_version:
+        description: The kind's C(apiVersion). The rule holds for all versions of the group.
+        type: str
+        required: true
+        aliases: [apiVersion]
+      kind:
+        description: The kind.
+        type: str
+        required: true
+      inProgress:
+        description: True while the controller is at work. Asked first.
+        type: str
+      failed:
+        description: True when only a person can mend it. Asked second.
+        type: str
+      current:
+        description: True when the object is healthy. Asked last. While no expression is true, the object is in progress.
+        type: str
+        required: true
 extends_documentation_fragment:
   - nordic.gitops.git
   - nordic.gitops.connection
@@ -227,6 +257,7 @@ notes:
     for ConfigMaps in O(inventory_namespace). The guide in the collection's folder C(docs) has a Role that works.
 requirements:
   - python >= 3.9
+  - cel-python >= 0.4, with O(health_rules)
 seealso:
   - plugin: nordic.gitops.git
     plugin_type: lookup
@@ -240,6 +271,20 @@ EXAMPLES = r"""
     revision: main
     path: clusters/production/shop
     wait: true
+
+- name: Wait for a kind whose status is described by a rule of your own
+  nordic.gitops.reconcile:
+    name: shop
+    repository: https://git.example.no/platform/manifests.git
+    revision: main
+    path: clusters/production/shop
+    wait: true
+    health_rules:
+      - apiVersion: example.com/v1
+        kind: Database
+        inProgress: status.stage in ['restoring', 'replaying']
+        failed: status.stage == 'lost' || has(status.failure)
+        current: status.stage == 'serving' && status.replicas >= spec.replicas
 
 - name: See what a tag would change, object by object
   nordic.gitops.reconcile:
@@ -455,6 +500,13 @@ SPEC = dict(
     verify=dict(type="str", choices=["auto", "full"], default="auto"),
     wait=dict(type="bool", default=False),
     wait_timeout=dict(type="int", default=300),
+    health_rules=dict(type="list", elements="dict", default=[], options=dict(
+        api_version=dict(type="str", required=True, aliases=["apiVersion"]),
+        kind=dict(type="str", required=True),
+        inProgress=dict(type="str"),
+        failed=dict(type="str"),
+        current=dict(type="str", required=True),
+    )),
 )
 
 # Manifests and answers are trees that are kept to the end. Python would look through all of them for cycles after each 700 new objects.

@@ -37,6 +37,7 @@ def reconcile(source: Any, cluster: Cluster, options: Options, progress: Progres
     Whatever it raises carries the result as its details. source: resolve() -> Commit, render(commit, serves) -> Rendered.
     """
     report = Report(options.check_mode, options.diff)
+    report.outcomes.health_rules = options.health_rules
     with report.at_any_end():
         rendered = _fetch_and_render(source, cluster, report)
         for _attempt in range(PLANS):

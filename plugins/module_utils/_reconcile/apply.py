@@ -218,9 +218,9 @@ def targets_of(changes: Sequence[Change], outcomes: Outcomes) -> Dict[Ref, Targe
     for change in changes:
         outcome = outcomes.get(change)
         if outcome is None:
-            result[change.ref] = Target.of(change.resource, change.before or {})
+            result[change.ref] = Target.of(change.resource, change.before or {}, outcomes.health_rules)
         else:
-            result[change.ref] = Target.of(outcome.resource, outcome.after or {})
+            result[change.ref] = Target.of(outcome.resource, outcome.after or {}, outcomes.health_rules)
     return result
 
 

@@ -58,6 +58,12 @@ def health(obj: Any, rules: Optional[Rules] = None) -> Health:
     return Health(found.status, _line(found.message)) if found.message else found
 
 
+def is_unreported(obj: Dict[str, Any], rules: Optional[Rules] = None) -> bool:
+    """Whether nobody has reported on an object, of a kind that no rule describes."""
+    key = (_group(obj), str(obj.get("kind")))
+    return not obj.get("status") and key not in HEALTH and key not in (rules or {}) and rule_of(*key) is None
+
+
 def rule_of(group: str, kind: str) -> Optional[Rule]:
     """The row of that kind, or of its group's kinds, or of the groups below one domain."""
     found = ROWS.get((group, kind)) or ROWS.get((group, "*"))

@@ -36,9 +36,9 @@ def read_rules(rows: List[Mapping[str, Any]]) -> Rules:
     rules: Dict[Tuple[str, str], Judge] = {}
     for number, row in enumerate(rows, 1):
         where = f"health_rules[{number}]"
-        group, kind = str(row.get("apiVersion") or "").rpartition("/")[0], str(row.get("kind") or "")
-        if not kind or not row.get("apiVersion") or not row.get("current"):
-            raise Failure("apiVersion, kind and current are required", where)
+        group, kind = str(row.get("api_version") or "").rpartition("/")[0], str(row.get("kind") or "")
+        if not kind or not row.get("api_version") or not row.get("current"):
+            raise Failure("api_version, kind and current are required", where)
         if (group, kind) in rules:
             raise Failure(f"there is another rule for {kind}{'.' + group if group else ''}", where, "Write one rule for each kind.")
         programs = {
@@ -94,6 +94,12 @@ def _compile(text: str, where: str) -> Callable[[Dict[str, Any]], bool]:
             raise TypeError(f"gives {type(found).__name__}, not true or false")
         return bool(found)
 
+    try:
+        evaluate({})
+    except RecursionError as error:
+        raise Failure("the expression is nested too deeply", where) from error
+    except Exception:  # an empty object lacks what the expression asks for, in whatever words the library says it
+        return evaluate
     return evaluate
 
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Rules
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_cel import read_rules
 
 # Below this many objects a percentage says little: deleting the one service of a small repository is no accident.
 ALWAYS_PRUNABLE = 10
@@ -62,6 +64,7 @@ class Options:
     allow_rollback: bool = False
     allowed_kinds: Tuple[str, ...] = ()
     allowed_namespaces: Tuple[str, ...] = ()
+    health_rules: Rules = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:
@@ -74,4 +77,4 @@ class Options:
         known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
         return cls(**{**known, "namespace": params["namespace"] or "", "expect": params["expect"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
                       "allowed_kinds": tuple(params["allowed_kinds"]), "allowed_namespaces": tuple(params["allowed_namespaces"]),
-                      "check_mode": check_mode, "diff": diff})
+                      "check_mode": check_mode, "diff": diff, "health_rules": read_rules(params["health_rules"] or [])})

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Outcome, Ref
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, Rules, health
 
 
 class Outcomes:
     """Filled by the stages, also by several threads: each of its steps is one assignment."""
 
     def __init__(self) -> None:
+        self.health_rules: Rules = {}
         self.by_ref: Dict[Ref, Outcome] = {}
         self.health: Dict[Ref, Health] = {}  # of what turned out to be unchanged, and of what was waited for
         self.conflicts: List[Conflict] = []  # found after the plan
@@ -37,7 +38,7 @@ class Outcomes:
         reason = incomplete or ("in sync" if operation == "unchanged" else change.reason)
         self.by_ref[change.ref] = Outcome(operation, reason, before, after, operation != "unchanged", change.resource, bool(incomplete))
         if operation == "unchanged":
-            self.health[change.ref] = health(after)
+            self.health[change.ref] = health(after, self.health_rules)
 
     def deleted(self, change: Change, live: Body) -> None:
         self.by_ref[change.ref] = Outcome("pruned", change.reason, live, None, wrote=True)

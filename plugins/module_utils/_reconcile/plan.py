@@ -221,7 +221,7 @@ class _Planner:
         if change.operation != "unchanged":
             return change
         live = change.after or change.before or {}
-        found = self.health[change.ref] = health(live)
+        found = self.health[change.ref] = health(live, self.options.health_rules)
         return replace(change, before=None if found.status == CURRENT else live, after=None)
 
     def _kept(self, change: Change) -> Change:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TYPE_CHECKING
+from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.claims import used_by, without_consumer
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
     CURRENT,
     FAILED,
@@ -19,7 +21,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
     NOT_FOUND,
     UNKNOWN,
     Health,
+    Rules,
     health,
+    is_unreported,
     pods_reason,
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 # How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
 # shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.
 GRACE = 2.0
+# How long a custom resource without a status may be one that its controller has not seen yet. Then there is no controller that
+# reports on it.
+MOMENT = 3.0
 
 # So many threads watch, each one kind (in one namespace, for a user without cluster-wide rights); what is more is listed in turn by a few.
 WATCHERS = 12
@@ -40,6 +47,9 @@ Clock = Callable[[], float]
 Progress = Callable[[str], None]
 
 
+CLAIM = ("", "PersistentVolumeClaim")
+
+
 class Target(NamedTuple):
     """What was applied, so that an older state of the same object is not taken for its result."""
 
@@ -48,17 +58,22 @@ class Target(NamedTuple):
     uid: str = ""  # as the apply returned it; "": any
     vanishes: bool = False  # a Job with ttlSecondsAfterFinished: its absence means that it finished
     known: Optional[Health] = None  # its health, where the answer to the apply said all there is to wait for
+    rules: Optional[Rules] = None  # the user's own
+    claims: FrozenSet[str] = frozenset()  # PersistentVolumeClaims that its Pods use
+    pending: Optional[Body] = None  # a PersistentVolumeClaim that is not bound, as the apply returned it
 
     @classmethod
-    def of(cls, resource: Any, obj: Body) -> Target:
+    def of(cls, resource: Any, obj: Body, rules: Optional[Rules] = None) -> Target:
         """The target for an object as the server returned it."""
         metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
-        found = health({**obj, "apiVersion": resource.api_version, "kind": resource.kind})
+        whole = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
+        found = health(whole, rules)
         # A custom resource without a status may be one that its controller has not seen yet; what comes with Kubernetes
         # has a rule of its own, or, like a ConfigMap, nobody who would report on it.
         known = found if found.status == CURRENT and _comes_with_kubernetes(resource.group) else None
         vanishes = _has_ttl(resource.kind, spec)
-        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", vanishes, known)
+        pending = obj if (resource.group, resource.kind) == CLAIM and known is None else None
+        return cls(resource, metadata.get("generation") or 0, metadata.get("uid") or "", vanishes, known, rules, used_by(whole), pending)
 
 
 def _comes_with_kubernetes(group: str) -> bool:
@@ -82,10 +97,21 @@ def wait(
     selector: a label selector that all targets match, to keep everything else off the wire.
     """
     result = {ref: target.known for ref, target in targets.items() if target.known is not None}
+    result.update(_unused_claims(cluster, targets))
     board = _Board({ref: target for ref, target in targets.items() if ref not in result}, _judge_health, clock, grace)
     _follow(cluster, board, timeout, progress, selector)
     result.update(_with_pod_reasons(cluster, board))
     return {ref: result[ref] for ref in targets}
+
+
+def _unused_claims(cluster: Any, targets: Mapping[Ref, Target]) -> Dict[Ref, Health]:
+    """Claims that bind once a Pod uses them, while no object of this wait makes such a Pod: no time would bind them."""
+    pending = {ref: target.pending for ref, target in targets.items() if target.pending is not None}
+    if not pending:
+        return {}
+    used = {Ref(*CLAIM, ref.namespace, name) for ref, target in targets.items() for name in target.claims}
+    found = without_consumer(cluster, pending, used)
+    return {ref: Health(CURRENT, f"not bound: its class {name} waits for the first Pod that uses it") for ref, name in found.items()}
 
 
 # Waits for what other objects need to exist at all: CustomResourceDefinitions Established, Namespaces Active.
@@ -134,7 +160,7 @@ def _judge_health(target: Target, obj: Body) -> Optional[Health]:
         return Health(NOT_FOUND, "deleted and created again by somebody else during the wait")
     if (metadata.get("generation") or 0) < target.generation:
         return None
-    return _outcome_of_ended_job(obj) or health(obj)
+    return _outcome_of_ended_job(obj) or health(obj, target.rules)
 
 
 def _judge_gone(target: Target, obj: Body) -> Optional[Health]:
@@ -178,6 +204,7 @@ class _Board:
         self.counts: Dict[str, int] = {UNKNOWN: len(targets)}
         self.seen: Dict[Ref, Body] = {}
         self.ended_since: Optional[float] = None
+        self.unreported: Dict[Ref, float] = {}  # since when an object without a status is known
         self.error: Optional[BaseException] = None
         self.trouble = ""  # the last connection error, for the message if time runs out over it
 
@@ -185,10 +212,24 @@ class _Board:
         target = self.targets.get(ref)
         if target is None:
             return
-        found = self.judge(target, obj)
+        found = self.judge(target, obj) or Health(IN_PROGRESS, "the server does not show this version yet")
+        unreported = self.goal == CURRENT == found.status and target.resource.status and is_unreported(obj, target.rules)
         with self.changed:
             self.seen[ref] = obj
-            self._set(ref, found or Health(IN_PROGRESS, "the server does not show this version yet"))
+            if not unreported:
+                self.unreported.pop(ref, None)
+            elif self.clock() < self.unreported.setdefault(ref, self.clock()) + MOMENT:
+                found = Health(IN_PROGRESS, "no controller has reported on it yet")
+            self._set(ref, found)
+
+    def reported_by_nobody(self) -> float:
+        """Let the moment of each object without a status pass; returns when the next one's does."""
+        with self.changed:
+            now = self.clock()
+            for ref, since in self.unreported.items():
+                if now >= since + MOMENT and self.health[ref].status == IN_PROGRESS:
+                    self._set(ref, Health(CURRENT, "no controller reports on it"))
+            return min((since + MOMENT for since in self.unreported.values() if now < since + MOMENT), default=math.inf)
 
     def missed(self, ref: Ref, last: Optional[Body] = None) -> None:
         """The object is not there (any more); `last` is its last state where a watch told it."""
@@ -199,6 +240,7 @@ class _Board:
         if self.goal == CURRENT and target.uid and uid and uid != target.uid:
             return  # the end of a predecessor, replaced by the one we wait for
         with self.changed:
+            self.unreported.pop(ref, None)
             known = _outcome_of_ended_job(last or self.seen.get(ref) or {})
             if self.goal == NOT_FOUND:
                 self._set(ref, Health(NOT_FOUND, "gone"))
@@ -255,7 +297,10 @@ def _follow(cluster: Cluster, board: _Board, timeout: float, progress: Optional[
         followers.start(_scopes(board.targets))
         with board.changed:
             told_at, told = board.clock(), ""
-            while not board.reached() and board.error is None:
+            while board.error is None:
+                next_moment = board.reported_by_nobody()
+                if board.reached():
+                    break
                 now = board.clock()
                 ends = deadline if board.ended_since is None else min(deadline, board.ended_since + board.grace)
                 if now >= ends:
@@ -266,7 +311,8 @@ def _follow(cluster: Cluster, board: _Board, timeout: float, progress: Optional[
                     if line != told:
                         progress(line)
                         told = line
-                board.changed.wait(min(ends - now, 1.0) if progress else ends - now)
+                until = min(ends, next_moment) - now
+                board.changed.wait(min(until, 1.0) if progress else until)
     finally:
         followers.stop()
     if board.error is not None:
