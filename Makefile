@@ -12,7 +12,7 @@ WITH ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint fuzz bench cluster cluster-down hosts hosts-down cloud cloud-down build changelog clean
+.PHONY: help demo test test-full lint fuzz bench cluster cluster-down hosts hosts-down cloud cloud-down build health-page changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ cloud-down: ## end it
 
 build: ## the artefact for Ansible Galaxy, in this folder
 	@$(workspace) build .
+
+health-page: ## rewrite docs/health.md from the rules of health
+	@$(workspace) dev python -m health_page
 
 changelog: ## rewrite CHANGELOG.rst from changelogs/
 	@$(workspace) changelog

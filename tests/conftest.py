@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 
+import hypothesis
 import pytest
 
 
@@ -22,6 +23,9 @@ def pytest_configure(config):
         from lab import k3s
 
         os.environ["NORDIC_TEST_K3S"] = "there" if k3s.are_there() else "built meanwhile"
+    # How long hypothesis takes for an example is how busy the machine is; no test may depend on it.
+    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("any machine")
     # Go's programs, etcd and the API server among them, look for garbage less often: there is memory, and processors are what is scarce.
     os.environ.setdefault("GOGC", "400")
     # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start and interrupt.

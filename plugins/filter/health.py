@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: health
 short_description: The health of a Kubernetes object
-version_added: 1.1.0
+version_added: 1.0.0
 author:
   - nordic.gitops contributors (@nordic-gitops)
 description:

@@ -20,7 +20,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONN
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import KEEP, PRUNING
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import HEALTH
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import KINDS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import MARKS
@@ -142,11 +141,6 @@ def test_the_guide_tells_of_every_safety_rule_and_annotation():
     for key, values in KEEP:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{key}` | `")]
         assert re.findall(r"`([^`]+)`", row)[1:] == list(values)
-
-
-def test_the_guide_tells_of_every_kind_that_has_a_rule_of_health():
-    section = between("## Health", "## Prune")
-    assert not [kind for _group, kind in HEALTH if not re.search(rf"\b{kind}\b", section)]
 
 
 def test_the_guide_tells_of_every_kind_that_has_a_place_in_the_order():

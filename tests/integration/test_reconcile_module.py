@@ -274,8 +274,9 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
         f"result_{number}" for number in range(len(tasks))) + "] | to_json }}"}})
     said = play(tasks, defaults={GROUP: {"inventory_namespace": namespace}})
     assert said.code == 0, said.output
-    shop, tag, chart, signed = json.loads((tmp_path / "results.json").read_text())
+    shop, ruled, tag, chart, signed = json.loads((tmp_path / "results.json").read_text())
     assert shop["healthy"] and shop["counts"]["created"] == 1
+    assert ruled["healthy"] and not ruled["changed"]
     assert not tag["changed"] and tag["in_sync"]
     assert chart["counts"]["created"] == 1 and stored(cluster, namespace, "configmap", "web")["data"] == {"key": "green-3"}
     assert signed["signer"].startswith("astrid@example.com SHA256:") and not signed["changed"]
