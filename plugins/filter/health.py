@@ -30,20 +30,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read the Deployment
-  kubernetes.core.k8s_info:
-    api_version: apps/v1
-    kind: Deployment
-    namespace: shop
-    name: cart
-  register: found
-
-- name: Go on only when it is healthy
+- name: Go on only when the Deployment is healthy
   ansible.builtin.assert:
     that: verdict.status == 'Current'
     fail_msg: "{{ verdict.status }}: {{ verdict.message }}"
   vars:
-    verdict: "{{ found.resources | first | nordic.gitops.health }}"
+    cart: "{{ query('kubernetes.core.k8s', api_version='apps/v1', kind='Deployment', namespace='shop', resource_name='cart') }}"
+    verdict: "{{ cart | first | default(none) | nordic.gitops.health }}"
 
 - name: Judge a kind by a rule of your own
   ansible.builtin.debug:

@@ -132,10 +132,11 @@ def count(obj: Dict[str, Any], name: str) -> int:
 
 
 def rolled_out(obj: Dict[str, Any]) -> bool:
-    """`kubectl rollout status` of a Deployment, which ends when this is true."""
+    """What ends `kubectl rollout status` of a Deployment, and that no more replicas are left than it wants, which kubectl does not ask."""
     wanted, status = obj["spec"].get("replicas", 1), obj.get("status") or {}
     return (status.get("observedGeneration", 0) >= obj["metadata"]["generation"] and count(obj, "updatedReplicas") >= wanted
-            and count(obj, "replicas") <= count(obj, "updatedReplicas") and count(obj, "availableReplicas") >= count(obj, "updatedReplicas"))
+            and count(obj, "replicas") <= count(obj, "updatedReplicas") and count(obj, "availableReplicas") >= count(obj, "updatedReplicas")
+            and count(obj, "replicas") <= wanted)
 
 
 def is_ready(pod: Dict[str, Any]) -> bool:
