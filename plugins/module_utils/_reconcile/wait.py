@@ -99,6 +99,7 @@ def wait(
     result = {ref: target.known for ref, target in targets.items() if target.known is not None}
     result.update(_unused_claims(cluster, targets))
     board = _Board({ref: target for ref, target in targets.items() if ref not in result}, _judge_health, clock, grace)
+    board.moment = min(MOMENT, timeout / 2)  # a person who waits less than the moment asks how it is now
     _follow(cluster, board, timeout, progress, selector)
     result.update(_with_pod_reasons(cluster, board))
     return {ref: result[ref] for ref in targets}
@@ -204,6 +205,7 @@ class _Board:
         self.counts: Dict[str, int] = {UNKNOWN: len(targets)}
         self.seen: Dict[Ref, Body] = {}
         self.ended_since: Optional[float] = None
+        self.moment = MOMENT
         self.unreported: Dict[Ref, float] = {}  # since when an object without a status is known
         self.error: Optional[BaseException] = None
         self.trouble = ""  # the last connection error, for the message if time runs out over it
@@ -218,7 +220,7 @@ class _Board:
             self.seen[ref] = obj
             if not unreported:
                 self.unreported.pop(ref, None)
-            elif self.clock() < self.unreported.setdefault(ref, self.clock()) + MOMENT:
+            elif self.clock() < self.unreported.setdefault(ref, self.clock()) + self.moment:
                 found = Health(IN_PROGRESS, "no controller has reported on it yet")
             self._set(ref, found)
 
@@ -227,9 +229,9 @@ class _Board:
         with self.changed:
             now = self.clock()
             for ref, since in self.unreported.items():
-                if now >= since + MOMENT and self.health[ref].status == IN_PROGRESS:
+                if now >= since + self.moment and self.health[ref].status == IN_PROGRESS:
                     self._set(ref, Health(CURRENT, "no controller reports on it"))
-            return min((since + MOMENT for since in self.unreported.values() if now < since + MOMENT), default=math.inf)
+            return min((since + self.moment for since in self.unreported.values() if now < since + self.moment), default=math.inf)
 
     def missed(self, ref: Ref, last: Optional[Body] = None) -> None:
         """The object is not there (any more); `last` is its last state where a watch told it."""
