@@ -183,8 +183,8 @@ RULES: List[Rule] = [
          ready="Ready? SecretSynced? Healthy?", false=FAILED, silent=True),
     Rule("secrets.hashicorp.com: VaultAuth VaultConnection VaultAuthGlobal", "https://developer.hashicorp.com/vault/docs/platform/k8s/vso", state="status.valid", errors="status.error", false=FAILED),
     # k3s
-    Rule("helm.cattle.io: HelmChart", "https://docs.k3s.io/add-ons/helm", failed="Failed", words={"Job failed": FAILED}, silent=True,
-         note="JobCreated alone says nothing: the Job that it names is judged by itself"),
+    Rule("helm.cattle.io: HelmChart", "https://docs.k3s.io/add-ons/helm", failed="Failed", ready="JobCreated?", counts="status.jobName?/1",
+         note="how the Job ends that it names is not in the HelmChart"),
     Rule("helm.cattle.io: HelmChartConfig; k3s.cattle.io: Addon", "https://docs.k3s.io/add-ons/helm", silent=True),
     Rule("k3s.cattle.io: ETCDSnapshotFile", "https://docs.k3s.io/cli/etcd-snapshot", state="status.readyToUse", errors="status.error.message"),
     Rule("upgrade.cattle.io: Plan", "https://docs.k3s.io/upgrades/automated", ready="LatestResolved Validated? Complete?"),
@@ -266,7 +266,7 @@ RULES: List[Rule] = [
     Rule("nats.io: NatsCluster; jetstream.nats.io: Stream Consumer KeyValue ObjectStore Account", "https://github.com/nats-io/nack", ready="Ready", false=FAILED),
     # Databases
     Rule("postgresql.cnpg.io: Cluster", "https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/", state="status.phase",
-         holds="@cnpg.io/reconciliationLoop=disabled", still="cnpg.io/hibernation", words={
+         holds="@cnpg.io/reconciliationLoop=disabled", still="cnpg.io/hibernation", ready="Ready?", words={
              "Cluster in healthy state": HEALTHY, "Waiting for user action": FAILED, "Cluster is unrecoverable and needs manual intervention": FAILED,
              "Unable to create required cluster objects": FAILED, "Cluster has incomplete or invalid image catalog": FAILED,
              "Cluster cannot proceed to reconciliation due to an unknown plugin being required": FAILED,
@@ -340,7 +340,7 @@ RULES: List[Rule] = [
     Rule("lifecycle.keptn.sh: KeptnAppVersion KeptnTask KeptnWorkloadInstance KeptnWorkloadVersion", state="status.status"),
     Rule("lifecycle.keptn.sh: KeptnEvaluation", state="status.overallStatus"),
     # Autoscaling and events
-    Rule("keda.sh: ScaledObject", KEDA, ready="Ready", failed="Fallback", still="Paused", false=FAILED, holds="@autoscaling.keda.sh/paused=true"),
+    Rule("keda.sh: ScaledObject", KEDA, ready="Ready", failed="Fallback", still="Paused", false=FAILED, holds="@autoscaling.keda.sh/paused=true @autoscaling.keda.sh/paused-replicas"),
     Rule("keda.sh: ScaledJob", KEDA, ready="Ready", still="Paused", false=FAILED, holds="@autoscaling.keda.sh/paused=true"),
     Rule("keda.sh: TriggerAuthentication ClusterTriggerAuthentication", KEDA, silent=True),
     Rule("autoscaling.k8s.io: VerticalPodAutoscaler", "https://github.com/kubernetes/autoscaler/tree/master/vertical-pod-autoscaler", failed="ConfigUnsupported ConfigDeprecated", silent=True),
