@@ -19,7 +19,7 @@ description:
     finding too. A pipeline commits to the manifest repository and nothing else.
   - Placeholders, such as C(${NAME}), C({{ template }}), C(<NAME>) and values that sops has encrypted, are no finding. Each value is judged
     by itself.
-  - A line with the comment C(pragma: allowlist secret) is passed over.
+  - "A line with the comment C(pragma: allowlist secret) is passed over."
   - No result and no message holds the value of a finding.
 options:
   path:
