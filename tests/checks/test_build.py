@@ -17,7 +17,7 @@ import yaml
 pytestmark = pytest.mark.xdist_group("cluster")
 
 HOLDS = {"plugins", "roles", "playbooks", "docs", "meta", "changelogs", "extensions"}
-FILES = {"README.md", "LICENSE", "CHANGELOG.rst", "requirements.txt", "MANIFEST.json", "FILES.json"}
+FILES = {"README.md", "LICENSE", "CHANGELOG.rst", "SECURITY.md", "requirements.txt", "MANIFEST.json", "FILES.json"}
 LIMIT = 2 * 1024 * 1024
 
 
@@ -97,9 +97,9 @@ def test_the_installed_artefact_reconciles_a_cluster_and_finds_it_in_sync_the_se
         outcome = bench.run("ansible-playbook", "-vvv", "nordic.gitops.reconcile", "-e", json.dumps(given), cwd=tmp_path, root=installed)
         assert outcome.code == 0 and re.search(rf"localhost +: ok=[0-9]+ +changed={changed} ", outcome.output), outcome.output
         assert '"in_sync": true' in outcome.output and '"healthy": true' in outcome.output, outcome.output
-        # The module of the artefact ran, and nothing of the collection from anywhere else.
-        modules = set(re.findall(r"Using module file (.*/nordic/gitops/.*)", outcome.output))
-        assert modules == {str(installed / "ansible_collections/nordic/gitops/plugins/modules/reconcile.py")}
+        # The collection of the artefact ran, and nothing of it from anywhere else.
+        loaded = set(re.findall(r"Loading collection nordic\.gitops from (\S+)", outcome.output))
+        assert loaded == {str(installed / "ansible_collections/nordic/gitops")}, outcome.output
         told.append(outcome.output)
     # The Namespace was there before, made by the test.
     assert f'"created": {objects - 1}' in told[0] and '"configured": 1' in told[0], told[0]
