@@ -262,6 +262,8 @@ def test_with_an_external_datastore_a_server_stops_only_while_another_ones_api_a
             local.do("PATCH", f"/api/v1/nodes/{node}/status", {"status": {"addresses": [{"type": "InternalIP", "address": there}]}},
                      "application/strategic-merge-patch+json")
 
+        # The lab gives a new node an address of its own once.
+        assert wait_until(lambda: "" if local.node(node).ready else f"{node} is not Ready", 60, time.sleep, time.monotonic, 0.1) == ""
         lives_at("240.0.0.1")  # nobody: a reserved address
         assert "no other server's API answers (server9)" in objection("server1")
         lives_at(address)
