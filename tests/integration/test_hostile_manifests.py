@@ -89,16 +89,25 @@ def test_a_file_of_100_mb_is_refused_before_it_is_read(hostile):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 60_000  # KiB
 
 
-@pytest.mark.parametrize("target", ["/etc/hostname", "../../../../etc/hostname", "../outside.yaml"])
-def test_a_link_out_of_the_folder_is_refused(hostile, target):
+@pytest.mark.parametrize("target", ["/etc/hostname", "../../../../etc/hostname", "../../outside.yaml", "../link.yaml"])
+def test_a_link_out_of_the_repository_is_refused(hostile, target):
     def make(repository):
-        repository.write("outside.yaml", config_map("outside"))
+        (repository.path.parent / "outside.yaml").write_text(config_map("outside"))
         (repository.path / "apps").mkdir()
         os.symlink(target, repository.path / "apps" / "x.yaml")
+        os.symlink("../outside.yaml", repository.path / "link.yaml")
         repository.commit()
 
     message = hostile(make=make, path="apps")
     assert "apps/x.yaml" in message and "link" in message
+
+
+def test_a_link_out_of_the_folder_shows_what_the_repository_has_there(run, git_repo):
+    git_repo.write("outside.yaml", config_map("outside"))
+    git_repo.write("apps/a.yaml", config_map("good"))
+    os.symlink("../outside.yaml", git_repo.path / "apps" / "x.yaml")
+    git_repo.commit()
+    assert operations(run(path="apps")) == {"ConfigMap good": "created", "ConfigMap outside": "created"}
 
 
 @pytest.mark.parametrize("path", ["../", "apps/../..", "/etc", ".git", "apps/\x00", "--upload-pack=x"])

@@ -486,7 +486,7 @@ class Held:
     def refuse_rollback(self, _commit: str, _recorded: str) -> None:
         """There is no history in memory."""
 
-    def render(self, _commit: Held, _serves: Any) -> Rendered:
+    def render(self, _commit: Held, _serves: Any, _also_wrong: Any) -> Rendered:
         return Rendered(self.documents, "directory", False)
 
 

@@ -280,6 +280,24 @@ def test_a_forged_field_manager_prunes_nothing_where_the_inventory_has_no_record
         cluster.remove_namespace(elsewhere)
 
 
+def test_a_forged_object_is_not_put_on_record_by_the_run_that_skips_it(cluster, run, git_repo, namespace):
+    second, elsewhere = cluster.namespace(), cluster.namespace()
+    try:
+        git_repo.write("a.yaml", config_map("a") + "---\n" + config_map("b", namespace=second))
+        git_repo.commit()
+        run()
+        labels = get(cluster, namespace, "configmap", "a")["metadata"]["labels"]
+        forged(cluster, elsewhere, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {"a": "b"}}, labels)
+        for value in ("two", "three"):  # each run writes, and so records
+            git_repo.write("a.yaml", config_map("a", value) + "---\n" + config_map("b", namespace=second))
+            git_repo.commit()
+            assert operations(run()) == {"ConfigMap a": "configured", "ConfigMap theirs": "skipped"}
+        assert exists(cluster, elsewhere, "configmap", "theirs")
+    finally:
+        cluster.remove_namespace(second)
+        cluster.remove_namespace(elsewhere)
+
+
 def test_what_a_controller_owns_is_not_adopted_unasked(cluster, run, git_repo, namespace):
     cluster.kubectl("create", "configmap", "owner", "-n", namespace)
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "controller": True,

@@ -129,9 +129,14 @@ def _wanted(source: Any, cluster: Cluster, rendered: Any, options: Options, repo
 
 
 def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], Set[str]]:
-    """Kinds and namespaces of what Git has, and of what was not pruned or is not gone yet: the next run must find it again."""
+    """Kinds and namespaces of what Git has, and of what was not pruned or is not gone yet: the next run must find it again.
+
+    What was not on record before stays off it: else an object whose label is forged would be skipped once and pruned by the next run.
+    """
     kept = [change.ref for change, end in report.ends() if change.intent is None and end.operation != "pruned"] + report.outcomes.still_there
-    return ({(ref.group, ref.kind) for ref in kept} | wanted.kinds, {ref.namespace for ref in kept if ref.namespace} | wanted.namespaces)
+    scope = report.plan.scope if report.plan else None
+    kinds, namespaces = (scope.kinds, scope.namespaces) if scope else (frozenset(), frozenset())
+    return (wanted.kinds | ({(ref.group, ref.kind) for ref in kept} & kinds), wanted.namespaces | ({ref.namespace for ref in kept} & namespaces))
 
 
 def _wait(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:

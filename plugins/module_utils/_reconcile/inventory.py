@@ -35,6 +35,8 @@ SOURCE = "nordic.gitops/source"
 ORIGIN = "nordic.gitops/origin"
 HOLDER = "nordic.gitops/holder"
 BEAT = "nordic.gitops/heartbeat"
+# What the lists on record consist of; anything else was not written by us.
+_RECORDED = {GROUP_KINDS: re.compile(r"[A-Za-z][-A-Za-z0-9]*(\.[-a-z0-9.]+)?"), NAMESPACES: re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")}
 
 PREFIX = "nordic-gitops-"
 READERS = 8
@@ -101,7 +103,7 @@ class Inventory:
     def kinds(self) -> Set[Tuple[str, str]]:
         """(group, kind) of what may be in the set."""
         result = set(self._found_kinds)
-        for text in filter(None, self._annotation(GROUP_KINDS).split(",")):
+        for text in self._recorded(GROUP_KINDS):
             kind, _dot, group = text.partition(".")
             result.add((group, kind))
         return result
@@ -109,16 +111,23 @@ class Inventory:
     @property
     def namespaces(self) -> Set[str]:
         """The namespaces that may hold objects of the set."""
-        return self._found_namespaces | set(filter(None, self._annotation(NAMESPACES).split(",")))
+        return self._found_namespaces | set(self._recorded(NAMESPACES))
+
+    def _recorded(self, key: str) -> List[str]:
+        return [text for text in self._annotation(key).split(",") if _RECORDED[key].fullmatch(text)]
+
+    def _is_damaged(self, key: str) -> bool:
+        """Whether a list on record was taken away, or holds what can be no kind or namespace."""
+        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
+        return key not in annotations or any(text and not _RECORDED[key].fullmatch(text) for text in annotations[key].split(","))
 
     def recover(self, resources: Iterable[Any], wanted: Iterable[Any], namespaces: Set[str]) -> None:
-        """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent, or
-        deleted the parent while objects are still there: what Git no longer has would never be found again.
+        """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent, made
+        nonsense of it, or deleted the parent while objects are still there: what Git no longer has would never be found again.
 
         wanted, namespaces: the kinds and namespaces that Git has now.
         """
-        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
-        if GROUP_KINDS in annotations and NAMESPACES in annotations:
+        if not self._is_damaged(GROUP_KINDS) and not self._is_damaged(NAMESPACES):
             return
         everywhere = self.namespaces | namespaces | {self.namespace}
         with ThreadPoolExecutor(READERS) as pool:
