@@ -37,6 +37,11 @@ def test_a_variable_is_what_the_option_is(option):
     assert set(variable.get("options", {})) == set(spec.get("options", {}))
 
 
+def test_the_module_brings_about_each_state_that_it_documents():
+    documented = yaml.safe_load(importlib.import_module("ansible_collections.nordic.gitops.plugins.modules.k3s").DOCUMENTATION)["options"]["state"]
+    assert documented["choices"] == SPEC["state"]["choices"]
+
+
 def test_the_defaults_are_those_that_are_documented():
     documented = {}
     for entry in SPECS.values():

@@ -591,8 +591,8 @@ class Node:
 
 
 STATES: Dict[str, Callable[[Node], Outcome]] = {
-    "present": Node.present, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted, "rejoined": Node.rejoined,
-    "reset": Node.reset, "absent": Node.absent}
+    "present": Node.present, "staged": Node.staged, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted,
+    "rejoined": Node.rejoined, "reset": Node.reset, "absent": Node.absent}
 
 
 def make(state: str, spec: Spec) -> Outcome:

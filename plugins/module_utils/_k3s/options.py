@@ -12,10 +12,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import ROLES
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of, text_at
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import secrets_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Spec
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import STATES, Spec
 
 SPEC = dict(
-    state=dict(type="str", choices=["present", "staged", "upgraded", "rolled_back", "restarted", "rejoined", "reset", "absent"], default="present"),
+    state=dict(type="str", choices=list(STATES), default="present"),
     role=dict(type="str", choices=list(ROLES), default="server"),
     binary=dict(type="path"),
     binary_url=dict(type="str"),
