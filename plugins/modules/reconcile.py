@@ -309,13 +309,13 @@ EXAMPLES = r"""
 
 - name: Only commits signed by the release team, and never take a field from another controller
   nordic.gitops.reconcile:
-    name: shop
+    name: payments
     repository: ssh://git@git.example.no/platform/manifests.git
     git_ssh_key: /etc/nordic/deploy_key
     git_ssh_known_hosts: /etc/nordic/known_hosts
     verify_signatures: true
     trusted_keys: /etc/nordic/allowed_signers
-    path: clusters/production/shop
+    path: clusters/production/payments
     on_conflict: fail
 """
 

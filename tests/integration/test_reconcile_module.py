@@ -252,6 +252,7 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
     for name, value in (("gpg.format", "ssh"), ("user.signingkey", str(key)), ("commit.gpgsign", "true")):
         git_repo.git("config", name, value)
     git_repo.write("clusters/production/shop/web.yaml", deployment("shop").replace("  name: shop\n", f"  name: shop\n  namespace: {namespace}\n", 1))
+    git_repo.write("clusters/production/payments/keys.yaml", config_map("keys", namespace=namespace))
     git_repo.write("charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")
     git_repo.write("charts/web/values-production.yaml", "color: green\nreplicas: 1\n")
     git_repo.write("charts/web/templates/a.yaml", config_map("web", "{{ .Values.color }}-{{ .Values.replicas }}"))
@@ -279,4 +280,4 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
     assert ruled["healthy"] and not ruled["changed"]
     assert not tag["changed"] and tag["in_sync"]
     assert chart["counts"]["created"] == 1 and stored(cluster, namespace, "configmap", "web")["data"] == {"key": "green-3"}
-    assert signed["signer"].startswith("astrid@example.com SHA256:") and not signed["changed"]
+    assert signed["signer"].startswith("astrid@example.com SHA256:") and signed["counts"]["created"] == 1
