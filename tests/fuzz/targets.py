@@ -247,6 +247,7 @@ def fields_v1(body: Dict[str, Any], ours: Dict[str, Any], theirs: Dict[str, Any]
     ownership.examine(body, live)
     ownership.leftovers(live, body)
     ownership.contested(body, live)
+    ownership.dotted(tuple(theirs))
 
 
 # --- a kubeconfig and a tree of Git ---------------------------------------------------------------------------------

@@ -306,8 +306,16 @@ def _decoded(key: str) -> Any:
     if key not in _DECODED:
         if len(_DECODED) > 10_000:
             _DECODED.clear()
-        _DECODED[key] = json.loads(key[2:])
+        _DECODED[key] = _parsed(key)
     return _DECODED[key]
+
+
+def _parsed(key: str) -> Any:
+    """What stands behind the prefix of an item's key; _ABSENT where it is no JSON, which only managedFields written by hand have."""
+    try:
+        return json.loads(key[2:])
+    except (ValueError, RecursionError):
+        return _ABSENT
 
 
 def _as_text(value: Any) -> str:
@@ -322,14 +330,16 @@ class Items:
         self._places: Dict[Tuple[str, ...], Dict[str, List[int]]] = {}
 
     def positions(self, key: str) -> List[int]:
-        """Where the item that a "k:", "v:" or "i:" key names stands; a field's key names none (managedFields describes another type)."""
+        """Where the item that a "k:", "v:" or "i:" key names stands; any other key names none (managedFields describes another type)."""
         if key.startswith("k:"):
             value = _decoded(key)
-            names = tuple(sorted(value))
-            return self._by(names).get(_as_text([value[name] for name in names]), [])
+            names = tuple(sorted(value)) if isinstance(value, dict) else ()
+            return self._by(names).get(_as_text([value[name] for name in names]), []) if names else []
         if key.startswith("v:"):
-            return self._by(()).get(_as_text(json.loads(key[2:])), [])
-        return [] if key.startswith("f:") or not 0 <= _decoded(key) < len(self.items) else [_decoded(key)]
+            value = _parsed(key)
+            return [] if value is _ABSENT else self._by(()).get(_as_text(value), [])
+        value = _decoded(key) if key.startswith("i:") else _ABSENT
+        return [value] if type(value) is int and 0 <= value < len(self.items) else []
 
     def _by(self, names: Tuple[str, ...]) -> Dict[str, List[int]]:
         """The positions of each item, told by these keys or, without any, by its value."""
@@ -598,7 +608,7 @@ def dotted(path: Path) -> str:
         if key.startswith("f:"):
             name = key[2:]
             text += f".{name}" if "." not in name and "/" not in name else f"[{json.dumps(name)}]"
-        elif key.startswith("k:"):
+        elif key.startswith("k:") and isinstance(_decoded(key), dict):
             text += "[" + ",".join(f"{name}={json.dumps(part)}" for name, part in _decoded(key).items()) + "]"
         else:
             text += f"[{key[2:]}]"
