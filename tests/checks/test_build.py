@@ -98,7 +98,7 @@ def test_the_installed_artefact_reconciles_a_cluster_and_finds_it_in_sync_the_se
         assert outcome.code == 0 and re.search(rf"localhost +: ok=[0-9]+ +changed={changed} ", outcome.output), outcome.output
         assert '"in_sync": true' in outcome.output and '"healthy": true' in outcome.output, outcome.output
         # The collection of the artefact ran, and nothing of it from anywhere else.
-        loaded = set(re.findall(r"Loading collection nordic\.gitops from (\S+)", outcome.output))
+        loaded = set(re.findall(r"^task path: (\S+/nordic/gitops)/", outcome.output, re.MULTILINE))
         assert loaded == {str(installed / "ansible_collections/nordic/gitops")}, outcome.output
         told.append(outcome.output)
     # The Namespace was there before, made by the test.
