@@ -16,8 +16,11 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.action import sealed_secret, sealed_secrets_key
+from ansible_collections.nordic.gitops.plugins.inventory import instances
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC as IMAGE_UPDATE_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import KEEP, PRUNING
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
@@ -25,7 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import MARKS
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import PEOPLE
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC as K3S_SPEC
-from ansible_collections.nordic.gitops.plugins.modules import etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight
+from ansible_collections.nordic.gitops.plugins.modules import etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight, secrets_check
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
 from reconciling import Reconciler, config_map, deployment, operations
 from workspace import environ
@@ -34,9 +37,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README, GUIDE = CHECKOUT / "README.md", CHECKOUT / "docs" / "guide.md"
 PAGES = (README, *sorted((CHECKOUT / "docs").glob("*.md")), *sorted((CHECKOUT / "roles").glob("*/README.md")))
 MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "nordic.gitops.k3s": K3S_SPEC,
+           "nordic.gitops.image_update": {**IMAGE_UPDATE_SPEC, **GIT_SPEC},
+           "nordic.gitops.kvm_instance": {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC for one in (sealed_secret, sealed_secrets_key)},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC
-              for one in (etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight)}}
+              for one in (etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_node, node_preflight, secrets_check)}}
 # What a task has beside its module.
 KEYWORDS = {"name", "register", "loop", "when", "check_mode", "diff", "vars", "changed_when"}
 
@@ -79,6 +84,7 @@ def test_a_wrong_example_is_found():
     assert problems_of([{"name": "No module"}]) and problems_of({"surprise": True})
     assert "value of wait must be" not in str(problems_of([{"nordic.gitops.reconcile": {"name": "a", "repository": "b", "wait": True}}]))
     assert problems_of([{"hosts": "all", "roles": [{"role": "nordic.gitops.reconcile", "reconcile_nmae": "a"}]}])
+    assert "regoin" in str(problems_of({"plugin": "nordic.gitops.instances", "regoin": "no-oslo-1"}))
 
 
 def problems_of(document: Any) -> List[str]:
@@ -91,6 +97,9 @@ def problems_of(document: Any) -> List[str]:
     if set(document) == {"inputs", "injectors"}:  # a credential type of AWX
         known = {f"reconcile_{option}" for option in MODULES["nordic.gitops.reconcile"]}
         return [f"{name} is no variable" for name in set(document["injectors"]["extra_vars"]) - known]
+    if document.get("plugin") == "nordic.gitops.instances":
+        known = {*yaml.safe_load(instances.DOCUMENTATION)["options"], *CLOUD_SPEC}
+        return [f"{name} is no option of the inventory" for name in set(document) - known]
     return [f"neither tasks nor a play nor an object: {document}"]
 
 
