@@ -9,16 +9,30 @@ import json
 import subprocess
 import sys
 
+from workspace import places
+
+
+def played(folder, tasks, servers, *options):
+    """On this machine as each of the servers, which has no k3s."""
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in servers}
+    (folder / "hosts.yml").write_text(json.dumps({"k3s_servers": {"hosts": hosts}}), encoding="utf-8")
+    return subprocess.run(["ansible-playbook", "--check", "-i", str(folder / "hosts.yml"), str(folder / "play.yml"), *options],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
 
 def test_a_restart_that_fails_ends_the_run_before_the_next_hosts_turn(tmp_path):
     """Also in a play of the user's own, which does not say any_errors_fatal. There is no k3s here, so the first turn fails."""
-    play = [{"hosts": "all", "gather_facts": False, "tasks": [
+    done = played(tmp_path, [
         {"ansible.builtin.include_role": {"name": "nordic.gitops.k3s", "tasks_from": "rotate_certificates"}},
-        {"ansible.builtin.debug": {"msg": "went on"}}]}]
-    (tmp_path / "play.yml").write_text(json.dumps(play), encoding="utf-8")
-    hosts = {f"server{number}": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for number in (1, 2, 3)}
-    (tmp_path / "hosts.yml").write_text(json.dumps({"k3s_servers": {"hosts": hosts}}), encoding="utf-8")
-    done = subprocess.run(["ansible-playbook", "--check", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml")],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        {"ansible.builtin.debug": {"msg": "went on"}}], ["server1", "server2", "server3"])
     assert done.returncode != 0 and done.stdout.count("fatal: [") == 1 and "fatal: [server1]" in done.stdout, done.stdout
     assert "went on" not in done.stdout
+
+
+def test_servers_that_a_run_leaves_out_are_named_in_the_order_of_the_inventory(tmp_path):
+    servers = [f"server{number}" for number in range(1, 13)]
+    tasks = [{"ansible.builtin.include_vars": {"file": str(places.CHECKOUT / "roles" / "k3s" / "vars" / "main.yml")}},
+             {"ansible.builtin.debug": {"msg": "left out: {{ k3s_unseen | join(', ') }}"}, "vars": {"k3s_servers_group": "k3s_servers"}}]
+    done = played(tmp_path, tasks, servers, "--limit", "server1")
+    assert f"left out: {', '.join(servers[1:])}" in done.stdout, done.stdout
