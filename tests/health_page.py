@@ -32,7 +32,8 @@ BUILT_IN: Dict[str, Tuple[str, str]] = {
             "it failed, a container ended with an error or cannot start (`ImagePullBackOff`, `CrashLoopBackOff`, …)"),
     "Job": ("`Complete`, or suspended by its spec and without Pods", "`Failed` or `FailureTarget`"),
     "CronJob": ("at once, whatever its last Job did", ""),
-    "PersistentVolumeClaim": ("`Bound`; in a wait also while its class waits for a first consumer and no object of the wait makes a Pod that uses it", "`Lost`"),
+    "PersistentVolumeClaim": ("`Bound`; in a wait also while its class waits for a first consumer and no object of the wait makes a Pod that uses it",
+                              "`Lost`"),
     "PersistentVolume": ("`Bound`, `Available` or `Released`", "`Failed`"),
     "Namespace": ("`Active`", ""),
     "Node": ("condition `Ready`", ""),
@@ -210,9 +211,12 @@ def _row(rule: Rule) -> str:
         named = f"[{named}]({rule.about})"
     words = {meaning: [word for word, means in rule.words.items() if means == meaning] for meaning in _MEANINGS}
     healthy = [f"{_codes_of(rule.ready)} true" if rule.ready else "", *(f"`{path}` is a healthy word" for path in rule.state.split()),
-               *(_counted(pair) for pair in rule.counts.split()), *(f"`{have}` is `{want.rstrip('?')}`" for want, _sign, have in (pair.partition("==") for pair in rule.equal.split())),
-               f"word: {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "", "at once" if rule.silent and not rule.ready else "without a status" if rule.silent else ""]
-    failed = [f"{_codes(rule.failed.split())} true" if rule.failed else "", f"{_codes(kind.rstrip('?!') for kind in rule.ready.split())} false" if rule.false == data.FAILED and rule.ready else "",
+               *(_counted(pair) for pair in rule.counts.split()),
+               *(f"`{have}` is `{want.rstrip('?')}`" for want, _sign, have in (pair.partition("==") for pair in rule.equal.split())),
+               f"word: {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "", "at once" if rule.silent and not rule.ready else "without a status"
+               if rule.silent else ""]
+    failed = [f"{_codes(rule.failed.split())} true" if rule.failed else "", f"{_codes(kind.rstrip('?!') for kind in rule.ready.split())} false"
+              if rule.false == data.FAILED and rule.ready else "",
               f"{_codes(rule.errors.split())} is set" if rule.errors else "", f"word: {_codes(words[data.FAILED])}" if words[data.FAILED] else "",
               "any other word" if rule.other == data.FAILED else ""]
     working = [f"{_codes(rule.working.split())} true" if rule.working else "", f"`{rule.seen}` is older than the generation" if rule.seen else "",
@@ -239,7 +243,8 @@ def _counted(pair: str) -> str:
 
 
 def _codes_of(kinds: str) -> str:
-    return ", ".join(f"`{kind.rstrip('?!')}`{' (may be missing)' if kind.endswith('?') else ' (only its failures count)' if kind.endswith('!') else ''}" for kind in kinds.split())
+    return ", ".join(f"`{kind.rstrip('?!')}`{' (may be missing)' if kind.endswith('?') else ' (only its failures count)' if kind.endswith('!') else ''}"
+                     for kind in kinds.split())
 
 
 def _codes(names: Iterable[str]) -> str:

@@ -35,13 +35,16 @@ from trees import MemoryTree
 KUSTOMIZE = ""  # kubectl or kustomize, set by whoever runs the targets
 
 SCALARS = some.one_of(some.none(), some.booleans(), some.integers(-2**70, 2**70), some.floats(allow_nan=False, allow_infinity=False), some.text(max_size=12))
-VALUES = some.recursive(SCALARS, lambda inner: some.one_of(some.lists(inner, max_size=4), some.dictionaries(some.text(max_size=8), inner, max_size=4)), max_leaves=12)
+VALUES = some.recursive(SCALARS, lambda inner: some.one_of(some.lists(inner, max_size=4), some.dictionaries(some.text(max_size=8), inner, max_size=4)),
+                        max_leaves=12)
 
 # --- the loader of YAML and JSON ------------------------------------------------------------------------------------
 
 PIECES = some.sampled_from([
-    "a", "b: ", "- ", "? ", ": ", "[", "]", "{", "}", ", ", "\n", "\n  ", "\n---\n", "...\n", "&x ", "*x", "<<: ", "!!merge ", "!!str ", "!!int ", "! ", "|\n  ", ">-\n ",
-    "'", '"', "\\", "#", " ", "\t", "\r", "0x1", "1e3", "012", "~", "yes", ".nan", "%YAML 1.1\n", "\ufeff", "\x00", "\x85", "\U0001f600", "@", "`", "apiVersion: v1\n", "kind: List\n", "items:\n"])
+    "a", "b: ", "- ", "? ", ": ", "[", "]", "{", "}", ", ", "\n", "\n  ", "\n---\n", "...\n", "&x ", "*x", "<<: ", "!!merge ", "!!str ", "!!int ", "! ",
+    "|\n  ", ">-\n ",
+    "'", '"', "\\", "#", " ", "\t", "\r", "0x1", "1e3", "012", "~", "yes", ".nan", "%YAML 1.1\n", "\ufeff", "\x00", "\x85", "\U0001f600", "@", "`",
+    "apiVersion: v1\n", "kind: List\n", "items:\n"])
 TEXTS = some.one_of(some.lists(PIECES, max_size=30).map("".join), VALUES.map(json.dumps), some.text(max_size=60))
 
 
@@ -65,10 +68,12 @@ def loader(data: bytes) -> None:
 CANARY = "canary-of-the-host"
 ENTRIES = some.sampled_from([
     "a.yaml", "./a.yaml", "base", "base/../a.yaml", "../outside.yaml", "../outside", "../../etc/hostname", "/etc/hostname", "x=a.yaml", "k=../outside.yaml",
-    "http://127.0.0.1:9/x.yaml", "HTTP://127.0.0.1:9/x", "git::http://127.0.0.1:9/x", "a@b:c/d", "name@host/org/repo", "file:///etc", "github.com/a/b", "plugins", "p.yaml",
+    "http://127.0.0.1:9/x.yaml", "HTTP://127.0.0.1:9/x", "git::http://127.0.0.1:9/x", "a@b:c/d", "name@host/org/repo", "file:///etc", "github.com/a/b",
+    "plugins", "p.yaml",
     "{apiVersion: builtin, kind: PatchTransformer, metadata: {name: p}, Path: ../outside.yaml}",
     "{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: g}, files: [k=../outside.yaml]}",
-    "apiVersion: builtin\nkind: ReplacementTransformer\nmetadata: {name: r}\nreplacements: [{path: ../outside.yaml}]\n", "http://127.0.0.1:9/x: y", "", "\n", "- a"])
+    "apiVersion: builtin\nkind: ReplacementTransformer\nmetadata: {name: r}\nreplacements: [{path: ../outside.yaml}]\n", "http://127.0.0.1:9/x: y", "",
+    "\n", "- a"])
 FIELDS = some.sampled_from([*kustomize.KUSTOMIZATION, "path", "files", "envs", "env", "patch", "target", "name", "literals", "options", "source", "targets"])
 
 
@@ -79,7 +84,8 @@ def _spelt(name: str, how: int) -> str:
 KEYS = some.builds(_spelt, FIELDS, some.integers(0, 7))
 LEAVES = some.one_of(ENTRIES, ENTRIES, some.booleans(), some.none())
 TREES = some.recursive(LEAVES, lambda inner: some.one_of(some.lists(inner, max_size=3), some.dictionaries(KEYS, inner, max_size=3)), max_leaves=8)
-KUSTOMIZATIONS = some.dictionaries(KEYS, some.one_of(some.lists(some.one_of(ENTRIES, some.dictionaries(KEYS, TREES, max_size=3)), max_size=3), TREES), max_size=4)
+KUSTOMIZATIONS = some.dictionaries(KEYS, some.one_of(some.lists(some.one_of(ENTRIES, some.dictionaries(KEYS, TREES, max_size=3)), max_size=3), TREES),
+                                   max_size=4)
 
 
 @given(KUSTOMIZATIONS, some.one_of(some.none(), KUSTOMIZATIONS))
@@ -116,7 +122,8 @@ def kustomization(top: Dict[str, Any], plugins: Any) -> None:
 
 # --- the judge of charts --------------------------------------------------------------------------------------------
 
-REFERENCES = some.sampled_from(["#/a", "#", "file:///etc/passwd", "http://127.0.0.1:9/", "other.json", "", "http://json-schema.org/draft-07/schema#", "../x#/y"])
+REFERENCES = some.sampled_from(["#/a", "#", "file:///etc/passwd", "http://127.0.0.1:9/", "other.json", "", "http://json-schema.org/draft-07/schema#",
+                                "../x#/y"])
 SCHEMA_KEYS = some.sampled_from(["$ref", "$schema", "$id", "$dynamicRef", "properties", "allOf", "a"])
 SCHEMAS = some.recursive(some.one_of(REFERENCES, some.booleans()),
                          lambda inner: some.one_of(some.lists(inner, max_size=3), some.dictionaries(SCHEMA_KEYS, inner, max_size=3)), max_leaves=8)
@@ -166,7 +173,8 @@ SERVED = Resources([Resource(group, version, kind, kind.lower() + "s", True, VER
 CONTAINER = {"name": "c", "image": "x", "env": [{"name": "A", "value": "b"}], "ports": [{"containerPort": 80}]}
 POD = {"containers": [CONTAINER], "initContainers": [CONTAINER], "volumes": [{"name": "v", "configMap": {"name": "c"}}]}
 WORKLOAD = {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": POD}}
-STATUS = {"observedGeneration": 1, "replicas": 2, "readyReplicas": 1, "conditions": [{"type": "Ready", "status": "True", "reason": "x", "message": "y"}], "phase": "Bound"}
+STATUS = {"observedGeneration": 1, "replicas": 2, "readyReplicas": 1, "conditions": [{"type": "Ready", "status": "True", "reason": "x", "message": "y"}],
+          "phase": "Bound"}
 OBJECTS: List[Dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}, "binaryData": {"c": "eA=="}},
     {"apiVersion": "v1", "kind": "Secret", "data": {"a": "eA=="}, "stringData": {"b": "x"}, "type": "Opaque"},
@@ -175,11 +183,13 @@ OBJECTS: List[Dict[str, Any]] = [
     {"apiVersion": "apps/v1", "kind": "Deployment", "spec": WORKLOAD},
     {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {**WORKLOAD, "volumeClaimTemplates": [{"metadata": {"name": "v"}}]}},
     {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": POD}}},
-    {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": {"minReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}},
+    {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+     "spec": {"minReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}},
     {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": {
         "group": "x.io", "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
         "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}]}},
-    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]},
+    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "roleRef": {"kind": "Role", "name": "r"},
+     "subjects": [{"kind": "User", "name": "u"}]},
     {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": {"accessModes": ["ReadWriteOnce"]}},
     {"apiVersion": "x.io/v1", "kind": "Thing", "spec": {"a": [1, 2]}},
 ]
@@ -195,7 +205,8 @@ def _broken(draw: Any, objects: Any) -> Dict[str, Any]:
     """An object in which a few places hold anything at all."""
     body = copy.deepcopy(draw(some.sampled_from(objects)))
     body["metadata"] = {"name": "a", "namespace": "n", "labels": {"a": "b"}, "annotations": {
-        draw(some.sampled_from(["argocd.argoproj.io/sync-wave", "config.kubernetes.io/depends-on", "helm.sh/hook", "a"])): draw(some.sampled_from(["1", "x", "/v1/b", ""]))}}
+        draw(some.sampled_from(["argocd.argoproj.io/sync-wave", "config.kubernetes.io/depends-on", "helm.sh/hook",
+                                "a"])): draw(some.sampled_from(["1", "x", "/v1/b", ""]))}}
     for _number in range(draw(some.integers(0, 3))):
         place = draw(some.sampled_from(_places(body)[1:]))
         target = body
@@ -230,8 +241,10 @@ def answers(live: Dict[str, Any]) -> None:
     assert health(live).message is not None
 
 
-FIELD_KEYS = some.one_of(some.sampled_from([".", "f:spec", "f:metadata", "f:labels", "f:a", "f:data", "f:containers", 'k:{"name":"c"}', 'k:{"port":80}', "k:{", "k:[]", "k:{}",
-                                            'k:{"name":{}}', 'v:"x"', "v:1", "v:", "v:{}", "i:0", "i:9", "i:x", "i:-1", "x:y", "f:", ""]), some.text(max_size=6))
+FIELD_KEYS = some.one_of(some.sampled_from([".", "f:spec", "f:metadata", "f:labels", "f:a", "f:data", "f:containers", 'k:{"name":"c"}', 'k:{"port":80}',
+                                            "k:{", "k:[]", "k:{}",
+                                            'k:{"name":{}}', 'v:"x"', "v:1", "v:", "v:{}", "i:0", "i:9", "i:x", "i:-1", "x:y", "f:", ""]),
+                         some.text(max_size=6))
 FIELDS_V1 = some.recursive(some.just({}), lambda inner: some.dictionaries(FIELD_KEYS, inner, max_size=4), max_leaves=10)
 
 
@@ -263,8 +276,10 @@ def kubeconfig(value: Any) -> None:
     assert str(taken) is not None
 
 
-@given(some.one_of(some.binary(max_size=80), some.lists(some.tuples(some.sampled_from([b"40000", b"100644", b"120000", b"160000", b"0", b"9" * 30]), some.binary(max_size=8)),
-                                                        max_size=4).map(lambda items: b"".join(mode + b" " + name + b"\0" + bytes(20) for mode, name in items))))
+@given(some.one_of(some.binary(max_size=80),
+                   some.lists(some.tuples(some.sampled_from([b"40000", b"100644", b"120000", b"160000", b"0", b"9" * 30]), some.binary(max_size=8)),
+                                                        max_size=4).map(lambda items: b"".join(mode + b" " + name + b"\0" + bytes(20) for mode,
+                                                                                               name in items))))
 def git_tree(data: bytes) -> None:
     """A tree object is entries, or damaged."""
     try:

@@ -117,7 +117,8 @@ def workload(namespace: str, kind: str, replicas: Optional[int] = 2, image: str 
     return {
         "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web", "namespace": namespace},
         "spec": {
-            **({} if replicas is None else {"replicas": replicas}), **({"serviceName": "web"} if kind == "StatefulSet" else {}), "selector": {"matchLabels": labels},
+            **({} if replicas is None else {"replicas": replicas}), **({"serviceName": "web"} if kind == "StatefulSet" else {}),
+            "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels, "annotations": {"lab/pod": behaves} if behaves else {}},
                 "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "app", "image": image}]},
@@ -229,7 +230,8 @@ def denying(client: Cluster, namespace: str) -> Iterator[None]:
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
         "spec": {"failurePolicy": "Fail",
-                 "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["replicasets"]}]},
+                 "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"],
+                                                         "resources": ["replicasets"]}]},
                  "validations": [{"expression": "false", "message": "no ReplicaSet tonight"}]}}
     binding = {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},

@@ -34,7 +34,8 @@ def replaceable(run, git_repo):
 
 
 SLIPS = {
-    "an invalid field": deployment("web").replace("{app: web}", "{app: other}").replace("name: web\n          image", "name: web\n          imagePullPolicy: Sometimes\n          image"),
+    "an invalid field": deployment("web").replace("{app: web}", "{app: other}").replace("name: web\n          image",
+                                                                                        "name: web\n          imagePullPolicy: Sometimes\n          image"),
     "an invalid name": deployment("web").replace("{app: web}", "{app: other}").replace("- name: web", "- name: Web_1"),
     "a label that the selector does not match": deployment("web").replace("matchLabels: {app: web}", "matchLabels: {app: other}"),
 }

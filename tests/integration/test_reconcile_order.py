@@ -228,7 +228,8 @@ def refusals(git_repo, namespace):
     }
 
 
-RULES = ["no_foreign_objects", "no_other_source", "nothing_beyond_what_is_allowed", "no_conflict_when_it_must_fail", "no_empty_render", "no_more_than_the_limit", "only_the_expected_plan"]
+RULES = ["no_foreign_objects", "no_other_source", "nothing_beyond_what_is_allowed", "no_conflict_when_it_must_fail", "no_empty_render",
+         "no_more_than_the_limit", "only_the_expected_plan"]
 
 
 @pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("no_foreign_objects", True), ("only_the_expected_plan", True)])
@@ -277,7 +278,8 @@ def test_a_failed_run_says_what_it_did_and_what_it_did_not(cluster, run, git_rep
     git_repo.remove("old.yaml")
     git_repo.write("a.yaml", config_map("a"))
     git_repo.write("bad.yaml", manifest("Service", "bad", more="spec: {clusterIP: 203.0.113.7, ports: [{port: 80}]}\n"))
-    git_repo.write("z.yaml", manifest("CronJob", "z", "batch/v1", more="""spec: {schedule: "0 0 * * *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never,
+    git_repo.write("z.yaml", manifest("CronJob", "z", "batch/v1",
+                                      more="""spec: {schedule: "0 0 * * *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never,
   containers: [{name: a, image: registry.example/a:1}]}}}}}
 """))
     commit = git_repo.commit()

@@ -46,14 +46,16 @@ CASES = {
     "helm: a values file": ({**CHART, **FAIL, "prod.yaml": f"apiToken: {SECRET}\n"}, {"values_files": ("prod.yaml",)}),
     "helm: in base64": ({**CHART, "templates/a.yaml": "{{ fail (.Values.password | b64enc) }}"}, {"values": {"password": SECRET}}),
     "helm: a Secret's own value": ({**CHART, "templates/a.yaml": SECRET_OBJECT + f"data: {{a: {ENCODED}}}\nb: {{{{ fail \"{ENCODED}\" }}}}\n"}, {}),
-    "helm: a schema": ({**CHART, "values.schema.json": '{"properties": {"password": {"enum": ["x"]}}}', "templates/a.yaml": ""}, {"values": {"password": SECRET}}),
+    "helm: a schema": ({**CHART, "values.schema.json": '{"properties": {"password": {"enum": ["x"]}}}', "templates/a.yaml": ""},
+                       {"values": {"password": SECRET}}),
     "kustomize: a literal that is none": ({"kustomization.yaml": f"secretGenerator: [{{name: a, literals: [{SECRET}]}}]\n"}, {}),
     "kustomize: a literal twice": ({"kustomization.yaml": f"secretGenerator: [{{name: a, literals: ['a={SECRET}', 'a={SECRET}']}}]\n"}, {}),
     "kustomize: a line of an env file": ({"kustomization.yaml": "secretGenerator: [{name: a, envs: [e]}]\n", "e": f"a b={SECRET}\n"}, {}),
     "kustomize: a patch of a Secret": (
         {"kustomization.yaml": f"resources: [s.yaml]\npatches:\n- patch: |\n    apiVersion: v1\n    kind: Secret\n    metadata: {{name: t}}\n    stringData: {{a: {SECRET}}}\n",
          "s.yaml": SECRET_OBJECT + f"data: {{a: {ENCODED}}}\n"}, {}),
-    "kustomize: a Secret that is no YAML": ({"kustomization.yaml": "resources: [s.yaml]\n", "s.yaml": SECRET_OBJECT + f"stringData:\n  a: {SECRET}\n b: [\n"}, {}),
+    "kustomize: a Secret that is no YAML": ({"kustomization.yaml": "resources: [s.yaml]\n",
+                                             "s.yaml": SECRET_OBJECT + f"stringData:\n  a: {SECRET}\n b: [\n"}, {}),
     "kustomize: a Secret without a kind": (
         {"kustomization.yaml": "resources: [s.yaml]\n", "s.yaml": f"apiVersion: v1\nmetadata: {{name: s}}\nstringData: {{password: {SECRET}}}\n"}, {}),
     "a Secret that is no Secret": ({"a.yaml": SECRET_OBJECT + f"data: {{a: {SECRET}}}\n"}, {}),

@@ -164,7 +164,8 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
         else:
             changes.append(_for_missing(one, world))
     declared = {one.name for one in wanted}
-    changes += [_for_undeclared(instance, options) for instance in sorted(world.instances, key=lambda each: (each.name, each.id)) if instance.name not in declared]
+    changes += [_for_undeclared(instance, options) for instance in sorted(world.instances, key=lambda each: (each.name, each.id))
+                if instance.name not in declared]
     return Plan(tuple(changes), world, tuple(_leftovers(world, declared)), tuple(warnings))
 
 

@@ -238,7 +238,8 @@ class Node:
         links = binary.missing_links(BINARY)
 
         reasons = [change.reason for change in changes
-                   if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path)) and not self._is_for_the_node_alone(change)]
+                   if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path))
+                   and not self._is_for_the_node_alone(change)]
         if program or outcome.missing and not binary.sha256_of(BINARY) == (spec.program.checksum if spec.program else ""):
             what = f"{BINARY} is replaced" if os.path.exists(BINARY) else f"{BINARY} is installed"
             if outcome.previous_version and outcome.version and outcome.previous_version != outcome.version:

@@ -123,7 +123,8 @@ class Plan:
     def result(self) -> Dict[str, Any]:
         return {
             "rejoining": list(self.rejoining), "node_names": dict(self.node_names),
-            "merged": {name: dict(config) for name, config in self.merged.items()}, "bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
+            "merged": {name: dict(config) for name, config in self.merged.items()}, "bootstrap": self.bootstrap, "order": list(self.order),
+            "new": list(self.new), "datastore": self.datastore, "url": self.url,
             "config": {name: dict(keys) for name, keys in self.config.items()}, "restart_order": list(self.restart_order),
             "token_from": dict(self.token_from) if self.token_from else None, "token_needed": list(self.token_needed), "summary": list(self.summary)}
 
@@ -145,7 +146,8 @@ def make_plan(wanted: Wanted) -> Plan:
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), datastore, url, config,
         tuple(node.name for node in restarts), token_source(wanted, bootstrap),
         tuple(node.name for node in order if _lacks_token(node, bootstrap)), tuple(node.name for node in rejoining(new, bootstrap)),
-        {node.name: node.node_name for node in order}, {node.name: _without_secrets(node.config) for node in order}, _summary(bootstrap, new, wanted, datastore, url))
+        {node.name: node.node_name for node in order}, {node.name: _without_secrets(node.config) for node in order},
+        _summary(bootstrap, new, wanted, datastore, url))
 
 
 def choose_bootstrap(wanted: Wanted) -> PlannedNode:
@@ -382,7 +384,8 @@ def a_url_to_join_by(wanted: Wanted) -> str:
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by, names_stay, what_k3s_fixes_stays,
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
+    names_stay, what_k3s_fixes_stays,
     nothing_of_another_setup_is_lost)
 
 

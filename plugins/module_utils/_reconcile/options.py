@@ -75,6 +75,7 @@ class Options:
         if params["wait_timeout"] < 0:
             raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, 0 or more.")
         known = {key: params[key] for key in cls.__dataclass_fields__ if key in params}
-        return cls(**{**known, "namespace": params["namespace"] or "", "expect": params["expect"] or "", "prune_limit": PruneLimit.of(str(params["prune_limit"])),
+        return cls(**{**known, "namespace": params["namespace"] or "", "expect": params["expect"] or "",
+                      "prune_limit": PruneLimit.of(str(params["prune_limit"])),
                       "allowed_kinds": tuple(params["allowed_kinds"]), "allowed_namespaces": tuple(params["allowed_namespaces"]),
                       "check_mode": check_mode, "diff": diff, "health_rules": read_rules(params["health_rules"] or [])})

@@ -177,7 +177,8 @@ def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
     levels = dict.fromkeys(where, 0)
     try:
         for ref in TopologicalSorter({ref: [*edges.get(ref, ()), *prerequisites[ref]] for ref in where}).static_order():
-            levels[ref] = max([1 + levels[dependency] for dependency in edges.get(ref, ())] + [levels[needed_first] for needed_first in prerequisites[ref]], default=0)
+            levels[ref] = max([1 + levels[dependency] for dependency in edges.get(ref, ())] + [levels[needed_first] for needed_first in prerequisites[ref]],
+                              default=0)
     except CycleError as error:
         circle = error.args[1][::-1]
         raise Failure(f"the {DEPENDS_ON} annotations form a circle: {' -> '.join(map(str, circle))}", where[circle[0]],

@@ -367,7 +367,8 @@ def _allocated(ref: Ref, body: Optional[Body]) -> Set[Any]:
     listed = spec.get("ports")
     ports = {(str(port.get("protocol") or "TCP"), str(port["nodePort"])) for port in (listed if isinstance(listed, list) else ())
              if isinstance(port, dict) and port.get("nodePort")}
-    return ports | {spec[field] for field in ("clusterIP", "healthCheckNodePort") if isinstance(spec.get(field), (str, int)) and spec[field] not in ("", "None")}
+    return ports | {spec[field] for field in ("clusterIP", "healthCheckNodePort") if isinstance(spec.get(field), (str, int))
+                    and spec[field] not in ("", "None")}
 
 
 def _role_of(change: Change) -> Optional[Ref]:

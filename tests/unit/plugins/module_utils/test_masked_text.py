@@ -101,7 +101,8 @@ def test_each_way_in_registers_its_secrets(tmp_path):
                   "users": [{"name": "u", "user": {"token": "from-the-file"}},
                             {"name": "other", "user": {"auth-provider": {"name": "oidc", "config": {"client-secret": "oidc-word"}}}}]}
     configuration({"kubeconfig": kubeconfig})
-    register_object({"apiVersion": "v1", "kind": "Secret", "data": {"a": base64.b64encode(b"in-the-cluster").decode()}, "stringData": {"b": "in-the-repository"}})
+    register_object({"apiVersion": "v1", "kind": "Secret", "data": {"a": base64.b64encode(b"in-the-cluster").decode()},
+                     "stringData": {"b": "in-the-repository"}})
     for secret in ("gate-way", "only-a-token", "pass%word", "bearer-of-news", "open-door", "proxy-word", "other-word", "from-the-file", "oidc-word",
                    "in-the-cluster", "in-the-repository"):
         assert masked_text(f"a gateway said {secret}!") == f"a gateway said {MASK}!", secret

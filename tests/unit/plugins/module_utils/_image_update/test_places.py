@@ -122,7 +122,8 @@ def test_an_unquoted_number_that_reads_as_another_text_is_put_into_quotes():
 
 
 @pytest.mark.parametrize("text, path, document, sentence", [
-    ("image:\n  tag: 1\n", "image.tga", None, "there is no image.tga. Did you mean image.tag?"), ("web:\n  image:\n    tag: 1\n", "tag", None, "Did you mean web.image.tag?"),
+    ("image:\n  tag: 1\n", "image.tga", None, "there is no image.tga. Did you mean image.tag?"),
+    ("web:\n  image:\n    tag: 1\n", "tag", None, "Did you mean web.image.tag?"),
     ("a: 1\n---\nb: 2\n", "a", None, "holds 2 documents. Say which one"), ("a: 1\n", "a", 3, "none at 3"), ("{}\n", "a", None, "The file has no value."),
     ("a: [1]\n", "a[1]", None, r"there is no a\[1\]")])
 def test_a_path_that_is_not_there_is_never_made(text, path, document, sentence):

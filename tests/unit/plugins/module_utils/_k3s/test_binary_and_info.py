@@ -145,7 +145,8 @@ def test_a_program_is_verified_by_the_list_of_checksums_beside_it_in_the_release
     (release / "k3s").write_bytes(b"program")
     (release / "sha256sum-amd64.txt").write_text(f"{sha256_of(str(release / 'k3s'))}  k3s\n{'f' * 64}  k3s-airgap-images-amd64.tar\n")
     folder = release.as_uri().replace("+", "%2B")
-    params = {**{name: entry.get("default") for name, entry in options.SPEC.items()}, "binary_url": f"{folder}/k3s", "checksum": f"{folder}/sha256sum-amd64.txt"}
+    params = {**{name: entry.get("default") for name, entry in options.SPEC.items()}, "binary_url": f"{folder}/k3s",
+              "checksum": f"{folder}/sha256sum-amd64.txt"}
     program = options.spec_of(params, False).program
     assert program and program.checksum == sha256_of(str(release / "k3s")) and binary.fetched(program, str(tmp_path / "home"))
     with pytest.raises(Failure, match="sha256sum-arm64.txt.*cannot be downloaded"):

@@ -320,7 +320,8 @@ def test_a_scale_and_a_status_are_nobodys_leftover() -> None:
     assert ownership.leftovers(live, body) == []
 
 
-@pytest.mark.parametrize("manager, expected", [("kubectl-edit", True), ("kubectl", True), ("k9s", True), ("Lens", True), ("helm", False), ("octopus", False), ("oc", True), ("Mozilla", True), ("kubectlish", False),
+@pytest.mark.parametrize("manager, expected", [("kubectl-edit", True), ("kubectl", True), ("k9s", True), ("Lens", True), ("helm", False),
+                                               ("octopus", False), ("oc", True), ("Mozilla", True), ("kubectlish", False),
                                                ("kube-controller-manager", False), ("before-first-apply", False)])
 def test_a_person_is_told_by_the_tool(manager: str, expected: bool) -> None:
     assert ownership.is_person(manager) is expected

@@ -14,7 +14,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options i
 
 PARAMS: Dict[str, Any] = {
     "name": "shop", "namespace": None, "inventory_namespace": "default", "adopt": "unowned", "prune": True, "prune_limit": "50%",
-    "prune_protected": False, "allow_empty": False, "on_conflict": "force", "replace_immutable": False, "move": False, "expect": None, "verify": "auto", "wait": True,
+    "prune_protected": False, "allow_empty": False, "on_conflict": "force", "replace_immutable": False, "move": False, "expect": None, "verify": "auto",
+    "wait": True,
     "wait_timeout": 60, "health_rules": [], "repository": "https://example.com/r.git", "allowed_kinds": ["ConfigMap"], "allowed_namespaces": []}
 
 

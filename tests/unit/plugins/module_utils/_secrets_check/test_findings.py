@@ -22,17 +22,21 @@ def found(text, file="app.yaml"):
 
 
 @pytest.mark.parametrize("text, line, what", [
-    ("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\nstringData:\n  password: hunter2\n", 5, "Secret shop/db: stringData.password is not encrypted"),
+    ("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\nstringData:\n  password: hunter2\n", 5,
+     "Secret shop/db: stringData.password is not encrypted"),
     ("stringData:\n  password: hunter2\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\n", 2, "Secret db: stringData.password is not encrypted"),
-    ("a: 1\n---\nkind: List\nitems:\n- kind: Secret\n  metadata: {name: db}\n  data:\n    password: aHVudGVyMg==\n", 8, "Secret db: data.password is not encrypted"),
+    ("a: 1\n---\nkind: List\nitems:\n- kind: Secret\n  metadata: {name: db}\n  data:\n    password: aHVudGVyMg==\n", 8,
+     "Secret db: data.password is not encrypted"),
     ("kind: Secret\nmetadata: {name: db}\ndata:\n  key: |\n    aHVudGVy\n    Mg==\n", 4, "Secret db: data.key is not encrypted"),
     ('{"kind": "Secret", "metadata": {"name": "db"},\n "data": {"p": "aHVudGVyMg=="}}', 2, "Secret db: data.p is not encrypted"),
     ("kind: Secret\nmetadata: {name: db}\nstringData:\n  url: postgres://${USER}:hunter2@db\n", 4, "Secret db: stringData.url is not encrypted"),
     ("kind: Secret\nmetadata: {name: db}\ndata: {a: aHVudGVyMg==}\nsops: {version: 3}\n", 3, "Secret db: data.a is not encrypted"),
-    ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      config: 'password: hunter2'\n", 6, "SealedSecret db: spec.template.data.config is not encrypted"),
+    ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      config: 'password: hunter2'\n", 6,
+     "SealedSecret db: spec.template.data.config is not encrypted"),
     ("kind: Secret\nmetadata:\n  name: db\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: '{}'\n", 5,
      "Secret db: the annotation kubectl.kubernetes.io/last-applied-configuration holds the whole Secret"),
-    ("kind: Deployment\nspec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n", 6, "the variable DB_PASSWORD holds a value, and its name says that it is a secret"),
+    ("kind: Deployment\nspec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n", 6,
+     "the variable DB_PASSWORD holds a value, and its name says that it is a secret"),
     ("auth:\n  rootPassword: hunter2\n", 2, "auth.rootPassword holds a value, and its name says that it is a secret"),
     ("auth:\n  api_key: 'abc'\n", 2, "auth.api_key holds a value, and its name says that it is a secret"),
     (f"note: {TOKEN}\n", 1, "holds a secret (GitHub Token)"),
@@ -69,17 +73,20 @@ def test_no_finding_holds_the_value(value, field):
     assert value not in str(one) and text not in str(one.as_dict())
 
 
-PIPELINES = (".github/workflows/ci.yml", ".forgejo/workflows/ci.yaml", ".gitlab-ci.yml", ".gitlab/ci/deploy.yml", ".woodpecker.yml", "templates/build.gitlab-ci.yml")
+PIPELINES = (".github/workflows/ci.yml", ".forgejo/workflows/ci.yaml", ".gitlab-ci.yml", ".gitlab/ci/deploy.yml", ".woodpecker.yml",
+             "templates/build.gitlab-ci.yml")
 
 
 @pytest.mark.parametrize("file", PIPELINES)
-@pytest.mark.parametrize("line", ["    KUBECONFIG: ${{ secrets.PROD_KUBECONFIG }}", "    - kubectl apply -f .", "    - helm  upgrade web chart", "  K8S_AUTH_API_KEY: $TOKEN",
+@pytest.mark.parametrize("line", ["    KUBECONFIG: ${{ secrets.PROD_KUBECONFIG }}", "    - kubectl apply -f .", "    - helm  upgrade web chart",
+                                  "  K8S_AUTH_API_KEY: $TOKEN",
                                   "  uses: azure/k8s-set-context@v4", "    - argocd app sync web", "    STAGING_KUBECONFIG_FILE: x"])
 def test_a_pipeline_with_a_cluster_credential_is_refused(file, line):
     assert any("a credential of the cluster" in what for _line, what in found(f"jobs:\n{line}\n", file))
 
 
-@pytest.mark.parametrize("file, line", [("docs/ci.yml", "- kubectl apply -f ."), (".gitlab-ci.yml", "- kubectl version --client"), (".gitlab-ci.yml", "# KUBECONFIG is not needed"),
+@pytest.mark.parametrize("file, line", [("docs/ci.yml", "- kubectl apply -f ."), (".gitlab-ci.yml", "- kubectl version --client"),
+                                        (".gitlab-ci.yml", "# KUBECONFIG is not needed"),
                                         (".gitlab-ci.yml", "- kubectl kustomize production"), (".gitlab-ci.yml", "- helm template chart")])
 def test_what_needs_no_cluster_is_no_finding(file, line):
     assert found(f"{line}\n", file) == []
