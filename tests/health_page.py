@@ -24,7 +24,8 @@ ONLY_READY = "kstatus reads the condition Ready and nothing else of this kind"
 BUILT_IN: Dict[str, Tuple[str, str]] = {
     "Deployment": ("all replicas are updated, ready and available and no other is left, or its spec pauses it",
                    "its progress deadline passed, or admission or a quota refuses its ReplicaSet or its first Pod"),
-    "StatefulSet": ("all replicas are ready and available, those that `partition` leaves are at the new revision, and no other is left; at once with `OnDelete`", ""),
+    "StatefulSet": ("all replicas are ready and available, those that `partition` leaves are at the new revision, and no other is left; "
+                    "at once with `OnDelete`", ""),
     "DaemonSet": ("updated, ready and available on every node that it wants", ""),
     "ReplicaSet": ("all replicas are ready and available and no other is left", "admission or a quota refuses its Pods"),
     "ReplicationController": ("as a ReplicaSet", "as a ReplicaSet"),
@@ -118,8 +119,8 @@ Every other kind that comes with Kubernetes is healthy at once, unless one of it
 
 ## Other kinds
 
-{kinds} kinds in {rules} rules. `(may be missing)` stands for a condition that older versions of the controller do not write. A word or a reason that is not in a
-row means what it means [everywhere](#words). A kind that always gets a status is `InProgress` until it has one.
+{kinds} kinds in {rules} rules. `(may be missing)` stands for a condition that older versions of the controller do not write. A word or a reason that is not in
+a row means what it means [everywhere](#words). A kind that always gets a status is `InProgress` until it has one.
 
 | Kind | Healthy when | Failed when | In progress when | Stands still when |
 |---|---|---|---|---|
@@ -137,16 +138,17 @@ these must be true: {ready}. Beside them count:
 | stands still | {still} |
 
 A condition that should be true and is false means failed if its reason is a word for a failure, otherwise in progress. Words count in {states}. `Running` and
-`Active` mean in progress for a kind whose name ends in {ends}. {holds} ask the object to stand still. A text in {errors} is a failure where nothing says that it
-is healthy.
+`Active` mean in progress for a kind whose name ends in {ends}. {holds} ask the object to stand still. A text in {errors} is a failure where
+nothing says that it is healthy.
 
-An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress` for
-{moment:g} seconds, in case its controller has not seen it yet.
+An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress`
+for {moment:g} seconds, in case its controller has not seen it yet.
 
 ## Words
 
 Compared without case, spaces, and punctuation. A word that is not in the table means failed if it ends in `failed`, `error`, `failure`, `backoff`, `invalid`,
-`exceeded`, `denied` or `notfound`, or begins with `err`, `failed`, `invalid`, `cannot` or `unable`; it means in progress if it ends in `ing` or begins with `waiting` or `pending`.
+`exceeded`, `denied` or `notfound`, or begins with `err`, `failed`, `invalid`, `cannot` or `unable`; it means in progress if it ends in
+`ing` or begins with `waiting` or `pending`.
 
 | Meaning | Words |
 |---|---|
@@ -154,9 +156,9 @@ Compared without case, spaces, and punctuation. A word that is not in the table 
 
 ## Where kstatus and Argo CD say otherwise
 
-The table of cases, `tests/unit/plugins/module_utils/_reconcile/health_cases.yml`, has {cases} objects of {case_kinds} kinds. kstatus 0.37 gives another verdict to {kstatus}
-of them, Argo CD 3 to {argo} (its `Healthy` and `Suspended` are our `Current`, `Degraded` is `Failed`, `Progressing` is `InProgress`). For {only_ready} of them the reason is the
-same: {only_ready_text}. These are the others:
+The table of cases, `tests/unit/plugins/module_utils/_reconcile/health_cases.yml`, has {cases} objects of {case_kinds} kinds. kstatus 0.37 gives
+another verdict to {kstatus} of them, Argo CD 3 to {argo} (its `Healthy` and `Suspended` are our `Current`, `Degraded` is `Failed`,
+`Progressing` is `InProgress`). For {only_ready} of them the reason is the same: {only_ready_text}. These are the others:
 
 | Object | Here | kstatus | Argo CD | Why |
 |---|---|---|---|---|
@@ -180,7 +182,8 @@ def page() -> str:
         cases=len(cases), case_kinds=len({(case["of"].get("apiVersion", "").rpartition("/")[0], case["of"]["kind"]) for case in cases}),
         kstatus=sum("kstatus" in case for case in cases), argo=sum("argo" in case for case in cases),
         only_ready=len(differences) - len(others), only_ready_text=ONLY_READY,
-        differences="\n".join(f"| {_cell(case['case'])} | {case['is']} | {case.get('kstatus', 'the same')} | {case.get('argo', 'the same')} | {_cell(case['why'])} |" for case in others),
+        differences="\n".join(f"| {_cell(case['case'])} | {case['is']} | {case.get('kstatus', 'the same')} | {case.get('argo', 'the same')} "
+                              f"| {_cell(case['why'])} |" for case in others),
     )
 
 
@@ -213,10 +216,10 @@ def _row(rule: Rule) -> str:
     healthy = [f"{_codes_of(rule.ready)} true" if rule.ready else "", *(f"`{path}` is a healthy word" for path in rule.state.split()),
                *(_counted(pair) for pair in rule.counts.split()),
                *(f"`{have}` is `{want.rstrip('?')}`" for want, _sign, have in (pair.partition("==") for pair in rule.equal.split())),
-               f"word: {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "", "at once" if rule.silent and not rule.ready else "without a status"
-               if rule.silent else ""]
-    failed = [f"{_codes(rule.failed.split())} true" if rule.failed else "", f"{_codes(kind.rstrip('?!') for kind in rule.ready.split())} false"
-              if rule.false == data.FAILED and rule.ready else "",
+               f"word: {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "",
+               "at once" if rule.silent and not rule.ready else "without a status" if rule.silent else ""]
+    failed = [f"{_codes(rule.failed.split())} true" if rule.failed else "",
+              f"{_codes(kind.rstrip('?!') for kind in rule.ready.split())} false" if rule.false == data.FAILED and rule.ready else "",
               f"{_codes(rule.errors.split())} is set" if rule.errors else "", f"word: {_codes(words[data.FAILED])}" if words[data.FAILED] else "",
               "any other word" if rule.other == data.FAILED else ""]
     working = [f"{_codes(rule.working.split())} true" if rule.working else "", f"`{rule.seen}` is older than the generation" if rule.seen else "",

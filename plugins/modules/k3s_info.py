@@ -169,7 +169,9 @@ ready:
   returned: with O(cluster)
   type: bool
 node:
-  description: Its Node, with C(name), C(ready), C(message), C(roles), C(version), C(unschedulable), C(addresses), and whether this collection C(marked) it with labels or taints.
+  description: >-
+    Its Node, with C(name), C(ready), C(message), C(roles), C(version), C(unschedulable), C(addresses), and whether this collection C(marked) it
+    with labels or taints.
   returned: with O(cluster)
   type: dict
 nodes:

@@ -205,8 +205,8 @@ def _broken(draw: Any, objects: Any) -> Dict[str, Any]:
     """An object in which a few places hold anything at all."""
     body = copy.deepcopy(draw(some.sampled_from(objects)))
     body["metadata"] = {"name": "a", "namespace": "n", "labels": {"a": "b"}, "annotations": {
-        draw(some.sampled_from(["argocd.argoproj.io/sync-wave", "config.kubernetes.io/depends-on", "helm.sh/hook",
-                                "a"])): draw(some.sampled_from(["1", "x", "/v1/b", ""]))}}
+        draw(some.sampled_from(["argocd.argoproj.io/sync-wave", "config.kubernetes.io/depends-on", "helm.sh/hook", "a"])):
+            draw(some.sampled_from(["1", "x", "/v1/b", ""]))}}
     for _number in range(draw(some.integers(0, 3))):
         place = draw(some.sampled_from(_places(body)[1:]))
         target = body
@@ -242,8 +242,8 @@ def answers(live: Dict[str, Any]) -> None:
 
 
 FIELD_KEYS = some.one_of(some.sampled_from([".", "f:spec", "f:metadata", "f:labels", "f:a", "f:data", "f:containers", 'k:{"name":"c"}', 'k:{"port":80}',
-                                            "k:{", "k:[]", "k:{}",
-                                            'k:{"name":{}}', 'v:"x"', "v:1", "v:", "v:{}", "i:0", "i:9", "i:x", "i:-1", "x:y", "f:", ""]),
+                                            "k:{", "k:[]", "k:{}", 'k:{"name":{}}',
+                                            'v:"x"', "v:1", "v:", "v:{}", "i:0", "i:9", "i:x", "i:-1", "x:y", "f:", ""]),
                          some.text(max_size=6))
 FIELDS_V1 = some.recursive(some.just({}), lambda inner: some.dictionaries(FIELD_KEYS, inner, max_size=4), max_leaves=10)
 
@@ -278,8 +278,7 @@ def kubeconfig(value: Any) -> None:
 
 @given(some.one_of(some.binary(max_size=80),
                    some.lists(some.tuples(some.sampled_from([b"40000", b"100644", b"120000", b"160000", b"0", b"9" * 30]), some.binary(max_size=8)),
-                                                        max_size=4).map(lambda items: b"".join(mode + b" " + name + b"\0" + bytes(20) for mode,
-                                                                                               name in items))))
+                              max_size=4).map(lambda items: b"".join(mode + b" " + name + b"\0" + bytes(20) for mode, name in items))))
 def git_tree(data: bytes) -> None:
     """A tree object is entries, or damaged."""
     try:

@@ -73,9 +73,9 @@ def pytest_collection_modifyitems(items):
     """Which tests stay together on one worker, and in which order the workers take them.
 
     All tests on the cluster go to one worker, and first: they count its requests and time its answers, so they must be alone with it, and
-    together they take long. Those on the cloud are another such group. Tests of a module that share hosts stay together too. What `make test` builds beside the tests comes in the
-    order of BUILT, and a test that needs a part waits for it, so the tests come in that order; those that need the same part by LONGEST.
-    Where nothing of k3s has to be built, the longest of all begins beside the tests on the cluster.
+    together they take long. Those on the cloud are another such group. Tests of a module that share hosts stay together too. What `make test` builds
+    beside the tests comes in the order of BUILT, and a test that needs a part waits for it, so the tests come in that order;
+    those that need the same part by LONGEST. Where nothing of k3s has to be built, the longest of all begins beside the tests on the cluster.
     """
     for item in items:
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}

@@ -370,7 +370,6 @@ def test_a_job_that_is_suspended_while_its_pod_runs_is_current_once_the_pod_is_g
             assert event.obj["spec"]["suspend"] and not pods and not count(event.obj, "active")
 
 
-
 @pytest.fixture
 def late_class(client: Cluster, namespace: str) -> Iterator[str]:
     """A class that binds once a Pod uses the claim, and one volume of it on the first node."""

@@ -607,8 +607,8 @@ def heal(world: World, case: List[Tuple[Body, List[others.Step]]], counts: Count
         fresh["metadata"]["labels"] = {**(fresh["metadata"].get("labels") or {}), PART_OF: label}
         fresh = world.us.apply(resource, fresh, dry_run=True)[0]
         (books, values), (fresh_books, fresh_values) = owned(live), owned(fresh)
-        assert without_nothing(books, body) == without_nothing(fresh_books, body) and is_healed(values, fresh_values,
-                                                                                                body), f"{path}: healed into {values}, Git says {fresh_values}"
+        healed = without_nothing(books, body) == without_nothing(fresh_books, body) and is_healed(values, fresh_values, body)
+        assert healed, f"{path}: healed into {values}, Git says {fresh_values}"
         if before is not None:
             assert marks(before, body) <= marks(live, body), f"{path}: a controller's mark was taken away"
 

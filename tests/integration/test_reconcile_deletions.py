@@ -34,8 +34,8 @@ def replaceable(run, git_repo):
 
 
 SLIPS = {
-    "an invalid field": deployment("web").replace("{app: web}", "{app: other}").replace("name: web\n          image",
-                                                                                        "name: web\n          imagePullPolicy: Sometimes\n          image"),
+    "an invalid field": deployment("web").replace("{app: web}", "{app: other}").replace(
+        "name: web\n          image", "name: web\n          imagePullPolicy: Sometimes\n          image"),
     "an invalid name": deployment("web").replace("{app: web}", "{app: other}").replace("- name: web", "- name: Web_1"),
     "a label that the selector does not match": deployment("web").replace("matchLabels: {app: web}", "matchLabels: {app: other}"),
 }
@@ -70,7 +70,8 @@ def test_a_service_is_replaced_though_it_holds_its_node_port_until_then(cluster,
     spec = get(cluster, namespace, "service", "s")["spec"]
     taken, port = spec["clusterIP"], spec["ports"][0]["nodePort"]
     other = ".".join([*taken.split(".")[:3], "251" if not taken.endswith(".251") else "252"])
-    git_repo.write("s.yaml", manifest("Service", "s", more=f"spec: {{clusterIP: {other}, type: NodePort, selector: {{a: b}}, ports: [{{port: 80, nodePort: {port}}}]}}\n"))
+    git_repo.write("s.yaml", manifest("Service", "s", more=f"spec: {{clusterIP: {other}, type: NodePort, selector: {{a: b}}, "
+                                                           f"ports: [{{port: 80, nodePort: {port}}}]}}\n"))
     git_repo.commit()
     planned = replaceable(replace_immutable=True, check_mode=True)
     done = replaceable(replace_immutable=True)

@@ -334,7 +334,8 @@ def test_a_definition_that_is_being_deleted_is_named_with_what_holds_it_and_wait
     cluster.kubectl("delete", "crd", f"widgets.{group}", "--wait=false")
     wait_until(lambda: "patch" not in next(item.verbs for item in Cluster.of({"kubeconfig": str(cluster.kubeconfig)}).discover() if item.group == group))
     for check_mode in (True, False):
-        with pytest.raises(Failure, match=r"all.yaml:1: CustomResourceDefinition.* is being deleted since .*Widget .*/one with the finalizers example.org/tidy.*wait: true"):
+        with pytest.raises(Failure, match=r"all.yaml:1: CustomResourceDefinition.* is being deleted since "
+                                          r".*Widget .*/one with the finalizers example.org/tidy.*wait: true"):
             run(check_mode=check_mode)
     planned = run(check_mode=True, wait=True)
     timer = threading.Timer(1.0, lambda: cluster.kubectl("patch", f"widgets.{group}", "one", "-n", namespace, "--type=merge", "-p",

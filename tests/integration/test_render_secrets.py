@@ -52,7 +52,8 @@ CASES = {
     "kustomize: a literal twice": ({"kustomization.yaml": f"secretGenerator: [{{name: a, literals: ['a={SECRET}', 'a={SECRET}']}}]\n"}, {}),
     "kustomize: a line of an env file": ({"kustomization.yaml": "secretGenerator: [{name: a, envs: [e]}]\n", "e": f"a b={SECRET}\n"}, {}),
     "kustomize: a patch of a Secret": (
-        {"kustomization.yaml": f"resources: [s.yaml]\npatches:\n- patch: |\n    apiVersion: v1\n    kind: Secret\n    metadata: {{name: t}}\n    stringData: {{a: {SECRET}}}\n",
+        {"kustomization.yaml": "resources: [s.yaml]\npatches:\n- patch: |\n    apiVersion: v1\n    kind: Secret\n    metadata: {name: t}\n"
+                               f"    stringData: {{a: {SECRET}}}\n",
          "s.yaml": SECRET_OBJECT + f"data: {{a: {ENCODED}}}\n"}, {}),
     "kustomize: a Secret that is no YAML": ({"kustomization.yaml": "resources: [s.yaml]\n",
                                              "s.yaml": SECRET_OBJECT + f"stringData:\n  a: {SECRET}\n b: [\n"}, {}),

@@ -60,11 +60,16 @@ def case(chance: random.Random, number: int, namespaces, largest=20_000) -> Want
                   immutable=chance.choice([None, True, False]), labels=chance.choice([{}, {"app": "shop"}]), annotations=chance.choice([{}, {"note": "æ"}]))
 
 
+def keys_of(cluster) -> str:
+    """The controller's keys, as a person backs them up with kubectl."""
+    return cluster.kubectl("get", "secrets", "--namespace", "kube-system", "--selector", "sealedsecrets.bitnami.com/sealed-secrets-key", "--output", "yaml")
+
+
 def secret_of(wanted: Wanted):
     """What is to be in the cluster, as kubeseal takes it."""
     annotations = {**wanted.annotations, **({} if wanted.scope == "strict" else {f"sealedsecrets.bitnami.com/{wanted.scope}": "true"})}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": dict(wanted.labels),
-                                                              "annotations": annotations},
+                                                               "annotations": annotations},
             "data": {key: base64.b64encode(each).decode() for key, each in wanted.values.items()}}
     body.update({key: each for key, each in (("type", wanted.type), ("immutable", wanted.immutable)) if each is not None})
     return body
@@ -225,9 +230,7 @@ def test_every_example_of_the_module_runs(cluster, sealing, play, namespace, tmp
     (play.folder / "vault" / "shop-secrets.yaml").write_text(yaml.safe_dump_all([
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": {"a": name}} for name in ("one", "two")]),
         encoding="utf-8")
-    (play.folder / "vault" / "sealing-keys.yaml").write_text(cluster.kubectl("get", "secrets", "--namespace", "kube-system", "--selector",
-                                                                           "sealedsecrets.bitnami.com/sealed-secrets-key", "--output", "yaml"),
-                                                                           encoding="utf-8")
+    (play.folder / "vault" / "sealing-keys.yaml").write_text(keys_of(cluster), encoding="utf-8")
     for name in ("shop-secrets.yaml", "sealing-keys.yaml"):
         subprocess.run([*vault, str(play.folder / "vault" / name)], check=True, capture_output=True)
     variables = {"vault_db_password": "a-long-password", "vault_api_token": "a-long-token", "vault_fingerprint_key": "0123456789abcdef"}
@@ -241,8 +244,7 @@ def test_every_example_of_the_module_runs(cluster, sealing, play, namespace, tmp
 
 def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
     (play.folder / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
-    (play.folder / "keys.yaml").write_text(cluster.kubectl("get", "secrets", "--namespace", "kube-system", "--selector",
-                                                          "sealedsecrets.bitnami.com/sealed-secrets-key", "--output", "yaml"), encoding="utf-8")
+    (play.folder / "keys.yaml").write_text(keys_of(cluster), encoding="utf-8")
     keys = f"lookup('ansible.builtin.unvault', '{play.folder / 'keys.yaml'}')"
     bound = "namespace='shop', name='db'"
     there = ("{{ 'pässword' | nordic.gitops.seal('sealing.pem', %s) | nordic.gitops.unseal(%s, %s) }}" % (bound, keys, bound))
@@ -267,7 +269,8 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
                                check=True, capture_output=True, text=True).stdout
     (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump({"given": canary["data"], "fingerprint": canary["fingerprint"],
                                                                                      "bad": canary["bad"],
-                                                                                "listed": [{"name": "one", "value": canary["loop"]}]}), encoding="utf-8")
+                                                                                     "listed": [{"name": "one", "value": canary["loop"]}]}),
+                                       encoding="utf-8")
     common = {"namespace": namespace, "fingerprint_key": "{{ fingerprint }}"}
     tasks = [
         task(path="a.yaml", name="a", data={"k": "{{ given }}", "v": "{{ encrypted }}"}, data_files={"f": "value"}, **common),

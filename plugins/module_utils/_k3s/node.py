@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import (
+    BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
@@ -351,7 +352,8 @@ class Node:
                 same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
                 wanted.append(Wanted(path, there if same else value + "\n", secret=True))
             elif option == "agent_token" and there is not None:
-                self.outcome.notes.append(f"{path} of an earlier run stays, and new agents need it: give it as agent_token, or remove the file from all servers")
+                self.outcome.notes.append(f"{path} of an earlier run stays, and new agents need it: "
+                                          "give it as agent_token, or remove the file from all servers")
             if value or there is not None:
                 config[f"{option.replace('_', '-')}-file"] = path
         wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(config.items())))))

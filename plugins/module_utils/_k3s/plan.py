@@ -379,7 +379,8 @@ def a_url_to_join_by(wanted: Wanted) -> str:
     if not wanted.url or parts.scheme == "https" and parts.hostname:
         return ""
     meant = wanted.url.split("://")[-1].strip("/")
-    return f"k3s_url is {wanted.url}, and nodes join by https://NAME:PORT. Write https://{meant}{'' if ':' in meant else ':6443'}, or port 443 of a load balancer."
+    return (f"k3s_url is {wanted.url}, and nodes join by https://NAME:PORT. "
+            f"Write https://{meant}{'' if ':' in meant else ':6443'}, or port 443 of a load balancer.")
 
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (

@@ -30,6 +30,7 @@ def write(cluster: Any, change: Change, policy: Policy) -> Written:
     """Make one object what its change says. A refused write leaves the object, managedFields included, as it was."""
     if change.take is not None and not change.writes:
         return Written(*send_patch(cluster, change))
+
     def request(live: Body, take: Optional[TakeBack], beside: Sequence[Path]) -> Body:
         return send(cluster, change, policy) if take is None else _take_and_send(cluster, change, policy, live, take, beside)
 

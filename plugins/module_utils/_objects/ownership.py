@@ -80,8 +80,6 @@ def is_built_in(api_version: str) -> bool:
 
 Fields = Dict[str, Any]
 
-
-
 NO_LONGER = "is no longer in Git"
 
 
@@ -236,7 +234,8 @@ def _leaf(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_
 def asks_for_nothing(nothing: Any, have: Any, schema: Type, built_in: bool) -> bool:
     """Whether an empty map or list in Git is content with what is there: whatever its keys and items are, others own them.
 
-    A list or map that is one value asks to be empty. The storage of built-in kinds does not tell an empty list or map from none. A struct means something by being there (emptyDir: {}).
+    A list or map that is one value asks to be empty. The storage of built-in kinds does not tell an empty list or map from
+    none. A struct means something by being there (emptyDir: {}).
     """
     how = schema.of(nothing)
     if isinstance(have, type(nothing)) and (not have or how in (GRANULAR, SET, MAP)):

@@ -165,7 +165,8 @@ class _Writer:
 
     def _judge_again(self, planned: Change) -> Optional[Change]:
         """What is to be done with an object that is not what the plan saw, by the rules of the plan; None: nothing more."""
-        assert planned.intent is not None
+        if planned.intent is None:
+            raise AssertionError("what is pruned is not written")
         ref = planned.ref
         live = self.cluster.get(planned.resource, ref.namespace, ref.name)
         if live is not None and live["metadata"].get("deletionTimestamp"):

@@ -84,7 +84,8 @@ class Rule(NamedTuple):
     state: str = ""  # paths of words, each of which must be healthy; status.nodes[].state for each item of a list or a map
     words: Mapping[str, str] = {}  # words (also reasons of `ready`) that mean something else here than in WORDS
     other: str = WORKING  # what any other word means
-    counts: str = ""  # pairs of paths, "HAVE/WANT" (numbers, lists, or a digit as WANT; "HAVE?" may be missing; "A+B/WANT"), or one path of a text such as "2/3"
+    # pairs of paths, "HAVE/WANT" (numbers, lists, or a digit as WANT; "HAVE?" may be missing; "A+B/WANT"), or one path of a text such as "2/3"
+    counts: str = ""
     holds: str = ""  # what asks to stand still: paths that are true, PATH=VALUE, or @ANNOTATION=VALUE
     equal: str = ""  # pairs of paths that have one value once the work is done, "WANT==HAVE"; "WANT?==HAVE" where WANT may be missing
     off: str = ""  # what asks it to be off, written like `holds`: it need not be ready, yet a word of `state` may say that it is on its way

@@ -40,19 +40,19 @@ class Work:
     def prefix(self) -> str:
         return str(self.params["key_prefix"])
 
-    def backup(self, needed: bool = False) -> Optional[List[Key]]:
-        """Its keys; None where no backup is named, or none is there and none is needed."""
+    def backup(self) -> Optional[List[Key]]:
+        """Its keys; None where no backup is named, or none is there."""
         path = self.params["backup"]
-        if not path:
-            if needed:
-                raise Failure("is needed", "backup", "Give the path of the backup.")
-            return None
-        text = self.read_backup()
-        if text is None:
-            if needed:
-                raise Failure("there is no backup", path, "Make one with the state backed_up, while the keys are there.")
-            return None
-        return sealing_keys.parse(text, path)
+        text = self.read_backup() if path else None
+        return None if text is None else sealing_keys.parse(text, path)
+
+    def needed_backup(self) -> List[Key]:
+        backup = self.backup()
+        if backup is not None:
+            return backup
+        if not self.params["backup"]:
+            raise Failure("is needed", "backup", "Give the path of the backup.")
+        raise Failure("there is no backup", self.params["backup"], "Make one with the state backed_up, while the keys are there.")
 
 
 class Keys:
@@ -104,15 +104,9 @@ def _everything(work: Work, cluster: Optional[Cluster]) -> List[Sealed]:
     return [*(sealed_in_cluster(cluster) if cluster else []), *(work.repository() or [])]
 
 
-def _controller(work: Work) -> Controller:
-    found = controller_of(work.params, needed=True)
-    assert found is not None
-    return found
-
-
 def present(work: Work) -> Dict[str, Any]:
     """The keys, and a failure where there is none or where another one seals than is meant."""
-    controller = _controller(work)
+    controller = Controller(work.params)
     cluster = controller.cluster
     around = {"controllers": controllers(cluster), "openshift": cluster.discover().find("security.openshift.io/v1", "SecurityContextConstraints") is not None}
     keys = Keys(controller, work)
@@ -138,7 +132,7 @@ def _check_intended(work: Work, keys: Keys) -> None:
 def backed_up(work: Work) -> Dict[str, Any]:
     """The backup holds every key of the cluster, and all that it held before."""
     before = work.backup() or []
-    controller = _controller(work)
+    controller = Controller(work.params)
     keys = Keys(controller, work)
     if not keys.all:
         raise Failure(f"there is no key of Sealed Secrets in the namespace {controller.namespace}", "", "Is controller_namespace right?")
@@ -156,12 +150,11 @@ def text_of(bodies: Sequence[Body]) -> bytes:
 
 def restored(work: Work) -> Dict[str, Any]:
     """Every key of the backup is in the cluster, and a controller that runs has loaded them."""
-    backup = work.backup(needed=True)
-    assert backup is not None
+    backup = work.needed_backup()
     bare = [key for key in backup if key.secret is None or key.certificate is None]
     if bare:
         raise Failure(f"holds {len(bare)} keys without their certificate, of which no Secret can be made", work.params["backup"])
-    controller = _controller(work)
+    controller = Controller(work.params)
     cluster = controller.cluster
     there = {key.fingerprint for key in sealing_keys.of_cluster(cluster, controller.namespace, work.prefix)}
     new = [key for key in backup if key.fingerprint not in there]
@@ -214,26 +207,26 @@ def _reload(controller: Controller, work: Work, expected: Optional[Key]) -> None
 
 def rotated(work: Work) -> Dict[str, Any]:
     """A new key seals. With a backup, it is in the backup before anything is sealed with it."""
-    controller = _controller(work)
+    controller = Controller(work.params)
     backup = work.backup()
     keys = Keys(controller, work)
     if keys.deployment is None:
         raise Failure("there is no such Deployment", f"Deployment {controller.namespace}/{controller.name}", "Give controller_name and controller_namespace.")
     newest = sealing_keys.newest(keys.all)
-    owed = newest is not None and keys.served is not None and newest.fingerprint != keys.served  # an earlier run was ended before the controller had it
-    too_young = newest is not None and not owed and (now() - newest.not_before).days < work.params["older_than"]
+    # An earlier run was ended before the controller had it.
+    owed = newest if newest is not None and keys.served is not None and newest.fingerprint != keys.served else None
+    too_young = newest is not None and owed is None and (now() - newest.not_before).days < work.params["older_than"]
     if too_young:
         return {"changed": False, "rotated": None, **keys.result(backup, [])}
     if work.check_mode:
         return {"changed": True, "rotated": None, **keys.result(backup, [])}
-    new = newest if owed else sealing_keys.generate(keys.all, controller.namespace, work.prefix)
-    assert new is not None
+    new = owed or sealing_keys.generate(keys.all, controller.namespace, work.prefix)
     if work.params["backup"]:
         bodies, added = sealing_keys.merged(backup or [], [*keys.all, new])
         if added:
             work.write_backup(text_of(bodies))
         backup = [*(backup or []), *added]
-    if not owed:
+    if owed is None:
         _create(controller.cluster, controller.namespace, new)
     _reload(controller, work, new)
     after = Keys(controller, work)
@@ -242,9 +235,8 @@ def rotated(work: Work) -> Dict[str, Any]:
 
 def retired(work: Work) -> Dict[str, Any]:
     """The named keys are no longer loaded. Each has to be in the backup, to seal nothing, and not to be the one that seals."""
-    controller = _controller(work)
-    backup = work.backup(needed=True)
-    assert backup is not None
+    controller = Controller(work.params)
+    backup = work.needed_backup()
     keys = Keys(controller, work)
     named = work.params["keys"]
     unknown = sorted(set(named) - {key.name for key in keys.all} - {key.fingerprint for key in keys.all})
@@ -282,10 +274,9 @@ def _why_not(key: Key, keys: Keys, backup: Sequence[Key], counted: Mapping[str, 
 
 def verified(work: Work) -> Dict[str, Any]:
     """Everything opens with the backup: what the repository has, and what the cluster has where it can be asked."""
-    backup = work.backup(needed=True)
-    assert backup is not None
+    backup = work.needed_backup()
     repository = work.repository()
-    controller = controller_of(work.params, needed=repository is None)
+    controller = Controller(work.params) if repository is None else controller_of(work.params)
     bad: List[str] = []
     there = list(repository or [])
     missing: List[str] = []

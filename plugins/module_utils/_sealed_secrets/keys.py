@@ -66,7 +66,8 @@ class Key:
 
     def clean(self) -> Body:
         """The Secret without what belongs to the cluster that it was read from."""
-        assert self.secret is not None
+        if self.secret is None:
+            raise AssertionError("a key that is PEM alone has no Secret")
         metadata = {name: self.metadata[name] for name in ("name", "namespace", "labels", "annotations") if self.metadata.get(name)}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": self.secret.get("type", "kubernetes.io/tls"),
                 "data": {name: self.secret["data"][name] for name in sorted(self.secret["data"])}}

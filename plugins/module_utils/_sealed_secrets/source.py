@@ -34,13 +34,12 @@ class Source:
         return {"fingerprint": self.certificate.fingerprint, "not_after": self.certificate.not_after.isoformat(), "source": self.origin}
 
 
-def controller_of(params: Mapping[str, Any], needed: bool) -> Optional[Controller]:
-    """The controller; None where it is not needed and no connection is configured."""
+def controller_of(params: Mapping[str, Any]) -> Optional[Controller]:
+    """The controller; None where no connection is configured."""
     try:
         return Controller(params)
     except Failure:
-        named = any(params.get(option) is not None for option in CONNECTION_SPEC if option != "proxy_headers")
-        if needed or named:
+        if any(params.get(option) is not None for option in CONNECTION_SPEC if option != "proxy_headers"):
             raise
         return None
 
@@ -48,13 +47,14 @@ def controller_of(params: Mapping[str, Any], needed: bool) -> Optional[Controlle
 def find(params: Mapping[str, Any], notes: List[str]) -> Source:
     """The certificate of the options; one that is given has to be the one that the cluster, where it answers, seals with."""
     given = params["certificate"]
-    controller = controller_of(params, needed=not given)
     cache = Cache(params["certificate_cache"])
+    controller: Optional[Controller]
     if not given:
-        assert controller is not None
+        controller = Controller(params)
         origin = f"{controller} of {controller.cluster.url}"
         found = cache.fetch(origin, controller.certificate, notes)
     else:
+        controller = controller_of(params)
         is_url = re.match(r"https?://", given)
         origin = re.sub(r"(?<=://)[^/@]*@", "", given)
         found = cache.fetch(origin, lambda: from_url(given, params["timeout"]), notes) if is_url else Certificate.parse(from_file(given), origin)

@@ -16,6 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiE
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import source as sources
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import verify, wanted
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import Controller
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import API_VERSION, KIND, Body, File, Sealed, files, find
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import Key, of_cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.proof import Fingerprints, Live, PrivateKeys, Proof, owned
@@ -216,8 +217,7 @@ def validated(params: Mapping[str, Any], keys: Sequence[Key], notes: List[str]) 
     if keys:
         bad = [str(one) for one in verify.openings(there, keys) if one.by is None]
     else:
-        controller = sources.controller_of(params, needed=True)
-        assert controller is not None
+        controller = Controller(params)
         bad = []
         for sealed in there:
             body = {**sealed.body, "metadata": {**sealed.metadata, **({"namespace": sealed.namespace} if sealed.namespace else {})}}

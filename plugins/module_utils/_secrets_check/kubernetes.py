@@ -19,7 +19,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import No
 
 # What stands for a secret and is none: ${NAME}, $(NAME), {{ template }}, <path:…> and <NAME>, sops' ENC[…], vals' ref+…, op://…
 _PLACEHOLDER = re.compile(
-    r"""(?xs) \s* ( \$\{\{.*?\}\} | \$\{[^}]*\} | \$\([^)]*\) | \{\{.*\}\} | <[^<>]*> | %[A-Za-z_]+% | ENC\[.*\] | ref\+\S+ | op://\S+ | \$[A-Z_][A-Z0-9_]* )+ \s* \Z""")
+    r"""(?xs) \s* ( \$\{\{.*?\}\} | \$\{[^}]*\} | \$\([^)]*\) | \{\{.*\}\} | <[^<>]*> | %[A-Za-z_]+% | ENC\[.*\] | ref\+\S+ | op://\S+
+    | \$[A-Z_][A-Z0-9_]* )+ \s* \Z""")
 # Names of variables and of values of charts that hold a secret themselves, not the name of a place where one is.
 _NAME = re.compile(
     r"(?i)(?:^|[-_.]|(?<=[a-z]))(?:password|passwd|passphrase|token|api[-_]?key|private[-_]?key|secret[-_]?key|access[-_]?key|client[-_]?secret)\Z")

@@ -80,7 +80,8 @@ def test_a_tool_has_no_network(sandbox, family, tmp_path):
         for server in (stream, packets):
             server.settimeout(0.05)
         addresses = [repr(server.getsockname()).replace("'", '"') for server in (stream, packets)]
-        code = "import socket, sys\nfor kind, where in ((1, %s), (2, %s)):\n try:\n  s = socket.socket(socket.AF_%s, kind); s.connect(where); s.send(b\"x\")\n" \
+        code = "import socket, sys\nfor kind, where in ((1, %s), (2, %s)):\n try:\n" \
+               "  s = socket.socket(socket.AF_%s, kind); s.connect(where); s.send(b\"x\")\n" \
                " except OSError as error: print(error.errno, flush=True)" % (*addresses, family)
         ended = sandbox(python(code))  # bubblewrap has a loopback device of its own: nothing is refused there, and nothing arrives
         assert ended.status == 0 and not ended.err, ended

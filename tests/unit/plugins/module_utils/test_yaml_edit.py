@@ -111,7 +111,8 @@ def test_only_the_bytes_of_the_value_change_whatever_the_file_looks_like(text, d
     assert apply(after, [set_scalar(after, again, find(again, path), value, "app.yaml")], "app.yaml") == after
 
 
-@pytest.mark.parametrize("value", "6801028 72225e2 09334553 1.10 1e5 .5 +1 0o17 0b1 0x1F 1_000 1:20 .inf .NaN yes No y N on OFF true null ~ 2020-01-01 - =".split())
+@pytest.mark.parametrize(
+    "value", "6801028 72225e2 09334553 1.10 1e5 .5 +1 0o17 0b1 0x1F 1_000 1:20 .inf .NaN yes No y N on OFF true null ~ 2020-01-01 - =".split())
 def test_what_a_reader_takes_for_something_else_is_written_in_quotes(value):
     assert not reads_as_text(value)
     assert changed("tag: old\n", "tag", value) == f'tag: "{value}"\n'

@@ -147,7 +147,7 @@ def test_one_snapshot_another_and_the_first_again_delete_no_database(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=strategies.lists(strategies.tuples(strategies.sampled_from([DIGEST, OTHER]), strategies.booleans(), strategies.integers(0, 9),
-                                                           strategies.sampled_from(["ours", "theirs"])), min_size=1, max_size=9))
+                                                strategies.sampled_from(["ours", "theirs"])), min_size=1, max_size=9))
 def test_every_database_that_ever_was_live_is_still_there_whatever_was_killed(tmp_path, monkeypatch, steps):
     """Snapshots and joins in any order, each killed after any number of renames, in one second or several."""
     folder = tmp_path / str(random.getrandbits(60))

@@ -11,7 +11,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import 
 
 REJECTED = ('time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: Node password rejected, '
             'duplicate hostname or contents of \'/etc/rancher/node/password\' may not match server node-passwd entry, try enabling a unique node name"')
-UNAUTHORIZED = 'time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: get /v1-k3s/serving-kubelet.crt: not authorized"'
+UNAUTHORIZED = ('time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: '
+                'get /v1-k3s/serving-kubelet.crt: not authorized"')
 ORDINARY = 'time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: connection refused"'
 
 

@@ -25,7 +25,8 @@ SECONDS = 30  # of processor time
 
 # What each made of little, before: gigabytes, minutes or megabytes of errors.
 CASES = {
-    "aliases of aliases": '"a: &a [x,x,x,x,x,x,x,x,x,x]\\n" + "".join(f"{chr(98+n)}: &{chr(98+n)} [{\', \'.join([\'*\' + chr(97+n)] * 10)}]\\n" for n in range(8))',
+    "aliases of aliases": '"a: &a [x,x,x,x,x,x,x,x,x,x]\\n" + '
+                          '"".join(f"{chr(98+n)}: &{chr(98+n)} [{\', \'.join([\'*\' + chr(97+n)] * 10)}]\\n" for n in range(8))',
     "aliases of a large anchor": '"a: &a [" + "[]," * 30000 + "]\\nb: [" + "*a, " * 2500 + "]\\n"',
     "merges of a large mapping": '"a: &a {" + ", ".join(f"k{n}: {n}" for n in range(8000)) + "}\\n" + "".join(f"b{n}: {{<<: *a}}\\n" for n in range(1000))',
     "many JSON documents": '"{}\\n" * 80_000',

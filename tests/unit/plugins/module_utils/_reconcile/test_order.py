@@ -193,9 +193,9 @@ def test_a_role_is_written_before_its_binding() -> None:
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "80", "None", "a/b/c", "/namespaces/n/ConfigMap/c"]),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
-                        ["group", "names", "kind", "versions", "ports", "nodePort", "clusterIP", "annotations", "roleRef", "name", WAVE, DEPENDS_ON]),
-                                                                                inner, max_size=4),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                        st.sampled_from(["group", "names", "kind", "versions", "ports", "nodePort", "clusterIP", "annotations", "roleRef", "name", WAVE,
+                                         DEPENDS_ON]), inner, max_size=4),
                     max_leaves=12)
 
 
