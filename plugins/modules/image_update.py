@@ -92,7 +92,7 @@ options:
     description: Author and committer, as C(Name <address>).
     type: str
     required: true
-  message:
+  commit_message:
     description: The commit's message. C({summary}) stands for what changes, such as C(shop/web 1.4.1 -> 1.4.2).
     type: str
     default: Update {summary}
@@ -146,7 +146,7 @@ EXAMPLES = r"""
     author: Pipeline <pipeline@example.org>
     signing_key: /etc/ci/signing_key
     review_branch: update/cart
-    message: "Cart: {summary}"
+    commit_message: "Cart: {summary}"
     trailers:
       Build: "1742"
     values:

@@ -325,7 +325,7 @@ def test_no_hook_of_a_repository_or_a_mirror_runs(git_repo, options, tmp_path):
     ({"signing_key": "/nowhere"}, "signing_key can't be read"), ({"signing_key": "/etc/passwd"}, "is not a private key"),
     ({"review_branch": "main"}, "review_branch is the branch itself"), ({"review_branch": "refs/heads/x"}, "is not the name of a branch"),
     ({"review_branch": "-x"}, "starts with a dash"), ({"trailers": {"a b": "c"}}, "is not a trailer"), ({"trailers": {"a": "c\nd"}}, "is not a trailer"),
-    ({"message": " "}, "message is empty"), ({"repository": "https://127.0.0.1:1/x.git"}, "can't be reached"),
+    ({"commit_message": " "}, "commit_message is empty"), ({"repository": "https://127.0.0.1:1/x.git"}, "can't be reached"),
     ({"dependencies": [{"name": "redis", "version": "^1"}]}, "Chart.yaml|is not an exact version"),
 ])
 def test_bad_input_gets_a_clear_error_and_nothing_is_pushed(git_repo, options, change, sentence):

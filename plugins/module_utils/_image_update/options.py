@@ -36,7 +36,7 @@ SPEC: Dict[str, Dict[str, Any]] = dict(
         version=dict(type="str", required=True),
     )),
     author=dict(type="str", required=True),
-    message=dict(type="str", default="Update {summary}"),
+    commit_message=dict(type="str", default="Update {summary}"),
     trailers=dict(type="dict", default={}),
     signing_key=dict(type="path", no_log=False),
     review_branch=dict(type="str"),
@@ -54,8 +54,8 @@ def request_of(params: Mapping[str, Any]) -> Request:
     ]
     if not updates:
         raise Failure("nothing is asked for", "image_update", "Give images, values or dependencies.")
-    if not params["message"].strip() or "\0" in params["message"]:
-        raise Failure("message is empty or has a NUL in it", "message")
+    if not params["commit_message"].strip() or "\0" in params["commit_message"]:
+        raise Failure("commit_message is empty or has a NUL in it", "commit_message")
     trailers = []
     for key, value in params["trailers"].items():
         if not re.match(r"[A-Za-z0-9-]+\Z", key) or CONTROL.search(str(value)):
@@ -64,4 +64,4 @@ def request_of(params: Mapping[str, Any]) -> Request:
     review = params["review_branch"] or ""
     if review and (checked_revision(review) == "HEAD" or review.startswith("refs/")):
         raise Failure(f"{review} is not the name of a branch", "review_branch", "Write it without refs/heads/.")
-    return Request(tuple(updates), Identity.of(params["author"], params["signing_key"]), params["message"], tuple(trailers), review)
+    return Request(tuple(updates), Identity.of(params["author"], params["signing_key"]), params["commit_message"], tuple(trailers), review)
