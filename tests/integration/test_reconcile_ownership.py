@@ -10,7 +10,7 @@ import json
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from reconciling import config_map, deployment, get, manifest, operations, wait_until
+from reconciling import config_map, get, manifest, operations, wait_until
 
 
 def workload(kind="Deployment", strategy="", container="", pod="", name="web"):

@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, parse
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secrets_key import EXAMPLES
 from reconciling import wait_until
-from sealing import key, pair, secret
+from sealing import pair, secret
 
 NAMESPACE = "kube-system"
 KEYS = f"/api/v1/namespaces/{NAMESPACE}/secrets"

@@ -26,7 +26,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import (
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import FAIL, NOT_APPLICABLE, VERDICTS, Check, Finding, Result, worst
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import Options
 
 # Every check there is, in the order of a report. The one of fsync is last, with the machine to itself.
 CHECKS: Tuple[Check, ...] = (
