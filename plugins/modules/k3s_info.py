@@ -93,6 +93,10 @@ node_name:
   description: The name of its Node.
   returned: success
   type: str
+default_node_name:
+  description: The name that its Node has where C(config.yaml) says nothing of it, from the drop-ins and the host's own name.
+  returned: success
+  type: str
 hostname:
   description: The host's own name.
   returned: success

@@ -27,10 +27,13 @@ def merged(config: Mapping[str, Any], drop_ins: Mapping[str, Mapping[str, Any]])
     return found
 
 
-def of_this_node() -> Dict[str, str]:
-    """The plain values of the files on this node, and of a unit with arguments that somebody else wrote."""
+def of_this_node(drop_ins_only: bool = False) -> Dict[str, str]:
+    """The plain values of the files on this node, and of a unit with arguments that somebody else wrote.
+
+    drop_ins_only: without config.yaml, which the role writes anew: what somebody edited there is not what will be.
+    """
     found: Dict[str, str] = {}
-    for path in paths():
+    for path in paths()[1 if drop_ins_only else 0:]:
         text = files.read(path) or ""
         found.update({key: files.plain_value(text, key) for key in files.top_level(text)})
     for key, value in adopted().config.items():

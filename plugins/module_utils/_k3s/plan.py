@@ -35,8 +35,10 @@ class PlannedNode:
 
     @property
     def node_name(self) -> str:
-        """As Kubernetes knows it. What is written on the host counts only as long as nothing else is wanted."""
-        return str(self.config.get("node-name") or self.info.get("node_name") or self.name).lower()
+        """As Kubernetes will know it. What config.yaml on the host says does not count, as it is written anew; a drop-in does."""
+        with_id = configuration.is_true(self.config.get("with-node-id"))  # made by k3s at its first start; the host knows it
+        by_host = self.info.get("node_name" if with_id else "default_node_name") or self.info.get("node_name")
+        return str(self.config.get("node-name") or by_host or self.name).lower()
 
     @property
     def url(self) -> str:

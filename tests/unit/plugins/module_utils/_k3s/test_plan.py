@@ -257,6 +257,13 @@ def test_a_renamed_host_is_refused_before_it_registers_a_second_node() -> None:
     assert planned(servers(1, begun=True), named).new == ()
 
 
+def test_a_name_that_somebody_wrote_into_the_file_that_is_written_anew_renames_nothing() -> None:
+    edited = host("server1", begun=True, server_url=None, node_name="somebody", default_node_name="server1", registered_name="server1")
+    assert planned(edited).new == ()
+    by_drop_in = host("server1", begun=True, server_url=None, node_name="worker-7", default_node_name="worker-7", registered_name="server1")
+    assert "server1 is registered as server1, and would now be worker-7" in refused(by_drop_in)
+
+
 @pytest.mark.parametrize(("was", "now", "said"), [
     ({"cluster-cidr": "10.52.0.0/16"}, {}, "cluster-cidr is 10.52.0.0/16, and would be 10.42.0.0/16"),
     ({}, {"service-cidr": "10.99.0.0/16"}, "service-cidr is 10.43.0.0/16, and would be 10.99.0.0/16"),
