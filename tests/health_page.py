@@ -174,7 +174,7 @@ def page() -> str:
         longest=LONGEST, seconds=SECONDS, moment=MOMENT,
         built_in="\n".join(_built_in()),
         kinds=sum(1 for rule in data.RULES for _key in kinds_of(rule)), rules=len(data.RULES),
-        rows="\n".join(_row(rule) for rule in sorted(data.RULES, key=lambda rule: _sorted_by(rule))),
+        rows="\n".join(_row(rule) for rule in sorted(data.RULES, key=_sorted_by)),
         summary=_codes(data.SUMMARY), ready=_codes(data.READY_TYPES), failed=_codes(data.FAILED_TYPES), working=_codes(data.WORKING_TYPES),
         still=_codes(data.STILL_TYPES), states=_codes(data.STATES.split()), ends=_codes(data.ENDS), holds=_codes(data.HOLDS.split()),
         errors=_codes(data.ERRORS.split()),

@@ -72,7 +72,7 @@ def plain(value: Any) -> Any:
     if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString"):
         return str(value)
     for kind in (str, bytes, bool, int, float):
-        if type(value) is not kind and isinstance(value, kind) and type(value).__module__.startswith("ansible."):
+        if isinstance(value, kind) and type(value).__module__.startswith("ansible."):
             return str.__str__(value) if kind is str else kind(value)
     return value
 

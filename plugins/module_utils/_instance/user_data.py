@@ -156,7 +156,7 @@ def ssh_keys(text: str) -> Tuple[str, ...]:
     import yaml
 
     if not text.startswith(CLOUD_CONFIG):
-        found = [part for part in text.split(CLOUD_CONFIG)[1:]]
+        found = text.split(CLOUD_CONFIG)[1:]
         text = found[0] if found else ""
     try:
         config: Dict[str, Any] = yaml.safe_load(text) or {}

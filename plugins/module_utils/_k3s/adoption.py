@@ -49,7 +49,7 @@ def found(unit_path: str, config_path: str) -> Found:
     config: Dict[str, Any] = {}
     text = files.read(config_path) or ""
     if not text.startswith(files.MARK):
-        config.update({key: value for key, value in _from_yaml(text).items()})
+        config.update(_from_yaml(text))
     variables = _variables(unit)
     for path in _environment_files(unit):
         if os.path.isfile(path):

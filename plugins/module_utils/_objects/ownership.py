@@ -338,7 +338,7 @@ class Items:
             value = _parsed(key)
             return [] if value is _ABSENT else self._by(()).get(_as_text(value), [])
         value = _decoded(key) if key.startswith("i:") else _ABSENT
-        return [value] if type(value) is int and 0 <= value < len(self.items) else []
+        return [value] if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.items) else []
 
     def _by(self, names: Tuple[str, ...]) -> Dict[str, List[int]]:
         """The positions of each item, told by these keys or, without any, by its value."""

@@ -58,7 +58,7 @@ def render(body: Any) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else _style(value))
 
     Dumper.add_representer(str, text)
-    width = -1 if fast else float("inf")  # each of the two has a way of its own to say that no line is folded
+    width = float("inf") if fast is None else -1  # each of the two has a way of its own to say that no line is folded
     return str(yaml.dump(body, Dumper=Dumper, sort_keys=False, width=width, allow_unicode=True, default_flow_style=False))
 
 

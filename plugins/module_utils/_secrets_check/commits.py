@@ -103,7 +103,7 @@ class _Checkout:
         for facts in fields:
             if not facts.startswith(":"):
                 continue
-            name, parents = next(fields), len(facts) - len(facts.lstrip(":"))
+            name, parents = next(fields, ""), len(facts) - len(facts.lstrip(":"))
             words_ = facts.lstrip(":").split(" ")
             modes, oids = words_[: parents + 1], words_[parents + 1 : 2 * parents + 2]
             if not modes[-1].startswith("100"):

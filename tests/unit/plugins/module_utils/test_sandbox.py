@@ -167,7 +167,7 @@ def test_a_tool_ends_with_its_parent_and_its_folder_goes(tmp_path, protection, s
     folder = tmp_path / "own"
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", PARENT % (SH, SH), str(folder), protection]) as parent:
-        wait_until(lambda: (folder / "ready").exists())
+        wait_until((folder / "ready").exists)
         parent.send_signal(sign)
     wait_until(lambda: not folder.exists() and not naming(folder))
 

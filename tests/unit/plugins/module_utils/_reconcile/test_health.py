@@ -151,7 +151,7 @@ WORD = some.sampled_from(
       "ReplicaSetCreateError FailureTarget CrashLoopBackOff Never 2/3 7".split()
 )
 KEY = some.sampled_from(
-    sorted({name for name in re.findall(r"[A-Za-z]+", PATHS)})
+    sorted(set(re.findall(r"[A-Za-z]+", PATHS)))
     + "type reason message generation observedGeneration deletionTimestamp finalizers annotations labels updatedReplicas suspend completions containerStatuses "
       "initContainerStatuses lastState waiting terminated exitCode name sync source comparedTo operationState loadBalancer updateStrategy startTime "
       "ttlSecondsAfterFinished desiredNumberScheduled currentPodHash blueGreen canary strategy externalIPs expectedPods".split()
