@@ -139,16 +139,19 @@ these must be true: {ready}. Beside them count:
 
 A condition that should be true and is false means failed if its reason is a word for a failure, otherwise in progress. Words count in {states}. `Running` and
 `Active` mean in progress for a kind whose name ends in {ends}. {holds} ask the object to stand still. A text in {errors} is a failure where
-nothing says that it is healthy.
+nothing says that it is healthy. Where there is no summary, every type that ends in `Ready` should be true. Beside a summary that is true, {beside} must not be
+false. The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. `status.ready`, `status.healthy` or
+`status.available` false means in progress, and so do fewer `readyReplicas`, `availableReplicas` or `updatedReplicas` than `spec.replicas` where nothing says
+that it is healthy.
 
 An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress`
 for {moment:g} seconds, in case its controller has not seen it yet.
 
 ## Words
 
-Compared without case, spaces, and punctuation. A word that is not in the table means failed if it ends in `failed`, `error`, `failure`, `backoff`, `invalid`,
-`exceeded`, `denied` or `notfound`, or begins with `err`, `failed`, `invalid`, `cannot` or `unable`; it means in progress if it ends in
-`ing` or begins with `waiting` or `pending`.
+Compared without case, spaces, and punctuation. A word that is not in the table means failed if it ends in `failed`, `error`, `errors`, `failure`, `backoff`,
+`invalid`, `exceeded`, `denied` or `notfound`, or begins with `err`, `failed`, `invalid`, `cannot` or `unable`; it means in progress if it ends in
+`ing`, begins with `waiting`, `pending` or `partial`, or is a healthy word after `not`, `non` or `un`.
 
 | Meaning | Words |
 |---|---|
@@ -177,7 +180,7 @@ def page() -> str:
         rows="\n".join(_row(rule) for rule in sorted(data.RULES, key=_sorted_by)),
         summary=_codes(data.SUMMARY), ready=_codes(data.READY_TYPES), failed=_codes(data.FAILED_TYPES), working=_codes(data.WORKING_TYPES),
         still=_codes(data.STILL_TYPES), states=_codes(data.STATES.split()), ends=_codes(data.ENDS), holds=_codes(data.HOLDS.split()),
-        errors=_codes(data.ERRORS.split()),
+        errors=_codes(data.ERRORS.split()), beside=_codes(data.BESIDE),
         words="\n".join(f"| {_MEANINGS[meaning]} | {', '.join(sorted(words.split()))} |" for meaning, words in data.WORDS.items()),
         cases=len(cases), case_kinds=len({(case["of"].get("apiVersion", "").rpartition("/")[0], case["of"]["kind"]) for case in cases}),
         kstatus=sum("kstatus" in case for case in cases), argo=sum("argo" in case for case in cases),
@@ -223,6 +226,7 @@ def _row(rule: Rule) -> str:
               f"{_codes(rule.errors.split())} is set" if rule.errors else "", f"word: {_codes(words[data.FAILED])}" if words[data.FAILED] else "",
               "any other word" if rule.other == data.FAILED else ""]
     working = [f"{_codes(rule.working.split())} true" if rule.working else "", f"`{rule.seen}` is older than the generation" if rule.seen else "",
+               f"a word of standing still, unless it says paused, while {_codes(rule.runs.split())}" if rule.runs else "",
                f"word: {_codes(words[data.WORKING])}" if words[data.WORKING] else ""]
     still = [f"{_codes(rule.still.split())} true" if rule.still else "", _codes(_asked(path) for path in f"{rule.holds} {rule.off}".split()),
              f"word: {_codes(words[data.STILL])}" if words[data.STILL] else ""]

@@ -139,10 +139,11 @@ def _older(obj: Dict[str, Any], seen: Any) -> bool:
     Some controllers write it as a text. One that is no number, or higher than the generation, is a hash of the spec (Argo Rollouts
     before 1.0), which cannot be compared.
     """
-    generation = _number(obj, "metadata", "generation")
+    written = _map(obj, "metadata").get("generation")
+    generation = int(written) if isinstance(written, str) and re.match("[0-9]{1,18}$", written) else _number(obj, "metadata", "generation")
     if generation is None or isinstance(seen, bool):
         return False
-    if isinstance(seen, int):
+    if isinstance(seen, (int, float)):
         return seen != generation
     return isinstance(seen, str) and bool(re.match("[0-9]{1,18}$", seen)) and int(seen) < generation
 
@@ -266,11 +267,13 @@ def meaning(word: str, kind: str = "") -> str:
         return data.WORKING
     if found or not plain or len(plain) > 60:
         return found
-    if plain.endswith(("failed", "error", "failure", "backoff", "invalid", "exceeded", "denied", "notfound")) or plain.startswith(
+    if plain.endswith(("failed", "error", "errors", "failure", "backoff", "invalid", "exceeded", "denied", "notfound")) or plain.startswith(
         ("err", "failed", "invalid", "cannot", "unable")
     ):
         return data.FAILED
-    return data.WORKING if plain.startswith(("waiting", "pending")) or plain.endswith(("ing", "pending", "inprogress")) else ""
+    if any(plain.startswith(no) and _MEANS.get(plain[len(no):]) == data.HEALTHY for no in ("not", "non", "un")):
+        return data.WORKING
+    return data.WORKING if plain.startswith(("waiting", "pending", "partial")) or plain.endswith(("ing", "pending", "inprogress")) else ""
 
 
 class _Findings:
@@ -321,6 +324,9 @@ def _by_rule(obj: Dict[str, Any], rule: Rule) -> Health:
     held = _holds(obj, rule.holds)
     if held:
         return _current(held)
+    if _holds(obj, rule.runs):
+        still = {word: data.WORKING for word, said in rule.words.items() if said == data.STILL and word != "Paused"}
+        rule = rule._replace(words={**rule.words, **still})
     off = _holds(obj, rule.off)
     status = obj.get("status")
     if not status:
@@ -492,7 +498,10 @@ def _by_words(obj: Dict[str, Any]) -> Health:
             findings.add(known, _words(condition, type_))
         elif known == data.WORKING and _is(condition, "False") and meaning(_text(condition, "reason")) == data.FAILED:
             findings.add(data.FAILED, _words(condition))
-    summary = [type_ for type_ in data.SUMMARY if type_ in types][:1] or [type_ for type_ in data.READY_TYPES if type_ in types]
+    summary = [type_ for type_ in data.SUMMARY if type_ in types][:1] or [
+        type_ for type_ in types if type_ in data.READY_TYPES or type_.endswith("Ready") and not type_.endswith("NotReady")
+    ]
+    summary += [type_ for type_ in data.BESIDE if type_ not in summary and _is(_of_type(obj, conditions, type_), "False")]
     for type_ in summary:
         condition = _of_type(obj, conditions, type_)
         if not condition:
@@ -509,12 +518,22 @@ def _by_words(obj: Dict[str, Any]) -> Health:
         known = meaning(value, kind) if isinstance(value, str) else ""
         if known:
             findings.add(known, ": ".join(part for part in (value, _message(obj)) if part))
-    if _map(obj, "status").get("ready") is False:
-        findings.add(data.WORKING, "status.ready is false")
+    for path in ("ancestors?", "parents?"):  # a policy or a route of the Gateway API's pattern
+        for item in _parts(obj, f"status.{path}"):
+            _judge_conditions(obj, _ATTACHED, _items(item, "conditions"), findings, name=_part_name(item))
+    for name in ("ready", "healthy", "available"):
+        if status.get(name) is False or status.get(name) == "False":
+            findings.add(data.WORKING, f"status.{name} is false")
+    wanted = _number(obj, "spec", "replicas")
+    for name in ("readyReplicas", "availableReplicas", "updatedReplicas"):
+        have = _number(status, name)
+        if wanted is not None and have is not None and have < wanted and not findings.found[data.HEALTHY]:
+            findings.add(data.WORKING, f"{name} is {have} of {wanted}")
     return findings.worst() or _current()
 
 
 _NO_RULE = Rule("")
+_ATTACHED = Rule("", ready="Accepted? Programmed? ResolvedRefs?", failed="Conflicted PartiallyInvalid", false=data.FAILED, words={"Pending": data.WORKING})
 
 
 def _by_condition(kind: str) -> Judge:
@@ -644,7 +663,8 @@ def _stateful_set(obj: Dict[str, Any]) -> Health:
             "" if now == later else "the old Pods stay until somebody deletes them (updateStrategy OnDelete)"
         )
     partition = _count(obj, "spec", "updateStrategy", "rollingUpdate", "partition")
-    due, updated = max(wanted - partition, 0), _count(obj, "status", "updatedReplicas")
+    # One revision is all Pods' one: a partition keeps none at another.
+    due, updated = wanted if now == later else max(wanted - partition, 0), _count(obj, "status", "updatedReplicas")
     # A roll-out that was reverted half-way has one revision again, while Pods of the other one still run.
     current = _number(obj, "status", "currentReplicas")
     if not later and current is not None and current < wanted:
@@ -690,6 +710,8 @@ def _job(obj: Dict[str, Any]) -> Health:
         return _current("suspended by its own spec")
     if _is(_condition(obj, "FailureTarget"), "True"):
         return _failed(_words(_condition(obj, "FailureTarget")))
+    if _number(obj, "spec", "parallelism") == 0 and not active and _text(obj, "status", "startTime"):
+        return _current("held by its own parallelism of 0")
     trouble = f", {_plural(failed, 'Pod')} failed" if failed else ""
     wanted = _number(obj, "spec", "completions")
     if not _text(obj, "status", "startTime"):
@@ -813,11 +835,31 @@ def pods_reason(pods: Iterable[Any]) -> str:
 def _claim(obj: Dict[str, Any]) -> Health:
     phase = _text(obj, "status", "phase")
     if phase == "Bound":
-        return _current()
+        return _bound_claim(obj)
     if phase == "Lost":
         return _failed("Lost: the volume it was bound to is gone")
     # A class with volumeBindingMode WaitForFirstConsumer looks the same; only the class and the Pods could tell.
     return _waiting("Pending: no volume bound yet (a class with WaitForFirstConsumer binds once a Pod uses the claim)")
+
+
+def _bound_claim(obj: Dict[str, Any]) -> Health:
+    """A claim that has its volume, while the volume grows or gets other attributes."""
+    resizes = _map(obj, "status", "allocatedResourceStatuses").values()
+    wrong = [word for word in resizes if isinstance(word, str) and word.endswith(("Infeasible", "Failed"))]
+    if _text(obj, "status", "modifyVolumeStatus", "status") == "Infeasible":
+        wrong.append("ModifyVolume Infeasible")
+    for kind in ("ControllerResizeError", "NodeResizeError", "ModifyVolumeError"):
+        condition = _condition(obj, kind)
+        if _is(condition, "True"):
+            wrong.append(_words(condition, kind))
+    if wrong:
+        return _failed("; ".join(sorted(wrong)))
+    for kind in ("Resizing", "ModifyingVolume"):
+        condition = _condition(obj, kind)
+        if _is(condition, "True"):
+            return _waiting(_words(condition, kind))
+    # The file system grows when a Pod mounts it, and no Pod may be due.
+    return _current("its file system grows once a Pod uses it" if _is(_condition(obj, "FileSystemResizePending"), "True") else "")
 
 
 def _service(obj: Dict[str, Any]) -> Health:

@@ -16,7 +16,7 @@ HEALTHY, WORKING, FAILED, STILL = "healthy", "working", "failed", "still"
 WORDS: Mapping[str, str] = {
     HEALTHY: """
         accepted active allocated applied assigned available bound built complete completed compliant connected created deployed
-        done enabled established exists finished fixed green healthy initialized installed issued ok online operational passed programmed
+        done enabled established exists finished fixed green healthy initialized installed issued noerror noerrors ok online operational passed programmed
         provisioned published ready reconciled reconciliationsucceeded registered released resolved running serving stable
         succeeded success successful synced uptodate valid validated verified
     """,
@@ -27,7 +27,7 @@ WORDS: Mapping[str, str] = {
         outofdate pending pendingcreation pendingdeletion pendinginstall pendingrollback pendingupgrade planning
         preparing processing progressing promoting provisioning pulling queued rebooting reconciling recovering
         requested resizing restarting restoring retrying rolling rollingback rollingout scaling scalingdown
-        scalingup scheduled scheduling setup starting started stopping submitted submitting switching syncing terminating testing
+        scalingup scheduled scheduling setup starting started stopping submitted submitting switching syncing terminating testing unknown
         unavailable uninstalling updating upgrading uploading validating verifying waiting yellow
     """,
     FAILED: """
@@ -42,13 +42,15 @@ WORDS: Mapping[str, str] = {
 
 # Types of conditions, by what True means. SUMMARY comes first: one of these speaks for all other conditions of its object.
 SUMMARY = ("Ready", "Succeeded", "Complete", "Completed", "Healthy", "Available")
+# What is False beside a SUMMARY that is True: a Crossplane composite is of a group of its owner's, so no row can name it.
+BESIDE = ("Synced", "Healthy", "Available")
 READY_TYPES = """
     Accepted Active Applied Compliant Deployed Established Initialized Installed Issued Online Programmed Provisioned
     Reconciled ReconcileSuccess ReconciliationSucceeded RemoteSynced ResolvedRefs Running Successful Synced Valid Validated
 """.split()
 FAILED_TYPES = """
-    Crashed Degraded Error ErrorOccurred Errored Failed Failing Failure HasError HasErrors Invalid InvalidSpec Misconfigured NotHealthy
-    NotReady ReconcileError ReconcileFailed ReconciliationFailed Stalled Unhealthy
+    Conflict Conflicted Crashed Degraded Error ErrorOccurred Errored Failed Failing Failure HasError HasErrors Invalid InvalidSpec Misconfigured NotHealthy
+    NotReady ReconcileError ReconcileFailed ReconciliationFailed Stalled Unavailable Unhealthy
 """.split()
 WORKING_TYPES = """
     Bootstrapping Creating Deploying InProgress Initializing Installing Issuing Migrating Pending Progressing Provisioning
@@ -61,8 +63,8 @@ STATES = (
     "status.phase status.state status.status status.health status.currentState status.currentPhase status.overallStatus "
     "status.healthStatus status.health.status status.updateStatus status.compliant status.stageStatus"
 )
-HOLDS = "spec.paused spec.suspend spec.suspended spec.running=false spec.hibernate"
-ERRORS = "status.error status.errorMessage status.failureMessage status.failureReason status.errMsg status.lastError"
+HOLDS = "spec.paused spec.suspend spec.suspended spec.running=false spec.hibernate @crossplane.io/paused=true"
+ERRORS = "status.error status.errors status.errorMessage status.failureMessage status.failureReason status.errMsg status.lastError"
 
 # A kind whose work ends is not done while it runs.
 ENDS = (
@@ -89,6 +91,7 @@ class Rule(NamedTuple):
     holds: str = ""  # what asks to stand still: paths that are true, PATH=VALUE, or @ANNOTATION=VALUE
     equal: str = ""  # pairs of paths that have one value once the work is done, "WANT==HAVE"; "WANT?==HAVE" where WANT may be missing
     off: str = ""  # what asks it to be off, written like `holds`: it need not be ready, yet a word of `state` may say that it is on its way
+    runs: str = ""  # what asks it to run, written like `holds`: a word of standing still is then WORKING, except one that says paused
     errors: str = ""  # paths that hold a text, true, a number above 0 or a list of something only when something is wrong
     parts: str = ""  # paths of what has the conditions (a route's parents); "PATH?" may be missing, in "PATH!" each must be of this generation
     seen: str = ""  # the path that repeats metadata.generation, where it is not status.observedGeneration
@@ -121,6 +124,8 @@ KEDA = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
 FLUX = "https://fluxcd.io/flux/components/"
 ESO = "https://external-secrets.io/latest/api/spec/"
 CONFLUENT = "https://docs.confluent.io/operator/current/co-api.html"
+
+ROLLING = "RollingOut ScalingUp ScalingDown Remediating"
 
 RULES: List[Rule] = [
     # Argo
@@ -157,10 +162,11 @@ RULES: List[Rule] = [
          words={"Terminated": STILL, "WaitingPromotion": WORKING}),
     # Gateway API
     Rule("gateway.networking.k8s.io: Gateway", GATEWAY, ready="Accepted? Programmed ResolvedRefs?", false=FAILED, parts="status.listeners",
+         failed="Conflicted",
          words={"Pending": WORKING, "AddressNotAssigned": WORKING, "NoResources": WORKING}),
     Rule("gateway.networking.k8s.io: GatewayClass", GATEWAY, ready="Accepted", false=FAILED, words={"Pending": WORKING, "Waiting": WORKING}),
     Rule("gateway.networking.k8s.io: HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute", GATEWAY, ready="Accepted ResolvedRefs? Programmed?", false=FAILED,
-         parts="status.parents", words={"Pending": WORKING}),
+         failed="PartiallyInvalid", parts="status.parents", counts="status.parents/spec.parentRefs", words={"Pending": WORKING}),
     Rule("gateway.networking.k8s.io: BackendTLSPolicy BackendLBPolicy XBackendTrafficPolicy", GATEWAY, ready="Accepted ResolvedRefs?", false=FAILED,
          parts="status.ancestors!"),
     Rule("gateway.networking.k8s.io: ReferenceGrant", GATEWAY, silent=True),
@@ -168,6 +174,9 @@ RULES: List[Rule] = [
     Rule("snapshot.storage.k8s.io: VolumeSnapshot VolumeSnapshotContent", "https://kubernetes.io/docs/concepts/storage/volume-snapshots/",
          state="status.readyToUse", errors="status.error.message"),
     Rule("snapshot.storage.k8s.io: VolumeSnapshotClass", silent=True),
+    Rule("storage.k8s.io: VolumeAttachment", state="status.attached", errors="status.attachError.message status.detachError.message"),
+    Rule("flowcontrol.apiserver.k8s.io: FlowSchema", "https://kubernetes.io/docs/concepts/cluster-administration/flow-control/", working="Dangling",
+         silent=True),
     # Certificates and secrets
     Rule("cert-manager.io: Certificate", "https://cert-manager.io/docs/usage/certificate/", ready="Ready", working="Issuing", false=FAILED,
          words={"DoesNotExist": WORKING, "Issuing": WORKING, "InProgress": WORKING}),
@@ -226,8 +235,9 @@ RULES: List[Rule] = [
          failed="Stalled", state="status.lastUpdate.state", words={"succeeded": HEALTHY, "failed": FAILED}),
     # Cluster API
     Rule("cluster.x-k8s.io: Cluster", CLUSTER_API, ready="Ready? Available?", state="status.phase", holds="spec.paused @cluster.x-k8s.io/paused",
-         errors="status.failureMessage", false=FAILED, words={"Provisioned": HEALTHY}),
-    Rule("cluster.x-k8s.io: MachineDeployment MachineSet", CLUSTER_API, ready="Ready? Available?", state="status.phase",
+         working=ROLLING, errors="status.failureMessage", false=FAILED, words={"Provisioned": HEALTHY}),
+    Rule("cluster.x-k8s.io: MachineDeployment MachineSet", CLUSTER_API, ready="Ready? Available?", state="status.phase", working=ROLLING,
+         counts="status.updatedReplicas?/spec.replicas status.upToDateReplicas?/spec.replicas status.readyReplicas?/spec.replicas",
          holds="spec.paused @cluster.x-k8s.io/paused", errors="status.failureMessage", words={"Running": HEALTHY}),
     Rule("cluster.x-k8s.io: Machine", CLUSTER_API, ready="Ready?", state="status.phase", holds="@cluster.x-k8s.io/paused", errors="status.failureMessage",
          words={"Running": HEALTHY, "Provisioned": WORKING}),
@@ -239,11 +249,12 @@ RULES: List[Rule] = [
     Rule("controlplane.cluster.x-k8s.io: AWSManagedControlPlane", CLUSTER_API, ready="Ready", working="EKSControlPlaneUpdating", errors="status.failureMessage",
          holds="@cluster.x-k8s.io/paused"),
     Rule("controlplane.cluster.x-k8s.io: *; bootstrap.cluster.x-k8s.io: *; infrastructure.cluster.x-k8s.io: *", CLUSTER_API,
-         ready="Ready? Available?", errors="status.failureMessage", holds="@cluster.x-k8s.io/paused", silent=True),
+         ready="Ready? Available?", errors="status.failureMessage", holds="@cluster.x-k8s.io/paused", silent=True, working=ROLLING,
+         counts="status.updatedReplicas?/spec.replicas status.upToDateReplicas?/spec.replicas status.readyReplicas?/spec.replicas"),
     Rule("core.gardener.cloud: Shoot", "https://gardener.cloud/docs/gardener/shoot/shoot_status/", state="metadata.labels.'shoot.gardener.cloud/status'"),
     # Virtual machines
     Rule("kubevirt.io: VirtualMachine", "https://kubevirt.io/user-guide/", ready="Ready", still="Paused",
-         off="spec.running=false spec.runStrategy=Halted", failed="Failure", state="status.printableStatus",
+         off="spec.running=false spec.runStrategy=Halted", runs="spec.running=true spec.runStrategy=Always", failed="Failure", state="status.printableStatus",
          words={"Stopped": STILL, "VMINotExists": STILL, "Running": HEALTHY, "Paused": STILL, "ErrorUnschedulable": FAILED,
                 "CrashLoopBackOff": FAILED, "DataVolumeError": FAILED, "ErrorPvcNotFound": FAILED}),
     Rule("kubevirt.io: VirtualMachineInstance", "https://kubevirt.io/user-guide/", ready="Ready", still="Paused", state="status.phase",
@@ -257,13 +268,16 @@ RULES: List[Rule] = [
          holds="@common.k8s.elastic.co/pause=true"),
     Rule("beat.k8s.elastic.co: Beat; logstash.k8s.elastic.co: Logstash; kibana.k8s.elastic.co: Kibana; apm.k8s.elastic.co: ApmServer; "
          "agent.k8s.elastic.co: Agent; enterprisesearch.k8s.elastic.co: EnterpriseSearch; maps.k8s.elastic.co: ElasticMapsServer", ECK,
-         state="status.health", counts="status.availableNodes/status.expectedNodes"),
+         counts="status.availableNodes/status.expectedNodes status.availableNodes?/spec.count",
+         state="status.health status.associationStatus status.elasticsearchAssociationStatus status.kibanaAssociationStatus "
+               "status.elasticsearchAssociationsStatus[] status.monitoringAssociationStatus[]", words={"Established": HEALTHY}),
     # Messages
     Rule("kafka.strimzi.io: Kafka", STRIMZI, ready="Ready", failed="NotReady", words={"Creating": WORKING}, holds="@strimzi.io/pause-reconciliation=true",
          still="ReconciliationPaused"),
-    Rule("kafka.strimzi.io: KafkaBridge KafkaConnect KafkaConnector KafkaMirrorMaker2 KafkaNodePool KafkaRebalance KafkaTopic KafkaUser", STRIMZI,
-         ready="Ready?", failed="NotReady", still="ReconciliationPaused", holds="@strimzi.io/pause-reconciliation=true",
-         state="status.connectorStatus.connector.state"),
+    Rule("kafka.strimzi.io: KafkaBridge KafkaConnect KafkaConnector KafkaMirrorMaker2 KafkaRebalance KafkaTopic KafkaUser", STRIMZI,
+         ready="Ready?", failed="NotReady", still="ReconciliationPaused ProposalReady Stopped", holds="@strimzi.io/pause-reconciliation=true",
+         state="status.connectorStatus.connector.state status.connectorStatus.tasks[].state", note="a proposal of a rebalance waits for a person"),
+    Rule("kafka.strimzi.io: KafkaNodePool", STRIMZI, failed="NotReady", counts="status.replicas/spec.replicas", note="it has no condition Ready"),
     Rule("core.strimzi.io: StrimziPodSet", STRIMZI, counts="status.readyPods/status.pods status.currentPods/status.pods"),
     Rule("kafka.banzaicloud.io: KafkaCluster", state="status.state status.cruiseControlTopicStatus status.brokersState[].configurationState",
          words={"ClusterRunning": HEALTHY, "CruiseControlTopicReady": HEALTHY, "ConfigInSync": HEALTHY, "ConfigOutOfSync": FAILED}),
@@ -279,13 +293,15 @@ RULES: List[Rule] = [
          false=FAILED),
     # Databases
     Rule("postgresql.cnpg.io: Cluster", "https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/", state="status.phase",
-         holds="@cnpg.io/reconciliationLoop=disabled", still="cnpg.io/hibernation", ready="Ready?", words={
+         holds="@cnpg.io/reconciliationLoop=disabled", still="cnpg.io/hibernation", ready="Ready? ContinuousArchiving?",
+         counts="status.readyInstances?/spec.instances", words={
+             "ContinuousArchivingFailing": FAILED,
              "Cluster in healthy state": HEALTHY, "Waiting for user action": FAILED, "Cluster is unrecoverable and needs manual intervention": FAILED,
              "Unable to create required cluster objects": FAILED, "Cluster has incomplete or invalid image catalog": FAILED,
              "Cluster cannot proceed to reconciliation due to an unknown plugin being required": FAILED,
              "Cluster cannot execute instance online upgrade due to missing architecture binary": FAILED, "Failing over": WORKING}),
-    Rule("postgresql.cnpg.io: Backup", "https://cloudnative-pg.io/documentation/current/backup/", state="status.phase", words={"running": WORKING},
-         errors="status.error"),
+    Rule("postgresql.cnpg.io: Backup", "https://cloudnative-pg.io/documentation/current/backup/", state="status.phase",
+         words={"running": WORKING, "walArchivingFailing": FAILED}, errors="status.error"),
     Rule("postgresql.cnpg.io: Database Publication Subscription", "https://cloudnative-pg.io/documentation/current/declarative_database_management/",
          state="status.applied", false=FAILED, errors="status.message"),
     Rule("postgresql.cnpg.io: ScheduledBackup ImageCatalog ClusterImageCatalog", silent=True),
@@ -311,13 +327,15 @@ RULES: List[Rule] = [
          counts="status.readyReplicas/spec.replicas status.upToDateNodes/spec.replicas"),
     Rule("zookeeper.pravega.io: ZookeeperCluster", ready="PodsReady?", failed="Error", counts="status.readyReplicas/status.replicas"),
     # Storage
-    Rule("ceph.rook.io: CephCluster", "https://rook.io/docs/rook/latest/CRDs/Cluster/ceph-cluster-crd/", state="status.ceph.health status.state",
+    Rule("ceph.rook.io: CephCluster", "https://rook.io/docs/rook/latest/CRDs/Cluster/ceph-cluster-crd/", state="status.ceph.health status.state status.phase",
          words={"HEALTH_OK": HEALTHY, "HEALTH_WARN": FAILED, "HEALTH_ERR": FAILED}),
     Rule("ceph.rook.io: CephBlockPool CephFilesystem CephObjectStore CephObjectStoreUser CephNFS CephClient",
          "https://rook.io/docs/rook/latest/CRDs/", state="status.phase"),
     Rule("objectbucket.io: ObjectBucket ObjectBucketClaim", state="status.phase"),
     Rule("longhorn.io: Volume", "https://longhorn.io/docs/", state="status.state status.robustness",
-         words={"attached": HEALTHY, "detached": STILL, "unknown": STILL, "degraded": FAILED, "faulted": FAILED}),
+         words={"attached": HEALTHY, "detached": STILL, "unknown": WORKING, "degraded": FAILED, "faulted": FAILED}),
+    Rule("longhorn.io: BackupTarget", "https://longhorn.io/docs/", state="status.available", false=FAILED, failed="Unavailable",
+         holds="spec.backupTargetURL=", note="without a URL there is no target to reach"),
     Rule("minio.min.io: Tenant", "https://min.io/docs/minio/kubernetes/upstream/", state="status.currentState status.healthStatus", words={
         "Initialized": HEALTHY, "Statefulset not controlled by operator": FAILED, "Another MinIO Tenant already exists in the namespace": FAILED,
         "Tenant credentials are not set properly": FAILED, "Different versions across MinIO Pools": FAILED, "Pool Decommissioning Not Allowed": FAILED,
@@ -332,8 +350,8 @@ RULES: List[Rule] = [
     Rule("ocs.openshift.io: StorageCluster", failed="Degraded", working="Progressing", ready="Available"),
     Rule("velero.io: Backup", "https://velero.io/docs/main/api-types/backup/", state="status.phase",
          words={"PartiallyFailed": FAILED, "FailedValidation": FAILED, "Completed": HEALTHY}),
-    Rule("velero.io: Restore PodVolumeBackup PodVolumeRestore", "https://velero.io/docs/main/api-types/restore/", state="status.phase",
-         words={"PartiallyFailed": FAILED, "FailedValidation": FAILED}),
+    Rule("velero.io: Restore PodVolumeBackup PodVolumeRestore DataUpload DataDownload", "https://velero.io/docs/main/api-types/restore/",
+         state="status.phase", words={"PartiallyFailed": FAILED, "FailedValidation": FAILED, "Accepted": WORKING, "Prepared": WORKING}),
     Rule("velero.io: Schedule", "https://velero.io/docs/main/api-types/schedule/", state="status.phase", holds="spec.paused",
          words={"FailedValidation": FAILED, "New": WORKING}),
     Rule("velero.io: BackupStorageLocation BackupRepository", "https://velero.io/docs/main/api-types/backupstoragelocation/", state="status.phase",
@@ -374,7 +392,7 @@ RULES: List[Rule] = [
     # Autoscaling and events
     Rule("keda.sh: ScaledObject", KEDA, ready="Ready", failed="Fallback", still="Paused", false=FAILED,
          holds="@autoscaling.keda.sh/paused=true @autoscaling.keda.sh/paused-replicas"),
-    Rule("keda.sh: ScaledJob", KEDA, ready="Ready", still="Paused", false=FAILED, holds="@autoscaling.keda.sh/paused=true"),
+    Rule("keda.sh: ScaledJob", KEDA, ready="Ready", failed="Fallback", still="Paused", false=FAILED, holds="@autoscaling.keda.sh/paused=true"),
     Rule("keda.sh: TriggerAuthentication ClusterTriggerAuthentication", KEDA, silent=True),
     Rule("autoscaling.k8s.io: VerticalPodAutoscaler", "https://github.com/kubernetes/autoscaler/tree/master/vertical-pod-autoscaler",
          failed="ConfigUnsupported ConfigDeprecated", silent=True),
@@ -384,7 +402,8 @@ RULES: List[Rule] = [
     Rule("sailoperator.io: Istio IstioCNI IstioRevision ZTunnel", "https://github.com/istio-ecosystem/sail-operator", ready="Ready Reconciled?",
          false=WORKING, words={"ReconcileError": FAILED}),
     Rule("networking.istio.io: *; security.istio.io: *; telemetry.istio.io: *; extensions.istio.io: *",
-         "https://istio.io/latest/docs/reference/config/istio.meta.v1alpha1/", ready="Reconciled?", failed="Error", silent=True),
+         "https://istio.io/latest/docs/reference/config/istio.meta.v1alpha1/", ready="Reconciled? WaypointAccepted?", false=FAILED,
+         failed="Error", state="status.validationMessages[].level", words={"ERROR": FAILED, "3": FAILED, "WARNING": HEALTHY}, other=HEALTHY, silent=True),
     Rule("projectcontour.io: HTTPProxy ExtensionService", "https://projectcontour.io/docs/main/config/api/", ready="Valid?", false=FAILED,
          state="status.currentStatus"),
     Rule("gateway.solo.io: *; gloo.solo.io: *", "https://docs.solo.io/gloo-edge/", state="status.state status.statuses[].state",
@@ -396,6 +415,8 @@ RULES: List[Rule] = [
     Rule("traefik.io: *; traefik.containo.us: *", "https://doc.traefik.io/traefik/", silent=True),
     Rule("metallb.io: IPAddressPool L2Advertisement BGPAdvertisement BGPPeer", "https://metallb.io/", silent=True),
     Rule("cilium.io: CiliumNetworkPolicy CiliumClusterwideNetworkPolicy", "https://docs.cilium.io/", ready="Valid?", false=FAILED, silent=True),
+    Rule("cilium.io: CiliumLoadBalancerIPPool CiliumBGPClusterConfig CiliumBGPPeerConfig CiliumBGPNodeConfigOverride", "https://docs.cilium.io/",
+         failed="cilium.io/PoolConflict cilium.io/NoMatchingNode cilium.io/MissingPeerConfigs cilium.io/MissingAuthSecret", silent=True),
     Rule("externaldns.k8s.io: DNSEndpoint", silent=True),
     Rule("nmstate.io: NodeNetworkConfigurationPolicy", "https://nmstate.io/kubernetes-nmstate/", ready="Available", failed="Degraded",
          working="Progressing", still="Ignored"),
@@ -484,8 +505,12 @@ RULES: List[Rule] = [
     Rule("policy.open-cluster-management.io: OperatorPolicy", "https://open-cluster-management.io/docs/", ready="Compliant", false=FAILED,
          holds="spec.disabled"),
     Rule("kyverno.io: Policy ClusterPolicy", "https://kyverno.io/docs/", ready="Ready", state="status.ready", false=FAILED),
+    Rule("policies.kyverno.io: *", "https://kyverno.io/docs/", state="status.conditionStatus.ready", silent=True),
     Rule("kyverno.io: CleanupPolicy ClusterCleanupPolicy PolicyException", silent=True),
-    Rule("templates.gatekeeper.sh: ConstraintTemplate", "https://open-policy-agent.github.io/gatekeeper/", state="status.created"),
+    Rule("templates.gatekeeper.sh: ConstraintTemplate", "https://open-policy-agent.github.io/gatekeeper/", state="status.created",
+         errors="status.byPod[].errors"),
+    Rule("constraints.gatekeeper.sh: *", "https://open-policy-agent.github.io/gatekeeper/", errors="status.byPod[].errors", silent=True,
+         note="what it finds in other objects is not a failure of its own"),
     Rule("work.karmada.io: ResourceBinding ClusterResourceBinding", "https://karmada.io/docs/", ready="Scheduled? FullyApplied", false=FAILED,
          state="status.aggregatedStatus[].health status.aggregatedStatus[].applied", words={"Unknown": HEALTHY}),
     Rule("apps.3scale.net: APIManager", ready="Available", false=FAILED),
@@ -498,7 +523,8 @@ RULES: List[Rule] = [
     Rule("tower.ansible.com: AnsibleJob; awx.ansible.com: AWX AWXBackup AWXRestore", failed="Failure Failed", ready="Successful? Running?",
          state="status.ansibleJobResult.status", words={"running": WORKING}),
     Rule("tekton.dev: PipelineRun TaskRun CustomRun", "https://tekton.dev/docs/pipelines/pipelineruns/#monitoring-execution-status",
-         ready="Succeeded", false=FAILED, words={"Running": WORKING, "Started": WORKING, "Cancelled": FAILED}),
+         ready="Succeeded", false=FAILED, words={"Running": WORKING, "Started": WORKING, "Cancelled": FAILED},
+         holds="spec.status=PipelineRunPending"),
     Rule("tekton.dev: Pipeline Task ClusterTask", silent=True),
     Rule("operator.tekton.dev: *", "https://tekton.dev/docs/operator/", ready="Ready"),
     Rule("resource.k8s.io: ResourceClaim", silent=True),

@@ -142,7 +142,7 @@ def test_a_pod_that_is_fine_gives_no_reason() -> None:
 
 # Any JSON, and JSON whose keys and words are those that the rules look for, so that they are reached.
 
-PATHS = " ".join(" ".join((rule.state, rule.counts, rule.equal, rule.errors, rule.parts, rule.holds, rule.off, rule.seen)) for rule in RULES)
+PATHS = " ".join(" ".join((rule.state, rule.counts, rule.equal, rule.errors, rule.parts, rule.holds, rule.off, rule.runs, rule.seen)) for rule in RULES)
 TYPES = {kind.rstrip("?!") for rule in RULES for kind in f"{rule.ready} {rule.failed} {rule.working} {rule.still}".split()}
 WORD = some.sampled_from(
     sorted({*" ".join(WORDS.values()).split(), *TYPES, *SUMMARY, *READY_TYPES, *FAILED_TYPES, *WORKING_TYPES, *STILL_TYPES,
