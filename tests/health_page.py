@@ -141,8 +141,8 @@ A condition that should be true and is false means failed if its reason is a wor
 `Active` mean in progress for a kind whose name ends in {ends}. {holds} ask the object to stand still. A text in {errors} is a failure where
 nothing says that it is healthy. Where there is no summary, every type that ends in `Ready` should be true. Beside a summary that is true, {beside} must not be
 false. The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. `status.ready`, `status.healthy` or
-`status.available` false means in progress, and so do fewer `readyReplicas`, `availableReplicas` or `updatedReplicas` than `spec.replicas` where nothing says
-that it is healthy.
+`status.available` false means in progress, as a `status.ready` of `1/3` does, and so do fewer `readyReplicas`, `availableReplicas` or `updatedReplicas` than
+`spec.replicas` where nothing says that it is healthy.
 
 An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress`
 for {moment:g} seconds, in case its controller has not seen it yet.

@@ -524,6 +524,7 @@ def _by_words(obj: Dict[str, Any]) -> Health:
     for name in ("ready", "healthy", "available"):
         if status.get(name) is False or status.get(name) == "False":
             findings.add(data.WORKING, f"status.{name} is false")
+    _judge_count(obj, "status.ready", findings)  # "1/3"
     wanted = _number(obj, "spec", "replicas")
     for name in ("readyReplicas", "availableReplicas", "updatedReplicas"):
         have = _number(status, name)

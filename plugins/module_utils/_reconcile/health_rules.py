@@ -45,7 +45,7 @@ SUMMARY = ("Ready", "Succeeded", "Complete", "Completed", "Healthy", "Available"
 # What is False beside a SUMMARY that is True: a Crossplane composite is of a group of its owner's, so no row can name it.
 BESIDE = ("Synced", "Healthy", "Available")
 READY_TYPES = """
-    Accepted Active Applied Compliant Deployed Established Initialized Installed Issued Online Programmed Provisioned
+    Accepted Active Applied Compliant Deployed Enforced Established Initialized Installed Issued Online Programmed Provisioned
     Reconciled ReconcileSuccess ReconciliationSucceeded RemoteSynced ResolvedRefs Running Successful Synced Valid Validated
 """.split()
 FAILED_TYPES = """
@@ -249,7 +249,7 @@ RULES: List[Rule] = [
     Rule("controlplane.cluster.x-k8s.io: AWSManagedControlPlane", CLUSTER_API, ready="Ready", working="EKSControlPlaneUpdating", errors="status.failureMessage",
          holds="@cluster.x-k8s.io/paused"),
     Rule("controlplane.cluster.x-k8s.io: *; bootstrap.cluster.x-k8s.io: *; infrastructure.cluster.x-k8s.io: *", CLUSTER_API,
-         ready="Ready? Available?", errors="status.failureMessage", holds="@cluster.x-k8s.io/paused", silent=True, working=ROLLING,
+         ready="Ready? Available?", errors="status.failureMessage", holds="@cluster.x-k8s.io/paused", silent=True, working=ROLLING, state="status.ready",
          counts="status.updatedReplicas?/spec.replicas status.upToDateReplicas?/spec.replicas status.readyReplicas?/spec.replicas"),
     Rule("core.gardener.cloud: Shoot", "https://gardener.cloud/docs/gardener/shoot/shoot_status/", state="metadata.labels.'shoot.gardener.cloud/status'"),
     # Virtual machines
@@ -293,7 +293,7 @@ RULES: List[Rule] = [
          false=FAILED),
     # Databases
     Rule("postgresql.cnpg.io: Cluster", "https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/", state="status.phase",
-         holds="@cnpg.io/reconciliationLoop=disabled", still="cnpg.io/hibernation", ready="Ready? ContinuousArchiving?",
+         holds="@cnpg.io/reconciliationLoop=disabled @cnpg.io/hibernation=on", still="cnpg.io/hibernation", ready="Ready? ContinuousArchiving?",
          counts="status.readyInstances?/spec.instances", words={
              "ContinuousArchivingFailing": FAILED,
              "Cluster in healthy state": HEALTHY, "Waiting for user action": FAILED, "Cluster is unrecoverable and needs manual intervention": FAILED,
@@ -359,7 +359,7 @@ RULES: List[Rule] = [
     # Observability
     Rule("monitoring.coreos.com: Prometheus PrometheusAgent Alertmanager ThanosRuler",
          "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.Condition", ready="Reconciled? Available", false=FAILED,
-         words={"SomePodsNotReady": WORKING, "NoPodReady": FAILED}, holds="spec.paused"),
+         words={"SomePodsNotReady": WORKING, "NoPodReady": FAILED}, holds="spec.paused", counts="status.updatedReplicas?/status.replicas"),
     Rule("monitoring.coreos.com: ServiceMonitor PodMonitor Probe ScrapeConfig PrometheusRule AlertmanagerConfig",
          "https://prometheus-operator.dev/docs/", ready="Accepted", parts="status.bindings", false=FAILED, silent=True),
     Rule("operator.victoriametrics.com: *", "https://docs.victoriametrics.com/operator/", state="status.updateStatus", words={"paused": STILL}, silent=True),
@@ -448,8 +448,10 @@ RULES: List[Rule] = [
     Rule("sparkoperator.k8s.io: ScheduledSparkApplication", state="status.scheduleState", holds="spec.suspend",
          words={"FailedValidation": FAILED, "Scheduled": HEALTHY}),
     Rule("kubeflow.org: TFJob PyTorchJob MPIJob XGBoostJob PaddleJob", "https://www.kubeflow.org/docs/components/trainer/", ready="Succeeded?",
-         failed="Failed", working="Running Created Restarting", still="Suspended", words={}),
-    Rule("ray.io: RayCluster RayService RayJob", "https://docs.ray.io/", state="status.state status.jobStatus status.serviceStatus",
+         failed="Failed", working="Running Restarting", still="Suspended", words={}),
+    Rule("ray.io: RayJob", "https://docs.ray.io/", state="status.jobStatus status.jobDeploymentStatus", holds="spec.suspend",
+         words={"Running": WORKING, "RUNNING": WORKING, "Complete": HEALTHY, "SUCCEEDED": HEALTHY, "Suspended": STILL, "STOPPED": FAILED}),
+    Rule("ray.io: RayCluster RayService", "https://docs.ray.io/", state="status.state status.serviceStatus",
          words={"ready": HEALTHY, "Running": HEALTHY, "suspended": STILL, "unhealthy": FAILED, "failed": FAILED}, holds="spec.suspend"),
     Rule("numaflow.numaproj.io: InterStepBufferService MonoVertex Pipeline Vertex", "https://numaflow.numaproj.io/",
          state="status.phase metadata.labels.'numaplane.numaproj.io/progressive-result-state'",
