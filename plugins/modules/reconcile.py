@@ -84,7 +84,6 @@ options:
       - How much of the repository one run takes. Beyond a limit the run is refused, with the file and the limit.
       - 5,000 objects of a real team come to less than a tenth of them.
     type: dict
-    default: {}
     suboptions:
       files:
         description: Files, 100000 when left out.
@@ -481,7 +480,7 @@ SPEC = dict(
     helm_binary=dict(type="path"),
     kustomize_binary=dict(type="path"),
     allow_unsandboxed=dict(type="list", elements="str", default=[]),
-    render_limits=dict(type="dict", default={}, options=dict(
+    render_limits=dict(type="dict", options=dict(
         files=dict(type="int"), size=dict(type="int"), values=dict(type="int"), seconds=dict(type="int"), memory=dict(type="int"))),
     namespace=dict(type="str"),
     allowed_kinds=dict(type="list", elements="str", default=[]),
