@@ -216,7 +216,7 @@ def test_a_volume_and_a_port_of_somebody_else_are_used_and_never_deleted(fleet):
 
 
 def test_a_protected_instance_is_neither_deleted_nor_replaced(fleet):
-    fleet.run(*fleet.named("a"), protected=True)
+    fleet.run(*fleet.named("a"), protected=True, zone="no-oslo-1a")
     assert "it is protected" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
     assert "so it is not replaced" in str(
         fleet.fails(*fleet.named("a"), protected=True, zone="no-oslo-1b", on_drift={"zone": "replace"}, allow_data_loss=True)

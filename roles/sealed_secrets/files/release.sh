@@ -16,7 +16,7 @@ esac
 # The definition belongs to all controllers of a cluster, so it is a release of its own.
 mkdir -p "$2.new/definition"
 if [ -d "$2.new/release/crds" ]; then
-  mv "$2.new/release/crds/"* "$2.new/definition/"
+  find "$2.new/release/crds" -mindepth 1 -maxdepth 1 -exec mv {} "$2.new/definition/" \;
 fi
 : > "$2.new/definition/.keep"
 cd "$2.new"
