@@ -158,6 +158,8 @@ def test_a_lost_instance_is_resurrected_with_every_field_as_it_was(cloud, fleet,
         "instance_image": "ubuntu-24-04-lts",
         "instance_flavor": "cv-nvme-2gb",
         "instance_networks": [{"network": "private"}],
+        # Declared, as the cloud chooses one where none is, and may choose another one the second time: the role then says so and fails.
+        "instance_zone": "no-oslo-1a",
         "instance_record": str(tmp_path / "record.json"),
         "instance_groups": [{"name": "server", "count": 2, "options": {"volumes": [{"label": "data", "size": 1}], "user_data": "#!/bin/sh\ntrue\n"}}],
     }
