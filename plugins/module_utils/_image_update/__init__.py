@@ -226,11 +226,10 @@ def _no_secret(request: Request, made: Plan) -> None:
     """Refuse to push a value that is a secret. Tags, digests and versions have a form of their own, and need no look (it takes half a second)."""
     if not any(isinstance(one, Value) for one in request.updates):
         return
-    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
 
     for path, (before, after) in made.files.items():
-        old = set(before.split("\n"))
-        found = check_text(after, path, {number for number, line in enumerate(after.split("\n"), 1) if line not in old})
+        found = check_text(after, path, added_lines(after, before))
         if found:
             raise Refused(found[0].what, f"{path}:{found[0].line}", "Nothing was pushed. Seal it instead.")
 

@@ -32,6 +32,12 @@ def check_text(text: str, file: str, added: Optional[Set[int]] = None) -> List[F
     return sorted({one for one in found if ALLOWED not in lines[one.line - 1]})
 
 
+def added_lines(text: str, *before: str) -> Set[int]:
+    """The numbers of the lines that no earlier version of the text has; a line that only moved is not new."""
+    old = {line for version in before for line in version.split("\n")}
+    return {number for number, line in enumerate(text.split("\n"), 1) if line not in old}
+
+
 def check_files(checkout: str, exclude: Sequence[str] = ()) -> List[Finding]:
     """The findings in every file that Git tracks or would add, as it is in the work tree."""
     git = _Checkout(checkout)
@@ -109,8 +115,7 @@ class _Checkout:
             if not modes[-1].startswith("100"):
                 continue  # removed, a link or a submodule
             text = _text(self._blob(oids[-1]))
-            before = {line for mode, old in zip(modes, oids[:-1]) if mode.startswith("100") for line in _text(self._blob(old)).split("\n")}
-            yield name, text, {number for number, line in enumerate(text.split("\n"), 1) if line not in before}
+            yield name, text, added_lines(text, *(_text(self._blob(old)) for mode, old in zip(modes, oids[:-1]) if mode.startswith("100")))
 
     def _blob(self, oid: str) -> bytes:
         return self._run("cat-file", "blob", oid).out
