@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple
 
 import yaml
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import health_rules as data
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import HEALTH
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_cel import LONGEST, SECONDS
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_rules import Rule, kinds_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import health_rules as data
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import HEALTH
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_cel import LONGEST, SECONDS
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_rules import Rule, kinds_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import MOMENT
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / "docs" / "health.md"
-CASES = CHECKOUT / "tests" / "unit" / "plugins" / "module_utils" / "_reconcile" / "health_cases.yml"
+CASES = CHECKOUT / "tests" / "unit" / "plugins" / "module_utils" / "_objects" / "health_cases.yml"
 ONLY_READY = "kstatus reads the condition Ready and nothing else of this kind"
 
 # What the functions of health.py ask of the kinds that come with Kubernetes, and of Argo CD's Application: (healthy when, failed when).
@@ -159,7 +159,7 @@ Compared without case, spaces, and punctuation. A word that is not in the table 
 
 ## Where kstatus and Argo CD say otherwise
 
-The table of cases, `tests/unit/plugins/module_utils/_reconcile/health_cases.yml`, has {cases} objects of {case_kinds} kinds. kstatus 0.37 gives
+The table of cases, `tests/unit/plugins/module_utils/_objects/health_cases.yml`, has {cases} objects of {case_kinds} kinds. kstatus 0.37 gives
 another verdict to {kstatus} of them, Argo CD 3 to {argo} (its `Healthy` and `Suspended` are our `Current`, `Degraded` is `Failed`,
 `Progressing` is `InProgress`). For {only_ready} of them the reason is the same: {only_ready_text}. These are the others:
 

@@ -65,8 +65,8 @@ _value:
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import health as judge
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_cel import read_rules
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import health as judge
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_cel import read_rules
 
 
 def health(obj, health_rules=None):

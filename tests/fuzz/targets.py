@@ -23,7 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import kustomize, subcharts, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of, unknown_kinds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import normalise
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Ref
 

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import DATA_DIR
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, health
 
 ADMIN = "server/cred/admin.kubeconfig"
 KUBELET = "agent/kubelet.kubeconfig"
@@ -62,16 +63,16 @@ class Node:
     def of(cls, item: Mapping[str, Any]) -> Node:
         metadata, status = item["metadata"], item.get("status") or {}
         conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
-        ready, voter = conditions.get("Ready") or {}, conditions.get("EtcdIsVoter")
+        verdict, voter = health({**item, "apiVersion": "v1", "kind": "Node"}), conditions.get("EtcdIsVoter")
         info = status.get("nodeInfo") or {}
         labels = metadata.get("labels") or {}
         prefix = "node-role.kubernetes.io/"
         return cls(
             name=metadata["name"],
             uid=metadata.get("uid", ""),
-            ready=ready.get("status") == "True",
-            message="" if ready.get("status") == "True" else str(ready.get("message") or ready.get("reason") or "the kubelet has not reported yet"),
-            reported=str(ready.get("lastHeartbeatTime") or ""),
+            ready=verdict.status == CURRENT,
+            message="" if verdict.status == CURRENT else verdict.message,
+            reported=str((conditions.get("Ready") or {}).get("lastHeartbeatTime") or ""),
             roles=tuple(sorted(label[len(prefix):] for label in labels if label.startswith(prefix))),
             version=info.get("kubeletVersion", ""),
             unschedulable=bool((item.get("spec") or {}).get("unschedulable")),

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, health
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
 OURS = "nordic.gitops/cordoned"
@@ -23,7 +24,7 @@ PROBE, PROBE_NAMESPACE, PROBE_SECONDS = "nordic.gitops/probe", "kube-system", 5.
 CONTROLLERS = 60.0  # seconds; one that was killed is missed after 15
 # Whose holders do what an upgrade relies on: without the first, a pod that is gone stays behind its Service.
 LEASES = ("kube-controller-manager", "kube-scheduler")
-WORKLOADS = ("deployments", "statefulsets", "daemonsets")
+WORKLOADS = {"deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}
 
 
 @dataclass(frozen=True)
@@ -310,18 +311,9 @@ def _idle(api: Api, seen: Dict[str, str]) -> List[str]:
 
 
 def unavailable(api: Api) -> List[str]:
-    """Workloads that have fewer pods available than they want."""
-    found = []
-    for kind in WORKLOADS:
-        for item in api.do("GET", f"/apis/apps/v1/{kind}")["items"]:
-            spec, status = item.get("spec") or {}, item.get("status") or {}
-            if kind == "daemonsets":
-                wanted, there = status.get("desiredNumberScheduled", 0), status.get("numberAvailable", 0)
-            else:
-                wanted, there = spec.get("replicas", 1), status.get("availableReplicas", 0)
-            if there < wanted:
-                found.append(f"{item.get('kind') or kind[:-1]} {_name(item)}")
-    return sorted(found)
+    """Workloads that are not healthy, by the verdict that everything else waits with."""
+    return sorted(f"{kind} {_name(item)}" for plural, kind in WORKLOADS.items() for item in api.do("GET", f"/apis/apps/v1/{plural}")["items"]
+                  if health({**item, "apiVersion": "apps/v1", "kind": kind}).status != CURRENT)
 
 
 # Removed for good

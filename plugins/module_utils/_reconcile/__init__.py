@@ -14,7 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import apply, targets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import guard
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of, unknown_kinds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory, Moved, source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options

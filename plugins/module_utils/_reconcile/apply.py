@@ -19,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import conflicts_refused
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import Step

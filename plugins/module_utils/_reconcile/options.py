@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Rules
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_cel import read_rules
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Rules
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_cel import read_rules
 
 # Below this many objects a percentage says little: deleting the one service of a small repository is no accident.
 ALWAYS_PRUNABLE = 10

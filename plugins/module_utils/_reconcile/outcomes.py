@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Outcome, Ref
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health, Rules, health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Health, Rules, health
 
 
 class Outcomes:

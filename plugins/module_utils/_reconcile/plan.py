@@ -25,7 +25,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation, may_replace
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe import READERS, Missing, Observed, observe

@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import WRITERS
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import deletion_steps

@@ -14,7 +14,7 @@ from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, Mappin
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.claims import used_by, without_consumer
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import (
     CURRENT,
     FAILED,
     IN_PROGRESS,
@@ -181,15 +181,8 @@ def _outcome_of_ended_job(obj: Body) -> Optional[Health]:
     """How a Job with ttlSecondsAfterFinished ended, which its clean-up (it is Terminating then) does not change."""
     if not _has_ttl(obj.get("kind"), obj.get("spec")):
         return None
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "deletionTimestamp"}
-    found = health({**obj, "metadata": metadata})
-    ended = any(
-        isinstance(condition, dict)
-        and condition.get("type") in ("Complete", "Failed")
-        and condition.get("status") == "True"
-        for condition in (obj.get("status") or {}).get("conditions") or ()
-    )
-    return found if ended else None
+    found = health({**obj, "metadata": {key: value for key, value in (obj.get("metadata") or {}).items() if key != "deletionTimestamp"}})
+    return found if found.status == FAILED or found == Health(CURRENT, "") else None  # one that is held has words for it
 
 
 class _Board:

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Protocol
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, health
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import Unopened, unseal
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import API_VERSION, KIND, Body, Sealed
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import Key
@@ -123,10 +124,9 @@ class Live:
 
 
 def opened(resource: Body) -> bool:
-    """The controller has opened this SealedSecret as it is now."""
-    status = resource.get("status") or {}
-    synced = any(each.get("type") == "Synced" and each.get("status") == "True" for each in status.get("conditions") or [])
-    return synced and status.get("observedGeneration") == resource["metadata"].get("generation")
+    """The controller has opened this SealedSecret as it is now: its verdict, of this very generation."""
+    seen = (resource.get("status") or {}).get("observedGeneration")
+    return seen == resource["metadata"].get("generation") and health({**resource, "apiVersion": API_VERSION, "kind": KIND}).status == CURRENT
 
 
 def owned(secret: Body, resource: Body) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import health
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import source as sources
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import verify, wanted
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import Controller
@@ -129,8 +130,8 @@ def wait(cluster: Cluster, outcome: Outcome, values: Mapping[str, bytes], second
                 secret = cluster.get(cluster.resource("v1", "Secret"), outcome.namespace, outcome.name)
                 if secret and owned(secret, resource) and set(secret.get("data") or {}) == expected and _holds(secret, values, templated):
                     return
-                conditions = [each.get("message") or "" for each in (resource.get("status") or {}).get("conditions") or [] if each.get("status") != "True"]
-                state = "the controller has not opened it" + (f": {conditions[0]}" if conditions and conditions[0] else "")
+                verdict = health({**resource, "apiVersion": API_VERSION, "kind": KIND})
+                state = "the controller has not opened it" + (f": {verdict.message}" if verdict.message else "")
         if clock() > end:
             raise Failure(f"was not opened after {seconds:.0f} s: {state}", where, "Is the file in the branch that the cluster follows?")
         sleep(POLL)

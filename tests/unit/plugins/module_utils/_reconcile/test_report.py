@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, FAILED, Health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, FAILED, Health
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Conflict, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report, mask, result_of

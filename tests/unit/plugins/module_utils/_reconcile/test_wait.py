@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Resource
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.claims import used_by
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import Health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Health
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import MOMENT, Target, _Board, _judge_health, _selects, unhealthy
 

@@ -16,8 +16,8 @@ import json
 import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import health_rules as data
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_rules import Rule
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import health_rules as data
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_rules import Rule
 
 CURRENT = "Current"
 IN_PROGRESS = "InProgress"
@@ -551,6 +551,21 @@ def _by_condition(kind: str) -> Judge:
     return rule
 
 
+def _node(obj: Dict[str, Any]) -> Health:
+    ready = _condition(obj, "Ready")
+    if not _is(ready, "True"):
+        return _waiting(_words(ready, "the kubelet has not reported yet"))
+    for kind in NODE_TROUBLE:
+        condition = _condition(obj, kind)
+        if _is(condition, "True"):
+            return _waiting(_words(condition, kind))
+    return _current("cordoned" if _map(obj, "spec").get("unschedulable") is True else "")
+
+
+# A Node stays Ready with these, and evicts its Pods or cannot connect them.
+NODE_TROUBLE = ("NetworkUnavailable", "DiskPressure", "MemoryPressure", "PIDPressure")
+
+
 def _by_phase(current: Tuple[str, ...], failed: Tuple[str, ...]) -> Judge:
     def rule(obj: Dict[str, Any]) -> Health:
         phase, message = _text(obj, "status", "phase"), _text(obj, "status", "message")
@@ -1019,7 +1034,7 @@ HEALTH: Dict[Tuple[str, str], Judge] = {
     ("", "PersistentVolumeClaim"): _claim,
     ("", "PersistentVolume"): _by_phase(("Bound", "Available", "Released"), ("Failed",)),
     ("", "Namespace"): _by_phase(("Active",), ()),
-    ("", "Node"): _by_condition("Ready"),
+    ("", "Node"): _node,
     ("", "Service"): _service,
     ("networking.k8s.io", "Ingress"): _ingress,
     ("policy", "PodDisruptionBudget"): _disruption_budget,

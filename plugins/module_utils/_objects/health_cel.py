@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, MissingLibrary
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import CURRENT, FAILED, IN_PROGRESS, Health, Judge, Rules
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, FAILED, IN_PROGRESS, Health, Judge, Rules
 
 LIBRARY = "cel-python>=0.4"
 LONGEST = 4000  # characters of one expression

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import health_cel
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import STATUSES, Health, health
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_cel import LONGEST, SECONDS, read_rules
+from ansible_collections.nordic.gitops.plugins.module_utils._objects import health_cel
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import STATUSES, Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_cel import LONGEST, SECONDS, read_rules
 
 DATABASE = {
     "api_version": "example.com/v1",

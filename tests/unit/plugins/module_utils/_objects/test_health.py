@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health import (
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import (
     HEALTH,
     ROWS,
     STATUSES,
@@ -24,7 +24,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health im
     pods_reason,
     rule_of,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.health_rules import (
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health_rules import (
     FAILED_TYPES,
     READY_TYPES,
     RULES,
