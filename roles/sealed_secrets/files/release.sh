@@ -1,11 +1,12 @@
 #!/bin/sh
 # release.sh SOURCE REPOSITORY: a Git repository with the chart or the manifests of SOURCE in the folder release, and an empty folder.
 set -eu
+manifests=
 rm -rf "$2.new"
 mkdir -p "$2.new/release" "$2.new/empty"
 : > "$2.new/empty/.keep"
 case $1 in
-*.yaml | *.yml) cp "$1" "$2.new/release/manifests.yaml" ;;
+*.yaml | *.yml) manifests=$1 ;;
 *) if [ -d "$1" ]; then
     cp -R "$1/." "$2.new/release/"
     chmod -R u+w "$2.new/release"
@@ -13,9 +14,27 @@ case $1 in
     tar -xzf "$1" -C "$2.new/release" --strip-components=1 --no-same-owner
   fi ;;
 esac
-# The definition belongs to all controllers of a cluster, so it is a release of its own.
+# The definition belongs to all controllers of a cluster, and it stays when they go, so it is a release of its own.
 mkdir -p "$2.new/definition"
-if [ -d "$2.new/release/crds" ]; then
+if [ "$manifests" ]; then
+  # Each document stays on the lines that it has in the file, as messages name them.
+  awk -v release="$2.new/release/manifests.yaml" -v definition="$2.new/definition/manifests.yaml" '
+    function flush() {
+      defined = defined (is_definition ? text : blank)
+      rest = rest (is_definition ? blank : text)
+      found += is_definition
+      text = blank = ""
+      is_definition = 0
+    }
+    /^---/ { flush() }
+    /^kind:[ \t]*["\047]?CustomResourceDefinition["\047 \t\r]*(#.*)?$/ { is_definition = 1 }
+    { text = text $0 "\n"; blank = blank "\n" }
+    END {
+      flush()
+      printf "%s", rest > release
+      if (found) printf "%s", defined > definition
+    }' < "$manifests"
+elif [ -d "$2.new/release/crds" ]; then
   find "$2.new/release/crds" -mindepth 1 -maxdepth 1 -exec mv {} "$2.new/definition/" \;
 fi
 : > "$2.new/definition/.keep"
