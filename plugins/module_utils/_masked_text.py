@@ -228,6 +228,11 @@ def _mask(text: str, index: Dict[str, List[str]]) -> str:
     return "".join(result)
 
 
+def bare_url(address: str) -> str:
+    """One URL, in any form that Git, go-getter or a browser takes, without user name and password."""
+    return re.sub(r"(?<=//)[^/?#]*@|^[^/@]*:[^/]*@", "", address)
+
+
 def without_credentials(text: str, *secrets: Optional[str]) -> str:
     """The text with nothing of user:password@ in any URL, nor any of the secrets themselves."""
     text = re.sub(r"(https?://)[^\s'\"]*@", r"\1", text)

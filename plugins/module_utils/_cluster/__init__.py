@@ -17,9 +17,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answ
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired, Malformed, TooMuch
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport, bare_url
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import Schemas, Type
 
 __all__ = ["CONNECTION_SPEC", "FIELD_MANAGER", "ApiError", "Cluster", "Expired", "Resource", "Resources", "Type", "Watch"]

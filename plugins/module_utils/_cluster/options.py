@@ -18,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import 
     CONTROL,
     SHORTEST_VALUE,
     UrlType,
+    bare_url,
     full_url,
     register,
     register_login,
@@ -146,11 +147,6 @@ def impersonation(params: Mapping[str, Any]) -> List[Tuple[str, str]]:
     if groups and not headers:
         raise Failure("impersonate_groups needs impersonate_user: the API server refuses groups without a user")
     return headers + [("Impersonate-Group", group) for group in groups]
-
-
-def bare_url(address: str) -> str:
-    """The URL without user name and password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", address)
 
 
 def _register(given: Mapping[str, Any]) -> None:

@@ -20,11 +20,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader imp
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.credentials import lapsed
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import (
-    bare_url,
     configuration,
     impersonation,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, one_line, register
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, bare_url, one_line, register
 
 USER_AGENT = "nordic.gitops"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts: doubled each time, with jitter

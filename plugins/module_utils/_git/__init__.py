@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Git repository as the source of truth: revision to commit, commit to files, without a work tree and without trust.
 
-    Source    where the repository is and how to get in, checked         (source.py, asked.py)
+    Source    where the repository is and how to get in, checked         (source.py, validate.py)
     Mirror    its copy in the cache: resolve(revision) -> Commit, tree(commit, path) -> Tree         (mirror.py, cache.py)
     Tree      one folder at one commit: files(), read(), read_many()         (tree.py, objects.py)
 

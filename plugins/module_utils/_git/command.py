@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One Git command: sealed from the caller's environment, bounded in time and output, ended with all that it started."""
+"""One Git command: isolated from the caller's environment, bounded in time and output, ended with all that it started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 class Command:
-    """Git commands in a sealed environment, each in a session of its own so that a time-out ends its helpers too."""
+    """Git commands in an isolated environment, each in a session of its own so that a time-out ends its helpers too."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self._source = source

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Dict, Optional
 
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import one_line
 
 
 @dataclass(frozen=True)

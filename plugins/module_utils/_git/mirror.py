@@ -12,7 +12,16 @@ from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
+from ansible_collections.nordic.gitops.plugins.module_utils._git import lfs
+from ansible_collections.nordic.gitops.plugins.module_utils._git.cache import Cache
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
+from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit, parse_commit
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import NO_REPOSITORY, KnownError, error_text, known_error
+from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
+from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Damaged, Entry, Found, Objects
+from ansible_collections.nordic.gitops.plugins.module_utils._git.source import OLDEST_GIT, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tree, check_size
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import (
     FULL_COMMIT,
     SHORT_COMMIT,
     checked_path,
@@ -21,14 +30,6 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
     one_line,
     without_credentials,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._git.cache import Cache
-from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
-from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit, parse_commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import NO_REPOSITORY, Meaning, meaning, words
-from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Damaged, Entry, Found, Objects
-from ansible_collections.nordic.gitops.plugins.module_utils._git.source import OLDEST_GIT, Source
-from ansible_collections.nordic.gitops.plugins.module_utils._git.tree import Tree, check_size
 
 _HISTORY = ("+refs/heads/*:refs/history/heads/*", "+refs/tags/*:refs/history/tags/*")
 
@@ -103,17 +104,17 @@ class Mirror:
 
     def resolve(self, revision: Optional[str] = None) -> Commit:
         """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here."""
-        asked = self.source.revision if revision is None else checked_revision(revision)
+        revision = self.source.revision if revision is None else checked_revision(revision)
         self._cache.enter()
-        if FULL_COMMIT.match(asked):
-            oid = asked
+        if FULL_COMMIT.match(revision):
+            oid = revision
             if not self._has(oid) or not self._raw(oid)[0]:
                 self._fetch_commit(oid)
         else:
-            oid = self._oid_of(asked)
+            oid = self._oid_of(revision)
         header, raw = self._raw(oid)
         if not header:
-            raise Failure(f"{asked} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=asked)
+            raise Failure(f"{revision} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=revision)
         commit = parse_commit(header, raw)
         if self.source.reachable_from:
             self._check_reachable(commit, self.source.reachable_from)
@@ -123,11 +124,11 @@ class Mirror:
 
         return replace(commit, signer=signer(self.source, commit, raw))
 
-    def _oid_of(self, asked: str) -> str:
+    def _oid_of(self, revision: str) -> str:
         for _attempt in range(self.limits.attempts):
-            oid, refs = self._ask(asked)
+            oid, refs = self._ask(revision)
             if not oid:
-                return self._short_commit(asked, refs)
+                return self._short_commit(revision, refs)
             if self._has(oid) and self._raw(oid)[0]:
                 return oid
             try:
@@ -135,31 +136,31 @@ class Mirror:
                 return oid
             except Gone:
                 continue  # a push came between the two questions
-        raise Failure(f"{asked} changes faster than it can be fetched", self.source.url, "Try again.")
+        raise Failure(f"{revision} changes faster than it can be fetched", self.source.url, "Try again.")
 
-    def _ask(self, asked: str) -> Tuple[str, Dict[str, str]]:
+    def _ask(self, revision: str) -> Tuple[str, Dict[str, str]]:
         """The object that a ref of this name points to; "" and all the refs for what can only be a short commit."""
-        maybe_short = bool(SHORT_COMMIT.match(asked))
-        whole_name = asked == "HEAD" or asked.startswith("refs/")
-        candidates = [asked] if whole_name else [f"refs/heads/{asked}", f"refs/tags/{asked}"]
+        maybe_short = bool(SHORT_COMMIT.match(revision))
+        whole_name = revision == "HEAD" or revision.startswith("refs/")
+        candidates = [revision] if whole_name else [f"refs/heads/{revision}", f"refs/tags/{revision}"]
         refs = self._refs([] if maybe_short else candidates)
         found = [name for name in candidates if name in refs]
         if len(found) > 1:
             choice = " or ".join(f"{name} ({refs[name][:12]})" for name in found)
-            raise Failure(f"{asked} is both a branch and a tag", self.source.url, f"Write {choice}.", revision=asked)
-        if found and maybe_short and self._commits_like(asked, refs):
+            raise Failure(f"{revision} is both a branch and a tag", self.source.url, f"Write {choice}.", revision=revision)
+        if found and maybe_short and self._commits_like(revision, refs):
             # Whoever may push a branch decides what it is called, and could take the place of a commit that somebody has pinned.
             raise Refused(
-                f"{asked} is a {'branch' if found[0].startswith('refs/heads/') else 'tag'} and the beginning of a commit",
+                f"{revision} is a {'branch' if found[0].startswith('refs/heads/') else 'tag'} and the beginning of a commit",
                 self.source.url,
                 f"Write {found[0]}, or more of the commit.",
-                revision=asked,
+                revision=revision,
             )
         if found:
             return refs[found[0]], refs
         if maybe_short:
             return "", refs
-        raise self._unknown(asked)
+        raise self._unknown(revision)
 
     def _refs(self, patterns: Sequence[str]) -> Dict[str, str]:
         """The server's refs by name, all of them without a pattern."""
@@ -174,21 +175,21 @@ class Mirror:
                 refs[name] = oid
         return refs
 
-    def _unknown(self, asked: str) -> Failure:
+    def _unknown(self, revision: str) -> Failure:
         refs = self._refs([])
         branches = [name[len("refs/heads/") :] for name in refs if name.startswith("refs/heads/")]
         tags = [name[len("refs/tags/") :] for name in refs if name.startswith("refs/tags/")]
         if not refs:
             what, hint = "the repository is empty: it has no branch and no tag", "Push a commit to it."
-        elif asked == "HEAD":
+        elif revision == "HEAD":
             what = "the repository's HEAD points to a branch that it does not have"
             hint = did_you_mean("main", branches, "Name a revision; the branches are")
-        elif FULL_COMMIT.match(asked):
-            what, hint = f"there is no commit {asked}", "Was it pushed, and to this repository?"
+        elif FULL_COMMIT.match(revision):
+            what, hint = f"there is no commit {revision}", "Was it pushed, and to this repository?"
         else:
-            what = f"there is no branch, tag or commit {asked}"
-            hint = did_you_mean(asked, list(refs) if asked.startswith("refs/") else branches + tags, "There are")
-        return Failure(what, self.source.url, hint, revision=asked)
+            what = f"there is no branch, tag or commit {revision}"
+            hint = did_you_mean(revision, list(refs) if revision.startswith("refs/") else branches + tags, "There are")
+        return Failure(what, self.source.url, hint, revision=revision)
 
     def _short_commit(self, prefix: str, refs: Mapping[str, str]) -> str:
         """The one commit whose id begins so. Only the whole history can tell whether it is the only one, so it is fetched;
@@ -325,7 +326,7 @@ class Mirror:
         os.mkdir(folder, 0o700)
         answer = self._git(folder, "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", "--", folder)
         if answer.status:
-            raise Failure(f"the mirror can't be made: {words(answer.err)}", folder, "Check the folder git_cache.")
+            raise Failure(f"the mirror can't be made: {error_text(answer.err)}", folder, "Check the folder git_cache.")
         with open(os.path.join(folder, "in-use"), "xb"):
             pass
 
@@ -387,7 +388,7 @@ class Mirror:
                 redirects += 1
                 self._follow_redirect(folder, command)
                 continue
-            row = meaning(answer.err)
+            row = known_error(answer.err)
             if row is None or not row.transient or attempt == self.limits.attempts:
                 raise self._trouble(answer, row)
             time.sleep(self.limits.pause * 2 ** (attempt - 1))
@@ -401,16 +402,16 @@ class Mirror:
         trace = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
         said = self._git(folder, *command, variables=trace, fetches=True).err
         target = re.findall(r"Recv header: location: *(\S+)", said, re.IGNORECASE)
-        asked = f"{self._url}/info/refs"
-        final = urljoin(asked, target[-1]) if target else ""
+        revision = f"{self._url}/info/refs"
+        final = urljoin(revision, target[-1]) if target else ""
         base = re.sub(r"/info/refs(\?service=git-upload-pack)?$", "", final)
         if base == final or base.split("/")[:3] != self._url.split("/")[:3]:
             shown = one_line(without_credentials(base), 200) or "nowhere"
             raise Refused(f"the server redirects to {shown}", self.source.url, "Give the repository's final URL, if that is one that you trust.")
         self._url = base
 
-    def _trouble(self, answer: Answer, row: Optional[Meaning]) -> Exception:
-        said = without_credentials(words(answer.err), *self.source.secrets)
+    def _trouble(self, answer: Answer, row: Optional[KnownError]) -> Exception:
+        said = without_credentials(error_text(answer.err), *self.source.secrets)
         if re.search(r"not our ref|unadvertised object|couldn't find remote ref|no such remote ref", answer.err):
             return Gone(final="not our ref" in answer.err)
         if "not support shallow" in answer.err:
@@ -440,7 +441,10 @@ class Mirror:
         if found.kind != "blob":
             raise Failure("this is a folder, not a file", inside or ".", commit=commit.id)
         check_size(found.size, self.limits.file_bytes, inside)
-        return self.content(commit, found.oid, found.size, inside)
+        data = self.content(commit, found.oid, found.size, inside)
+        if lfs.is_pointer(data):
+            raise lfs.pointer(inside)
+        return data
 
     def find(self, commit: Commit, path: str) -> Found:
         """The tree or blob at that path; links are followed inside the repository only."""
@@ -462,15 +466,15 @@ class Mirror:
         """What there is instead: names like it in the nearest folder that exists."""
         parts = path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
-            folder, asked = "/".join(parts[:depth]), "/".join(parts[: depth + 1])
+            folder, place = "/".join(parts[:depth]), "/".join(parts[: depth + 1])
             (found,) = self.follow(commit, commit.tree, [folder])
             if found.kind != "tree":
                 continue
             entries = {f"{folder}/{entry.path}" if folder else entry.path: entry for entry in self.listing(commit, found.oid, recurse=False)}
-            if asked in entries and entries[asked].mode == "160000":
-                return Refused("this is a submodule, and submodules are not followed", asked, "Copy its files into the repository.")
+            if place in entries and entries[place].mode == "160000":
+                return Refused("this is a submodule, and submodules are not followed", place, "Copy its files into the repository.")
             names = [one_line(name, 100) for name in entries]
-            return Failure("there is no such file or folder", path, did_you_mean(asked, names, f"{folder or 'The root'} has"), commit=commit.id)
+            return Failure("there is no such file or folder", path, did_you_mean(place, names, f"{folder or 'The root'} has"), commit=commit.id)
         return Failure("there is no such file or folder", path, commit=commit.id)
 
     def follow(self, commit: Commit, tree: str, paths: Sequence[str]) -> List[Found]:

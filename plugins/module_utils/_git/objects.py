@@ -10,10 +10,10 @@ import hashlib
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import MissingLibrary, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import FULL_COMMIT
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES, Limits
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import error_text
 
 MAX_LINKS = 40  # symbolic links on one way, as Git and the kernel have it
 TAGS = 10  # tags of tags
@@ -196,7 +196,7 @@ class Objects:
             answer = self._git(self.folder, "cat-file", "--batch-check", feed="".join(f"{oid}\n" for oid in part).encode())
             lines = [line.split() for line in answer.out.decode("utf-8", "replace").splitlines()]
             if [line[0] for line in lines if len(line) == 3] != list(part):
-                raise Damaged(words(answer.err) or "an object is missing")
+                raise Damaged(error_text(answer.err) or "an object is missing")
             sizes.update((line[0], int(line[2])) for line in lines)
         return sizes
 
@@ -214,7 +214,7 @@ class Objects:
             return work(self._repo.odb)
         except (git.exc.GitError, git.exc.ODBError, OSError, ValueError) as error:
             self._repo = None  # what its process says next would answer another question
-            raise Damaged(words(str(error)) or type(error).__name__) from None
+            raise Damaged(error_text(str(error)) or type(error).__name__) from None
 
     def _plain(self, names: Sequence[str], missing_ends: bool = False) -> List[Tuple[str, bytes]]:
         """(kind, content) of each object, by plain Git. One that is named by its id is hashed; the others are for the caller to hash."""
@@ -227,7 +227,7 @@ class Objects:
             if len(header) != 3 or not header[2].isdigit() or not FULL_COMMIT.match(header[0].decode("ascii", "replace")):
                 if missing_ends and found:
                     break
-                raise Damaged(words(answer.err) or f"the object {name} can't be read")
+                raise Damaged(error_text(answer.err) or f"the object {name} can't be read")
             start = end + 1 - (len(answer.out) - len(rest))
             content = bytes(rest[start : start + int(header[2])])
             kind = header[1].decode("ascii", "replace")

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, one_line, without_credentials
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, one_line, without_credentials
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import meaning, words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import error_text, known_error
 from ansible_collections.nordic.gitops.plugins.module_utils._git.mirror import Mirror
 
 # Somebody else was quicker: the plan is made again on what is there now.
@@ -63,15 +63,15 @@ class Identity:
 
 def branch_of(mirror: Mirror) -> str:
     """The full name of the branch that the source's revision means; a tag or a commit can not be pushed to."""
-    asked, url = mirror.source.revision, mirror.source.url
-    if asked == "HEAD":
+    revision, url = mirror.source.revision, mirror.source.url
+    if revision == "HEAD":
         found = mirror.default_branch()
         if found:
             return found
         raise Failure("the default branch is not known", url, "Name a branch as revision.")
-    name = asked if asked.startswith("refs/") else f"refs/heads/{asked}"
+    name = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
     if not name.startswith("refs/heads/"):
-        raise Failure(f"{asked} is not a branch", url, "Name a branch as revision.")
+        raise Failure(f"{revision} is not a branch", url, "Name a branch as revision.")
     return name
 
 
@@ -95,7 +95,7 @@ def write_commit(mirror: Mirror, base: Commit, tree: str, message: str, identity
     with _signing(mirror, identity) as (options, sign, home):
         answer = mirror.command(*options, "commit-tree", *sign, "-p", base.id, tree, feed=message.encode(), variables={**variables, **home})
     if answer.status and sign:
-        raise Failure(f"the commit can't be signed: {words(answer.err)}", identity.signing_key, "Does the key need a passphrase? Give one without.")
+        raise Failure(f"the commit can't be signed: {error_text(answer.err)}", identity.signing_key, "Does the key need a passphrase? Give one without.")
     return _done(answer, "commit-tree")
 
 
@@ -120,7 +120,7 @@ def push(mirror: Mirror, oid: str, ref: str, expected: Optional[str]) -> None:
     if now == oid or now and answer.status == 0 and _holds(mirror, ref, oid):
         mirror.keep(oid)
         return
-    said = without_credentials(words(answer.err), *mirror.source.secrets)
+    said = without_credentials(error_text(answer.err), *mirror.source.secrets)
     if answer.status == 0:
         raise Failure(f"the server accepted the push, but {ref} does not hold the commit {oid[:12]}", mirror.source.url,
                       "Is the branch protected, or does the server move it back?")
@@ -131,7 +131,7 @@ def push(mirror: Mirror, oid: str, ref: str, expected: Optional[str]) -> None:
         reason = one_line(status.rpartition("\t")[2], 200)
         raise Failure(f"the server refuses the push to {ref[len('refs/heads/'):]}: {reason}", mirror.source.url,
                       "Nothing was pushed. Is the branch protected? Then set review_branch.", git=said)
-    row = meaning(answer.err)
+    row = known_error(answer.err)
     if row is None:
         raise Failure(f"git push failed: {said or f'status {answer.status}'}", mirror.source.url, "Nothing was pushed.")
     hint = row.hint.replace("read this repository", "write to this repository")
@@ -196,5 +196,5 @@ def _temporary_folder() -> Iterator[str]:
 
 def _done(answer: Answer, name: str) -> str:
     if answer.status:
-        raise Failure(f"git {name} failed: {words(answer.err)}", "git", "Is there space in the folder git_cache?")
+        raise Failure(f"git {name} failed: {error_text(answer.err)}", "git", "Is there space in the folder git_cache?")
     return answer.out.decode().strip()

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional, Set, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import error_text
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 
@@ -126,7 +126,7 @@ class _Verification:
 
 def _by_ssh(verification: _Verification, keys: str) -> Tuple[str, str]:
     found = verification.run(keys, "-Y", "find-principals", "-f", keys, "-s", verification.signature)
-    complaint = words(found.err)
+    complaint = error_text(found.err)
     for principal in found.out.decode("utf-8", "replace").splitlines() if found.status == 0 else ():
         verified = verification.run(
             keys, "-Y", "verify", "-n", "git", "-f", keys, "-I", principal, "-s", verification.signature, feed=verification.payload)
@@ -134,11 +134,11 @@ def _by_ssh(verification: _Verification, keys: str) -> Tuple[str, str]:
         good = re.search(r'^Good "git" signature for (.+) with (\S+) key (\S+)$', said, re.MULTILINE)
         if verified.status == 0 and good:
             return one_line(f"{good.group(1)} {good.group(3)}"), ""
-        complaint = words(verified.err) or words(said)
+        complaint = error_text(verified.err) or error_text(said)
     key = verification.run(keys, "-Y", "check-novalidate", "-n", "git", "-s", verification.signature, feed=verification.payload)
     stranger = re.search(r'^Good "git" signature with (\S+) key (\S+)$', key.out.decode("utf-8", "replace"), re.MULTILINE)
     if not stranger:
-        return "", f"has a signature that can't be verified: {words(key.err) or complaint}"
+        return "", f"has a signature that can't be verified: {error_text(key.err) or complaint}"
     named = f"the {stranger.group(1)} key {stranger.group(2)}"
     if re.search(r"expired|not yet valid", complaint):
         return "", f"is signed by {named}, which is trusted for another time only (valid-after, valid-before): {complaint}"
@@ -162,7 +162,7 @@ def _by_gpg(verification: _Verification, keys: str) -> Tuple[str, str]:
     for word in ("NO_PUBKEY", "ERRSIG", "VALIDSIG"):
         if word in status:
             return "", f"is signed by the GPG key {status[word][0]}, which is not trusted"
-    return "", f"has a signature that can't be verified: {words(answer.err)}"
+    return "", f"has a signature that can't be verified: {error_text(answer.err)}"
 
 
 _GPG = ("--batch", "--no-autostart", "--no-auto-key-retrieve", "--status-fd", "1")

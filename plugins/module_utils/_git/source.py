@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a repository is and how to get in: the options, and the sealed environment that they make for Git."""
+"""Where a repository is and how to get in: the options, and the isolated environment that they make for Git."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import TRANSPORTS, checked_repository, checked_revision
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import TRANSPORTS, checked_repository, checked_revision
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL, UrlType, one_line, register, register_login
 
 GIT_SPEC: Dict[str, Dict[str, Any]] = dict(

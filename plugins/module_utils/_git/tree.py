@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import AbstractSet, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, did_you_mean, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, checked_path, did_you_mean, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES
 from ansible_collections.nordic.gitops.plugins.module_utils._git.objects import Entry

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import checked_path, did_you_mean
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import checked_path, did_you_mean
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import Commit
 from ansible_collections.nordic.gitops.plugins.module_utils._git.mirror import Mirror
 from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Identity, Overtaken, branch_of, push, regular_file, write_commit, write_tree

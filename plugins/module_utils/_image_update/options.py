@@ -9,7 +9,7 @@ import re
 from typing import Any, Dict, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, checked_path, checked_revision, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, checked_path, checked_revision, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Identity
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import Request, Update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import Dependency

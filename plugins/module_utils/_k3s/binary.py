@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
 
@@ -98,7 +99,7 @@ def _download(source: Source, home: str) -> str:
         return target
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     descriptor, aside = tempfile.mkstemp(prefix=".download-", dir=os.path.dirname(target))
-    shown = re.sub(r"(?<=://)[^/@]*@", "", source.url)
+    shown = bare_url(source.url)
     try:
         with os.fdopen(descriptor, "wb") as stream, open_url(source.url, http_agent="nordic.gitops", timeout=DOWNLOAD_SECONDS) as answer:
             shutil.copyfileobj(answer, stream, 1 << 20)
@@ -122,7 +123,7 @@ def text_at(url: str) -> str:
     """A small text file, such as a release's list of checksums."""
     from ansible.module_utils.urls import open_url
 
-    shown = re.sub(r"(?<=://)[^/@]*@", "", url)
+    shown = bare_url(url)
     try:
         with open_url(url, http_agent="nordic.gitops", timeout=DOWNLOAD_SECONDS) as answer:
             return str(answer.read(1 << 20).decode("utf-8", "replace"))

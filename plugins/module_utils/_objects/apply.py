@@ -23,7 +23,7 @@ class Written(NamedTuple):
     """What a write answered."""
 
     after: Body
-    left: Sequence[Path] = ()  # what was to be taken back, and the server does not let go
+    not_released: Sequence[Path] = ()  # what was to be taken back, and the server does not let go
 
 
 def write(cluster: Any, change: Change, policy: Policy) -> Written:

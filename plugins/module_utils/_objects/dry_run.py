@@ -26,8 +26,8 @@ def dry_run(cluster: Any, change: Change, policy: Policy, minimum: Optional[int]
     before = change.before
     try:
         if change.take is not None and not change.writes:
-            after, left = send_patch(cluster, change, dry_run=True)
-            return left_in_place(replace(change, after=after), left) if left else replace(change, after=after)
+            after, not_released = send_patch(cluster, change, dry_run=True)
+            return partly_taken_back(replace(change, after=after), not_released) if not_released else replace(change, after=after)
         after = _ask(cluster, change, policy)
         for _attempt in range(LOOKS):
             if before is None or change.take is not None or version(before) == version(after):
@@ -78,15 +78,15 @@ def _both(cluster: Any, change: Change, live: Body, take: TakeBack, schema: Type
     return {**answer, "metadata": {**answer["metadata"], "managedFields": ours}}
 
 
-def left_in_place(change: Change, left: Sequence[Path]) -> Change:
+def partly_taken_back(change: Change, not_released: Sequence[Path]) -> Change:
     """The change when the server refuses to let go what was to be taken back."""
-    reason = reason_of(left)
+    reason = reason_not_released(not_released)
     before = change.before
     if before is not None and change.after is not None and unchanged(before, change.after):
         return replace(change, operation="unchanged", take=None, postponed=True, reason=reason)
     return replace(change, postponed=True, reason=f"{change.reason}; {reason}")
 
 
-def reason_of(left: Sequence[Path]) -> str:
+def reason_not_released(paths: Sequence[Path]) -> str:
     """Why an object is not in sync though nothing more of it can be written."""
-    return f"the server does not let go {', '.join(map(ownership.dotted, left))}, which is not in Git"
+    return f"the server does not let go {', '.join(map(ownership.dotted, paths))}, which is not in Git"

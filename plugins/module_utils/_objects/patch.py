@@ -63,7 +63,7 @@ def managed_fields(live: Body, take: TakeBack, api_version: str, ours: Optional[
         else:
             fields = entry.get("fieldsV1") or {}
             ends = ownership.is_theirs(take.adopting)(entry.get("manager", ""))
-            fields = ownership.common(fields, ownership.tree(take.kept)) if ends else strip(fields, take.co_owned)
+            fields = ownership.common(fields, ownership.tree(take.not_released)) if ends else strip(fields, take.co_owned)
             if fields:
                 result.append({**entry, "fieldsV1": fields})
     if own is None and ours:
@@ -94,13 +94,13 @@ def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Tuple[Bod
     What is immutable, or the server's own by now, stays, nobody's. What it refuses otherwise stays with whoever holds it.
     """
     ref, live, take = change.ref, change.before or {}, change.take or TakeBack()
-    left: List[Path] = []
+    not_released: List[Path] = []
     while True:
         patch = patch_of(live, take)
         if len(patch) == 1:
-            return live, left
+            return live, not_released
         try:
-            return cluster.patch(change.resource, ref.namespace, ref.name, patch, dry_run=dry_run), left
+            return cluster.patch(change.resource, ref.namespace, ref.name, patch, dry_run=dry_run), not_released
         except Failure as error:
             immutable = getattr(error, "immutable", False)
             if not immutable and (getattr(error, "status", None) != 422 or getattr(error, "stale", False)) or not take.leftovers:
@@ -110,8 +110,8 @@ def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Tuple[Bod
             rest = tuple(item for item in take.leftovers if item not in refused)
             take = replace(take, leftovers=rest)
             if not immutable:
-                left += [item.path for item in refused]
-                take = replace(take, kept=tuple(left), claims=bool(rest or take.given_up))
+                not_released += [item.path for item in refused]
+                take = replace(take, not_released=tuple(not_released), claims=bool(rest or take.given_up))
 
 
 def without_immutable(take: Optional[TakeBack], error: Failure) -> Optional[TakeBack]:

@@ -52,7 +52,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Intent:
-    """One object as Git wants it, normalised, with its namespace settled."""
+    """One object as Git wants it, normalised, with its namespace decided."""
 
     ref: Ref
     api_version: str
@@ -93,7 +93,7 @@ class TakeBack:
     adopting: bool = False  # whether the claims of the tool that the object comes from end, too
     claims: bool = False  # whether managedFields change
     unserved: Tuple[str, ...] = ()  # API versions in managedFields that the server has no longer
-    kept: Tuple[Path, ...] = ()  # what the server does not let go, so that it stays with whoever holds it
+    not_released: Tuple[Path, ...] = ()  # what the server does not let go, so that it stays with whoever holds it
 
 
 @dataclass(frozen=True)

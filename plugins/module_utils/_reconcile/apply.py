@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, TYPE_CHECKING
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send, write
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import unchanged
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import reason_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import reason_not_released
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import put_back
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
@@ -160,8 +160,8 @@ class _Writer:
     def _write_once(self, change: Change) -> None:
         if change.take is None and not change.writes:
             return
-        after, left = write(self.cluster, change, self.options)
-        self.outcomes.written(change, _operation(change, after), change.before, after, reason_of(left) if left else "")
+        after, not_released = write(self.cluster, change, self.options)
+        self.outcomes.written(change, _operation(change, after), change.before, after, reason_not_released(not_released) if not_released else "")
 
     def _judge_again(self, planned: Change) -> Optional[Change]:
         """What is to be done with an object that is not what the plan saw, by the rules of the plan; None: nothing more."""
@@ -188,9 +188,9 @@ class _Writer:
         return replace(change, writes=change.writes or change.undecided, undecided=False, reason=planned.reason)
 
     def _replace(self, change: Change) -> None:
-        live, kept = deletion.delete(self.cluster, change, self.plan.scope, self.options)
-        if kept:
-            raise Refused(f"must not be replaced: {kept}")
+        live, refusal = deletion.delete(self.cluster, change, self.plan.scope, self.options)
+        if refusal:
+            raise Refused(f"must not be replaced: {refusal}")
         self.outcomes.deleted(change, live)
         self._until_gone(change, live)
         try:

@@ -10,9 +10,10 @@ import re
 from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._git import lfs
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ALTERNATIVES, ERRORS
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import LFS_POINTER, Files, join, lfs_pointer
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -36,8 +37,8 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
     for name, data in files.each(chosen):
         if SKIP_MARKER in data:
             continue
-        if data.startswith(LFS_POINTER):
-            failures.append(lfs_pointer(name))
+        if lfs.is_pointer(data):
+            failures.append(lfs.pointer(name))
             continue
         parsed, problems = yaml_strict.parse(data, name, budget=files.budget)
         failures.extend(problems)

@@ -9,10 +9,9 @@ import posixpath
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git import lfs
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import OPTION, Budget
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class File(NamedTuple):
@@ -94,8 +93,8 @@ class Files:
         """The bytes of many files, for a tool or a judge of it: none may be a pointer of Git LFS, which the tool would take for the file."""
         content = dict(self.each(paths))
         for path, data in content.items():
-            if data.startswith(LFS_POINTER):
-                raise lfs_pointer(path)
+            if lfs.is_pointer(data):
+                raise lfs.pointer(path)
         return content
 
     def each(self, paths: Iterable[str]) -> Iterator[Tuple[str, bytes]]:
@@ -169,10 +168,6 @@ def _folders(files: Iterable[str]) -> Set[str]:
             folders.add(folder)
             folder = posixpath.dirname(folder)
     return folders
-
-
-def lfs_pointer(path: str) -> Failure:
-    return Failure("is a Git LFS pointer, not the file itself", path, "Commit the file without LFS.")
 
 
 def _listed(tree: Any, base: str) -> _Table:

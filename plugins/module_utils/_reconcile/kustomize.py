@@ -11,6 +11,7 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import tool, yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import KUSTOMIZATIONS, flatten
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join, outside
@@ -285,7 +286,7 @@ def _inside(files: Files, entry: str, field: str, folder: str, where: str, folde
     leaves = entry.startswith("/") or outside(target)
     exists = not leaves and bool(entry) and (files.get(target) is not None or files.has_folder(target))
     if _URL.search(entry) or not exists and _REMOTE.search(entry):
-        raise Refused(f"{field}: {_without_credentials(entry)} is remote; a kustomization may use the repository's own files only",
+        raise Refused(f"{field}: {bare_url(entry)} is remote; a kustomization may use the repository's own files only",
                       where, "Copy it into the repository.")
     if folders and exists and _SSH.search(entry):
         raise Refused(f"{field}: kustomize takes {entry} for a user's repository on a host", where, f"Write ./{entry}.")
@@ -294,10 +295,6 @@ def _inside(files: Files, entry: str, field: str, folder: str, where: str, folde
     if not exists:
         raise Failure(f"{field}: {entry} is not in the repository", where)
     return target
-
-
-def _without_credentials(url: str) -> str:
-    return re.sub(r"(?<=//)[^/@]*@|^[^/@]*:[^/@]*@", "", url)
 
 
 def _judge_plugin_file(files: Files, name: str) -> Set[str]:

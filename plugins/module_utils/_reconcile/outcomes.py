@@ -43,7 +43,7 @@ class Outcomes:
     def deleted(self, change: Change, live: Body) -> None:
         self.by_ref[change.ref] = Outcome("pruned", change.reason, live, None, wrote=True)
 
-    def kept(self, change: Change, live: Body, reason: str) -> None:
+    def skipped(self, change: Change, live: Body, reason: str) -> None:
         self.by_ref[change.ref] = Outcome("skipped", reason, live, live)
 
     def failed(self, change: Change, reason: str, wrote: bool = False) -> None:

@@ -192,7 +192,7 @@ class _Planner:
         self._deleted_with_what_holds_them()
         self._refuse_going_definitions()
         refs = {intent.ref for intent in self.intents}
-        gone = [self._kept(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
+        gone = [self._judge_deletion(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
         self._takes_over(gone)
         refuse_what_the_server_would(self.cluster, self.resources, self.changes)
         # Definitions first: what they change decides how the objects of their kinds can be judged.
@@ -224,7 +224,7 @@ class _Planner:
         found = self.health[change.ref] = health(live, self.options.health_rules)
         return replace(change, before=None if found.status == CURRENT else live, after=None)
 
-    def _kept(self, change: Change) -> Change:
+    def _judge_deletion(self, change: Change) -> Change:
         """A change that the gate forbids is skipped."""
         refusal = deletion.rule_against(change, self.scope, self.options)
         if refusal is None:

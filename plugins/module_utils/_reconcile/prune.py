@@ -39,13 +39,13 @@ def prune(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, 
     def delete(change: Change) -> None:
         try:
             inventory.check_lock()
-            live, kept = deletion.delete(cluster, change, plan.scope, options)
+            live, refusal = deletion.delete(cluster, change, plan.scope, options)
         except Failure as error:
             error.where = str(change.ref)
             outcomes.failed(change, error.what)
             raise
-        if kept:
-            outcomes.kept(change, live, kept)
+        if refusal:
+            outcomes.skipped(change, live, refusal)
         else:
             outcomes.deleted(change, live)
 

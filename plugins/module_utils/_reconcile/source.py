@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from dataclasses import replace
 from typing import Any, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.working_tree import not_committed
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_value
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url, full_value
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import Bounds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import AlsoWrong, Rendered, RenderOptions, Serves, render
@@ -45,7 +44,7 @@ class Source:
     @property
     def origin(self) -> str:
         """The repository and path, as a person writes them; the same for every spelling of one URL."""
-        url = re.sub(r"^([a-z+]+://)[^/@]*@", r"\1", self.mirror.source.url.rstrip("/"))
+        url = bare_url(self.mirror.source.url.rstrip("/"))
         url = url[:-len(".git")] if url.endswith(".git") else url
         path = posixpath.normpath(self.path or ".")
         return url if path == "." else f"{url} path {path}"

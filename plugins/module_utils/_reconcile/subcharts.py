@@ -12,6 +12,7 @@ import tarfile
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import CHART
 
@@ -121,6 +122,4 @@ def _judge_schema(where: str, data: bytes, name: str = "") -> None:
 
 
 def _shown(url: str) -> str:
-    import re
-
-    return re.sub(r"(?<=//)[^/@]*@", "", "".join(char if char.isprintable() else " " for char in url[:200]))
+    return bare_url("".join(char if char.isprintable() else " " for char in url[:200]))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import crypto
 
 WARN_BEFORE = datetime.timedelta(days=30)
@@ -97,7 +98,7 @@ def from_url(url: str, timeout: float) -> bytes:
     """What a web server answers, or the controller's Service inside of a cluster."""
     from ansible.module_utils.urls import open_url
 
-    shown = re.sub(r"(?<=://)[^/@]*@", "", url)
+    shown = bare_url(url)
     try:
         with open_url(url, timeout=timeout) as answer:
             data: bytes = answer.read(MAX_SIZE)

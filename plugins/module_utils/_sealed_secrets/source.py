@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, ApiError
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import WARN_BEFORE, Cache, Certificate, from_file, from_url, now
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import CONTROLLER_SPEC, Controller
 
@@ -56,7 +57,7 @@ def find(params: Mapping[str, Any], notes: List[str]) -> Source:
     else:
         controller = controller_of(params)
         is_url = re.match(r"https?://", given)
-        origin = re.sub(r"(?<=://)[^/@]*@", "", given)
+        origin = bare_url(given)
         found = cache.fetch(origin, lambda: from_url(given, params["timeout"]), notes) if is_url else Certificate.parse(from_file(given), origin)
         _compare(found, origin, controller, cache, params, notes)
     found.usable(origin, now())

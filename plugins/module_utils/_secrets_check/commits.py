@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Iterator, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import CONTROL, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import error_text
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import kubernetes, pipelines, scanner
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import ALLOWED, Finding
@@ -86,7 +86,7 @@ class _Checkout:
     def _run(self, *arguments: str) -> Answer:
         answer = self._git(self._home, *arguments, variables={"GIT_WORK_TREE": self.folder})
         if answer.status:
-            raise Failure(f"git {arguments[0]} failed: {words(answer.err)}", self.folder)
+            raise Failure(f"git {arguments[0]} failed: {error_text(answer.err)}", self.folder)
         return answer
 
     def files(self) -> Iterator[str]:
@@ -98,7 +98,7 @@ class _Checkout:
             raise Failure(f"{one_line(commits, 100)!r} is not a range of commits", "commits", "Write it as origin/main..HEAD.")
         answer = self._git(self._home, "rev-list", "--reverse", commits, "--")
         if answer.status:
-            raise Failure(f"{one_line(commits, 100)} is not a range of commits here: {words(answer.err)}", self.folder,
+            raise Failure(f"{one_line(commits, 100)} is not a range of commits here: {error_text(answer.err)}", self.folder,
                           "Fetch both ends; a shallow clone may lack them.")
         return answer.out.decode().split()
 
@@ -110,8 +110,8 @@ class _Checkout:
             if not facts.startswith(":"):
                 continue
             name, parents = next(fields, ""), len(facts) - len(facts.lstrip(":"))
-            words_ = facts.lstrip(":").split(" ")
-            modes, oids = words_[: parents + 1], words_[parents + 1 : 2 * parents + 2]
+            columns = facts.lstrip(":").split(" ")
+            modes, oids = columns[: parents + 1], columns[parents + 1 : 2 * parents + 2]
             if not modes[-1].startswith("100"):
                 continue  # removed, a link or a submodule
             text = _text(self._blob(oids[-1]))

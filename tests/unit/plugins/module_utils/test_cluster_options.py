@@ -18,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.doc_fragments.connection import M
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import options
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 
 TOKEN = "sesame-opens-this"
 
@@ -234,8 +235,8 @@ def test_a_kubeconfig_of_another_type_is_refused():
 
 
 def test_credentials_in_a_url_are_not_shown():
-    assert options.bare_url("https://anna:word@api.example/x") == "https://api.example/x"
-    assert options.bare_url("https://api.example/a@b") == "https://api.example/a@b"
+    assert bare_url("https://anna:word@api.example/x") == "https://api.example/x"
+    assert bare_url("https://api.example/a@b") == "https://api.example/a@b"
 
 
 def plugin(path, body):

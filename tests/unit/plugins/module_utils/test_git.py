@@ -12,7 +12,7 @@ import sys
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Source
-from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import (
     CONTROL,
     TRANSPORTS,
     checked_path,
@@ -25,7 +25,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.asked import (
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.commit import parse_commit
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
-from ansible_collections.nordic.gitops.plugins.module_utils._git.meaning import MEANINGS, meaning, words
+from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import KNOWN_ERRORS, error_text, known_error
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -466,16 +466,16 @@ def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
     ],
 )
 def test_gits_words_have_a_meaning_for_a_person(said, what):
-    row = meaning(said)
+    row = known_error(said)
     assert row and what in row.what and row.hint.endswith(".")
 
 
 def test_words_nobody_knows_have_no_meaning():
-    assert meaning("fatal: bad object refs/commits/0a49") is None
+    assert known_error("fatal: bad object refs/commits/0a49") is None
 
 
 def test_only_what_the_network_broke_is_tried_again():
-    assert {row.what for row in MEANINGS if row.transient} == {
+    assert {row.what for row in KNOWN_ERRORS if row.transient} == {
         "the host's name can't be found",
         "the server can't be reached",
         "the connection broke or the server failed",
@@ -484,7 +484,7 @@ def test_only_what_the_network_broke_is_tried_again():
 
 def test_the_polite_lines_of_git_are_left_out():
     said = "warning: x\nfatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n"
-    assert words(said) == "fatal: Could not read from remote repository."
+    assert error_text(said) == "fatal: Could not read from remote repository."
 
 
 def test_what_a_server_says_can_not_play_with_the_terminal():

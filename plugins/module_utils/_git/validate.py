@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be asked: revisions, paths and URLs, checked before Git sees them."""
+"""Revisions, paths and URLs that come from outside, checked before Git sees them."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ def _checked_url(scheme: str, rest: str, shown: str, hint: str) -> Tuple[str, Op
     return f"{scheme}://{host}/{path.rstrip('/')}", username, password
 
 
-def did_you_mean(asked: str, names: Sequence[str], kind: str = "It has") -> str:
+def did_you_mean(name: str, names: Sequence[str], kind: str = "It has") -> str:
     import difflib
 
-    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     # A name given without its folder is the commonest slip of all.
-    near += [name for name in names if name.rsplit("/", 1)[-1] == asked.rsplit("/", 1)[-1] and name not in near]
+    near += [known for known in names if known.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1] and known not in near]
     if near:
         return f"Did you mean {' or '.join(near[:3])}?"
     if not names:
