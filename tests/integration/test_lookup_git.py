@@ -64,6 +64,11 @@ ERRORS = {
         "lookup('nordic.gitops.git', 'logo.png', repository=URL)",
         "logo.png: the file is not UTF-8 text (byte 0). Ask for result='base64'",
     ),
+    "a pointer of Git LFS": ("lookup('nordic.gitops.git', 'large.yaml', repository=URL)", "large.yaml: is a Git LFS pointer, not the file itself"),
+    "a pointer in base64": (
+        "lookup('nordic.gitops.git', 'large.yaml', repository=URL, result='base64')",
+        "large.yaml: is a Git LFS pointer, not the file itself. Commit the file without LFS",
+    ),
     "a path out": ("lookup('nordic.gitops.git', '../secret', repository=URL)", "has .. in it"),
     "a link out": ("lookup('nordic.gitops.git', 'out', repository=URL)", "leads out of the repository"),
     "an option as revision": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, revision='--upload-pack=x')", "starts with a dash"),
@@ -78,6 +83,7 @@ def fill(repo):
     repo.write("apps/api.yaml", "kind: Api\n")
     repo.write("single/only.yaml", "kind: Only\n")
     repo.write("logo.png", b"\x89PNG\r\n\x1a\n\xff")
+    repo.write("large.yaml", f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n")
     os.symlink("apps/web.yaml", repo.path / "same.yaml")
     os.symlink("/etc/passwd", repo.path / "out")
     repo.commit()
