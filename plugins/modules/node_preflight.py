@@ -56,6 +56,9 @@ options:
   name:
     description: The node's name among O(peers). The host name when left out.
     type: str
+  node_name:
+    description: The C(node-name) that k3s gets. The host name, which is what k3s takes, when left out.
+    type: str
   address:
     description: The address by which the other nodes reach this one. That of the default route when left out, as for k3s.
     type: str
@@ -289,6 +292,7 @@ SPEC = dict(
     datastore=dict(type="str", choices=["embedded", "external"], default="embedded"),
     data_dir=dict(type="path"),
     name=dict(type="str"),
+    node_name=dict(type="str"),
     address=dict(type="str"),
     peers=dict(type="list", elements="dict", default=[]),
     endpoints=dict(type="list", elements="dict", default=[], options=dict(

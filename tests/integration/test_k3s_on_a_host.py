@@ -73,6 +73,7 @@ REFUSED = [
     ({"config": {"write-kubeconfig-mode": "0666"}}, "everybody could write"),
     ({"binary": "/no/such/k3s", "remote_src": True}, "no such file on this node"),
     ({"binary": None}, "no binary is given"),
+    ({"binary": None, "remote_src": True, "images": [{"path": "/etc/hostname.tar"}]}, "no binary is given"),
     ({"config": {"token": TOKEN}}, "Use the option token"),
     ({"config": {"tls-san": {"a": 1}}}, "A value is text"),
     ({"config": {"datastore-endpoint": "postgres://x", "cluster-init": True}}, "either external or embedded"),
@@ -170,6 +171,15 @@ def test_check_mode_says_what_the_run_then_does(fresh):
     options = {"config": SERVER_CONFIG, "token": TOKEN, "start": False}
     told, done = fresh.k3s(check=True, **options), fresh.k3s(**options)
     assert told.result["changes"] == done.result["changes"] and told.result["changed"]
+
+
+def test_check_mode_of_an_image_archive_says_what_the_run_then_does(fresh, tmp_path):
+    installed = {"config": SERVER_CONFIG, "token": TOKEN, "start": False}
+    fresh.k3s(**installed)
+    (tmp_path / "pause.tar").write_bytes(b"an archive")
+    archive = {**installed, "binary": None, "images": [{"path": str(tmp_path / "pause.tar")}]}
+    told, done = fresh.k3s(check=True, **archive), fresh.k3s(**archive)
+    assert told.result["changes"] == done.result["changes"] == ["image archive pause.tar is copied"]
 
 
 def test_a_second_run_changes_nothing_and_is_one_command_on_the_host(serving):

@@ -57,3 +57,13 @@ def test_an_upgrade_restarts_with_the_new_version_and_a_downgrade_is_refused(ser
     assert not serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path)).result["changed"]
     back = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(old.path))
     assert back.result.get("failed") and "is older than" in back.message
+
+
+def test_a_program_that_came_up_is_not_taken_back_when_something_else_fails_later(serving, new):
+    """The database is the new version's by then."""
+    wrong = {**SERVER_CONFIG, "kube-apiserver-arg": ["no-such-flag=1"]}
+    answer = serving.k3s(state="upgraded", config=wrong, binary=str(new.path), wait_timeout=60)
+    assert answer.result.get("failed") and not answer.result.get("rolled_back"), answer.message
+    assert serving.run("sha256sum /usr/local/bin/k3s").split()[0] == new.sha256
+    mended = serving.k3s(state="upgraded", config=SERVER_CONFIG, binary=str(new.path))
+    assert not mended.result.get("failed"), mended.message

@@ -162,6 +162,18 @@ def test_a_copy_of_a_longer_name_is_not_restored_in_the_place_of_the_one_that_wa
         asked_for(store, tmp_path / "three", name="night").found()
 
 
+def test_copies_of_another_server_are_not_deleted_though_their_names_look_the_same(store, saved, tmp_path):
+    """nightly of host prod-a, and nightly-prod of host a, in one bucket."""
+    (tmp_path / "host" / "server" / "db" / "etcd").mkdir(parents=True)
+    (tmp_path / "host" / "server" / "db" / "etcd" / "name").write_text("prod-a-12345678")
+    for file, node in (("nightly-prod-a-1790000001", "a"), ("nightly-prod-a-1790000002", "prod-a"), ("nightly-prod-a-1790000003", "prod-a")):
+        store.put(file, saved.path, {"node": node})
+    wanted = {"name": "nightly", "keep": 1, "state": "pruned"}
+    assert snapshots.pruned(asked_for(store, tmp_path / "host", **wanted))["removed_copies"] == ["nightly-prod-a-1790000002"]
+    assert snapshots.absent(asked_for(store, tmp_path / "host", **{**wanted, "state": "absent"}))["removed_copies"] == ["nightly-prod-a-1790000003"]
+    assert [one.file for one in snapshot.there(store)] == ["nightly-prod-a-1790000001"]
+
+
 @pytest.mark.parametrize(("state", "check_mode", "stays"), [("staged", False, True), ("staged", True, False), ("verified", False, False)])
 def test_a_copy_that_was_only_looked_at_does_not_stay(store, saved, tmp_path, state, check_mode, stays):
     snapshot.upload(store, saved, None, {})

@@ -72,6 +72,11 @@ def snapshot_dir(config: Mapping[str, Any]) -> str:
     return str(config.get("etcd-snapshot-dir") or os.path.join(data_dir(config), "server/db/snapshots"))
 
 
+def precious(config: Mapping[str, Any]) -> List[str]:
+    """Folders with what may be the only copy of something, wherever the configuration puts them: snapshots, and the volumes of pods."""
+    return [snapshot_dir(config), *([str(config["default-local-storage-path"])] if config.get("default-local-storage-path") else [])]
+
+
 def is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 

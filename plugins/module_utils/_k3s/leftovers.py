@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR
@@ -23,15 +23,22 @@ NODE_DIR = "/etc/rancher/node"  # the node's password, which a new cluster does 
 CNI_DIRS = ("/var/lib/cni", "/etc/cni/net.d")
 INTERFACES = re.compile(r"(cni0|flannel[.0-9v-]*|flannel-(?:wg|v6.*)|kube-ipvs0)\Z")
 RULES = re.compile(r"KUBE-|CNI-|flannel", re.IGNORECASE)
+# What k3s makes in its data folder. Whatever else is there belongs to somebody else, as where data-dir is a whole disk.
+OWN = ("agent", "data", "server", "storage")
 # By a reset: what the next start needs again, and what may be the only copy of something. Snapshots restore the cluster that ended, in
 # `storage` are the volumes of its pods.
 DATA = ("server/db/snapshots", "storage")
 KEPT = ("agent/images", "data", *DATA)
 
 
-def remove_leftovers(data_dir: str, everything: bool, check_mode: bool) -> List[str]:
-    """Sentences about what was removed, or in check mode would be. k3s itself is stopped already."""
+def remove_leftovers(data_dir: str, everything: bool, check_mode: bool, precious: Iterable[str] = ()) -> List[str]:
+    """Sentences about what was removed, or in check mode would be. k3s itself is stopped already.
+
+    precious: more folders with data, which k3s' configuration names: of snapshots and of volumes.
+    """
     told: List[str] = []
+    link, data_dir = data_dir, os.path.realpath(data_dir)  # mounts are listed by their real paths
+    data = (*(os.path.join(data_dir, name) for name in DATA), *map(os.path.realpath, precious))
     containers = _containers()
     if containers:
         told.append("containers are ended")
@@ -43,7 +50,9 @@ def remove_leftovers(data_dir: str, everything: bool, check_mode: bool) -> List[
         if not check_mode:
             _unmount(data_dir)
     told += _network(check_mode)
-    told += _remove(_folders(data_dir, everything), tuple(os.path.join(data_dir, name) for name in DATA), check_mode)
+    told += _remove(_folders(data_dir, everything, data), data, check_mode)
+    if everything and not check_mode:
+        _remove_empty(data_dir, link)
     return told
 
 
@@ -129,34 +138,40 @@ def _network(check_mode: bool) -> List[str]:
     return told
 
 
-def _folders(data_dir: str, everything: bool) -> List[str]:
+def _folders(data_dir: str, everything: bool, data: Sequence[str]) -> List[str]:
     found = [KUBELET_DIR, *RUN_DIRS, NODE_DIR, *(folder for folder in CNI_DIRS if _is_k3s(folder))]
+    own = [os.path.join(data_dir, name) for name in OWN]
     if everything:
         links = [os.path.join(os.path.dirname(BINARY), name) for name in LINKS]
         scripts = [f"{os.path.dirname(BINARY)}/{name}" for name in ("k3s-killall.sh", "k3s-uninstall.sh", "k3s-agent-uninstall.sh")]
-        return [*found, data_dir, CONFIG_DIR, BINARY, *(path for path in links if os.path.islink(path) and os.readlink(path) in ("k3s", BINARY)), *scripts]
-    return found + _beside(data_dir, _kept(data_dir), "")
+        return [*found, *own, CONFIG_DIR, BINARY, *(path for path in links if os.path.islink(path) and os.readlink(path) in ("k3s", BINARY)), *scripts]
+    kept = _kept(data_dir, data)
+    return found + [path for folder in own for path in _without(folder, kept)]
 
 
-def _beside(data_dir: str, kept: List[str], below: str) -> List[str]:
-    """All that is not kept, as few paths as possible."""
-    folder, found = os.path.join(data_dir, below), []
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) and not os.path.islink(folder) else []:
-        place = os.path.join(below, name)
-        if place in kept:
-            continue
-        leads = any(one.startswith(place + "/") for one in kept)
-        found += _beside(data_dir, kept, place) if leads else [os.path.join(data_dir, place)]
-    return found
+def _without(path: str, kept: Sequence[str]) -> List[str]:
+    """All of it that is not kept, as few paths as possible."""
+    if not os.path.lexists(path) or path in kept:
+        return []
+    if not any(one.startswith(path + "/") for one in kept):
+        return [path]
+    return [inner for name in sorted(os.listdir(path)) for inner in _without(os.path.join(path, name), kept)]
 
 
-def _kept(data_dir: str) -> List[str]:
+def _kept(data_dir: str, data: Sequence[str]) -> List[str]:
     """Also databases from before a restore, with their certificates. What is empty goes."""
-    found = [name for name in KEPT if _holds_something(os.path.join(data_dir, name))]
-    for below in ("server", "server/db"):
-        folder = os.path.join(data_dir, below)
-        found += [f"{below}/{name}" for name in os.listdir(folder) if ".before-" in name] if os.path.isdir(folder) else []
+    found = [path for path in (*(os.path.join(data_dir, name) for name in KEPT), *data) if _holds_something(path)]
+    for folder in (os.path.join(data_dir, "server"), os.path.join(data_dir, "server", "db")):
+        found += [os.path.join(folder, name) for name in os.listdir(folder) if ".before-" in name] if os.path.isdir(folder) else []
     return found
+
+
+def _remove_empty(data_dir: str, link: str) -> None:
+    """The data folder itself, unless somebody else has something in it."""
+    if os.path.isdir(data_dir) and not os.listdir(data_dir) and not os.path.ismount(data_dir):
+        os.rmdir(data_dir)
+        if os.path.islink(link):
+            os.unlink(link)
 
 
 def _holds_something(path: str) -> bool:

@@ -32,6 +32,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import 
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import refuse_server_step
 
 PENDING = os.path.join(HOME, "pending")  # why k3s must restart; it survives a run that was killed in between
+UPGRADING = os.path.join(HOME, "upgrading")  # while it is there, the program that replaced the previous one has not come up yet
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,12 @@ class Node:
         try:
             self._run()
         except Failure as failure:
-            if self.spec.check_mode or not self._previous_differs():
+            # A program that has come up before is not what is wrong, and its database is no longer the previous one's.
+            if self.spec.check_mode or not os.path.exists(UPGRADING) or not self._previous_differs():
                 raise
             raise self._roll_back(failure) from failure
+        if not self.spec.check_mode and self.spec.wait and not self.outcome.restart_needed and self.service.state().runs:
+            _forget(UPGRADING)
         return self.outcome
 
     def rolled_back(self) -> Outcome:
@@ -155,6 +159,7 @@ class Node:
         if not self.spec.check_mode:
             _set_pending([self.outcome.changes[-1]])
             binary.install(binary.PREVIOUS, BINARY)
+            _forget(UPGRADING)
             with self._timed("restart"):
                 self._restart()
         return self.outcome
@@ -227,6 +232,9 @@ class Node:
         self._refuse_contradictions()
         self._refuse_loss()
         program = self._program()
+        to_come = bool(outcome.missing)
+        if not program and not to_come and not os.path.exists(BINARY):
+            raise Failure("k3s is not installed, and no binary is given", BINARY, "Give binary, or binary_url with checksum.")
         images = self._images()
         if outcome.missing and not spec.check_mode:
             return
@@ -234,14 +242,12 @@ class Node:
         wanted = self._files()
         changes = [change for change in map(files.compare, wanted) if change]
         self._check(changes, program, upgrade)
-        if not program and not os.path.exists(BINARY) and not outcome.missing:
-            raise Failure("k3s is not installed, and no binary is given", BINARY, "Give binary, or binary_url with checksum.")
         links = binary.missing_links(BINARY)
 
         reasons = [change.reason for change in changes
                    if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path))
                    and not self._is_for_the_node_alone(change)]
-        if program or outcome.missing and not binary.sha256_of(BINARY) == (spec.program.checksum if spec.program else ""):
+        if program or to_come:
             what = f"{BINARY} is replaced" if os.path.exists(BINARY) else f"{BINARY} is installed"
             if outcome.previous_version and outcome.version and outcome.previous_version != outcome.version:
                 what += f": {outcome.previous_version} becomes {outcome.version}"
@@ -268,6 +274,8 @@ class Node:
             if program:
                 if os.path.exists(BINARY):
                     binary.keep_previous(BINARY)
+                if upgrade:
+                    Change(Wanted(UPGRADING, f"{outcome.version}\n"), None, None).write()
                 binary.install(program, BINARY)
             for source, path in images:
                 self._install_image(source, str(path), state.runs)
@@ -530,6 +538,7 @@ class Node:
         """The previous program, restarted; answers with what to tell."""
         was = binary.version_of(binary.PREVIOUS)
         binary.install(binary.PREVIOUS, BINARY)
+        _forget(UPGRADING)
         self.outcome.rolled_back = True
         self.health.remember()
         self.service.begin("restart")
@@ -565,7 +574,7 @@ class Node:
                 outcome.changes.append(f"{service.path} is removed")
                 if not spec.check_mode:
                     service.remove()
-        outcome.changes += remove_leftovers(spec.data_dir, everything, spec.check_mode)
+        outcome.changes += remove_leftovers(spec.data_dir, everything, spec.check_mode, configuration.precious(spec.configured))
         if not everything:
             self._forget_the_ca()
         if not spec.check_mode:
@@ -652,5 +661,9 @@ def _set_pending(reasons: List[str]) -> None:
 
 
 def _clear_pending() -> None:
+    _forget(PENDING)
+
+
+def _forget(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(PENDING)
+        os.unlink(path)

@@ -240,6 +240,38 @@ def one_machine_each(wanted: Wanted) -> str:
                   "They were cloned from one image: empty /etc/machine-id there, and run `systemd-machine-id-setup` on each host.")
 
 
+def one_address_each(wanted: Wanted) -> str:
+    """By a server's address the others join it, so it has to lead to that server from everywhere."""
+    if wanted.url or len(wanted.nodes) == 1:
+        return ""
+    found: Dict[str, List[PlannedNode]] = {}
+    for node in wanted.nodes:
+        found.setdefault(node.address.lower().strip("[]"), []).append(node)
+    told = [f"{' and '.join(node.name for node in nodes)} have the same address, {address}." for address, nodes in sorted(found.items())
+            if len(nodes) > 1 and any(node.role == "server" for node in nodes)]
+    told += [f"{nodes[0].name} has the address {address}, which leads every other host to itself." for address, nodes in sorted(found.items())
+             if (address in ("localhost", "::1") or address.startswith("127.")) and any(node.role == "server" for node in nodes)]
+    if not told:
+        return ""
+    return (f"{' '.join(told)} Hosts join a server by its address: give each one by which the others reach it as k3s_address "
+            "(ansible_host may be a bastion's or a tunnel's).")
+
+
+def one_node_ip_each(wanted: Wanted) -> str:
+    found: Dict[str, List[str]] = {}
+    for node in wanted.nodes:
+        for address in _addresses_in(node.config.get("node-ip")):
+            found.setdefault(address, []).append(node.name)
+    told = [f"{' and '.join(names)} have the same node-ip, {address}." for address, names in sorted(found.items()) if len(names) > 1]
+    return f"{' '.join(told)} Set node-ip in the variables of each host, or leave it out." if told else ""
+
+
+def _addresses_in(value: Any) -> List[str]:
+    """k3s takes a list, or a text with commas."""
+    items = value if isinstance(value, (list, tuple)) else str(value or "").split(",")
+    return [str(item).strip().lower() for item in items if str(item).strip()]
+
+
 def roles_stay(wanted: Wanted) -> str:
     wrong = [f"{node.name} is a k3s {node.info['role']} and shall be {_a(node.role)}" for node in wanted.nodes
              if node.info.get("role") and node.info["role"] != node.role]
@@ -386,7 +418,8 @@ def a_url_to_join_by(wanted: Wanted) -> str:
 
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
-    there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, roles_stay, joining_is_planned_here, no_even_etcd,
+    there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, one_address_each, one_node_ip_each,
+    roles_stay, joining_is_planned_here, no_even_etcd,
     one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
     names_stay, what_k3s_fixes_stays,
     nothing_of_another_setup_is_lost)

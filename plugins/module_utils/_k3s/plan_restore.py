@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan import (
-    PlannedNode, Wanted, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server, token_source)
+    PlannedNode, Wanted, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server, token_source)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def etcd_keeps_the_state(wanted: Wanted) -> str:
 
 
 RULES: Tuple[Callable[[Wanted], str], ...] = (
-    there_is_a_server, one_name_each, one_machine_each, roles_stay, one_architecture_for_one_binary, etcd_keeps_the_state, no_living_server_is_left_out)
+    there_is_a_server, one_name_each, one_machine_each, one_address_each, roles_stay, one_architecture_for_one_binary, etcd_keeps_the_state, no_living_server_is_left_out)
 
 
 def _names(wanted: Wanted) -> Set[str]:

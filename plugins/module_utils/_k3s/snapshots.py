@@ -40,6 +40,10 @@ class Request:
     def copies(self, node: str) -> List[Snapshot]:
         return snapshot.of_name(snapshot.there(self.store), self.name, node) if self.store else []
 
+    def own_copies(self) -> List[Snapshot]:
+        """Copies that this server saved, as their metadata tells: to delete by a file's name alone might delete another server's."""
+        return [one for one in self.copies(snapshot.node_of(self.place)) if self.store and snapshot.is_of_name(self.store, one, self.name)]
+
     def found(self) -> Snapshot:
         """The snapshot that `file` or `name` mean, fetched where it is only in the store."""
         file, key = self.params["file"], self.params["private_key"]
@@ -109,7 +113,7 @@ def absent(request: Request) -> Dict[str, Any]:
         mine = [one for one in snapshot.here(request.folder) if one.file == file]
         copies = [one for one in snapshot.there(request.store) if one.file in (file, snapshot.copy_of(file, "yes"))] if request.store else []
     else:
-        mine, copies = request.saved(), request.copies(snapshot.node_of(request.place))
+        mine, copies = request.saved(), request.own_copies()
     return _removed(request, mine, copies)
 
 
@@ -118,7 +122,7 @@ def pruned(request: Request) -> Dict[str, Any]:
     keep = request.params["keep"]
     if keep < 1:
         raise Refused("this would leave no snapshot at all", "keep", "Keep one at least; `state: absent` removes all of a name.")
-    return _removed(request, snapshot.outdated(request.saved(), keep), snapshot.outdated(request.copies(snapshot.node_of(request.place)), keep))
+    return _removed(request, snapshot.outdated(request.saved(), keep), snapshot.outdated(request.own_copies(), keep))
 
 
 def _removed(request: Request, mine: List[Snapshot], copies: List[Snapshot]) -> Dict[str, Any]:
@@ -177,6 +181,9 @@ def discarded(request: Request) -> Dict[str, Any]:
     name, age = request.params["name"], request.params["max_age"]
     chosen = [one for one in restore.listed(request.place)
               if (name is None or one.name == name) and (age is None or request.now - one.since > age)]
+    if chosen and name is None and not os.path.isdir(os.path.join(request.place.database, "member")):
+        raise Refused("this server has no live database, so one of these may be the only copy of the cluster's state", os.path.dirname(request.place.database),
+                      "Finish the restore first, or delete each by its name.")
     if not request.check_mode:
         restore.discard(request.place, chosen)
     return {"changed": bool(chosen), "removed": [one.name for one in chosen]}

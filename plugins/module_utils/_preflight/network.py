@@ -133,11 +133,13 @@ def hostname(name: str) -> str:
     return "is localhost, as every unnamed machine's" if labels[0] == "localhost" else ""
 
 
-def name(found: str) -> Finding:
-    trouble = hostname(found)
+def name(found: str, given: str = "") -> Finding:
+    """Of the node, as k3s registers it: node-name, or else the host name, in lower case."""
+    what, registered = ("node-name", given.lower()) if given else ("the host name", found.lower())
+    trouble = hostname(registered)
     if trouble:
-        return Finding(FAIL, found or "none", (f"the host name {trouble}",))
-    return Finding(PASS, found, (f"uname() says {found}",))
+        return Finding(FAIL, given or found or "none", (f"{what} {trouble}",))
+    return Finding(PASS, registered, (f"node-name is {given}" if given else f"uname() says {found}",))
 
 
 def resolvers(machine: Machine) -> Finding:
@@ -150,9 +152,9 @@ ROWS = (
         name="hostname",
         family="network",
         title="Host name",
-        threshold=lambda profile: "a DNS name in lower case",
-        measure=lambda node: name(os.uname().nodename),
-        why="The host name becomes the node's name. Kubernetes takes only DNS names, and two machines called localhost would be one node.",
+        threshold=lambda profile: "a DNS name",
+        measure=lambda node: name(os.uname().nodename, node.options.node_name),
+        why="The host name, in lower case, becomes the node's name unless k3s has a node-name. Kubernetes takes only DNS names, and two machines called localhost would be one node.",
         mend="Set another one with hostnamectl set-hostname, or give k3s a node-name.",
     ),
     Check(

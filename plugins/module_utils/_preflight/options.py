@@ -28,6 +28,7 @@ class Options:
     accept: Tuple[str, ...]
     endpoints: Tuple[Endpoint, ...]
     peers: Tuple[Peer, ...]
+    node_name: str = ""
 
     @classmethod
     def of(cls, params: Dict[str, Any], names: Tuple[str, ...]) -> Options:
@@ -47,7 +48,7 @@ class Options:
         if twice:
             raise Failure(f"{', '.join(twice)} is there more than once", "peers", "Give every node a name of its own.")
         return cls(Profile(params["role"], params["cni"], params["datastore"]), name, params["address"] or "", data_dir, tuple(params["accept"]),
-                   tuple(Endpoint.of(value) for value in params["endpoints"]), peers)
+                   tuple(Endpoint.of(value) for value in params["endpoints"]), peers, params["node_name"] or "")
 
     @property
     def own(self) -> Optional[Peer]:

@@ -12,7 +12,7 @@ from typing import List
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import leftovers
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import configuration, leftovers
 
 GONE = ("server/db/etcd/member/snap/db", "server/db/state.db", "server/tls/server-ca.crt", "server/token", "agent/client-kubelet.crt", "agent/containerd/x")
 STAYS = ("server/db/snapshots/nightly-server1-1790000000", "server/db/etcd.before-20261129T081500Z-dddddddddddd/member/data",
@@ -31,10 +31,11 @@ def files_of(folder: Path) -> List[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def reset(data_dir: Path) -> List[str]:
+def reset(data_dir: Path, *precious: Path, everything: bool = False) -> List[str]:
     """The part of it that is below the data folder."""
-    folders = [path for path in leftovers._folders(str(data_dir), False) if path.startswith(str(data_dir))]
-    return leftovers._remove(folders, (), False)
+    data = [str(data_dir / name) for name in leftovers.DATA] + [str(path) for path in precious]
+    folders = [path for path in leftovers._folders(str(data_dir), everything, data) if path.startswith(str(data_dir))]
+    return leftovers._remove(folders, tuple(data), False)
 
 
 def test_a_reset_keeps_what_may_be_the_only_copy_of_something(data_dir):
@@ -53,6 +54,44 @@ def test_a_reset_leaves_no_empty_folder_for_what_was_not_there(data_dir):
     (data_dir / "storage" / "pvc-1").rmdir()
     reset(data_dir)
     assert sorted(os.listdir(data_dir)) == ["agent", "data"]
+
+
+@pytest.mark.parametrize("place", ["snapshots-of-mine", "server/snapshots", "server/db/mine", "agent/volumes"])
+def test_a_reset_keeps_snapshots_and_volumes_wherever_the_configuration_puts_them(data_dir, place):
+    (data_dir / place).mkdir()
+    (data_dir / place / "nightly-server1-1790000000").write_text("the only copy", encoding="utf-8")
+    reset(data_dir, data_dir / place)
+    assert files_of(data_dir) == sorted([*STAYS, f"{place}/nightly-server1-1790000000"])
+
+
+def test_where_the_configuration_puts_them_is_asked_of_every_file_that_k3s_reads():
+    assert configuration.precious({"data-dir": "/data"}) == ["/data/server/db/snapshots"]
+    assert configuration.precious({"etcd-snapshot-dir": "/data/s", "default-local-storage-path": "/data/v"}) == ["/data/s", "/data/v"]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_is_not_of_k3s_in_its_data_folder_stays_as_where_that_is_a_whole_disk(data_dir, everything):
+    (data_dir / "postgres").mkdir()
+    (data_dir / "postgres" / "orders.db").write_text("somebody else's", encoding="utf-8")
+    assert reset(data_dir, everything=everything)
+    assert "postgres/orders.db" in files_of(data_dir)
+    leftovers._remove_empty(str(data_dir), str(data_dir))
+    assert "postgres/orders.db" in files_of(data_dir)
+    if everything:
+        assert os.listdir(data_dir) == ["postgres"]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_data_folder_that_is_a_link_is_reset_and_removed_where_it_leads_to(data_dir, tmp_path, monkeypatch, everything):
+    link = tmp_path / "link"
+    link.symlink_to(data_dir)
+    # Of this machine nothing: neither its processes, its network nor folders elsewhere.
+    for name in ("_containers", "_mounts", "_network"):
+        monkeypatch.setattr(leftovers, name, lambda *_arguments: [])  # fake: of the host
+    folders = leftovers._folders
+    monkeypatch.setattr(leftovers, "_folders", lambda *arguments: [path for path in folders(*arguments) if path.startswith(str(tmp_path))])  # fake: the host's
+    assert leftovers.remove_leftovers(str(link), everything, False)
+    assert not data_dir.exists() and not link.is_symlink() if everything else files_of(data_dir) == sorted(STAYS)
 
 
 def test_no_folder_is_removed_while_a_mount_in_it_cannot_be_taken_down(data_dir, monkeypatch):

@@ -26,7 +26,7 @@ def host(name: str, role: str = "server", begun: bool = False, config: Optional[
         found.update(role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
                      datastore="etcd" if role == "server" else None, server_url="https://10.0.0.1:6443")
     found.update(info)
-    return {"name": name, "role": role, "address": f"10.0.0.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {},
+    return {"name": name, "role": role, "address": f"10.0.{int(role == 'agent')}.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {},
             "binary": binary}
 
 
@@ -159,6 +159,27 @@ def test_two_servers_with_an_external_datastore_are_no_even_etcd() -> None:
 def test_two_hosts_of_one_name_are_refused() -> None:
     text = refused(host("server1", node_name="node"), host("agent1", "agent", node_name="Node"))
     assert "server1 and agent1 have the same node name, node" in text and "hostname" in text
+
+
+@pytest.mark.parametrize(("address", "said"), [("10.0.0.1", "agent1 and server1 have the same address, 10.0.0.1"),
+                                               ("127.0.0.1", "server1 has the address 127.0.0.1, which leads every other host to itself")])
+def test_an_address_that_does_not_lead_to_one_server_is_refused(address: str, said: str) -> None:
+    server, agent = {**host("server1"), "address": address}, host("agent1", "agent")
+    shared = {**agent, "address": address} if address.startswith("10.") else agent
+    told = refused(shared, server)
+    assert said in told and "k3s_address" in told
+    assert planned(shared, server, url="https://k3s.example.no:6443").url == "https://k3s.example.no:6443"
+    assert planned({**host("server1"), "address": "127.0.0.1"}).bootstrap == "server1"
+
+
+def test_agents_behind_one_address_are_no_matter_as_nobody_joins_by_it() -> None:
+    assert planned(host("server1"), {**host("agent1", "agent"), "address": "nat"}, {**host("agent2", "agent"), "address": "nat"}).bootstrap == "server1"
+
+
+@pytest.mark.parametrize("other", ["10.0.0.5", ["10.0.0.5", "fd00::5"], "fd00::5, 10.0.0.5"])
+def test_one_node_ip_for_two_hosts_is_refused(other: Any) -> None:
+    assert "agent1 and agent2 have the same node-ip, 10.0.0.5" in refused(host("server1"), host("agent1", "agent", config={"node-ip": "10.0.0.5"}),
+                                                                          host("agent2", "agent", config={"node-ip": other}))
 
 
 def test_a_node_name_in_config_counts_instead_of_the_hostname() -> None:

@@ -26,7 +26,7 @@ def host(name: str, role: str = "server", **info: Any) -> Dict[str, Any]:
     found = {"node_name": name, "machine_id": f"id-{name}", "architecture": "x86_64", "role": role, "has_cluster": True, "datastore": "etcd",
              "server_url": None if name == "server1" else "https://10.0.0.1:6443", "nodes": None, "etcd": None, "token_fingerprint": "x",
              "data_dir": "/var/lib/rancher/k3s", **info}
-    return {"name": name, "role": role, "address": f"10.0.0.{''.join(filter(str.isdigit, name))}", "info": found, "config": {}}
+    return {"name": name, "role": role, "address": f"10.0.{int(role == 'agent')}.{''.join(filter(str.isdigit, name))}", "info": found, "config": {}}
 
 
 def new(name: str, role: str = "server") -> Dict[str, Any]:

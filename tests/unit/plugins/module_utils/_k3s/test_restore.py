@@ -234,6 +234,15 @@ def test_only_databases_that_are_old_enough_go_with_their_certificates(three_asi
     assert not [name for name in os.listdir(three_aside / "server") if "before" in name]
 
 
+def test_by_age_nothing_goes_while_this_server_has_no_live_database(three_aside):
+    """As after a restore that was killed, or a reset: one of them may be the only copy."""
+    shutil.rmtree(three_aside / "server" / "db" / "etcd")
+    with pytest.raises(Refused, match="may be the only copy"):
+        discard(three_aside, max_age=0, now=NOW + 86400 * 9)
+    assert len(kept(three_aside)) == 4
+    assert discard(three_aside, name=ASIDE)["removed"] == [ASIDE]
+
+
 def test_a_database_on_a_mount_point_is_refused(tmp_path, monkeypatch):
     place = server(tmp_path)
     stage(tmp_path)
