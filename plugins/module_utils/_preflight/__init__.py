@@ -21,6 +21,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import (
     kernel,
     network,
     ports,
+    security,
     system,
     virtualisation,
 )
@@ -37,6 +38,7 @@ CHECKS: Tuple[Check, ...] = (
     *clock.ROWS,
     *network.ROWS,
     *ports.ROWS,
+    *security.ROWS,
     *endpoints.ROWS,
     *disk.ROWS,
     *fsync.ROWS,
