@@ -11,8 +11,7 @@ from typing import Any, Dict, List
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import Ask, provision
-from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC, provider_of
 
 SPEC = {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC}
 
@@ -25,28 +24,18 @@ class Failed(Exception):
         self.details = failure.details
 
 
-class Fleet:
-    """One fleet of a test, in the project of this user. Its names begin with the fleet's, so that tests do not meet."""
+class Runs:
+    """One fleet of a test. Its names begin with the fleet's, so that tests do not meet."""
 
-    def __init__(self, cloud: Any, user: str = "nordic", name: str = "") -> None:
-        self.cloud, self.user = cloud, user
+    def __init__(self, name: str, defaults: Dict[str, Any]) -> None:
         self.name = name or f"t{secrets.token_hex(3)}"
-        self.defaults: Dict[str, Any] = {"image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb", "networks": [{"network": "private"}]}
-        self.sdk = cloud.connect(user)
+        self.defaults = defaults
 
     def named(self, *suffixes: str) -> List[Dict[str, Any]]:
         return [{"name": f"{self.name}-{suffix}"} for suffix in suffixes]
 
     def params(self, **options: Any) -> Dict[str, Any]:
-        given = {
-            "cloud": self.user,
-            "clouds_file": self.cloud.clouds_file,
-            "region": self.cloud.region,
-            "fleet": self.name,
-            "wait_timeout": 90,
-            **self.defaults,
-            **options,
-        }
+        given = {"fleet": self.name, "wait_timeout": 600, **self.defaults, **options}
         checked = ArgumentSpecValidator(SPEC).validate({name: value for name, value in given.items() if value is not None})
         if checked.error_messages:
             raise Failed(Failure("; ".join(checked.error_messages)))
@@ -56,7 +45,7 @@ class Fleet:
         """The result; Failed when the module would fail."""
         params = self.params(**({"instances": list(instances)} if instances else {}), **options)
         try:
-            return provision(lambda: OpenStack(params), Ask(params, check))
+            return provision(lambda: provider_of(params), Ask(params, check))
         except Failure as failure:
             raise Failed(failure) from failure
 
@@ -68,7 +57,15 @@ class Fleet:
             return failed
         raise AssertionError("it did not fail")
 
-    # What the cloud says, asked by way of openstacksdk's own objects
+
+class Fleet(Runs):
+    """In the project of this user. What the cloud says is asked by way of openstacksdk's own objects."""
+
+    def __init__(self, cloud: Any, user: str = "nordic", name: str = "") -> None:
+        place = {"cloud": user, "clouds_file": cloud.clouds_file, "region": cloud.region}
+        super().__init__(name, {**place, "image": "ubuntu-24-04-lts", "flavor": "cv-nvme-2gb", "networks": [{"network": "private"}]})
+        self.cloud, self.user = cloud, user
+        self.sdk = cloud.connect(user)
 
     def servers(self) -> List[Any]:
         return sorted((one for one in self.sdk.compute.servers(details=True) if one.name.startswith(self.name)), key=lambda one: one.name)
@@ -95,14 +92,14 @@ class Fleet:
             self.sdk.compute.unlock_server(one)
             self.sdk.compute.delete_server(one, force=False)
         for one in self.servers():
-            self.sdk.compute.wait_for_delete(one, interval=0.3, wait=60)
+            self.sdk.compute.wait_for_delete(one, interval=0.3, wait=600)
         for address in self.floating():
             self.sdk.network.delete_ip(address)
         for port in self.ports():
             self.sdk.network.delete_port(port)
         for volume in self.volumes():
             # A run that was killed a moment ago may still be heard of.
-            self.sdk.block_storage.wait_for_status(volume, "available", failures=["error"], interval=0.3, wait=60)
+            self.sdk.block_storage.wait_for_status(volume, "available", failures=["error"], interval=0.3, wait=600)
             self.sdk.block_storage.delete_volume(volume)
         for group in self.sdk.network.security_groups(name=f"nordic-gitops-lock-{self.name}"):
             self.sdk.network.delete_security_group(group)
@@ -115,7 +112,7 @@ def main() -> None:
 
     order = json.load(sys.stdin)
     try:
-        print(json.dumps(provision(lambda: OpenStack(order["params"]), Ask(order["params"], False))))
+        print(json.dumps(provision(lambda: provider_of(order["params"]), Ask(order["params"], False))))
     except Failure as failure:
         print(json.dumps({"failed": str(failure)}))
 

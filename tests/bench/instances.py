@@ -92,6 +92,8 @@ class Bench:
                 "image": "ubuntu-24-04-lts",
                 "flavor": "cv-nvme-2gb",
                 "network": "private",
+                # Said, or its second run takes the group away that the cloud gave.
+                "security_groups": ["default"],
                 "auto_ip": False,
                 "state": state,
             },

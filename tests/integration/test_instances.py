@@ -186,7 +186,7 @@ def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
         image_id=fleet.sdk.image.find_image("debian-13").id,
         networks=[{"uuid": network.id}],
     )
-    fleet.sdk.compute.wait_for_server(stranger, interval=0.3, wait=60)
+    fleet.sdk.compute.wait_for_server(stranger, interval=0.3, wait=600)
     assert "the name is taken by the instance" in str(fleet.fails({"name": stranger.name}))
     assert "belongs to the fleet" in str(fleet.fails({"name": f"{other.name}-x"}))
     undeclared = fleet.run(*fleet.named("x"))
@@ -204,7 +204,7 @@ def test_a_volume_and_a_port_of_somebody_else_are_used_and_never_deleted(fleet):
     network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
     port = fleet.sdk.network.create_port(network_id=network.id, name=f"{fleet.name}-own")
     volume = fleet.sdk.block_storage.create_volume(name=f"{fleet.name}-own", size=1)
-    fleet.sdk.block_storage.wait_for_status(volume, "available", wait=60, interval=0.3)
+    fleet.sdk.block_storage.wait_for_status(volume, "available", wait=600, interval=0.3)
     declared = {"name": f"{fleet.name}-a", "networks": [{"port": port.name}], "volumes": [{"volume": volume.name}, {"label": "ours", "size": 1}]}
     first = fleet.run(declared)["instances"][0]
     assert not fleet.run(declared)["changed"] and not first["ports"][0]["ours"]
@@ -230,7 +230,7 @@ def test_the_gate_decides_one_at_a_time(fleet, tmp_path):
     fleet.run(*fleet.named("a", "b"))
     log = tmp_path / "gate"
     gate = ["sh", "-c", f"echo {{name}} {{operation}} >> {log}; test $(wc -l < {log}) -le 1"]
-    failed = fleet.fails(*fleet.named("a", "b"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"}, gate=gate, wait_timeout=20)
+    failed = fleet.fails(*fleet.named("a", "b"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"}, gate=gate, wait_timeout=60)
     assert f"the gate does not let {fleet.name}-b be changed (resize)" in str(failed)
     assert log.read_text().splitlines()[0] == f"{fleet.name}-a resize"
     assert [one.flavor.original_name for one in fleet.servers()] == ["cv-nvme-4gb", "cv-nvme-2gb"]

@@ -11,11 +11,10 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from lab.openstack.proxy import CloudProxy, creates
-from lab.proxy import CUT, DROP, LOSE, delay, status
+from lab.proxy import CUT, DEAF, DROP, GOES_WELL, LOSE, MUTE, delay, status
 from provisioning import Fleet
 
 NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
@@ -48,16 +47,16 @@ def test_a_request_that_creates_is_not_made_twice(fleet, proxy, fault):
 
 
 def test_a_fleet_is_made_through_a_bad_network(fleet, proxy):
-    proxy.randomly(0.1, [DROP, LOSE, CUT, delay(0.5), status(500), status(429, retry_after=0)], seed=3)
+    """Every third request meets a fault, and each kind comes twice, however many requests a run makes."""
+    kinds = [DROP, status(500), CUT, delay(0.5), LOSE, status(429, retry_after=0)]
+    proxy.script(*[fault for kind in kinds * 2 for fault in (GOES_WELL, GOES_WELL, kind)])
     instances = [{"name": f"{fleet.name}-{number}", "volumes": [{"label": "data", "size": 1}]} for number in range(4)]
-    for _attempt in range(5):
+    while proxy.scripted:
         try:
             fleet.run(*instances)
-            break
         except Exception as error:
             assert fleet.name in str(error) or "answer" in str(error), error
-    proxy.calm()
-    assert proxy.faults > 5
+    assert proxy.faults == 2 * len(kinds)
     fleet.run(*instances)
     assert fleet.left() == {"servers": 4, "ports": 4, "volumes": 4, "floating": 0}
     assert not fleet.run(*instances)["changed"]
@@ -97,26 +96,26 @@ def started(fleet, count):
 
 @pytest.mark.parametrize("kills, count", [(3, 3), pytest.param(20, 10, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
 def test_a_killed_run_is_finished_by_the_next_one(cloud, proxy, tell, kills, count):
-    """Killed right after a request, any of those that a run makes."""
-    chance = random.Random(kills)
+    """Killed while it waits for the answer to a request that writes, which the cloud has heard of or not."""
+    moments = [(number, fault) for number in range(2 * count + 2) for fault in (DEAF, MUTE)]
     told = []
-    for number in range(kills):
+    for number, fault in random.Random(kills).sample(moments, kills):
         fleet = Fleet(cloud)
         try:
-            proxy.requests.clear()
-            at = chance.randrange(15, 20 + 4 * count)
+            proxy.waiting.clear()
+            proxy.script(*[GOES_WELL] * number, fault, match=lambda method, path: method != "GET" and "/auth/" not in path)
             process = started(fleet, count)
-            while process.poll() is None and len(proxy.requests) < at:
-                threading.Event().wait(0.01)
+            while not proxy.waiting.wait(0.2):
+                assert process.poll() is None, process.stdout.read()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            told.append(at)
+            told.append(f"{number} {fault}")
             fleet.run(*declared(fleet, count))
-            assert fleet.left() == {"servers": count, "ports": count, "volumes": count, "floating": 0}, (number, at)
+            assert fleet.left() == {"servers": count, "ports": count, "volumes": count, "floating": 0}, (number, fault)
             assert {one.status for one in fleet.servers()} == {"ACTIVE"}
         finally:
             fleet.clean()
-    tell(f"fleets of {count}: killed after request {', '.join(map(str, told))} and finished by the next run")
+    tell(f"fleets of {count}: killed at their requests {', '.join(told)} and finished by the next run")
 
 
 @pytest.mark.parametrize("controllers", [1, 2])

@@ -40,7 +40,8 @@ class Fault:
     """What happens to one request.
 
     kind: drop (the connection is reset before the server hears of the request), lose (the server does the work,
-    the answer is lost), cut (the answer stops in the middle of its body), delay, status.
+    the answer is lost), cut (the answer stops in the middle of its body), delay, status; deaf (the server does not
+    hear of it) and mute (the server does the work) let the client wait until it ends.
     """
 
     kind: str
@@ -56,6 +57,8 @@ class Fault:
 DROP = Fault("drop")
 LOSE = Fault("lose")
 CUT = Fault("cut")
+DEAF = Fault("deaf")
+MUTE = Fault("mute")
 GOES_WELL: Optional[Fault] = None
 
 
@@ -84,10 +87,11 @@ Match = Callable[[str, str], bool]
 
 
 class FaultProxy:
-    """Attributes: url, ca_file, kubeconfig (of the administrator, by way of the proxy), requests."""
+    """Attributes: url, ca_file, kubeconfig (of the administrator, by way of the proxy), requests, waiting (set while a client waits for ever)."""
 
     def __init__(self, cluster: Any) -> None:
         self.cluster = cluster
+        self.waiting = threading.Event()
         self.requests: List[Seen] = []
         self._lock = threading.Lock()
         self._script: Deque[Optional[Fault]] = collections.deque()
@@ -120,6 +124,11 @@ class FaultProxy:
         with self._lock:
             self._script.clear()
             self._rate, self._match, self._down = 0.0, _everything, False
+
+    @property
+    def scripted(self) -> int:
+        """How many requests of the script are still to come."""
+        return len(self._script)
 
     @property
     def faults(self) -> int:
@@ -239,8 +248,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault.kind == "delay":
             time.sleep(fault.seconds)
             return self._pass(body)
-        if fault.kind == "lose":
+        if fault.kind in ("lose", "mute"):
             self._ask(body).read()
+        if fault.kind in ("deaf", "mute"):
+            self.server.proxy.waiting.set()
+            self.connection.recv(1)  # nothing, once the client has ended
+        if fault.kind in ("lose", "deaf", "mute"):
             raise _Reset
         return self._pass(body, cut=True)
 
