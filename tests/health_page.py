@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple
 
@@ -18,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait impo
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / "docs" / "health.md"
 CASES = CHECKOUT / "tests" / "unit" / "plugins" / "module_utils" / "_objects" / "health_cases.yml"
-ONLY_READY = "kstatus reads the condition Ready and nothing else of this kind"
+OFTEN = 5  # a reason that is given more often is told once
 
 # What the functions of health.py ask of the kinds that come with Kubernetes, and of Argo CD's Application: (healthy when, failed when).
 BUILT_IN: Dict[str, Tuple[str, str]] = {
@@ -29,16 +30,16 @@ BUILT_IN: Dict[str, Tuple[str, str]] = {
     "DaemonSet": ("updated, ready and available on every node that it wants", ""),
     "ReplicaSet": ("all replicas are ready and available and no other is left", "admission or a quota refuses its Pods"),
     "ReplicationController": ("as a ReplicaSet", "as a ReplicaSet"),
-    "Pod": ("ready, or ended with success; one with `restartPolicy` `Never` or `OnFailure` must end",
-            "it failed, a container ended with an error or cannot start (`ImagePullBackOff`, `CrashLoopBackOff`, …)"),
+    "Pod": ("ready, or ended with success; one with `restartPolicy` `Never` or `OnFailure` must end; with the resources that its spec asks for",
+            "it failed, its new resources fit no node, a container ended with an error or cannot start (`ImagePullBackOff`, `CrashLoopBackOff`, …)"),
     "Job": ("`Complete`, or suspended by its spec and without Pods", "`Failed` or `FailureTarget`"),
     "CronJob": ("at once, whatever its last Job did", ""),
     "PersistentVolumeClaim": ("`Bound`; in a wait also while its class waits for a first consumer and no object of the wait makes a Pod that uses it",
                               "`Lost`"),
     "PersistentVolume": ("`Bound`, `Available` or `Released`", "`Failed`"),
     "Namespace": ("`Active`", ""),
-    "Node": ("condition `Ready`", ""),
-    "Service": ("at once; of type LoadBalancer, when it has an address or `externalIPs`", ""),
+    "Node": ("condition `Ready`, with a network and without pressure", ""),
+    "Service": ("at once; of type LoadBalancer, when it has an address or `externalIPs`", "its load balancer cannot have its ports"),
     "Ingress": ("at once: many clusters never write an address", ""),
     "PodDisruptionBudget": ("enough of its Pods are healthy, all of them are, or it has none", ""),
     "HorizontalPodAutoscaler": ("its controller found its target, also without metrics", "its spec is invalid, or its target may not be scaled"),
@@ -83,7 +84,8 @@ A condition that speaks of an older generation is no answer yet. Of several cond
     that: verdict.status == 'Current'
     fail_msg: "{{{{ verdict.status }}}}: {{{{ verdict.message }}}}"
   vars:
-    cart: "{{{{ query('kubernetes.core.k8s', api_version='apps/v1', kind='Deployment', namespace='shop', resource_name='cart') }}}}"
+    cart: "{{{{ query('kubernetes.core.k8s', api_version='apps/v1', kind='Deployment',
+              namespace='shop', resource_name='cart') }}}}"
     verdict: "{{{{ cart | first | default(none) | nordic.gitops.health }}}}"
 ```
 
@@ -120,10 +122,8 @@ Every other kind that comes with Kubernetes is healthy at once, unless one of it
 ## Other kinds
 
 {kinds} kinds in {rules} rules. `(may be missing)` stands for a condition that older versions of the controller do not write. A word or a reason that is not in
-a row means what it means [everywhere](#words). A kind that always gets a status is `InProgress` until it has one.
+a rule means what it means [everywhere](#words). A kind that always gets a status is `InProgress` until it has one.
 
-| Kind | Healthy when | Failed when | In progress when | Stands still when |
-|---|---|---|---|---|
 {rows}
 
 ## Kinds without a rule
@@ -133,16 +133,22 @@ these must be true: {ready}. Beside them count:
 
 | True means | Conditions |
 |---|---|
-| failed | {failed}, and every type that ends in `Failed`, `Error` or `Failure` |
-| in progress | {working} |
+| failed | {failed}, and every type that ends in {failed_endings} |
+| in progress | {working}, and every type that ends in {working_endings} |
 | stands still | {still} |
 
-A condition that should be true and is false means failed if its reason is a word for a failure, otherwise in progress. Words count in {states}. `Running` and
-`Active` mean in progress for a kind whose name ends in {ends}. {holds} ask the object to stand still. A text in {errors} is a failure where
+A condition that should be true and is false means failed if its reason is a word for a failure, otherwise in progress. Words count in {states}. {begun}
+mean in progress for a kind whose name ends in {ends}; such a kind is also in progress while it has one of {started} and none of {ended}. {holds} ask the object to stand still. A text in {errors} is a failure where
 nothing says that it is healthy. Where there is no summary, every type that ends in `Ready` should be true. Beside a summary that is true, {beside} must not be
-false. The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. `status.ready`, `status.healthy` or
-`status.available` false means in progress, as a `status.ready` of `1/3` does, and so do fewer `readyReplicas`, `availableReplicas` or `updatedReplicas` than
-`spec.replicas` where nothing says that it is healthy.
+false. The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. A condition's type is read
+in any case (`ready`, `READY`), its status may be a word (`Failed`), and the conditions may be a map. A status that is one word, or true or false, is read too.
+A condition that is true with a reason that is a failure (`Completed` with `Failed`) is a failure.
+
+| A field of the status | means |
+|---|---|
+{flags}
+
+Where no summary is true, these are in progress too: {doubts} false, `status.ready` of `1/3`, `status.unavailableReplicas` above 0, and {counted}.
 
 An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress`
 for {moment:g} seconds, in case its controller has not seen it yet.
@@ -159,9 +165,21 @@ Compared without case, spaces, and punctuation. A word that is not in the table 
 
 ## Where kstatus and Argo CD say otherwise
 
-The table of cases, `tests/unit/plugins/module_utils/_objects/health_cases.yml`, has {cases} objects of {case_kinds} kinds. kstatus 0.37 gives
-another verdict to {kstatus} of them, Argo CD 3 to {argo} (its `Healthy` and `Suspended` are our `Current`, `Degraded` is `Failed`,
-`Progressing` is `InProgress`). For {only_ready} of them the reason is the same: {only_ready_text}. These are the others:
+The table of cases, `tests/unit/plugins/module_utils/_objects/health_cases.yml`, has {cases} objects of {case_kinds} kinds. They were all given to
+kstatus (cli-utils 0.37.2) and to Argo CD 3 (its `Healthy` and `Suspended` are our `Current`, `Degraded` is `Failed`, `Progressing` is `InProgress`).
+
+| | The same verdict | Another verdict | An error |
+|---|---|---|---|
+| kstatus | {kstatus_same} | {kstatus} | {kstatus_error} |
+| Argo CD | {argo_same} | {argo} | {argo_error} |
+
+{differing} objects have another verdict or an error. These reasons are given more than five times:
+
+| Reason | Objects |
+|---|---|
+{reasons}
+
+The other {others} are, one by one:
 
 | Object | Here | kstatus | Argo CD | Why |
 |---|---|---|---|---|
@@ -172,7 +190,10 @@ another verdict to {kstatus} of them, Argo CD 3 to {argo} (its `Healthy` and `Su
 def page() -> str:
     cases = yaml.safe_load(CASES.read_text(encoding="utf-8"))
     differences = [case for case in cases if case.get("why")]
-    others = [case for case in differences if case["why"] != ONLY_READY]
+    reasons = Counter(case["why"] for case in differences)
+    others = [case for case in differences if reasons[case["why"]] <= OFTEN]
+    said = {name: [case.get(name, "the same") for case in cases] for name in ("kstatus", "argo")}
+    kstatus, argo = ((words.count("the same"), words.count("error")) for words in said.values())
     return PAGE_TEXT.format(
         longest=LONGEST, seconds=SECONDS, moment=MOMENT,
         built_in="\n".join(_built_in()),
@@ -183,8 +204,14 @@ def page() -> str:
         errors=_codes(data.ERRORS.split()), beside=_codes(data.BESIDE),
         words="\n".join(f"| {_MEANINGS[meaning]} | {', '.join(sorted(words.split()))} |" for meaning, words in data.WORDS.items()),
         cases=len(cases), case_kinds=len({(case["of"].get("apiVersion", "").rpartition("/")[0], case["of"]["kind"]) for case in cases}),
-        kstatus=sum("kstatus" in case for case in cases), argo=sum("argo" in case for case in cases),
-        only_ready=len(differences) - len(others), only_ready_text=ONLY_READY,
+        kstatus_same=kstatus[0], kstatus=len(cases) - sum(kstatus), kstatus_error=kstatus[1],
+        argo_same=argo[0], argo=len(cases) - sum(argo), argo_error=argo[1],
+        differing=len(differences), others=len(others),
+        reasons="\n".join(f"| {_cell(why)} | {times} |" for why, times in reasons.most_common() if times > OFTEN),
+        failed_endings=_codes(data.FAILED_ENDINGS), working_endings=_codes(data.WORKING_ENDINGS), begun=_codes(data.BEGUN.split()),
+        started=_codes(f"status.{name}" for name in data.STARTED.split()), ended=_codes(f"status.{name}" for name in data.ENDED.split()),
+        flags="\n".join(_flags()), doubts=_codes(data.DOUBTS.split()),
+        counted=", ".join(f"{_codes(names.split())} below `{path}`" for path, names in data.COUNTED),
         differences="\n".join(f"| {_cell(case['case'])} | {case['is']} | {case.get('kstatus', 'the same')} | {case.get('argo', 'the same')} "
                               f"| {_cell(case['why'])} |" for case in others),
     )
@@ -197,6 +224,13 @@ def _built_in() -> Iterable[str]:
     told = {(group, kind): BUILT_IN[kind] for group, kind in HEALTH if (group, kind) != ("argoproj.io", "Rollout")}
     for (group, kind), (healthy, failed) in told.items():
         yield f"| {kind}{_of_group(group)} | {healthy} | {failed} |"
+
+
+def _flags() -> Iterable[str]:
+    for value, means in (("true", data.TRUE_MEANS), ("false", data.FALSE_MEANS)):
+        for meaning, names in means.items():
+            known = [name for name in names.split() if name not in data.DOUBTS.split()]
+            yield f"| {_codes(known)} {value} | {_MEANINGS[meaning]} |"
 
 
 def _of_group(group: str) -> str:
@@ -212,29 +246,28 @@ def _row(rule: Rule) -> str:
     kinds: Dict[str, List[str]] = {}
     for group, kind in kinds_of(rule):
         kinds.setdefault(group, []).append("every kind" if kind == "*" else kind)
-    named = "; ".join(f"{', '.join(names)} ({group})" for group, names in kinds.items())
-    if rule.about:
-        named = f"[{named}]({rule.about})"
+    named = "; ".join(f"**{', '.join(names)}** ({group})" for group, names in kinds.items())
     words = {meaning: [word for word, means in rule.words.items() if means == meaning] for meaning in _MEANINGS}
     healthy = [f"{_codes_of(rule.ready)} true" if rule.ready else "", *(f"`{path}` is a healthy word" for path in rule.state.split()),
                *(_counted(pair) for pair in rule.counts.split()),
                *(f"`{have}` is `{want.rstrip('?')}`" for want, _sign, have in (pair.partition("==") for pair in rule.equal.split())),
-               f"word: {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "",
+               f"word {_codes(words[data.HEALTHY])}" if words[data.HEALTHY] else "",
                "at once" if rule.silent and not rule.ready else "without a status" if rule.silent else ""]
     failed = [f"{_codes(rule.failed.split())} true" if rule.failed else "",
               f"{_codes(kind.rstrip('?!') for kind in rule.ready.split())} false" if rule.false == data.FAILED and rule.ready else "",
-              f"{_codes(rule.errors.split())} is set" if rule.errors else "", f"word: {_codes(words[data.FAILED])}" if words[data.FAILED] else "",
+              f"{_codes(rule.errors.split())} is set" if rule.errors else "", f"word {_codes(words[data.FAILED])}" if words[data.FAILED] else "",
               "any other word" if rule.other == data.FAILED else ""]
     working = [f"{_codes(rule.working.split())} true" if rule.working else "", f"`{rule.seen}` is older than the generation" if rule.seen else "",
                f"a word of standing still, unless it says paused, while {_codes(rule.runs.split())}" if rule.runs else "",
-               f"word: {_codes(words[data.WORKING])}" if words[data.WORKING] else ""]
+               f"word {_codes(words[data.WORKING])}" if words[data.WORKING] else ""]
     still = [f"{_codes(rule.still.split())} true" if rule.still else "", _codes(_asked(path) for path in f"{rule.holds} {rule.off}".split()),
-             f"word: {_codes(words[data.STILL])}" if words[data.STILL] else ""]
-    parts = f" Conditions of {_codes(path.rstrip('?!') for path in rule.parts.split())} count." if rule.parts else ""
-    note = f" {rule.note[0].upper()}{rule.note[1:]}." if rule.note else ""
-    cells = ["; ".join(part for part in column if part) for column in (healthy, failed, working, still)]
-    cells[0] += (". " if cells[0] and (parts or note) else "") + (parts + note).strip()
-    return f"| {named} | {' | '.join(_cell(cell) for cell in cells)} |"
+             f"word {_codes(words[data.STILL])}" if words[data.STILL] else ""]
+    told = [(name, "; ".join(part for part in column if part)) for name, column in
+            (("Healthy", healthy), ("Failed", failed), ("In progress", working), ("Stands still", still))]
+    parts = [f"Conditions of {_codes(path.rstrip('?!') for path in rule.parts.split())} count"] if rule.parts else []
+    notes = [f"{rule.note[0].upper()}{rule.note[1:]}"] if rule.note else []
+    about = [f"[Status]({rule.about})"] if rule.about else []
+    return f"- {named}. " + " ".join(f"{text}." for text in [*(f"*{name}:* {text}" for name, text in told if text), *parts, *notes, *about])
 
 
 def _asked(path: str) -> str:

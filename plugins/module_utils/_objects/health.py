@@ -61,7 +61,12 @@ def health(obj: Any, rules: Optional[Rules] = None) -> Health:
 def is_unreported(obj: Dict[str, Any], rules: Optional[Rules] = None) -> bool:
     """Whether nobody has reported on an object, of a kind that no rule describes."""
     key = (_group(obj), str(obj.get("kind")))
-    return not obj.get("status") and key not in HEALTH and key not in (rules or {}) and rule_of(*key) is None
+    return _says_nothing(obj.get("status")) and key not in HEALTH and key not in (rules or {}) and rule_of(*key) is None
+
+
+def _says_nothing(status: Any) -> bool:
+    """No status, or one whose fields are all empty."""
+    return status in (None, "", [], {}) or isinstance(status, dict) and all(value in (None, "", [], {}) for value in status.values())
 
 
 def rule_of(group: str, kind: str) -> Optional[Rule]:
@@ -172,7 +177,7 @@ def _age(condition: Dict[str, Any]) -> Tuple[str, ...]:
 
 def _is(condition: Dict[str, Any], value: str) -> bool:
     found = condition.get("status")
-    return found == value or isinstance(found, bool) and str(found) == value
+    return isinstance(found, (str, bool)) and str(found).lower() == value.lower()
 
 
 def _words(condition: Dict[str, Any], otherwise: str = "") -> str:
@@ -259,14 +264,28 @@ _TYPES = {
 _STATUS = {data.HEALTHY: CURRENT, data.WORKING: IN_PROGRESS, data.FAILED: FAILED, data.STILL: CURRENT}
 
 
+def _plain(word: str) -> str:
+    return re.sub("[^a-z0-9]", "", word.lower())
+
+
+# A type of a condition by its letters alone: ready, READY, is_ready.
+_SPELLED = {
+    prefix + _plain(type_): type_
+    for type_ in (*data.SUMMARY, *data.BESIDE, *_TYPES, *data.READY_TYPES)
+    for prefix in ("", "is")
+}
+
+
 def meaning(word: str, kind: str = "") -> str:
     """What a word of a phase, a state or a reason means; empty when it is not known."""
-    plain = re.sub("[^a-z0-9]", "", word.lower())
+    plain = _plain(word)
     found = _MEANS.get(plain, "")
-    if found == data.HEALTHY and plain in ("running", "active") and kind.endswith(data.ENDS):
+    if found == data.HEALTHY and plain in data.BEGUN.split() and kind.endswith(data.ENDS):
         return data.WORKING
     if found or not plain or len(plain) > 60:
         return found
+    if plain.startswith("no") and _MEANS.get(plain[2:]) == data.FAILED:
+        return data.HEALTHY  # NoConflict
     if plain.endswith(("failed", "error", "errors", "failure", "backoff", "invalid", "exceeded", "denied", "notfound")) or plain.startswith(
         ("err", "failed", "invalid", "cannot", "unable")
     ):
@@ -415,7 +434,7 @@ def _unready(condition: Dict[str, Any], rule: Rule) -> str:
     if severity:
         return data.FAILED if severity == "Error" else data.WORKING
     known = meaning(reason)
-    if known == data.FAILED or known == data.WORKING and reason != "NotReady":
+    if known == data.FAILED or known == data.WORKING and reason != "NotReady" or known == data.STILL and rule is _NO_RULE:
         return known
     return rule.false or data.WORKING if _is(condition, "False") else data.WORKING
 
@@ -482,34 +501,17 @@ def _shown(value: Any) -> str:
 
 def _by_words(obj: Dict[str, Any]) -> Health:
     """Conditions and words as most controllers use them. What says nothing that we know is Current: waiting would bring nothing."""
-    status = obj.get("status")
-    if not status or not isinstance(status, dict):
+    status, kind = _usual_status(obj.get("status")), obj["kind"]
+    if not status:
         return _current()
     held = _holds(obj, data.HOLDS)
     if held:
         return _current(held)
-    findings, kind = _Findings(), obj["kind"]
-    conditions = _items(obj, "status", "conditions")
+    obj = {**obj, "status": status}
+    findings, conditions = _Findings(), _items(obj, "status", "conditions")
     types = sorted({one["type"] for one in conditions if isinstance(one.get("type"), str)})
-    for type_ in types:
-        condition = _of_type(obj, conditions, type_)
-        known = _TYPES.get(type_) or (data.FAILED if type_.endswith(("Failed", "Error", "Failure")) else "")
-        if known and _is(condition, "True") and _text(condition, "reason") != "NewReplicaSetAvailable":
-            findings.add(known, _words(condition, type_))
-        elif known == data.WORKING and _is(condition, "False") and meaning(_text(condition, "reason")) == data.FAILED:
-            findings.add(data.FAILED, _words(condition))
-    summary = [type_ for type_ in data.SUMMARY if type_ in types][:1] or [
-        type_ for type_ in types if type_ in data.READY_TYPES or type_.endswith("Ready") and not type_.endswith("NotReady")
-    ]
-    summary += [type_ for type_ in data.BESIDE if type_ not in summary and _is(_of_type(obj, conditions, type_), "False")]
-    for type_ in summary:
-        condition = _of_type(obj, conditions, type_)
-        if not condition:
-            findings.add(data.WORKING, _unseen().message)
-        elif _is(condition, "True"):
-            findings.add(data.HEALTHY, "")
-        else:
-            findings.add(_unready(condition, _NO_RULE), _words(condition, f"{type_} is {condition.get('status') or 'not known'}"))
+    stands_still = _judge_types(obj, conditions, types, findings)
+    healthy = _judge_summary(obj, conditions, types, findings)
     error = _errors(obj, data.ERRORS)
     if error and not findings.found[data.HEALTHY]:
         findings.add(data.FAILED, error)
@@ -521,16 +523,109 @@ def _by_words(obj: Dict[str, Any]) -> Health:
     for path in ("ancestors?", "parents?"):  # a policy or a route of the Gateway API's pattern
         for item in _parts(obj, f"status.{path}"):
             _judge_conditions(obj, _ATTACHED, _items(item, "conditions"), findings, name=_part_name(item))
-    for name in ("ready", "healthy", "available"):
-        if status.get(name) is False or status.get(name) == "False":
-            findings.add(data.WORKING, f"status.{name} is false")
+    stands_still = _judge_flags(status, findings, healthy) or stands_still
     _judge_count(obj, "status.ready", findings)  # "1/3"
-    wanted = _number(obj, "spec", "replicas")
-    for name in ("readyReplicas", "availableReplicas", "updatedReplicas"):
-        have = _number(status, name)
-        if wanted is not None and have is not None and have < wanted and not findings.found[data.HEALTHY]:
-            findings.add(data.WORKING, f"{name} is {have} of {wanted}")
+    if not healthy:
+        _judge_replicas(obj, findings)
+    if kind.endswith(data.ENDS) and not findings.worst() and any(status.get(name) for name in data.STARTED.split()):
+        if not any(status.get(name) for name in data.ENDED.split()):
+            findings.add(data.WORKING, "it has begun and not ended")
+    if stands_still:
+        findings.found[data.WORKING] = []
     return findings.worst() or _current()
+
+
+def _usual_status(status: Any) -> Dict[str, Any]:
+    """A status in the usual form: one word, true or false, a list of conditions, and a map of conditions are read too."""
+    if isinstance(status, str):
+        status = {"status": status}
+    elif isinstance(status, bool):
+        status = {"ready": status}
+    elif isinstance(status, list):
+        status = {"conditions": status}
+    if not isinstance(status, dict):
+        return {}
+    conditions = status.get("conditions")
+    if isinstance(conditions, dict):
+        conditions = [{"type": key, **(one if isinstance(one, dict) else {"status": one})} for key, one in conditions.items()]
+    if isinstance(conditions, list):
+        status = {**status, "conditions": [_usual_condition(one) for one in conditions if isinstance(one, dict)]}
+    return status
+
+
+def _usual_condition(condition: Dict[str, Any]) -> Dict[str, Any]:
+    """A condition whose type is written in another case, or whose status is a word."""
+    type_, value = condition.get("type"), condition.get("status")
+    known = _SPELLED.get(_plain(type_), type_) if isinstance(type_, str) else type_
+    if not isinstance(value, str) or value.lower() in ("true", "false", "unknown"):
+        return {**condition, "type": known}
+    means = {data.HEALTHY: "True", data.FAILED: "False"}.get(meaning(value), "Unknown")
+    return {**condition, "type": known, "status": means, "reason": condition.get("reason") or value}
+
+
+def _judge_types(obj: Dict[str, Any], conditions: List[Dict[str, Any]], types: List[str], findings: _Findings) -> bool:
+    """Conditions whose True is bad, or says that work goes on. Returns whether one says that it stands still."""
+    still = False
+    for type_ in types:
+        condition = _of_type(obj, conditions, type_)
+        known = _TYPES.get(type_) or (
+            data.FAILED if type_.endswith(data.FAILED_ENDINGS) else data.WORKING if type_.endswith(data.WORKING_ENDINGS) else ""
+        )
+        if known and _is(condition, "True") and _text(condition, "reason") != "NewReplicaSetAvailable":
+            findings.add(known, _words(condition, type_))
+            still = still or known == data.STILL
+        elif known == data.WORKING and _is(condition, "False") and meaning(_text(condition, "reason")) == data.FAILED:
+            findings.add(data.FAILED, _words(condition))
+    return still
+
+
+def _judge_summary(obj: Dict[str, Any], conditions: List[Dict[str, Any]], types: List[str], findings: _Findings) -> bool:
+    """The condition that speaks for the others, or all that should be True. Returns whether what was asked is True."""
+    summary = [type_ for type_ in data.SUMMARY if type_ in types][:1] or [
+        type_ for type_ in types if type_ in data.READY_TYPES or type_.endswith("Ready") and not type_.endswith("NotReady")
+    ]
+    summary += [type_ for type_ in data.BESIDE if type_ not in summary and _is(_of_type(obj, conditions, type_), "False")]
+    healthy = bool(summary)
+    for type_ in summary:
+        condition = _of_type(obj, conditions, type_)
+        if not condition:
+            known, words = data.WORKING, _unseen().message
+        elif not _is(condition, "True"):
+            known, words = _unready(condition, _NO_RULE), _words(condition, f"{type_} is {condition.get('status') or 'not known'}")
+        elif meaning(_text(condition, "reason")) == data.FAILED:  # Completed, with the reason Failed
+            known, words = data.FAILED, _words(condition)
+        elif condition.get("message") == data.RECONCILES:
+            known, words = data.WORKING, _words(condition)
+        else:
+            known, words = data.HEALTHY, ""
+        findings.add(known, words)
+        healthy = healthy and known == data.HEALTHY
+    return healthy
+
+
+def _judge_flags(status: Dict[str, Any], findings: _Findings, healthy: bool) -> bool:
+    """Fields that are true or false. Returns whether one says that it stands still."""
+    still = False
+    for value, flags in ((True, data.TRUE_MEANS), (False, data.FALSE_MEANS)):
+        for known, names in flags.items():
+            for name in names.split():
+                found = status.get(name)
+                if (found is value or isinstance(found, str) and found.lower() == str(value).lower()) and not (healthy and name in data.DOUBTS.split()):
+                    findings.add(known, f"status.{name} is {str(value).lower()}")
+                    still = still or known == data.STILL
+    return still
+
+
+def _judge_replicas(obj: Dict[str, Any], findings: _Findings) -> None:
+    for path, names in data.COUNTED:
+        wanted = _number(obj, *path.split("."))
+        for name in names.split():
+            have = _number(obj, "status", name)
+            if wanted is not None and have is not None and have < wanted:
+                findings.add(data.WORKING, f"{name} is {have} of {wanted}")
+    missing = _number(obj, "status", "unavailableReplicas")
+    if missing is not None and missing > 0:
+        findings.add(data.WORKING, f"unavailableReplicas is {missing}")
 
 
 _NO_RULE = Rule("")
@@ -744,7 +839,7 @@ def _cron_job(obj: Dict[str, Any]) -> Health:
 # Reasons of a waiting container which say that it will not start by itself as it is. The kubelet has some twenty
 # (pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime/kuberuntime_container.go); Argo CD knows them by this pattern.
 def _is_trouble(reason: str) -> bool:
-    return reason.startswith("Err") or reason.endswith(("Error", "BackOff")) or reason == "InvalidImageName"
+    return reason.startswith("Err") or reason.endswith(("Error", "BackOff")) or reason in ("InvalidImageName", "RegistryUnavailable", "SignatureValidationFailed")
 
 
 def _pod(obj: Dict[str, Any]) -> Health:
@@ -757,10 +852,23 @@ def _pod(obj: Dict[str, Any]) -> Health:
     if trouble or any(_number(status, "state", "terminated", "exitCode") not in (0, None) for status in _statuses(obj)):
         return _failed(_pod_reason(obj))
     if phase == "Running" and _is(_condition(obj, "Ready"), "True"):
+        resize = _resize(obj)
+        if resize:
+            return resize
         if _text(obj, "spec", "restartPolicy") in ("Never", "OnFailure"):
             return _waiting(f"running, to end by itself (restartPolicy {_text(obj, 'spec', 'restartPolicy')})")
         return _current()
     return _waiting(_pod_reason(obj) or ("running, not ready yet" if phase == "Running" else "not started yet"))
+
+
+def _resize(pod: Dict[str, Any]) -> Optional[Health]:
+    """A Pod that has not got the resources that its spec asks for (KEP 1287)."""
+    for kind in ("PodResizePending", "PodResizeInProgress"):
+        condition = _condition(pod, kind)
+        if _is(condition, "True"):
+            words = _words(condition, kind)
+            return _failed(words) if condition.get("reason") in ("Infeasible", "Error") else _waiting(words)
+    return None
 
 
 def _statuses(pod: Dict[str, Any]) -> List[Dict[str, Any]]:
@@ -879,6 +987,9 @@ def _bound_claim(obj: Dict[str, Any]) -> Health:
 
 
 def _service(obj: Dict[str, Any]) -> Health:
+    ports = _condition(obj, "LoadBalancerPortsError")
+    if _is(ports, "True"):
+        return _failed(_words(ports, "its load balancer cannot have its ports"))
     if _text(obj, "spec", "type") == "LoadBalancer" and not _items(obj, "status", "loadBalancer", "ingress"):
         if _map(obj, "spec").get("externalIPs"):
             return _current("no address of a load balancer, reachable by its externalIPs")

@@ -15,14 +15,15 @@ HEALTHY, WORKING, FAILED, STILL = "healthy", "working", "failed", "still"
 # Words of a phase, a state or a reason, by what they mean. Compared without case, spaces, dashes and underscores.
 WORDS: Mapping[str, str] = {
     HEALTHY: """
-        accepted active allocated applied assigned available bound built complete completed compliant connected created deployed
-        done enabled established exists finished fixed green healthy initialized installed issued noerror noerrors ok online operational passed programmed
-        provisioned published ready reconciled reconciliationsucceeded registered released resolved running serving stable
-        succeeded success successful synced uptodate valid validated verified
+        accepted active allocated applied assigned attached available bound built complete completed compliant connected created deployed
+        done enabled established exists finished fixed green healthy ingesting initialized insync installed issued listening monitoring noerror noerrors
+        normal ok online operating operational passed polling programmed
+        provisioned published ready reconciled reconciliationsucceeded registered released replicating resolved running serving stable streaming
+        succeeded success successful synced up uptodate valid validated verified watching
     """,
     WORKING: """
         accessing applyingchanges authenticating bootstrapping building checking cloning configuring connecting creating
-        defining deploying downloading draining executing expanding finalising finalizing init initializing inprogress
+        defining deploying downloading draining executing expanding finalising finalizing incomplete init initializing inprogress
         installing issuing joining launching loading migrating migratingdata modifying new notready notstarted
         outofdate pending pendingcreation pendingdeletion pendinginstall pendingrollback pendingupgrade planning
         preparing processing progressing promoting provisioning pulling queued rebooting reconciling recovering
@@ -31,13 +32,14 @@ WORDS: Mapping[str, str] = {
         unavailable uninstalling updating upgrading uploading validating verifying waiting yellow
     """,
     FAILED: """
-        aborted authenticationfailed backoff blocked broken cancelled canceled conflict conflicted corrupt crashed crashloop
-        crashloopbackoff critical dead degraded denied disconnected error errored expired failed failing failure
-        fatal forbidden imagepullbackoff inconsistent invalid invalidspec lost misconfigured missing
-        noncompliant nonhealthy notaccepted notfound offline orphaned outofsync red rejected rolledback
-        stalled timedout timeout unauthorized unhealthy unrecoverable unreachable unschedulable upgradefailed
+        aborted actionrequired authenticationfailed backoff blocked broken cancelled canceled conflict conflicted corrupt crashed crashing crashloop
+        crashloopbackoff critical dead degraded denied disconnected down error errored erroring evicted expired failed failing failure
+        fatal flapping forbidden hung imagepullbackoff inconsistent invalid invalidspec killed lost manualinterventionrequired misconfigured missing
+        needsattention noncompliant nonhealthy noquorum notaccepted notfound offline oomkilled orphaned outofsync quarantined red rejected
+        rollbackcomplete rolledback splitbrain stalled stuck timedout timeout unauthorized unhealthy unrecoverable unreachable unschedulable
+        updaterollbackcomplete upgradefailed warning
     """,
-    STILL: "disabled hibernated hibernating idle paused reconcilepaused sleeping stopped suspended",
+    STILL: "disabled halted hibernated hibernating idle inactive off paused poweredoff reconcilepaused shutdown skipped sleeping standby stopped suspended",
 }
 
 # Types of conditions, by what True means. SUMMARY comes first: one of these speaks for all other conditions of its object.
@@ -46,31 +48,55 @@ SUMMARY = ("Ready", "Succeeded", "Complete", "Completed", "Healthy", "Available"
 BESIDE = ("Synced", "Healthy", "Available")
 READY_TYPES = """
     Accepted Active Applied Compliant Deployed Enforced Established Initialized Installed Issued Online Programmed Provisioned
-    Reconciled ReconcileSuccess ReconciliationSucceeded RemoteSynced ResolvedRefs Running Successful Synced Valid Validated
+    Reconciled ReconcileSuccess ReconcileSuccessful ReconciliationSucceeded RemoteSynced ResolvedRefs Running Successful Synced Valid Validated
 """.split()
 FAILED_TYPES = """
-    Conflict Conflicted Crashed Degraded Error ErrorOccurred Errored Failed Failing Failure HasError HasErrors Invalid InvalidSpec Misconfigured NotHealthy
-    NotReady ReconcileError ReconcileFailed ReconciliationFailed Stalled Unavailable Unhealthy
+    Conflict Conflicted Crashed Degraded Error ErrorOccurred Errored Failed Failing Failure HasError HasErrors Invalid InvalidSpec Irreconcilable Misconfigured
+    NotHealthy NotReady ReconcileError ReconcileFailed ReconciliationFailed Stalled Unavailable Unhealthy Unreachable
 """.split()
 WORKING_TYPES = """
     Bootstrapping Creating Deploying InProgress Initializing Installing Issuing Migrating Pending Progressing Provisioning
     Reconciling RollingOut Scaling Starting Updating Upgrading Waiting
 """.split()
 STILL_TYPES = "Disabled Hibernated Paused Stopped Suspended".split()
+FAILED_ENDINGS = ("Failed", "Error", "Failure", "Degraded", "Unavailable", "Unhealthy")  # of a type: StorageDegraded
+WORKING_ENDINGS = ("InProgress",)
+RECONCILES = "Running reconciliation"  # the message of an Ansible operator's condition Running at work: Running is True between its turns too
 
 # Where kinds without a row say in words how they are, and where they ask to stand still.
 STATES = (
     "status.phase status.state status.status status.health status.currentState status.currentPhase status.overallStatus "
-    "status.healthStatus status.health.status status.updateStatus status.compliant status.stageStatus"
+    "status.healthStatus status.health.status status.updateStatus status.compliant status.stageStatus status.stage status.state.phase "
+    "status.provisioningState status.lifecycleState status.clusterStatus status.clusterState status.deploymentStatus status.jobStatus "
+    "status.syncStatus status.sync.status status.result status.status.status"
 )
-HOLDS = "spec.paused spec.suspend spec.suspended spec.running=false spec.hibernate @crossplane.io/paused=true"
-ERRORS = "status.error status.errors status.errorMessage status.failureMessage status.failureReason status.errMsg status.lastError"
+HOLDS = (
+    "spec.paused spec.suspend spec.suspended spec.running=false spec.hibernate spec.hibernated spec.disabled spec.enabled=false spec.stopped "
+    "@crossplane.io/paused=true"
+)
+ERRORS = "status.error status.errors status.errorMessage status.failureMessage status.failureReason status.errMsg status.lastError status.problems"
+# Fields of a status that are true or false. Those of DOUBTS count only where no SUMMARY is True.
+TRUE_MEANS: Mapping[str, str] = {FAILED: "failed degraded stalled errored expired unhealthy", STILL: "paused suspended stopped hibernated"}
+FALSE_MEANS: Mapping[str, str] = {
+    FAILED: "valid accepted",
+    WORKING: "ready healthy available isReady isHealthy synced initialized provisioned deployed connected installed readyToUse complete completed "
+             "succeeded success",
+}
+DOUBTS = "synced initialized provisioned deployed connected installed readyToUse complete completed succeeded success"
+# (what is wanted, what should reach it), where no SUMMARY is True.
+COUNTED = (
+    ("spec.replicas", "readyReplicas availableReplicas updatedReplicas"), ("spec.size", "readyReplicas availableReplicas"),
+    ("spec.instances", "readyInstances readyReplicas"), ("status.replicas", "readyReplicas availableReplicas"),
+)
 
 # A kind whose work ends is not done while it runs.
 ENDS = (
     "Run", "Job", "Task", "Backup", "Restore", "Workflow", "Analysis", "Experiment", "Migration", "Snapshot", "Build", "Import", "Export",
-    "Evaluation", "Operation", "Test", "Scan", "Promotion", "Order", "Challenge",
+    "Evaluation", "Operation", "Test", "Scan", "Promotion", "Order", "Challenge", "BackupSession", "RestoreSession", "Action",
 )
+BEGUN = "running active accepted initialized assigned"  # words that mean for such a kind that it is at work
+STARTED = "startTime startedAt startTimestamp"  # and fields of its status
+ENDED = "completionTime completedAt completionTimestamp finishedAt finishTime endTime endedAt"
 
 
 class Rule(NamedTuple):
@@ -254,6 +280,25 @@ RULES: List[Rule] = [
          ready="Ready? Available?", errors="status.failureMessage", holds="@cluster.x-k8s.io/paused", silent=True, working=ROLLING, state="status.ready",
          counts="status.updatedReplicas?/spec.replicas status.upToDateReplicas?/spec.replicas status.readyReplicas?/spec.replicas"),
     Rule("core.gardener.cloud: Shoot", "https://gardener.cloud/docs/gardener/shoot/shoot_status/", state="metadata.labels.'shoot.gardener.cloud/status'"),
+    Rule("cluster.open-cluster-management.io: ManagedCluster", "https://open-cluster-management.io/docs/concepts/cluster-inventory/managedcluster/",
+         ready="HubAcceptedManagedCluster? ManagedClusterJoined? ManagedClusterConditionAvailable"),
+    Rule("cluster.open-cluster-management.io: Placement", "https://open-cluster-management.io/docs/concepts/content-placement/placement/",
+         ready="PlacementSatisfied", failed="PlacementMisconfigured"),
+    Rule("work.open-cluster-management.io: ManifestWork", "https://open-cluster-management.io/docs/concepts/work-distribution/manifestwork/",
+         ready="Applied Available?"),
+    Rule("config.projectsveltos.io: ClusterSummary", "https://projectsveltos.github.io/sveltos/", state="status.featureSummaries[].status",
+         words={"FailedNonRetriable": FAILED}),
+    Rule("fleet.cattle.io: GitRepo Bundle BundleDeployment", "https://fleet.rancher.io/", ready="Ready? Accepted?", failed="Stalled",
+         errors="status.summary.errApplied", holds="spec.paused"),
+    Rule("catalog.cattle.io: ClusterRepo", "https://ranchermanager.docs.rancher.com/", ready="Downloaded? OCIDownloaded?", false=FAILED),
+    Rule("metal3.io: BareMetalHost", "https://book.metal3.io/bmo/introduction", state="status.operationalStatus status.provisioning.state",
+         errors="status.errorMessage", holds="@baremetalhost.metal3.io/paused",
+         words={"externally provisioned": HEALTHY, "available": HEALTHY, "ready": HEALTHY, "unmanaged": STILL, "detached": STILL, "discovered": WORKING,
+                "delayed": WORKING, "match profile": WORKING}),
+    Rule("kamaji.clastix.io: TenantControlPlane", "https://kamaji.clastix.io/", state="status.kubernetesResources.version.status",
+         words={"Sleeping": STILL, "WriteLimited": HEALTHY, "CertificateAuthorityRotating": WORKING}),
+    Rule("hnc.x-k8s.io: HierarchyConfiguration", "https://github.com/kubernetes-retired/hierarchical-namespaces", failed="ActivitiesHalted BadConfiguration",
+         silent=True),
     # Virtual machines
     Rule("kubevirt.io: VirtualMachine", "https://kubevirt.io/user-guide/", ready="Ready", still="Paused",
          off="spec.running=false spec.runStrategy=Halted", runs="spec.running=true spec.runStrategy=Always", failed="Failure", state="status.printableStatus",
@@ -314,6 +359,15 @@ RULES: List[Rule] = [
     Rule("k8s.mariadb.com: SqlJob", ready="Complete", failed="Failed", words={"JobFailed": FAILED, "JobComplete": HEALTHY}),
     Rule("pxc.percona.com: PerconaXtraDBCluster; psmdb.percona.com: PerconaServerMongoDB; pgv2.percona.com: PerconaPGCluster; ps.percona.com: "
          "PerconaServerMySQL", "https://docs.percona.com/percona-operators/", state="status.state", words={"unknown": WORKING, "paused": STILL}),
+    Rule("mysql.oracle.com: InnoDBCluster", "https://dev.mysql.com/doc/mysql-operator/en/", state="status.cluster.status",
+         counts="status.cluster.onlineInstances?/spec.instances", words={"ONLINE_PARTIAL": WORKING, "ONLINE_UNCERTAIN": WORKING,
+                                                                         "OFFLINE_UNCERTAIN": FAILED, "NO_QUORUM_UNCERTAIN": FAILED,
+                                                                         "SPLIT_BRAIN_UNCERTAIN": FAILED, "FINALIZING": WORKING}),
+    Rule("postgres-operator.crunchydata.com: PostgresCluster", "https://access.crunchydata.com/documentation/postgres-operator/latest",
+         ready="ProxyAvailable? PGBackRestReplicaRepoReady? PGBackRestRepoHostReady?", holds="spec.paused", off="spec.shutdown",
+         counts="status.instances[].readyReplicas/status.instances[].replicas status.instances[].updatedReplicas/status.instances[].replicas"),
+    Rule("infinispan.org: Infinispan", "https://infinispan.org/docs/infinispan-operator/main/operator.html", ready="WellFormed PreliminaryChecksPassed?",
+         still="GracefulShutdown"),
     Rule("mongodbcommunity.mongodb.com: MongoDBCommunity; mongodb.com: MongoDB MongoDBUser OpsManager",
          "https://www.mongodb.com/docs/kubernetes-operator/", state="status.phase"),
     Rule("clickhouse.altinity.com: ClickHouseInstallation; clickhouse-keeper.altinity.com: ClickHouseKeeperInstallation",
@@ -358,6 +412,10 @@ RULES: List[Rule] = [
          words={"FailedValidation": FAILED, "New": WORKING}),
     Rule("velero.io: BackupStorageLocation BackupRepository", "https://velero.io/docs/main/api-types/backupstoragelocation/", state="status.phase",
          words={"Unavailable": FAILED, "NotReady": WORKING}),
+    Rule("k8up.io: Backup Restore Check Prune Archive", "https://docs.k8up.io/", ready="Completed", failed="PreBackupFailed", words={"Failed": FAILED}),
+    Rule("volsync.backube: ReplicationSource ReplicationDestination", "https://volsync.readthedocs.io/", state="status.latestMoverStatus.result",
+         ready="Synchronizing!", holds="spec.paused", silent=True),
+    Rule("config.kio.kasten.io: Profile Policy", "https://docs.kasten.io/", state="status.validation"),
     # Observability
     Rule("monitoring.coreos.com: Prometheus PrometheusAgent Alertmanager ThanosRuler",
          "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.Condition", ready="Reconciled? Available", false=FAILED,
@@ -406,6 +464,9 @@ RULES: List[Rule] = [
     Rule("networking.istio.io: *; security.istio.io: *; telemetry.istio.io: *; extensions.istio.io: *",
          "https://istio.io/latest/docs/reference/config/istio.meta.v1alpha1/", ready="Reconciled? WaypointAccepted?", false=FAILED,
          failed="Error", state="status.validationMessages[].level", words={"ERROR": FAILED, "3": FAILED, "WARNING": HEALTHY}, other=HEALTHY, silent=True),
+    Rule("k8s.nginx.org: VirtualServer VirtualServerRoute TransportServer Policy", "https://docs.nginx.com/nginx-ingress-controller/",
+         state="status.state"),
+    Rule("apisix.apache.org: *", "https://apisix.apache.org/docs/ingress-controller/", ready="ResourcesAvailable? Accepted?", false=FAILED, silent=True),
     Rule("projectcontour.io: HTTPProxy ExtensionService", "https://projectcontour.io/docs/main/config/api/", ready="Valid?", false=FAILED,
          state="status.currentStatus"),
     Rule("gateway.solo.io: *; gloo.solo.io: *", "https://docs.solo.io/gloo-edge/", state="status.state status.statuses[].state",
@@ -447,12 +508,24 @@ RULES: List[Rule] = [
          errors="status.error",
          words={"READY": HEALTHY, "DEPLOYED_NOT_READY": WORKING, "MISSING": WORKING, "ERROR": FAILED, "DEPLOYED": HEALTHY, "RUNNING": HEALTHY,
                 "FINISHED": HEALTHY, "STABLE": HEALTHY}),
+    Rule("flink.apache.org: FlinkSessionJob", "https://nightlies.apache.org/flink/flink-kubernetes-operator-docs-main/",
+         off="spec.job.state=suspended", state="status.reconciliationStatus.state status.jobStatus.state", errors="status.error"),
     Rule("sparkoperator.k8s.io: SparkApplication", "https://www.kubeflow.org/docs/components/spark-operator/", state="status.applicationState.state",
          words={"RUNNING": HEALTHY, "SUBMISSION_FAILED": FAILED, "SUCCEEDING": WORKING}),
     Rule("sparkoperator.k8s.io: ScheduledSparkApplication", state="status.scheduleState", holds="spec.suspend",
          words={"FailedValidation": FAILED, "Scheduled": HEALTHY}),
     Rule("kubeflow.org: TFJob PyTorchJob MPIJob XGBoostJob PaddleJob", "https://www.kubeflow.org/docs/components/trainer/", ready="Succeeded?",
          failed="Failed", working="Running Restarting", still="Suspended", words={}),
+    Rule("kubeflow.org: Experiment Trial", "https://www.kubeflow.org/docs/components/katib/", ready="Succeeded", failed="Failed"),
+    Rule("kubeflow.org: Notebook", "https://www.kubeflow.org/docs/components/notebooks/", counts="status.readyReplicas/1",
+         state="status.containerState.waiting.reason", holds="@kubeflow-resource-stopped",
+         words={"ContainerCreating": WORKING, "PodInitializing": WORKING}),
+    Rule("trainer.kubeflow.org: TrainJob", "https://www.kubeflow.org/docs/components/trainer/", ready="Complete", failed="Failed", still="Suspended",
+         holds="spec.suspend"),
+    Rule("batch.volcano.sh: Job", "https://volcano.sh/en/docs/vcjob/", state="status.state.phase",
+         words={"Running": WORKING, "Terminated": FAILED, "Completing": WORKING}),
+    Rule("k6.io: TestRun K6", "https://grafana.com/docs/k6/latest/set-up/set-up-distributed-k6/", state="status.stage",
+         words={"initialized": WORKING, "created": WORKING, "stopped": HEALTHY}),
     Rule("ray.io: RayJob", "https://docs.ray.io/", state="status.jobStatus status.jobDeploymentStatus", holds="spec.suspend",
          words={"Running": WORKING, "RUNNING": WORKING, "Complete": HEALTHY, "SUCCEEDED": HEALTHY, "Suspended": STILL, "STOPPED": FAILED}),
     Rule("ray.io: RayCluster RayService", "https://docs.ray.io/", state="status.state status.serviceStatus",
@@ -473,6 +546,8 @@ RULES: List[Rule] = [
          counts="status.readyReplicas?/spec.replicas status.availableReplicas?/spec.replicas "
                 "status.updatedAvailableReplicas?/status.expectedUpdatedReplicas status.updatedReplicas?/status.expectedUpdatedReplicas "
                 "status.updatedAvailableReplicas+spec.updateStrategy.partition/status.replicas", holds="spec.updateStrategy.paused"),
+    Rule("apps.kruise.io: SidecarSet", "https://openkruise.io/docs/user-manuals/sidecarset",
+         counts="status.updatedPods/status.matchedPods status.readyPods/status.matchedPods", holds="spec.updateStrategy.paused"),
     Rule("apps.kruise.io: DaemonSet", "https://openkruise.io/docs/user-manuals/advanceddaemonset",
          counts="status.numberReady/status.desiredNumberScheduled status.numberAvailable/status.desiredNumberScheduled",
          holds="spec.updateStrategy.rollingUpdate.paused"),
@@ -517,6 +592,17 @@ RULES: List[Rule] = [
          errors="status.byPod[].errors"),
     Rule("constraints.gatekeeper.sh: *", "https://open-policy-agent.github.io/gatekeeper/", errors="status.byPod[].errors", silent=True,
          note="what it finds in other objects is not a failure of its own"),
+    Rule("mutations.gatekeeper.sh: *; expansion.gatekeeper.sh: *", "https://open-policy-agent.github.io/gatekeeper/", errors="status.byPod[].errors",
+         silent=True),
+    Rule("kro.run: ResourceGraphDefinition", "https://kro.run/docs/overview", state="status.state", words={"Inactive": FAILED}, ready="Ready?"),
+    Rule("core.oam.dev: Application", "https://kubevela.io/docs/end-user/workflow/overview", state="status.status",
+         words={"runningWorkflow": WORKING, "runningPolicies": WORKING, "workflowSuspending": STILL, "workflowTerminated": FAILED, "unhealthy": WORKING}),
+    Rule("app.terraform.io: Workspace Module", "https://developer.hashicorp.com/terraform/cloud-docs/integrations/kubernetes",
+         state="status.runStatus.status status.run.status",
+         words={"applied": HEALTHY, "planned_and_finished": HEALTHY, "planned": STILL, "cost_estimated": STILL, "policy_checked": STILL,
+                "policy_soft_failed": FAILED, "discarded": FAILED}, silent=True, note="a plan that waits for a person's approval stands still"),
+    Rule("shipwright.io: Build", "https://shipwright.io/docs/build/build/", state="status.registered",
+         words={"True": HEALTHY, "False": FAILED, "Unknown": WORKING}),
     Rule("work.karmada.io: ResourceBinding ClusterResourceBinding", "https://karmada.io/docs/", ready="Scheduled? FullyApplied", false=FAILED,
          state="status.aggregatedStatus[].health status.aggregatedStatus[].applied", words={"Unknown": HEALTHY}),
     Rule("apps.3scale.net: APIManager", ready="Available", false=FAILED),

@@ -51,7 +51,8 @@ def test_the_expressions_are_asked_as_flux_asks_them(status: Dict[str, Any], ver
 
 def test_a_rule_holds_for_its_kind_in_every_version_and_for_no_other() -> None:
     assert health({**database(stage="lost"), "apiVersion": "example.com/v2"}, RULES).status == "Failed"
-    assert health({**database(stage="lost"), "kind": "Other"}, RULES).status == "Current"
+    assert health(database(stage="x", failure="disk"), RULES).status == "Failed"
+    assert health({**database(stage="x", failure="disk"), "kind": "Other"}, RULES).status == "Current"
 
 
 def test_a_rule_takes_the_place_of_the_collections_own() -> None:
