@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import Any, Dict, List
 
@@ -103,6 +104,41 @@ class Fleet(Runs):
             self.sdk.block_storage.delete_volume(volume)
         for group in self.sdk.network.security_groups(name=f"nordic-gitops-lock-{self.name}"):
             self.sdk.network.delete_security_group(group)
+
+
+class VirtFleet(Runs):
+    """On the lab's host with libvirt. What it has is asked of libvirt's own objects."""
+
+    def __init__(self, host: Any, image: Any, name: str = "", **libvirt: Any) -> None:
+        self.host, self.image = host, image
+        options = {
+            "uri": host.uri,
+            # Those of a disk under /tmp on a machine of any kind.
+            "cache": "writeback",
+            "io": "threads",
+            "emulation": True,
+            "images": [{"name": "debian-12", "path": str(image), "checksum": f"sha256:{hashlib.sha256(image.read_bytes()).hexdigest()}"}],
+            **libvirt,
+        }
+        size = {"flavor": "1 vCPU, 256 MB, 2 GB", "image": "debian-12", "networks": [{"network": "default"}]}
+        super().__init__(name, {"region": "no-oslo-1", "libvirt": options, "shutdown_timeout": 1, **size})
+
+    def domains(self) -> Dict[str, Any]:
+        return {one.name(): one for one in self.host.connect().listAllDomains() if one.name().startswith(self.name)}
+
+    def files(self, pool: str = "default") -> List[str]:
+        found = self.host.connect().storagePoolLookupByName(pool)
+        found.refresh()
+        return sorted(one for one in found.listVolumes() if f"@{self.name}" in one)
+
+    def clean(self) -> None:
+        for domain in self.domains().values():
+            if domain.isActive():
+                domain.destroy()
+            domain.undefineFlags(self.host.libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | self.host.libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+        for pool in ("default", "nvme"):
+            for name in self.files(pool):
+                self.host.connect().storagePoolLookupByName(pool).storageVolLookupByName(name).delete()
 
 
 def main() -> None:

@@ -44,4 +44,59 @@ options:
     description: How long one request may take, in seconds.
     type: int
     default: 60
+  libvirt:
+    description:
+      - A host with libvirt and QEMU instead of a cloud. O(region) is what this host counts as.
+      - Names of networks are those of its networks and bridges, volume types are its pools, its only availability zone is its host name.
+        A flavor is a size, such as V(4 vCPU, 16384 MB, 160 GB). It has no key pairs, security groups, server groups or floating addresses.
+    type: dict
+    suboptions:
+      uri:
+        description: The URI of the connection, such as V(qemu:///system) or V(qemu+ssh://root@kvm1.example.no/system).
+        type: str
+        required: true
+      pool:
+        description: The storage pool of root disks, and of volumes without a type. A pool of files has overlays of the image, any other raw copies.
+        type: str
+        default: default
+      images:
+        description: Images that are uploaded to the pool when it does not have them. A volume that the pool has can be named as an image without this.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The name by which instances ask for it.
+            type: str
+            required: true
+          path:
+            description: The file, qcow2 or raw, where the module runs.
+            type: path
+            required: true
+          checksum:
+            description: Its checksum, as V(sha256:…). Another checksum is another image.
+            type: str
+            required: true
+      emulation:
+        description: Whether guests may be emulated where KVM cannot run them. They are many times slower then.
+        type: bool
+        default: false
+      firmware:
+        description: The firmware of new instances.
+        type: str
+        choices: [bios, uefi]
+        default: bios
+      autostart:
+        description: Whether new instances start with their host.
+        type: bool
+        default: true
+      cache:
+        description: How the host caches what guests write. With V(none) a write is on the disk when the guest is told so.
+        type: str
+        choices: [none, writeback, writethrough, directsync]
+        default: none
+      io:
+        description: How QEMU reads and writes disks. V(native) is for fast ones, such as NVMe, and needs O(libvirt.cache=none) or V(directsync).
+        type: str
+        choices: [native, threads, io_uring]
+        default: native
 """

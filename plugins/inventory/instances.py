@@ -39,29 +39,14 @@ options:
     description: Groups by the value of the metadata C(role), such as C(k3s_servers) for V(server).
     type: dict
     default: {}
-  address:
-    description: Which address becomes C(ansible_host). The same rule as in M(nordic.gitops.kvm_instance).
-    type: dict
-    suboptions:
-      network:
-        description: The name of the network. Any when left out.
-        type: str
-      kind:
-        description: V(floating), V(fixed), or V(any), which prefers a floating one.
-        type: str
-        choices: [any, fixed, floating]
-        default: any
-      version:
-        description: The IP version.
-        type: int
-        choices: [4, 6]
-        default: 4
 extends_documentation_fragment:
   - constructed
   - inventory_cache
   - nordic.gitops.cloud
+  - nordic.gitops.address
 requirements:
-  - openstacksdk >= 1.5
+  - openstacksdk >= 1.5, for OpenStack
+  - libvirt-python, for libvirt
 """
 
 EXAMPLES = r"""

@@ -26,25 +26,9 @@ options:
     description: How many lines of the end of the console log are returned for each instance. None by default.
     type: int
     default: 0
-  address:
-    description: Which address of an instance is meant. The same rule as in M(nordic.gitops.kvm_instance).
-    type: dict
-    suboptions:
-      network:
-        description: The name of the network. Any when left out.
-        type: str
-      kind:
-        description: V(floating), V(fixed), or V(any), which prefers a floating one.
-        type: str
-        choices: [any, fixed, floating]
-        default: any
-      version:
-        description: The IP version.
-        type: int
-        choices: [4, 6]
-        default: 4
 extends_documentation_fragment:
   - nordic.gitops.cloud
+  - nordic.gitops.address
 attributes:
   check_mode:
     description: Reads only, so check mode is the same.
@@ -56,7 +40,8 @@ attributes:
     description: Changes nothing.
     support: full
 requirements:
-  - openstacksdk >= 1.5
+  - openstacksdk >= 1.5, for OpenStack
+  - libvirt-python, for libvirt
 seealso:
   - module: nordic.gitops.kvm_instance
 """
@@ -90,7 +75,7 @@ instances:
       description: Its name.
       type: str
     status:
-      description: Its status in the provider's words.
+      description: Its status in the words of OpenStack.
       type: str
       sample: ACTIVE
     task:

@@ -12,7 +12,7 @@ version_added: 1.0.0
 author:
   - nordic.gitops contributors (@nordic-gitops)
 description:
-  - Creates, updates, resizes, rebuilds, replaces and deletes instances on OpenStack, all of a fleet in one task and at once.
+  - Creates, updates, resizes, rebuilds, replaces and deletes instances on OpenStack, or on a host with libvirt, all of a fleet in one task and at once.
   - The whole plan is made, and judged, before the first request that changes something. In check mode the plan is the result, as data and as a table.
   - What it makes carries the mark of its fleet in the provider's own metadata. Nothing without that mark is ever changed or deleted.
   - Nothing is destroyed that may hold data without the option that says so. Volumes and fixed addresses survive a replacement.
@@ -26,121 +26,7 @@ options:
   name:
     description: The name of the instance, when there is one. Either this or O(instances).
     type: str
-  instances:
-    description: The instances of the fleet.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: The name of the instance.
-        type: str
-        required: true
-      state:
-        description: As O(state).
-        type: str
-        choices: [present, absent, rebuilt, started, stopped]
-      image:
-        description: As O(image).
-        type: str
-      flavor:
-        description: As O(flavor).
-        type: str
-      key:
-        description: As O(key).
-        type: str
-      public_key:
-        description: As O(public_key).
-        type: str
-      networks:
-        description: As O(networks).
-        type: list
-        elements: dict
-        suboptions:
-          network:
-            description: Name or ID of the network.
-            type: str
-          subnet:
-            description: Name or ID of the subnet.
-            type: str
-          address:
-            description: The fixed address.
-            type: str
-          port:
-            description: Name or ID of a port that exists. It is never deleted.
-            type: str
-          security_groups:
-            description: The groups of this port. They win over those of the instance.
-            type: list
-            elements: str
-      security_groups:
-        description: As O(security_groups).
-        type: list
-        elements: str
-      server_group:
-        description: As O(server_group).
-        type: str
-      zone:
-        description: As O(zone).
-        type: str
-      boot_volume:
-        description: As O(boot_volume).
-        type: dict
-        suboptions:
-          size:
-            description: Its size in GB.
-            type: int
-          type:
-            description: Its volume type.
-            type: str
-          zone:
-            description: Its availability zone. That of the instance when left out.
-            type: str
-          volume:
-            description: Name or ID of a bootable volume that exists. It is never deleted.
-            type: str
-      volumes:
-        description: As O(volumes).
-        type: list
-        elements: dict
-        suboptions:
-          label:
-            description: The name by which later runs know it. Required with a size.
-            type: str
-          size:
-            description: Its size in GB. A larger one grows the volume, a smaller one is refused.
-            type: int
-          type:
-            description: Its volume type.
-            type: str
-          zone:
-            description: Its availability zone. That of the instance when left out.
-            type: str
-          volume:
-            description: Name or ID of a volume that exists. It is attached, and never resized or deleted.
-            type: str
-      floating_address:
-        description: As O(floating_address).
-        type: dict
-        suboptions:
-          network:
-            description: Name or ID of the external network, for a new address.
-            type: str
-          address:
-            description: An address that this project has.
-            type: str
-      metadata:
-        description: As O(metadata).
-        type: dict
-      user_data:
-        description: As O(user_data).
-        type: str
-      cloud_init:
-        description: As O(cloud_init).
-        type: dict
-      protected:
-        description: As O(protected).
-        type: bool
-  state:
+  state: &state
     description:
       - V(present) makes the instance, and does about differences what O(on_drift) says. It does not start or stop one that exists.
       - V(started) and V(stopped) enforce the power state too.
@@ -148,19 +34,19 @@ options:
       - V(rebuilt) installs it anew from its image, on every run. It needs O(allow_data_loss), unless it boots from a volume, which is kept.
     type: str
     choices: [present, absent, rebuilt, started, stopped]
-  image:
+  image: &image
     description: Name or ID of the image. Required unless O(state=absent).
     type: str
-  flavor:
+  flavor: &flavor
     description: Name or ID of the flavor, or its size, such as V(4 vCPU, 16384 MB) or V(4 vCPU, 16384 MB, 160 GB). Required unless O(state=absent).
     type: str
-  key:
+  key: &key
     description: Name of the key pair.
     type: str
-  public_key:
+  public_key: &public_key
     description: The public key that this key pair must have. With another one in the cloud nobody could log in, so it is refused.
     type: str
-  networks:
+  networks: &networks
     description:
       - The networks, in the order of the interfaces.
       - For each, a port is made that outlives the instance, so that a replaced instance has the same addresses.
@@ -183,17 +69,17 @@ options:
         description: The groups of this port. They win over those of the instance.
         type: list
         elements: str
-  security_groups:
+  security_groups: &security_groups
     description: Names or IDs of the security groups of all ports. The cloud's default, and no comparison, when left out.
     type: list
     elements: str
-  server_group:
+  server_group: &server_group
     description: Name or ID of the server group, for example one with anti-affinity for a control plane.
     type: str
-  zone:
+  zone: &zone
     description: The availability zone.
     type: str
-  boot_volume:
+  boot_volume: &boot_volume
     description: Boot from a volume that is made of the image. It survives the instance.
     type: dict
     suboptions:
@@ -209,7 +95,7 @@ options:
       volume:
         description: Name or ID of a bootable volume that exists. It is never deleted.
         type: str
-  volumes:
+  volumes: &volumes
     description: Data volumes, attached in this order. They survive the instance.
     type: list
     elements: dict
@@ -229,7 +115,7 @@ options:
       volume:
         description: Name or ID of a volume that exists. It is attached, and never resized or deleted.
         type: str
-  floating_address:
+  floating_address: &floating_address
     description: A floating address, on the first port. One that merely is free is never taken.
     type: dict
     suboptions:
@@ -239,18 +125,18 @@ options:
       address:
         description: An address that this project has.
         type: str
-  metadata:
+  metadata: &metadata
     description: Metadata. Keys that others wrote stay. Keys that begin with C(nordic:) are marks of this collection.
     type: dict
-  user_data:
+  user_data: &user_data
     description:
       - What cloud-init is given at the first boot, as text. It is checked before anything is made.
       - With O(cloud_init) both become one multi-part document.
     type: str
-  cloud_init:
+  cloud_init: &cloud_init
     description: C(cloud-config) as a mapping.
     type: dict
-  protected:
+  protected: &protected
     description: Whether the instance may not be deleted or replaced.
     type: bool
   on_drift:
@@ -349,26 +235,9 @@ options:
     type: int
     default: 600
   shutdown_timeout:
-    description: How long a guest may take to shut down before it is replaced or deleted, in seconds. It is powered off then, with a warning.
+    description: How long a guest may take to shut down before it is stopped, replaced or deleted, in seconds. It is powered off then, with a warning.
     type: int
     default: 90
-  address:
-    description: Which address of an instance is meant. Module, M(nordic.gitops.instance_info) and the inventory plugin choose by the same rule.
-    type: dict
-    suboptions:
-      network:
-        description: The name of the network. Any when left out.
-        type: str
-      kind:
-        description: V(floating), V(fixed), or V(any), which prefers a floating one.
-        type: str
-        choices: [any, fixed, floating]
-        default: any
-      version:
-        description: The IP version.
-        type: int
-        choices: [4, 6]
-        default: 4
   ssh:
     description: How ssh logs in for O(wait_for).
     type: dict
@@ -393,8 +262,34 @@ options:
       - For a control plane it asks whether etcd has its quorum without this member.
     type: list
     elements: str
+  instances:
+    description: The instances of the fleet. What an entry leaves out it takes from the option of the same name beside this one.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The name of the instance.
+        type: str
+        required: true
+      state: *state
+      image: *image
+      flavor: *flavor
+      key: *key
+      public_key: *public_key
+      networks: *networks
+      security_groups: *security_groups
+      server_group: *server_group
+      zone: *zone
+      boot_volume: *boot_volume
+      volumes: *volumes
+      floating_address: *floating_address
+      metadata: *metadata
+      user_data: *user_data
+      cloud_init: *cloud_init
+      protected: *protected
 extends_documentation_fragment:
   - nordic.gitops.cloud
+  - nordic.gitops.address
   - nordic.gitops.residency
 attributes:
   check_mode:
@@ -407,7 +302,8 @@ attributes:
     description: A second run changes nothing, except with O(state=rebuilt).
     support: partial
 requirements:
-  - openstacksdk >= 1.5
+  - openstacksdk >= 1.5, for OpenStack
+  - libvirt-python, for libvirt
 seealso:
   - module: nordic.gitops.instance_info
   - module: nordic.gitops.residency

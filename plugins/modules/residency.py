@@ -46,7 +46,8 @@ attributes:
     description: Changes nothing.
     support: full
 requirements:
-  - openstacksdk >= 1.5
+  - openstacksdk >= 1.5, for OpenStack
+  - libvirt-python, for libvirt
 seealso:
   - module: nordic.gitops.kvm_instance
 """

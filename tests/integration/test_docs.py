@@ -98,7 +98,7 @@ def problems_of(document: Any) -> List[str]:
         known = {f"reconcile_{option}" for option in MODULES["nordic.gitops.reconcile"]}
         return [f"{name} is no variable" for name in set(document["injectors"]["extra_vars"]) - known]
     if document.get("plugin") == "nordic.gitops.instances":
-        known = {*yaml.safe_load(instances.DOCUMENTATION)["options"], *CLOUD_SPEC}
+        known = {*yaml.safe_load(instances.DOCUMENTATION)["options"], *CLOUD_SPEC, "address"}
         return [f"{name} is no option of the inventory" for name in set(document) - known]
     return [f"neither tasks nor a play nor an object: {document}"]
 

@@ -68,6 +68,31 @@ def test_the_first_server_of_the_documentation_is_made_by_its_text(cloud, ansibl
         fleet.clean()
 
 
+def test_the_inventory_of_the_documentation_is_listed(cloud, ansible, tmp_path):
+    text = (places.CHECKOUT / "docs" / "provision.md").read_text(encoding="utf-8")
+    (tmp_path / "shop.instances.yml").write_text(re.search(r"```yaml\n(# shop.instances.yml\n.*?)```", text, re.DOTALL).group(1), encoding="utf-8")
+    shown = re.search(r"-i shop.instances.yml --graph\n(@all:.*?)```", text, re.DOTALL).group(1)
+    fleet = Fleet(cloud, name="shop")
+    try:
+        fleet.run(*({"name": f"shop-{role}-1", "metadata": {"role": role}} for role in ("server", "agent")), zone="no-oslo-1a")
+        # Groups come in any order, each with its own hosts below it.
+        assert groups(ansible("ansible-inventory", "-i", "shop.instances.yml", "--graph")) == groups(shown)
+    finally:
+        fleet.clean()
+
+
+def groups(graph):
+    found = {}
+    for line in graph[graph.index("@all:") :].splitlines():
+        name = line.strip("| -")
+        if name.startswith("@"):
+            group = name
+            found[group] = []
+        elif name:
+            found[group].append(name)
+    return found
+
+
 @pytest.mark.parametrize("plugin", ["kvm_instance", "instance_info", "residency"])
 def test_the_examples_of_each_module_run(cloud, ansible, tmp_path, plugin):
     code = (places.CHECKOUT / "plugins" / "modules" / f"{plugin}.py").read_text(encoding="utf-8")

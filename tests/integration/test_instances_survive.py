@@ -46,6 +46,14 @@ def test_a_request_that_creates_is_not_made_twice(fleet, proxy, fault):
     assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
 
 
+@pytest.mark.full
+def test_a_request_that_is_answered_too_late_is_not_made_twice(fleet, proxy):
+    """The cloud is still at it when the client has given up."""
+    proxy.script(delay(30), match=creates("/servers"))
+    fleet.run(*fleet.named("a"), timeout=20)
+    assert proxy.faults == 1 and fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
+
+
 def test_a_fleet_is_made_through_a_bad_network(fleet, proxy):
     """Every third request meets a fault, and each kind comes twice, however many requests a run makes."""
     kinds = [DROP, status(500), CUT, delay(0.5), LOSE, status(429, retry_after=0)]

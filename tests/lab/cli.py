@@ -23,6 +23,8 @@ from lab.supervisor import PARTS, SEALED_SECRETS
 ROOTFS, K3S = "rootfs", "k3s"
 # The environment and the databases of the lab's OpenStack, from PyPI.
 OPENSTACK = "openstack"
+# libvirt's library and the disk image of a guest, from PyPI and Debian.
+LIBVIRT = "libvirt"
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("build", help="build components into the cache")
-    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}; all by default")
+    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}, {LIBVIRT}; all by default")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")
@@ -72,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--with", dest="parts", action="append", default=[], choices=PARTS, help="the real controller beside it, in kube-system")
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
+
+    virt = commands.add_parser("virt", help="a host with libvirt that stays until it is stopped").add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (("start", _virt_start, "start it and print its URI"), ("stop", _virt_stop, "end it")):
+        one = virt.add_parser(name, help=text)
+        one.add_argument("--state", type=Path, default=places.default_state("virt"), help="its folder (default: %(default)s)")
+        one.set_defaults(run=run)
 
     cloud = commands.add_parser("cloud", help="an OpenStack that stays until it is stopped").add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (("start", _cloud_start, "start it and print the path of its clouds.yaml"), ("stop", _cloud_stop, "end it"),
@@ -128,8 +136,8 @@ def _say(line: str) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    wanted = options.components or [*BINARIES, K3S, ROOTFS, OPENSTACK]
-    built = build.build([name for name in wanted if name not in (K3S, ROOTFS, OPENSTACK)], _say)
+    wanted = options.components or [*BINARIES, K3S, ROOTFS, OPENSTACK, LIBVIRT]
+    built = build.build([name for name in wanted if name not in (K3S, ROOTFS, OPENSTACK, LIBVIRT)], _say)
     for name, path in built.items():
         print(f"{name}: {path}", flush=True)
     if K3S in wanted:
@@ -144,6 +152,10 @@ def _build(options: argparse.Namespace) -> None:
         from lab.openstack import install
         if not install.impediment():
             print(f"OpenStack: {install.environment(_say)}", flush=True)
+    if LIBVIRT in wanted:
+        from lab import libvirt
+        if not libvirt.impediment():
+            print(f"libvirt: {libvirt.python(_say)}, {libvirt.guest.make(_say)}", flush=True)
 
 
 def _k3s(_options: argparse.Namespace) -> None:
@@ -226,6 +238,24 @@ def _hosts_start(options: argparse.Namespace) -> None:
     if settings:
         write_yaml(hosts.inventory.with_name("k3s.yml"), settings)
     print(hosts.inventory)
+
+
+def _virt_start(options: argparse.Namespace) -> None:
+    from lab.cluster import AlreadyRuns
+    from lab.libvirt import VirtHost, guest
+    guest.make(_say)
+    try:
+        host = VirtHost.start(options.state, detached=True, say=_say, owner=_owner())
+    except AlreadyRuns:
+        host = VirtHost.join(options.state)
+        _say(f"Not needed: a host with libvirt runs in {options.state} already.")
+    _say(f"Its library is for PYTHONPATH: {options.state / 'python'}, an image for guests: {options.state / 'guest.qcow2'}. Its URI:")
+    print(host.uri)
+
+
+def _virt_stop(options: argparse.Namespace) -> None:
+    from lab.cluster import stop_detached
+    _say("The host with libvirt is stopped." if stop_detached(options.state, 60) else f"No host with libvirt runs in {options.state}.")
 
 
 def _cloud_start(options: argparse.Namespace) -> None:

@@ -114,9 +114,9 @@ def _become(arguments: List[str], variables: Dict[str, str]) -> int:
 def _building_the_lab(variables: Dict[str, str]) -> Iterator[None]:
     """Have the lab's parts built beside the tests that do not need them; a test that needs one waits for that one."""
     command = [str(Path(variables["VIRTUAL_ENV"]) / "bin" / "python"), "-m", "lab", "build"]
-    # The hosts' file system and OpenStack are mostly waiting for packages, so they come beside what is compiled.
+    # Those of Debian's and PyPI's packages are mostly waiting for them, so they come beside what is compiled.
     builds = [subprocess.Popen([*command, *parts], env=variables, cwd=str(CHECKOUT), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
-              for parts in ([], ["rootfs"], ["openstack"])]
+              for parts in ([], ["rootfs", "libvirt"], ["openstack"])]
     try:
         yield
     finally:

@@ -135,14 +135,19 @@ class Run:
 
     def _shut_down(self, instance: Instance) -> None:
         """The guest ends by itself, so that its file systems are clean; it is powered off only when it does not."""
-        if instance.status != "ACTIVE" or not (instance.volumes or instance.launched):
-            return
+        if instance.status == "ACTIVE" and (instance.volumes or instance.launched):
+            self._stop(instance)
+
+    def _stop(self, instance: Instance) -> None:
         self.cloud.stop(instance.id)
+
+        def is_off(now: Instance) -> bool:
+            return now.status == "SHUTOFF" and not now.task
+
         try:
-            self.watch.until(
-                instance.id, instance.name, "it is shut down", lambda now: now.status == "SHUTOFF", self.settings.shutdown_timeout, tolerate_error=True
-            )
+            self.watch.until(instance.id, instance.name, "it is shut down", is_off, self.settings.shutdown_timeout, tolerate_error=True)
         except Failure:
+            self.cloud.power_off(instance.id)
             self.report.note(f"{instance.name} did not shut down within {self.settings.shutdown_timeout:.0f} s and was powered off")
 
     # Create
@@ -322,7 +327,10 @@ class Run:
         if change.has("power") or change.operation in ("start", "stop"):
             status = "SHUTOFF" if wanted.state == "stopped" else "ACTIVE"
             with self.report.step(change.name, "stop" if status == "SHUTOFF" else "start"):
-                (self.cloud.stop if status == "SHUTOFF" else self.cloud.start)(instance.id)
+                if status == "SHUTOFF":
+                    self._stop(instance)
+                else:
+                    self.cloud.start(instance.id)
                 self.watch.until(instance.id, change.name, f"it is {status}", lambda now: now.status == status and not now.task)
 
     def _update_ports(self, change: Change, wanted: Wanted, instance: Instance) -> None:

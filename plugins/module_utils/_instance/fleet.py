@@ -167,7 +167,8 @@ def _answer(
     world = provider.world(ask.fleet, [one.name for one in declared]) if report.done or report.failures else plan.world
     rule = AddressRule.of(ask.params.get("address"))
     instances = sorted(world.instances, key=lambda one: one.name)
-    warnings = [*plan.warnings, *report.notes, *_twins(instances, rule)]
+    warnings = [*plan.warnings, *report.notes]
+    twins = _twins(instances, rule)
     result: Dict[str, Any] = {
         "changed": plan.writes if ask.check_mode else bool(report.done),
         "fleet": ask.fleet,
@@ -184,8 +185,8 @@ def _answer(
         "warnings": warnings,
         "quota": {name: amount for name, amount in guard.needs(plan).items() if amount},
     }
-    if report.failures:
-        raise Failure("; ".join(report.failures), **result)
+    if report.failures or twins:
+        raise Failure("; ".join([*report.failures, *twins]), **result)
     return result
 
 

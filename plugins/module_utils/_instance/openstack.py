@@ -21,7 +21,6 @@ from .provider import (
     Named,
     Place,
     Port,
-    Provider,
     ServerGroup,
     Volume,
     Wanted,
@@ -33,15 +32,18 @@ from .rest import Answer, Rest, chunks, in_words, word
 
 POLL = 0.5
 ATTACHED_WITHIN = 60.0
+PORTS_AT_ONCE = 50
 FREE = "nordic.gitops: free"
 
 
-class OpenStack(Provider):
+class OpenStack:
+    """A Provider."""
+
     def __init__(self, access: Mapping[str, Any]) -> None:
         self.rest = Rest(access)
 
     @property
-    def requests(self) -> int:  # type: ignore[override]
+    def requests(self) -> int:
         return self.rest.requests
 
     def place(self) -> Place:
@@ -59,6 +61,9 @@ class OpenStack(Provider):
 
     def flavors(self) -> List[Flavor]:
         return [Flavor(one["id"], one["name"], one["vcpus"], one["ram"], one["disk"]) for one in self.rest.every("compute", "/flavors/detail", "flavors")]
+
+    def sized(self, vcpus: int, ram: int, disk: int) -> Optional[Flavor]:
+        return None
 
     def _networks(self) -> List[Dict[str, Any]]:
         mine = self.rest.project_id
@@ -235,6 +240,10 @@ class OpenStack(Provider):
     # Ports
 
     def create_ports(self, fleet: str, wanted: Sequence[Tuple[str, WantedPort]]) -> List[Port]:
+        # So many that one answer comes in time.
+        return [port for start in range(0, len(wanted), PORTS_AT_ONCE) for port in self._create_ports(fleet, wanted[start : start + PORTS_AT_ONCE])]
+
+    def _create_ports(self, fleet: str, wanted: Sequence[Tuple[str, WantedPort]]) -> List[Port]:
         body = []
         for name, want in wanted:
             one: Dict[str, Any] = {"name": name, "network_id": want.network.id, "description": _mark(fleet)}
@@ -444,6 +453,9 @@ class OpenStack(Provider):
 
     def stop(self, instance_id: str) -> None:
         self._in_state(instance_id, {"os-stop": None}, "SHUTOFF")
+
+    def power_off(self, instance_id: str) -> None:
+        """Nova does it by itself, after a time of its own."""
 
     def _in_state(self, instance_id: str, action: Mapping[str, Any], status: str) -> None:
         try:

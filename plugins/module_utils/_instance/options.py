@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping
 
+from .._errors import Failure
+from .libvirt import Libvirt
 from .openstack import OpenStack
 from .plan import ON_DRIFT
 from .provider import Provider
@@ -22,6 +24,23 @@ CLOUD_SPEC: Dict[str, Any] = dict(
     ca_cert=dict(type="path"),
     validate_certs=dict(type="bool"),
     timeout=dict(type="int", default=60),
+    libvirt=dict(
+        type="dict",
+        options=dict(
+            uri=dict(type="str", required=True),
+            pool=dict(type="str", default="default"),
+            images=dict(
+                type="list",
+                elements="dict",
+                options=dict(name=dict(type="str", required=True), path=dict(type="path", required=True), checksum=dict(type="str", required=True)),
+            ),
+            emulation=dict(type="bool", default=False),
+            firmware=dict(type="str", choices=["bios", "uefi"], default="bios"),
+            autostart=dict(type="bool", default=True),
+            cache=dict(type="str", choices=["none", "writeback", "writethrough", "directsync"], default="none"),
+            io=dict(type="str", choices=["native", "threads", "io_uring"], default="native"),
+        ),
+    ),
 )
 RESIDENCY_SPEC: Dict[str, Any] = dict(
     type="dict",
@@ -92,4 +111,9 @@ FLEET_SPEC: Dict[str, Any] = dict(
 
 
 def provider_of(params: Mapping[str, Any]) -> Provider:
-    return OpenStack(params)
+    if not params.get("libvirt"):
+        return OpenStack(params)
+    given = [name for name in ("cloud", "clouds_file", "auth") if params.get(name)]
+    if given:
+        raise Failure(f"give either libvirt or {given[0]}")
+    return Libvirt(params)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 # Marks of ownership in the provider's own metadata.
 FLEET = "nordic:fleet"
@@ -213,166 +213,127 @@ class World:
     floating: Tuple[Floating, ...] = ()
 
 
-class Provider:
+class Provider(Protocol):
     """Every method talks to the provider, raises Failure, and retries what may be retried."""
 
-    requests: int = 0
+    @property
+    def requests(self) -> int:
+        """How many were made."""
 
-    def place(self) -> Place:
-        raise NotImplementedError
+    def place(self) -> Place: ...
 
     # Look-ups: everything of that kind that this project may use
 
-    def images(self) -> List[Image]:
-        raise NotImplementedError
+    def images(self) -> List[Image]: ...
 
-    def flavors(self) -> List[Flavor]:
-        raise NotImplementedError
+    def flavors(self) -> List[Flavor]: ...
 
-    def networks(self) -> List[Named]:
-        raise NotImplementedError
+    def sized(self, vcpus: int, ram: int, disk: int) -> Optional[Flavor]:
+        """A flavor of this size, where a provider has no flavors; else None."""
 
-    def external_networks(self) -> List[Named]:
-        raise NotImplementedError
+    def networks(self) -> List[Named]: ...
+
+    def external_networks(self) -> List[Named]: ...
 
     def subnets(self) -> List[Tuple[Named, str, str]]:
         """(subnet, id of its network, CIDR)"""
-        raise NotImplementedError
 
-    def security_groups(self) -> List[Named]:
-        raise NotImplementedError
+    def security_groups(self) -> List[Named]: ...
 
-    def keys(self) -> List[Key]:
-        raise NotImplementedError
+    def keys(self) -> List[Key]: ...
 
-    def zones(self) -> List[str]:
-        raise NotImplementedError
+    def zones(self) -> List[str]: ...
 
-    def volume_zones(self) -> List[str]:
-        raise NotImplementedError
+    def volume_zones(self) -> List[str]: ...
 
-    def volume_types(self) -> List[Named]:
-        raise NotImplementedError
+    def volume_types(self) -> List[Named]: ...
 
-    def server_groups(self) -> List[ServerGroup]:
-        raise NotImplementedError
+    def server_groups(self) -> List[ServerGroup]: ...
 
-    def port(self, wanted: str) -> Port:
-        raise NotImplementedError
+    def port(self, wanted: str) -> Port: ...
 
-    def volume(self, wanted: str) -> Volume:
-        raise NotImplementedError
+    def volume(self, wanted: str) -> Volume: ...
 
     def taken(self, network_id: str, addresses: Sequence[str]) -> List[Port]:
         """The ports that hold one of these addresses."""
-        raise NotImplementedError
 
-    def limits(self) -> List[Limit]:
-        raise NotImplementedError
+    def limits(self) -> List[Limit]: ...
 
     # Instances
 
-    def world(self, fleet: str, names: Sequence[str]) -> World:
-        raise NotImplementedError
+    def world(self, fleet: str, names: Sequence[str]) -> World: ...
 
     def statuses(self, fleet: str) -> Dict[str, Instance]:
         """The instances of the fleet by id, without their parts; one request, for waiting."""
-        raise NotImplementedError
 
     def get(self, instance_id: str) -> Optional[Instance]:
         """One of them, or None when it is gone."""
-        raise NotImplementedError
 
     def everything(self) -> List[Instance]:
         """Every instance that this project has, without ports and volumes."""
-        raise NotImplementedError
 
-    def console(self, instance_id: str, lines: int = 20) -> str:
-        raise NotImplementedError
+    def console(self, instance_id: str, lines: int = 20) -> str: ...
 
     def create_ports(self, fleet: str, wanted: Sequence[Tuple[str, WantedPort]]) -> List[Port]:
         """Ports under these names, in one request where the provider can."""
-        raise NotImplementedError
 
-    def delete_port(self, port_id: str) -> None:
-        raise NotImplementedError
+    def delete_port(self, port_id: str) -> None: ...
 
-    def set_groups(self, port_id: str, groups: Sequence[str]) -> None:
-        raise NotImplementedError
+    def set_groups(self, port_id: str, groups: Sequence[str]) -> None: ...
 
-    def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume:
-        raise NotImplementedError
+    def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume: ...
 
-    def wait_volume(self, volume_id: str, status: str, timeout: float) -> Volume:
-        raise NotImplementedError
+    def wait_volume(self, volume_id: str, status: str, timeout: float) -> Volume: ...
 
-    def delete_volume(self, volume_id: str) -> None:
-        raise NotImplementedError
+    def delete_volume(self, volume_id: str) -> None: ...
 
-    def grow_volume(self, volume_id: str, size: int) -> None:
-        raise NotImplementedError
+    def grow_volume(self, volume_id: str, size: int) -> None: ...
 
-    def rename_volume(self, volume_id: str, name: str, label: str) -> None:
-        raise NotImplementedError
+    def rename_volume(self, volume_id: str, name: str, label: str) -> None: ...
 
-    def attach(self, instance_id: str, volume_id: str) -> None:
-        raise NotImplementedError
+    def attach(self, instance_id: str, volume_id: str) -> None: ...
 
-    def detach(self, instance_id: str, volume_id: str) -> None:
-        raise NotImplementedError
+    def detach(self, instance_id: str, volume_id: str) -> None: ...
 
-    def attach_port(self, instance_id: str, port_id: str) -> None:
-        raise NotImplementedError
+    def attach_port(self, instance_id: str, port_id: str) -> None: ...
 
-    def detach_port(self, instance_id: str, port_id: str) -> None:
-        raise NotImplementedError
+    def detach_port(self, instance_id: str, port_id: str) -> None: ...
 
-    def assign_floating(self, fleet: str, instance: str, wanted: Floating, port_id: str) -> Floating:
-        raise NotImplementedError
+    def assign_floating(self, fleet: str, instance: str, wanted: Floating, port_id: str) -> Floating: ...
 
-    def floating_by_address(self, address: str) -> Optional[Floating]:
-        raise NotImplementedError
+    def floating_by_address(self, address: str) -> Optional[Floating]: ...
 
     def release_floating(self, floating_id: str) -> None:
         """Delete it."""
-        raise NotImplementedError
 
-    def unassign_floating(self, floating_id: str) -> None:
-        raise NotImplementedError
+    def unassign_floating(self, floating_id: str) -> None: ...
 
     def create(self, fleet: str, wanted: Wanted, metadata: Mapping[str, str], ports: Sequence[str], boot: str, volumes: Sequence[str]) -> str:
         """The id of the new instance; it is being made when this returns."""
-        raise NotImplementedError
 
-    def delete(self, instance_id: str) -> None:
-        raise NotImplementedError
+    def delete(self, instance_id: str) -> None: ...
 
-    def start(self, instance_id: str) -> None:
-        raise NotImplementedError
+    def start(self, instance_id: str) -> None: ...
 
     def stop(self, instance_id: str) -> None:
-        raise NotImplementedError
+        """Ask the guest to shut down."""
 
-    def resize(self, instance_id: str, flavor: Flavor) -> None:
-        raise NotImplementedError
+    def power_off(self, instance_id: str) -> None:
+        """For one that did not."""
 
-    def confirm_resize(self, instance_id: str) -> None:
-        raise NotImplementedError
+    def resize(self, instance_id: str, flavor: Flavor) -> None: ...
 
-    def rebuild(self, instance_id: str, wanted: Wanted, metadata: Mapping[str, str]) -> None:
-        raise NotImplementedError
+    def confirm_resize(self, instance_id: str) -> None: ...
 
-    def set_metadata(self, instance_id: str, add: Mapping[str, str], remove: Sequence[str]) -> None:
-        raise NotImplementedError
+    def rebuild(self, instance_id: str, wanted: Wanted, metadata: Mapping[str, str]) -> None: ...
+
+    def set_metadata(self, instance_id: str, add: Mapping[str, str], remove: Sequence[str]) -> None: ...
 
     # One writer
 
     def lock(self, fleet: str, holder: str, takes_over: bool, patience: float) -> str:
         """Be the only one that writes this fleet; the lock's id. takes_over: the last holder of this controller is known to be dead."""
-        raise NotImplementedError
 
-    def renew(self, lock_id: str, holder: str) -> None:
-        raise NotImplementedError
+    def renew(self, lock_id: str, holder: str) -> None: ...
 
-    def unlock(self, lock_id: str, holder: str) -> None:
-        raise NotImplementedError
+    def unlock(self, lock_id: str, holder: str) -> None: ...

@@ -53,6 +53,8 @@ def check_zones(rule: Residency, zones: Sequence[str]) -> None:
 def check_place(rule: Residency, asked: str, place: Place, services: Sequence[str]) -> None:
     """What the catalog says about each service that is going to be used."""
     check_region(rule, asked)
+    if place.provider == "libvirt" and rule.regions and not rule.hosts:
+        raise Refused("a host with libvirt does not know which region it is in", hint="Name the hosts of that region in residency.endpoint_hosts.")
     for service in services:
         if service not in place.endpoints:
             known = ", ".join(place.regions.get(service, ())) or "none"

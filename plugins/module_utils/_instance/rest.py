@@ -180,21 +180,29 @@ class Rest:
             except Answer as answer:
                 if answer.code not in TRANSIENT or attempt == ATTEMPTS:
                     raise
-                pause = answer.after
+                pause, late = answer.after, False
                 begun = answer.code not in NOT_BEGUN
             except self._errors.ConnectionError as error:
                 # A certificate that is not trusted today is not trusted in a second either.
                 if attempt == ATTEMPTS or isinstance(error, self._errors.SSLError):
                     raise Failure(f"no answer: {error}", _plain(url), "Is the endpoint reachable from here?") from None
-                pause, begun = None, True
+                pause, begun, late = None, True, isinstance(error, self._errors.ConnectTimeout)
             if begun and not again:
-                found = made() if made else None
+                found = self._made(made, time.monotonic() + (self._timeout if late else 0.0)) if made else None
                 if found is not None:
                     return found
                 if not made:
                     raise Failure(f"{method} got no proper answer and may not be sent twice", _plain(url), "The next run looks at what came of it.")
             self._pause(attempt, pause)
         raise AssertionError("unreachable")
+
+    def _made(self, made: Callable[[], Optional[Any]], end: float) -> Optional[Any]:
+        """A server that was too slow to answer may still be at it, so it is given as long again."""
+        while True:
+            found = made()
+            if found is not None or time.monotonic() > end:
+                return found
+            time.sleep(2)
 
     def _pause(self, attempt: int, asked: Optional[float]) -> None:
         seconds = min(asked, 60.0) if asked is not None else min(0.2 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)

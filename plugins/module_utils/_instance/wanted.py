@@ -112,7 +112,7 @@ def _resolve(params: Mapping[str, Any], one: Mapping[str, Any], cloud: Provider,
     if one["state"] == "absent":
         return Wanted(name, "absent")
     image = lookup.maybe("image", one["image"], catalog.images)
-    flavor = _flavor(one["flavor"], catalog)
+    flavor = _flavor(one["flavor"], cloud, catalog)
     if image and not one.get("boot_volume") and flavor.disk and image.min_disk > flavor.disk:
         raise Failure(f"the image {image.name} needs a disk of {image.min_disk} GB, {flavor.name} has {flavor.disk} GB")
     if image and image.min_ram > flavor.ram:
@@ -150,11 +150,14 @@ def _resolve(params: Mapping[str, Any], one: Mapping[str, Any], cloud: Provider,
     )
 
 
-def _flavor(wanted: Any, catalog: Catalog) -> Flavor:
+def _flavor(wanted: Any, cloud: Provider, catalog: Catalog) -> Flavor:
     sizes = re.fullmatch(r"\s*(\d+)\s*vcpus?\s*[,/]\s*(\d+)\s*MB(?:\s*[,/]\s*(\d+)\s*GB)?\s*", str(wanted), re.IGNORECASE)
     if not sizes:
         return lookup.one("flavor", wanted, catalog.flavors)
     vcpus, ram, disk = int(sizes[1]), int(sizes[2]), int(sizes[3] or 0)
+    own = cloud.sized(vcpus, ram, disk)
+    if own is not None:
+        return own
     fitting = [one for one in catalog.flavors if (one.vcpus, one.ram) == (vcpus, ram) and (not disk or one.disk == disk)]
     if len(fitting) == 1:
         found: Flavor = fitting[0]

@@ -22,6 +22,7 @@ class Watch:
         self._lock = threading.Lock()
         self._seen: Dict[str, Instance] = {}
         self._at = float("-inf")
+        self._took = 0.0
 
     def until(
         self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False
@@ -45,7 +46,8 @@ class Watch:
                     hint="Run it again to resume.",
                 )
             newer = time.monotonic()
-            time.sleep(POLL)
+            # A cloud that takes seconds for a long list is not asked for nothing but lists.
+            time.sleep(max(POLL, self._took))
 
     def gone(self, instance: str, name: str) -> None:
         begin = time.monotonic()
@@ -67,5 +69,5 @@ class Watch:
             if self._at < newer:
                 at = time.monotonic()
                 self._seen = self.cloud.statuses(self.fleet)
-                self._at = at
+                self._at, self._took = at, time.monotonic() - at
             return self._seen

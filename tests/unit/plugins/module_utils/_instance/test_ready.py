@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._instance import ready
+from ansible_collections.nordic.gitops.plugins.module_utils._instance import nocloud, ready
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import _twins
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import Instance
 
 DONE = {"start": 1.0, "finished": 2.0, "errors": []}
@@ -64,3 +65,10 @@ def test_one_rule_chooses_the_address():
     assert AddressRule("storage").choose(host) == "10.1.0.5"
     assert AddressRule(version=6).choose(host) == "fd00::5"
     assert AddressRule("storage", "floating").choose(host) is None
+
+
+def test_two_guests_with_one_address_are_both_named():
+    """Guests of one image share a machine-id, by which DHCP may take them for one; the seed has each known by its MAC."""
+    pair = [Instance(name, name, "ACTIVE", addresses=addresses(("private", "10.0.0.5", 4, "fixed")).addresses) for name in "ab"]
+    assert _twins(pair, AddressRule()) == ["a and b have one address: 10.0.0.5"]
+    assert nocloud.interface("52:54:00:00:00:01", [], "") == {"match": {"macaddress": "52:54:00:00:00:01"}, "dhcp4": True, "dhcp-identifier": "mac"}
