@@ -69,9 +69,16 @@ options:
     description: Seconds that one command of Git may take, and that is waited for another process that fetches the same repository.
     type: int
     default: 120
+  allow_unsandboxed:
+    description:
+      - The file names of the programs (C(git), C(gpg), C(ssh-keygen), C(helm), C(kustomize), C(kubectl)) that may run on the repository's
+        files where this machine has no sandbox for them, which is bubblewrap, Landlock (Linux 5.13 or later), or root.
+      - The guide C(docs/security.md) says what a sandbox keeps from them.
+    type: list
+    elements: str
+    default: []
 notes:
   - Needs Git 2.32 or later. O(verify_signatures) needs GnuPG, or OpenSSH 8.9 or later, for the kind of keys in O(trusted_keys).
 requirements:
   - git >= 2.32
-  - GitPython >= 3.1.41
 """

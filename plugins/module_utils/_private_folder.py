@@ -36,6 +36,15 @@ def make_private(path: str, option: str) -> None:
     check_private(path, option)
 
 
+def is_private(path: str) -> bool:
+    """Whether the folder is there and check_private() would take it, for what is only kept to save time."""
+    try:
+        check_private(path, "")
+    except Failure:
+        return False
+    return True
+
+
 def check_private(path: str, option: str) -> None:
     """Refuse a folder that is there, unless it and all that leads to it is ours, or root's, and writable for nobody else."""
     facts = check_parents(path, option)

@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process between ours and an untrusted tool: it shuts the tool in, and ends it and removes its files when we are killed.
+"""What shuts a tool in, and the process between ours and a static one: it ends the tool and removes its files when we are killed.
 
 _sandbox.py hands the source of this file to a Python of its own (python -I -S -c), so it imports nothing of the collection and as
 little as it can otherwise: what it costs is paid for every tool.
@@ -18,11 +18,11 @@ import _signal as signal  # the same functions without the enumerations, which t
 
 TYPE_CHECKING = False  # typing would take 8 ms
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List, NoReturn
+    from typing import Any, Iterator, List, NoReturn, Sequence
 
 REFUSED = 125  # the exit code of a tool that was not started; the reason is on stderr after this mark
 MARK = "nordic.gitops sandbox: "
-LIMITS = ("RLIMIT_DATA", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE")
+LIMITS = ("RLIMIT_DATA", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_CORE")
 LIBRARY_PATH = "NORDIC_GITOPS_LD_LIBRARY_PATH"
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
@@ -82,12 +82,10 @@ def main(words: Iterator[str]) -> NoReturn:
             if os.getppid() != ourselves:
                 os._exit(1)
             if protection == "landlock":
-                _landlock(libc, programs, readable, writable, network)
+                landlock(programs, readable, writable, network)
             elif protection == "mount namespace":
                 _mount_namespace(libc, programs, readable, writable, network)
-            for name, limit in zip(LIMITS, limits):
-                _limit(name, limit)
-            _limit("RLIMIT_CORE", 0)
+            limit(0, limits)
             os.execve(command[0], command[1:], os.environ)
         except OSError as error:
             os.write(2, f"{MARK}{error.strerror or error}: {error.filename or command[0]}\n".encode("utf-8", "surrogateescape"))
@@ -100,7 +98,7 @@ def main(words: Iterator[str]) -> NoReturn:
     tool = 0
     if os.WIFSIGNALED(status):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _limit("RLIMIT_CORE", 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.kill(ourselves, os.WTERMSIG(status))
     os._exit(os.WEXITSTATUS(status))
 
@@ -122,12 +120,16 @@ def _quietly(call: Any, path: str) -> None:
         pass
 
 
-def _limit(name: str, limit: int) -> None:
-    number = getattr(resource, name)
-    hard = resource.getrlimit(number)[1]
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(number, (limit, limit))
+def limit(process: int, limits: Sequence[int]) -> None:
+    """Give a process (0: this one) its LIMITS; where a lower one holds already, that stays."""
+    if not hasattr(resource, "prlimit"):
+        return  # not Linux
+    for name, wanted in zip(LIMITS, limits):
+        number = getattr(resource, name)
+        hard = resource.prlimit(process, number)[1]
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.prlimit(process, number, (wanted, wanted))
 
 
 def _call(libc: Any, name: str, *arguments: Any) -> int:
@@ -142,26 +144,35 @@ def _bytes(*numbers: int, size: int = 8) -> bytes:
     return b"".join(number.to_bytes(size, sys.byteorder) for number in numbers)
 
 
-def _landlock(libc: Any, programs: List[str], readable: List[str], writable: List[str], network: bool) -> None:
+def landlock(programs: Sequence[str], readable: Sequence[str], writable: Sequence[str], network: bool) -> None:
+    """Shut the calling thread in, with all that it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
     version = _call(libc, "syscall", LANDLOCK_CREATE_RULESET, None, 0, 1)
     rights = RIGHTS[min(version, max(RIGHTS))]
     # Binding and connecting by TCP from version 4 on, abstract sockets and signals to other processes from version 6 on.
     attributes = _bytes(rights) + (_bytes(0 if network else 3) if version >= 4 else b"") + (_bytes(0 if network else 3) if version >= 6 else b"")
     ruleset = _call(libc, "syscall", LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
-    for paths, allowed in ((programs, EXECUTE | READ_FILE | READ_DIR), (readable, READ_FILE | READ_DIR), (writable, rights & ~EXECUTE)):
-        for path in paths:
-            try:
-                place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            granted = allowed & rights if os.path.isdir(path) else allowed & rights & OF_FILES
-            _call(libc, "syscall", LANDLOCK_ADD_RULE, ruleset, 1, _bytes(granted) + _bytes(place, size=4), 0)
-            os.close(place)
-    _call(libc, "prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _call(libc, "syscall", LANDLOCK_RESTRICT_SELF, ruleset, 0)
-    os.close(ruleset)
+    try:
+        for paths, allowed in ((programs, EXECUTE | READ_FILE | READ_DIR), (readable, READ_FILE | READ_DIR), (writable, rights & ~EXECUTE)):
+            for path in paths:
+                _allow(libc, ruleset, path, allowed & rights)
+        _call(libc, "prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _call(libc, "syscall", LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
     if not network:
         _no_sockets(libc)
+
+
+def _allow(libc: Any, ruleset: int, path: str, rights: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # it is not there, or below a folder that we may not enter: what we may not read the tool may not either
+    try:
+        _call(libc, "syscall", LANDLOCK_ADD_RULE, ruleset, 1, _bytes(rights if os.path.isdir(path) else rights & OF_FILES) + _bytes(place, size=4), 0)
+    finally:
+        os.close(place)
 
 
 def _no_sockets(libc: Any) -> None:

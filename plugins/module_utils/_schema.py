@@ -18,6 +18,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import is_private, make_private
 
 INDEX = "/openapi/v3"
 KEPT = 256  # documents on disk
@@ -142,7 +143,7 @@ class Schemas:
             return {}
         _path, _question, stamp = url.partition("?hash=")
         file = os.path.join(self._folder, hashlib.sha256(f"{FORMAT} {path} {stamp}".encode()).hexdigest()[:40] + ".json")
-        found = _load(file) if stamp else None
+        found = _load(file) if stamp and is_private(self._folder) else None
         if found is None:
             found = compact(self._ask(f"{INDEX}/{path}", {"hash": stamp} if stamp else {}))
             if stamp:
@@ -224,8 +225,8 @@ def _load(file: str) -> Optional[Dict[str, Any]]:
 def _store(folder: str, file: str, document: Dict[str, Any]) -> None:
     """Write it whole or not at all; a cache that cannot be written costs time, not the run."""
     half = f"{file}.{os.getpid()}.{time.monotonic_ns()}"
-    with contextlib.suppress(OSError):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+    with contextlib.suppress(OSError, Failure):
+        make_private(folder, "git_cache")
         with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as handle:
             handle.write(json.dumps(document, separators=(",", ":")).encode())
         os.replace(half, file)

@@ -71,14 +71,6 @@ options:
   kustomize_binary:
     description: The kustomize or kubectl program. Found on E(PATH) when left out, kustomize first.
     type: path
-  allow_unsandboxed:
-    description:
-      - The file names of the tools (C(helm), C(kustomize), C(kubectl)) that may run on the repository's files where this machine has no
-        sandbox for them, which is bubblewrap, Landlock (Linux 5.13 or later), or root.
-        The guide C(docs/security.md) says what a sandbox keeps from them.
-    type: list
-    elements: str
-    default: []
   render_limits:
     description:
       - How much of the repository one run takes. Beyond a limit the run is refused, with the file and the limit.
@@ -158,6 +150,7 @@ options:
       - Whether, with O(verify_signatures), a branch or tag may lead to a commit that does not have the one enforced last in its history.
       - The signature of an old commit is as good as that of the newest. Without this option a server that shows an old state of the branch,
         or another repository of the same signer, is refused. A full commit as O(revision) is always taken at its word.
+      - Without O(verify_signatures) a branch that leads back to an older commit is followed, with a warning, unless this option is set.
     type: bool
     default: false
   on_conflict:
@@ -347,6 +340,12 @@ sandbox:
   description:
     - The sandbox that kustomize or helm ran in, V(bubblewrap), V(landlock), V(mount namespace), or V(none) where O(allow_unsandboxed) names it.
     - Empty when neither was run.
+    - That of Git is RV(git_sandbox).
+  returned: always
+  type: str
+  sample: landlock
+git_sandbox:
+  description: The sandbox that Git ran in, with the same values as RV(sandbox).
   returned: always
   type: str
   sample: landlock
@@ -479,7 +478,6 @@ SPEC = dict(
     release_name=dict(type="str"),
     helm_binary=dict(type="path"),
     kustomize_binary=dict(type="path"),
-    allow_unsandboxed=dict(type="list", elements="str", default=[]),
     render_limits=dict(type="dict", options=dict(
         files=dict(type="int"), size=dict(type="int"), values=dict(type="int"), seconds=dict(type="int"), memory=dict(type="int"))),
     namespace=dict(type="str"),

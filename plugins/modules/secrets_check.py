@@ -37,6 +37,12 @@ options:
     type: list
     elements: str
     default: []
+  allow_unsandboxed:
+    description:
+      - V(git), where this machine has no sandbox for it, which is bubblewrap, Landlock (Linux 5.13 or later), or root, and it may run without.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: The module changes nothing, so that check mode is the same.
@@ -97,6 +103,7 @@ SPEC = dict(
     path=dict(type="path", required=True),
     commits=dict(type="str"),
     exclude=dict(type="list", elements="str", default=[]),
+    allow_unsandboxed=dict(type="list", elements="str", default=[]),
 )
 SHOWN = 20  # findings in the message; all of them are in the result
 
@@ -106,9 +113,9 @@ def main():
     params = module.params
     try:
         if params["commits"] is None:
-            found = check_files(params["path"], params["exclude"])
+            found = check_files(params["path"], params["exclude"], params["allow_unsandboxed"])
         else:
-            found = check_commits(params["path"], params["commits"], params["exclude"])
+            found = check_commits(params["path"], params["commits"], params["exclude"], params["allow_unsandboxed"])
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     findings = [one.as_dict() for one in found]

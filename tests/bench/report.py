@@ -27,7 +27,7 @@ from .stats import Spread
 PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing")
 PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png"}
 
-PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML", "GitPython")
+PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
 
 HOW = {

@@ -483,8 +483,11 @@ class Held:
     def resolve(self) -> Held:
         return self
 
-    def refuse_rollback(self, _commit: str, _recorded: str) -> None:
-        """There is no history in memory."""
+    def protection(self) -> str:
+        return ""
+
+    def refuse_rollback(self, _commit: str, _recorded: str) -> Tuple[str, ...]:
+        return ()  # there is no history in memory
 
     def render(self, _commit: Held, _serves: Any, _also_wrong: Any) -> Rendered:
         return Rendered(self.documents, "directory", False)

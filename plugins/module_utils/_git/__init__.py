@@ -10,12 +10,9 @@
 A repository is untrusted input. Nothing of it is ever executed or checked out by Git: no hook, no submodule, no filter,
 no transport but the five in TRANSPORTS, no path or symbolic link that leads out of the folder asked for.
 
-Who talks to Git: GitPython's object database reads what is rendered (objects.py). Plain Git, through command.py, does the rest:
-- what carries credentials or meets a server: GitPython adds its variables to a copy of the caller's whole environment, so a GIT_DIR or
-  GIT_CONFIG_PARAMETERS of the caller (a playbook run from a Git hook has them) would reach it, it sets no limit to a fetch's memory, and
-  its time-out may leave the helpers that Git started (ssh, git-remote-https) alone;
-- the commit and the folders on the way to a path, which is all that an unchanged repository needs: importing GitPython takes longer;
-- a repository with SHA-256 ids, which GitPython does not know.
+Who talks to Git: command.py, and nobody else. Each command runs in the sandbox (_sandbox.py), with the network and the credentials only
+where it talks to the server, and may then reach what needs.py names. Not GitPython, which gives its processes the caller's whole
+environment, sets no limit to their memory, and starts them where no sandbox could be put around them.
 """
 
 from __future__ import annotations

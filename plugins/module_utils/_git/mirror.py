@@ -68,7 +68,9 @@ class Mirror:
 
     def close(self) -> None:
         """Let go of the mirror, so that others may remove what is outdated; it is entered again when needed."""
-        self._objects = None
+        if self._objects is not None:
+            self._objects.close()
+            self._objects = None
         self._cache.leave()
 
     def __enter__(self) -> Mirror:
@@ -77,14 +79,14 @@ class Mirror:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def command(self, *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None) -> Answer:
+    def command(self, *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None, network: bool = False,
+                sockets: bool = False, read: Sequence[str] = (), write: Sequence[str] = ()) -> Answer:
         """One Git command in the mirror, for whoever writes (push.py)."""
-        return self._git(self._cache.folder, *arguments, feed=feed, variables=variables)
+        return self._git(self._cache.folder, *arguments, feed=feed, variables=variables, network=network, sockets=sockets, read=read, write=write)
 
-    @property
-    def command_environment(self) -> Dict[str, str]:
-        """The environment of a command that works on the mirror, without credentials."""
-        return self._git.environment_for_reading
+    def protection(self) -> str:
+        """The sandbox that Git runs in here."""
+        return self._git.protection()
 
     def refs(self, *patterns: str) -> Dict[str, str]:
         """The server's refs by name, as it has them now."""
@@ -230,6 +232,11 @@ class Mirror:
             raise Refused(
                 f"the commit {commit.id[:12]} by {commit.author} is not in the history of {name}", self.source.url,
                 "Merge it there, or correct revision or reachable_from.", commit=commit.id)
+
+    def known(self, oid: str) -> Optional[Commit]:
+        """A commit that is in the mirror already; the server is not asked."""
+        header, raw = self._raw(oid) if FULL_COMMIT.match(oid) else ("", b"")
+        return parse_commit(header, raw) if header else None
 
     def follows(self, commit: str, earlier: str) -> bool:
         """Whether a commit has an earlier one in its history; False also where the server does not know that one."""
@@ -381,7 +388,7 @@ class Mirror:
         attempt = redirects = 1
         while True:
             command = [self._url if argument == self.source.url else argument for argument in arguments]
-            answer = self._git(folder, *command, fetches=True)
+            answer = self._git(folder, *command, network=True)
             if answer.status == 0:
                 return answer
             if re.search(r"returned error: 30[12378]", answer.err) and redirects < REDIRECTS:
@@ -400,7 +407,7 @@ class Mirror:
 
         # Git tells nobody but its trace where it would have gone. What it sends is redacted there, and no body is written.
         trace = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
-        said = self._git(folder, *command, variables=trace, fetches=True).err
+        said = self._git(folder, *command, variables=trace, network=True).err
         target = re.findall(r"Recv header: location: *(\S+)", said, re.IGNORECASE)
         revision = f"{self._url}/info/refs"
         final = urljoin(revision, target[-1]) if target else ""
@@ -518,5 +525,7 @@ class Mirror:
         if not self._cache.folder:
             raise Damaged("there is no mirror")
         if self._objects is None or self._objects.folder != self._cache.folder:
-            self._objects = Objects(self._git, self._cache.folder, self.source.url, self.limits)
+            if self._objects is not None:
+                self._objects.close()
+            self._objects = Objects(self._git, self._cache.folder, self.source.url, self.limits, float(self.source.timeout))
         return self._objects

@@ -7,9 +7,12 @@ that its id names: whatever wrote the mirror, what is returned is what the commi
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import os
+import select
+import time
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import MissingLibrary, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES, Limits
@@ -40,22 +43,90 @@ class Damaged(Exception):
     """The mirror can't be used, for a reason that isn't the server's: it is made anew."""
 
 
+class _Talk:
+    """One long-lived `git cat-file` that is asked for one object after another, each within the time that one command may take."""
+
+    def __init__(self, git: Command, folder: str, timeout: float) -> None:
+        self._git, self._timeout = git, timeout
+        self._running = git.start(folder, "cat-file", "--batch")
+        self._rest = b""
+
+    def read(self, oid: str, limit: int) -> Tuple[str, int, bytes]:
+        """(kind, size, content) of an object; without the content, and with the talk at its end, where that has more bytes than the limit."""
+        deadline = time.monotonic() + self._timeout
+        stdin = self._running.process.stdin
+        try:
+            if stdin is None or stdin.closed:
+                raise Damaged("git cat-file has ended")
+            os.write(stdin.fileno(), f"{oid}\n".encode())
+            while b"\n" not in self._rest:
+                self._rest += self._more(deadline)
+            line, _newline, self._rest = self._rest.partition(b"\n")
+            header = line.split()
+            if len(header) != 3 or not header[2].isdigit():
+                raise Damaged(error_text(line.decode("utf-8", "replace")) or f"the object {oid} can't be read")
+            kind, size = header[1].decode("ascii", "replace"), int(header[2])
+            if size > limit:
+                self.end()
+                return kind, size, b""
+            parts = [self._rest]
+            missing = size + 1 - len(self._rest)
+            while missing > 0:
+                parts.append(self._more(deadline))
+                missing -= len(parts[-1])
+            whole = b"".join(parts)
+            self._rest = whole[size + 1 :]
+            return kind, size, whole[:size]
+        except (OSError, Damaged) as error:
+            self.end()
+            raise error if isinstance(error, Damaged) else Damaged(str(error)) from None
+
+    def _more(self, deadline: float) -> bytes:
+        stdout = self._running.process.stdout
+        if stdout is None or not select.select([stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
+            self.end()
+            raise self._git.too_late()
+        chunk = os.read(stdout.fileno(), 1 << 18)
+        if not chunk:
+            stderr = self._running.process.stderr
+            raise Damaged(error_text(stderr.read(1 << 16).decode("utf-8", "replace")) if stderr else "" or "git cat-file has ended")
+        return chunk
+
+    @property
+    def ended(self) -> bool:
+        stdin = self._running.process.stdin
+        return stdin is None or stdin.closed
+
+    def end(self) -> None:
+        self._running.end()
+
+
 class Objects:
     """The objects of one generation of the mirror."""
 
-    def __init__(self, git: Command, folder: str, url: str, limits: Limits) -> None:
+    def __init__(self, git: Command, folder: str, url: str, limits: Limits, timeout: float) -> None:
         self._git = git
         self.folder = folder
         self._url = url
         self._limits = limits
-        self._repo: Any = None
+        self._timeout = timeout
+        self._talk: Optional[_Talk] = None
         self._trees: Dict[str, List[Entry]] = {}
+        self._known_sizes: Dict[str, int] = {}
+
+    def close(self) -> None:
+        if self._talk is not None:
+            self._talk.end()
+            self._talk = None
+
+    def __del__(self) -> None:
+        self.close()
 
     def commit(self, oid: str) -> Tuple[str, bytes]:
         """A commit's own id and object, tags followed; "" where it is no commit, or is not to be read."""
         for _tag in range(TAGS):
             try:
-                (kind, content), = self._plain([oid])
+                kind, content = self._read(oid, self._limits.output_bytes, "the history")
             except Damaged:
                 return "", b""
             if kind == "commit":
@@ -68,22 +139,7 @@ class Objects:
 
     def follow(self, tree: str, paths: Sequence[str]) -> List[Found]:
         """What is at each path, links followed inside the tree only, as Git itself works it out."""
-        if len(paths) == 1 and tree not in self._trees:
-            self._read_folders_of(tree, paths[0])
         return [self._follow(tree, path) for path in paths]
-
-    def _read_folders_of(self, tree: str, path: str) -> None:
-        """The trees on the way to a path, by one command; from there on nothing but them is needed for a folder that is no link."""
-        parts = [part for part in path.split("/") if part]
-        names = [tree, *(f"{tree}:{'/'.join(parts[:depth])}" for depth in range(1, len(parts)))]
-        wanted: Optional[str] = tree
-        for part, (kind, content) in zip([*parts, ""], self._plain(names, missing_ends=True)):
-            if kind != "tree" or wanted is None or object_id(content, len(wanted), "tree") != wanted:
-                break  # a link is on the way, or nothing, which the walk finds out; a damaged tree is read again there
-            self._trees[wanted] = list(_entries(content, len(tree)))
-            wanted = next((entry.oid for entry in self._trees[wanted] if entry.path == part and entry.mode == TREE), None)
-        if tree not in self._trees:
-            raise Damaged(f"the tree {tree} can't be read")
 
     def _follow(self, tree: str, path: str) -> Found:
         folders = [tree]  # from the root to where we are
@@ -155,87 +211,45 @@ class Objects:
         return [entry._replace(size=sizes.get(entry.oid, 0)) for entry in found]
 
     def content(self, oid: str, size: int, where: str) -> bytes:
-        kind, content = self._read(oid, where)
+        kind, content = self._read(oid, size, where)
         if kind != "blob" or len(content) != size:
-            self._repo = None
             raise Damaged(f"the object {oid} of {where} can't be read")
         return content
 
     def _tree(self, oid: str) -> List[Entry]:
         if oid not in self._trees:
-            if self._size(oid) > self._limits.output_bytes:
-                raise Refused(f"a folder of the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
-            kind, content = self._read(oid, "the tree")
+            kind, content = self._read(oid, self._limits.output_bytes, "the tree")
             if kind != "tree":
                 raise Damaged(f"the tree {oid} can't be read")
             self._trees[oid] = list(_entries(content, len(oid)))
         return self._trees[oid]
 
-    def _read(self, oid: str, where: str) -> Tuple[str, bytes]:
+    def _read(self, oid: str, limit: int, where: str) -> Tuple[str, bytes]:
         """(kind, content) of an object, hashed."""
-        if len(oid) == 64:
-            return self._plain([oid])[0]
-        stream = self._by_gitpython(lambda objects: objects.stream(bytes.fromhex(oid)))
-        content = self._by_gitpython(lambda _objects: stream.read())
-        kind = stream.type.decode()
-        if object_id(content, len(oid), kind) != oid:
-            self._repo = None
+        if self._talk is None or self._talk.ended:
+            self._talk = _Talk(self._git, self.folder, self._timeout)
+        kind, size, content = self._talk.read(oid, limit)
+        if size > limit and kind == "tree":
+            raise Refused(f"a folder of the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
+        if size > limit or object_id(content, len(oid), kind) != oid:
             raise Damaged(f"the object {oid} of {where} is damaged")
-        return kind, bytes(content)
+        return kind, content
 
     def _size(self, oid: str) -> int:
-        return self._sizes([oid])[oid]
+        if oid not in self._known_sizes:
+            self._sizes([oid])
+        return self._known_sizes[oid]
 
     def _sizes(self, oids: Sequence[str]) -> Dict[str, int]:
-        if not oids or len(oids[0]) == 40:
-            return {oid: self._by_gitpython(lambda objects, oid=oid: objects.info(bytes.fromhex(oid)).size) for oid in dict.fromkeys(oids)}
-        sizes: Dict[str, int] = {}
-        # What is fed, and what is answered to it, must fit into a pipe each.
-        for start in range(0, len(oids), 500):
-            part = oids[start : start + 500]
-            answer = self._git(self.folder, "cat-file", "--batch-check", feed="".join(f"{oid}\n" for oid in part).encode())
+        """The size of each, asked of Git together for those that are not known yet."""
+        unknown = [oid for oid in dict.fromkeys(oids) if oid not in self._known_sizes]
+        if unknown:
+            answer = self._git(self.folder, "cat-file", "--batch-check", feed="".join(f"{oid}\n" for oid in unknown).encode())
             lines = [line.split() for line in answer.out.decode("utf-8", "replace").splitlines()]
-            if [line[0] for line in lines if len(line) == 3] != list(part):
+            if [line[0] for line in lines if len(line) == 3] != unknown:
                 raise Damaged(error_text(answer.err) or "an object is missing")
-            sizes.update((line[0], int(line[2])) for line in lines)
-        return sizes
-
-    def _by_gitpython(self, work: Any) -> Any:
-        """The work's result on GitPython's object database, which asks one long-lived `git cat-file` for all of them."""
-        try:
-            import git
-        except ImportError as error:
-            raise MissingLibrary("GitPython>=3.1", error) from None
-        try:
-            if self._repo is None:
-                self._repo = git.Repo(self.folder)
-                # It hands on the caller's whole environment; what of that leads to other objects or settings is set to ours.
-                self._repo.git.update_environment(**self._git.environment_over_the_callers(self.folder))
-            return work(self._repo.odb)
-        except (git.exc.GitError, git.exc.ODBError, OSError, ValueError) as error:
-            self._repo = None  # what its process says next would answer another question
-            raise Damaged(error_text(str(error)) or type(error).__name__) from None
-
-    def _plain(self, names: Sequence[str], missing_ends: bool = False) -> List[Tuple[str, bytes]]:
-        """(kind, content) of each object, by plain Git. One that is named by its id is hashed; the others are for the caller to hash."""
-        answer = self._git(self.folder, "cat-file", "--batch", feed="".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
-        found: List[Tuple[str, bytes]] = []
-        rest = memoryview(answer.out)
-        for name in names:
-            end = answer.out.find(b"\n", len(answer.out) - len(rest))
-            header = bytes(rest[: max(end - (len(answer.out) - len(rest)), 0)]).split()
-            if len(header) != 3 or not header[2].isdigit() or not FULL_COMMIT.match(header[0].decode("ascii", "replace")):
-                if missing_ends and found:
-                    break
-                raise Damaged(error_text(answer.err) or f"the object {name} can't be read")
-            start = end + 1 - (len(answer.out) - len(rest))
-            content = bytes(rest[start : start + int(header[2])])
-            kind = header[1].decode("ascii", "replace")
-            if FULL_COMMIT.match(name) and object_id(content, len(name), kind) != name:
-                raise Damaged(f"the object {name} is damaged")
-            found.append((kind, content))
-            rest = rest[start + int(header[2]) + 1 :]
-        return found
+            self._known_sizes.update((line[0], int(line[2])) for line in lines)
+        return self._known_sizes
 
 
 TREE, LINK, SUBMODULE = "040000", "120000", "160000"

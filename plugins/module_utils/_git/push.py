@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, one_line, without_credentials
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer
@@ -28,6 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.mirror import M
 # Somebody else was quicker: the plan is made again on what is there now.
 _RACE = re.compile(r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to (update|lock)|incorrect old value|reference already exists"
                    r"|remote ref updated since checkout|unable to create .*\.lock", re.IGNORECASE)
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 VERIFY_DEPTH = 64  # commits that others may push on top before we look, without fetching the whole history
 
 
@@ -83,9 +84,9 @@ def write_tree(mirror: Mirror, base: Commit, files: Mapping[str, bytes]) -> str:
         entries.append(f"{regular_file(mirror, base, path)} {oid}\t{path}\0")
     with _temporary_folder() as folder:
         index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}
-        _done(mirror.command("read-tree", base.tree, variables=index), "read-tree")
-        _done(mirror.command("update-index", "-z", "--index-info", feed="".join(entries).encode(), variables=index), "update-index")
-        return _done(mirror.command("write-tree", variables=index), "write-tree")
+        _done(mirror.command("read-tree", base.tree, variables=index, write=[folder]), "read-tree")
+        _done(mirror.command("update-index", "-z", "--index-info", feed="".join(entries).encode(), variables=index, write=[folder]), "update-index")
+        return _done(mirror.command("write-tree", variables=index, write=[folder]), "write-tree")
 
 
 def write_commit(mirror: Mirror, base: Commit, tree: str, message: str, identity: Identity) -> str:
@@ -93,7 +94,9 @@ def write_commit(mirror: Mirror, base: Commit, tree: str, message: str, identity
     variables = {"GIT_AUTHOR_NAME": identity.name, "GIT_AUTHOR_EMAIL": identity.address,
                  "GIT_COMMITTER_NAME": identity.name, "GIT_COMMITTER_EMAIL": identity.address}
     with _signing(mirror, identity) as (options, sign, home):
-        answer = mirror.command(*options, "commit-tree", *sign, "-p", base.id, tree, feed=message.encode(), variables={**variables, **home})
+        # gpg talks to its agent by a socket.
+        answer = mirror.command(*options, "commit-tree", *sign, "-p", base.id, tree, feed=message.encode(), variables={**variables, **home},
+                                sockets="GNUPGHOME" in home, read=[identity.signing_key, *ACCOUNTS] if sign else [], write=list(home.values()))
     if answer.status and sign:
         raise Failure(f"the commit can't be signed: {error_text(answer.err)}", identity.signing_key, "Does the key need a passphrase? Give one without.")
     return _done(answer, "commit-tree")
@@ -115,7 +118,8 @@ def push(mirror: Mirror, oid: str, ref: str, expected: Optional[str]) -> None:
     expected: the id that the ref must still have ("": it must not exist), else it may only move forward.
     """
     lease = [] if expected is None else [f"--force-with-lease={ref}:{expected}"]
-    answer = mirror.command("push", "--porcelain", "--no-verify", "--recurse-submodules=no", *lease, "--", mirror.source.url, f"{oid}:{ref}")
+    answer = mirror.command("push", "--porcelain", "--no-verify", "--recurse-submodules=no", *lease, "--", mirror.source.url, f"{oid}:{ref}",
+                            network=True)
     now = mirror.refs(ref).get(ref, "")
     if now == oid or now and answer.status == 0 and _holds(mirror, ref, oid):
         mirror.keep(oid)
@@ -142,7 +146,7 @@ def _holds(mirror: Mirror, ref: str, oid: str) -> bool:
     """Whether the server's ref has the commit in its history: others may have pushed on top of it already."""
     for depth in (VERIFY_DEPTH, 2147483647):
         answer = mirror.command("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", f"--depth={depth}",
-                                "--", mirror.source.url, f"+{ref}:refs/pushed/{oid}")
+                                "--", mirror.source.url, f"+{ref}:refs/pushed/{oid}", network=True)
         if answer.status == 0:
             answer = mirror.command("merge-base", "--is-ancestor", oid, f"refs/pushed/{oid}")
             mirror.command("update-ref", "-d", f"refs/pushed/{oid}")
@@ -162,32 +166,33 @@ def _signing(mirror: Mirror, identity: Identity) -> Iterator[Tuple[List[str], Li
     with _temporary_folder() as home:
         if not gpg:
             # ssh-keygen refuses a key that others may read, and a name that is no file of its own.
-            yield ["-c", "gpg.format=ssh", "-c", f"user.signingKey={identity.signing_key}"], ["-S"], {}
+            yield ["-c", "gpg.format=ssh", "-c", f"user.signingKey={identity.signing_key}"], ["-S"], {"TMPDIR": home}
             return
         try:
-            done = _in_ring(mirror, home, "gpg", "--batch", "--status-fd", "1", "--import", "--", identity.signing_key)
+            done = _in_ring(mirror, home, identity.signing_key, "gpg", "--batch", "--status-fd", "1", "--import", "--", identity.signing_key)
             found = re.search(rb"^\[GNUPG:\] IMPORT_OK \d+ ([0-9A-F]+)$", done, re.MULTILINE)
             if not found:
                 raise Failure("holds no GPG private key", identity.signing_key, "Make it with gpg --export-secret-keys --armor.")
             yield ["-c", "gpg.format=openpgp"], [f"-S{found.group(1).decode()}"], {"GNUPGHOME": home}
-        except FileNotFoundError:
-            raise Failure("the program gpg isn't installed", "gpg", "Install GnuPG where this runs.") from None
-        except subprocess.TimeoutExpired:
-            raise Failure(f"gpg did not end within {mirror.source.timeout} seconds", identity.signing_key) from None
         finally:
             if shutil.which("gpgconf"):
-                _in_ring(mirror, home, "gpgconf", "--kill", "all")  # the agent that gpg started for this folder
+                _in_ring(mirror, home, identity.signing_key, "gpgconf", "--kill", "all")  # the agent that gpg started for this folder
 
 
-def _in_ring(mirror: Mirror, home: str, *command: str) -> bytes:
+def _in_ring(mirror: Mirror, home: str, key: str, name: str, *arguments: str) -> bytes:
     """Run a program of GnuPG in a key ring of its own; what it printed."""
-    return subprocess.run(command, env={**mirror.command_environment, "GNUPGHOME": home}, stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=mirror.source.timeout, check=False).stdout
+    program = shutil.which(name)
+    if program is None:
+        raise Failure(f"the program {name} isn't installed", name, "Install GnuPG where this runs.")
+    policy = _sandbox.Policy(program=program, write=[home], read=[key, *ACCOUNTS], network=True, remove=[home],
+                             limits=_sandbox.Limits(seconds=float(mirror.source.timeout)), allowed=name in mirror.source.allow_unsandboxed)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "TMPDIR": home, "GNUPGHOME": home, "LC_ALL": "C"}
+    return _sandbox.run([program, *arguments], policy, home, environment).out
 
 
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="ng-")
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="ng-"))
     try:
         yield folder
     finally:

@@ -29,6 +29,7 @@ GIT_SPEC: Dict[str, Dict[str, Any]] = dict(
     reachable_from=dict(type="str"),
     git_cache=dict(type="path"),
     git_timeout=dict(type="int", default=120),
+    allow_unsandboxed=dict(type="list", elements="str", default=[]),
 )
 
 OLDEST_GIT = (2, 32)  # the first that knows GIT_CONFIG_GLOBAL; GIT_CONFIG_COUNT came with 2.31

@@ -44,7 +44,7 @@ def reconcile(source: Any, cluster: Cluster, options: Options, progress: Progres
             with report.stage("plan"):
                 wanted = _wanted(source, cluster, rendered, options, report)
                 if not options.allow_rollback:
-                    source.refuse_rollback(report.commit, wanted.inventory.commit)
+                    report.notes += source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
                                                source.digest, wanted.incomplete)
                 guard(plan, options)
@@ -100,6 +100,7 @@ def _fetch_and_render(source: Any, cluster: Cluster, report: Report) -> Any:
         # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
         with report.stage("fetch"):
+            report.git_sandbox = source.protection()
             commit = source.resolve()
             report.commit, report.signer = commit.id, commit.signer
         with report.stage("render"):

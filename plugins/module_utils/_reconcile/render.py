@@ -14,9 +14,10 @@ import time
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register_object
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
@@ -221,6 +222,8 @@ class _Cache:
 
     def load(self) -> Optional[Dict[str, Any]]:
         """The entry; None where there is none, or none that can be trusted."""
+        if os.path.lexists(self._folder):
+            check_private(self._folder, "git_cache")
         try:
             with open(os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 status = os.fstat(file.fileno())
@@ -238,14 +241,16 @@ class _Cache:
         """Write it whole or not at all; a cache that cannot be written costs time, not the run."""
         half = f"{self._file}.{os.getpid()}.{time.monotonic_ns()}"
         try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            make_private(self._folder, "git_cache")
             data = json.dumps(entry, separators=(",", ":"), check_circular=False).encode("utf-8")
             with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
                 file.write(data)
             os.replace(half, self._file)
             self._prune()
-        except OSError as error:
-            return (f"the render cache cannot be written: {error.strerror}: {self._folder}",)
+        except Refused:
+            raise
+        except (Failure, OSError) as error:
+            return (f"the render cache cannot be written: {getattr(error, 'strerror', error)}: {self._folder}",)
         return ()
 
     def _prune(self) -> None:

@@ -30,6 +30,7 @@ class Report:
     renderer: str = ""
     render_cached: bool = False
     sandbox: str = ""
+    git_sandbox: str = ""
     notes: Tuple[str, ...] = ()  # what a person should know though it is no error
     plan: Optional[Plan] = None
     outcomes: Outcomes = field(default_factory=Outcomes)
@@ -49,6 +50,7 @@ class Report:
             "renderer": self.renderer or None,
             "render_cached": self.render_cached,
             "sandbox": self.sandbox,
+            "git_sandbox": self.git_sandbox,
             "plan_id": self.plan.id if self.plan else None,
             "counts": {operation: sum(end.operation == operation for _change, end in ends) for operation in OPERATIONS},
             "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged" or end.incomplete],

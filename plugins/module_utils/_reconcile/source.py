@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 from dataclasses import replace
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _git
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -54,17 +54,34 @@ class Source:
         """A fingerprint of what beside the commit decides the intent."""
         return source_digest(self.mirror.source.url, self.path, self.options.deciding())
 
+    def protection(self) -> str:
+        """The sandbox that Git runs in."""
+        return self.mirror.protection()
+
     def resolve(self) -> _git.Commit:
         return self.mirror.resolve()
 
-    def refuse_rollback(self, commit: str, recorded: str) -> None:
+    def refuse_rollback(self, commit: str, recorded: str) -> Tuple[str, ...]:
         """Refuse a branch or tag that leads behind what was enforced last: an old commit has a good signature too, and a server that shows
-        an old branch, or another repository of the same signer, would bring back what was mended since. A full commit is the user's word."""
+        an old branch, or another repository of the same signer, would bring back what was mended since. A full commit is the user's word.
+
+        Without signatures it is only said, where the mirror knows both commits: who may write to the branch decides what it is, teams do
+        push branches back and name other ones, and to be certain would take the whole history of the repository.
+        """
         git = self.mirror.source
-        if git.verify_signatures and recorded and git.revision != commit and not self.mirror.follows(commit, recorded):
+        if not recorded or commit == recorded or git.revision == commit:
+            return ()
+        if not git.verify_signatures:
+            now, last = self.mirror.known(commit), self.mirror.known(recorded)
+            if now is None or last is None or now.time >= last.time:
+                return ()
+            return (f"{git.revision} leads back: to the commit {commit[:12]} of {now.time}, which is older than {recorded[:12]} of {last.time}, "
+                    f"the commit that was enforced last. With verify_signatures this is refused.",)
+        if not self.mirror.follows(commit, recorded):
             raise Refused(
                 f"{git.revision} leads to the commit {commit[:12]}, which does not have {recorded[:12]} in its history, the commit that was enforced last",
                 git.url, "Set allow_rollback: true, or name the full commit as revision, if that is meant.")
+        return ()
 
     def render(self, commit: _git.Commit, serves: Optional[Serves] = None, also_wrong: Optional[AlsoWrong] = None) -> Rendered:
         try:

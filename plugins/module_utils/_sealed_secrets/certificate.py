@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import os
 import re
-import stat
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Callable, List
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import crypto
 
 WARN_BEFORE = datetime.timedelta(days=30)
@@ -131,7 +131,7 @@ class Cache:
 
     def _load(self, file: str) -> Any:
         try:
-            self._check()
+            check_private(self.folder, "certificate_cache")
             with open(file, "rb") as stream:
                 return Certificate.parse(stream.read(MAX_SIZE), file)
         except (OSError, Failure):
@@ -139,16 +139,10 @@ class Cache:
 
     def _store(self, file: str, certificate: Certificate) -> None:
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            self._check()
+            make_private(self.folder, "certificate_cache")
             write(file, certificate.pem)
         except (OSError, Failure):
             pass  # the next run asks again
-
-    def _check(self) -> None:
-        found = os.stat(self.folder)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise Failure("is writable for other users", self.folder)
 
 
 def _unreachable(failure: Failure) -> bool:

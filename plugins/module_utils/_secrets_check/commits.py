@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Iterator, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._git import needs
 from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import CONTROL, one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Answer, Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
@@ -38,9 +39,9 @@ def added_lines(text: str, *before: str) -> Set[int]:
     return {number for number, line in enumerate(text.split("\n"), 1) if line not in old}
 
 
-def check_files(checkout: str, exclude: Sequence[str] = ()) -> List[Finding]:
+def check_files(checkout: str, exclude: Sequence[str] = (), allow_unsandboxed: Sequence[str] = ()) -> List[Finding]:
     """The findings in every file that Git tracks or would add, as it is in the work tree."""
-    git = _Checkout(checkout)
+    git = _Checkout(checkout, allow_unsandboxed)
     found: List[Finding] = []
     for name in git.files():
         path = os.path.join(git.folder, name)
@@ -51,9 +52,9 @@ def check_files(checkout: str, exclude: Sequence[str] = ()) -> List[Finding]:
     return found
 
 
-def check_commits(checkout: str, commits: str, exclude: Sequence[str] = ()) -> List[Finding]:
+def check_commits(checkout: str, commits: str, exclude: Sequence[str] = (), allow_unsandboxed: Sequence[str] = ()) -> List[Finding]:
     """The findings in what each commit of a range adds, whether or not a later one removes it."""
-    git = _Checkout(checkout)
+    git = _Checkout(checkout, allow_unsandboxed)
     found: List[Finding] = []
     for oid in git.range(commits):
         for name, text, added in git.added(oid):
@@ -76,18 +77,22 @@ def _excluded(name: str, exclude: Sequence[str]) -> bool:
 class _Checkout:
     """A clone with a work tree, read without its own configuration: it may belong to somebody else."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, allow_unsandboxed: Sequence[str] = ()) -> None:
         self.folder = os.path.abspath(os.path.expanduser(folder))
         if not os.path.exists(os.path.join(self.folder, ".git")):
             raise Failure("is not the root of a Git checkout", self.folder, "Give the folder that has .git in it.")
-        self._git = Command(Source.of({"repository": self.folder}), Limits())
-        self._home = os.path.join(self.folder, ".git")
+        self._git = Command(Source.of({"repository": self.folder, "allow_unsandboxed": list(allow_unsandboxed)}), Limits())
+        self._read = needs.repository(self.folder)
 
     def _run(self, *arguments: str) -> Answer:
-        answer = self._git(self._home, *arguments, variables={"GIT_WORK_TREE": self.folder})
+        answer = self._ask(*arguments)
         if answer.status:
             raise Failure(f"git {arguments[0]} failed: {error_text(answer.err)}", self.folder)
         return answer
+
+    def _ask(self, *arguments: str) -> Answer:
+        """Git reads the checkout, and writes nothing."""
+        return self._git(None, *arguments, variables={"GIT_DIR": os.path.join(self.folder, ".git"), "GIT_WORK_TREE": self.folder}, read=self._read)
 
     def files(self) -> Iterator[str]:
         listed = self._run("-c", "core.quotePath=false", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -96,7 +101,7 @@ class _Checkout:
     def range(self, commits: str) -> List[str]:
         if not commits or commits.startswith("-") or CONTROL.search(commits) or " " in commits:
             raise Failure(f"{one_line(commits, 100)!r} is not a range of commits", "commits", "Write it as origin/main..HEAD.")
-        answer = self._git(self._home, "rev-list", "--reverse", commits, "--")
+        answer = self._ask("rev-list", "--reverse", commits, "--")
         if answer.status:
             raise Failure(f"{one_line(commits, 100)} is not a range of commits here: {error_text(answer.err)}", self.folder,
                           "Fetch both ends; a shallow clone may lack them.")

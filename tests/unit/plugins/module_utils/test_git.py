@@ -341,20 +341,18 @@ def test_what_reads_the_mirror_knows_no_secret(monkeypatch):
 
 
 SLOW_TO_DIE = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-memory = b"x" * (1 << 28)  # the kernel takes its time to give it back
-open(sys.argv[1], "w").write(str(os.getpid()))
-time.sleep(60)
+trap "" TERM
+echo $$ > "$1"
+while sleep 60; do :; done
 """
 
 
 def test_what_is_too_late_holds_nothing_any_more_when_that_is_said(tmp_path):
-    helper, pid = tmp_path / "helper.py", tmp_path / "pid"
+    helper, pid = tmp_path / "helper.sh", tmp_path / "pid"
     helper.write_text(SLOW_TO_DIE)
     command = Command(source(git_timeout=8), Limits())
     with pytest.raises(Failure, match="no answer within 8 seconds"):
-        command(None, "-c", f"alias.wait=!{sys.executable} {helper} {pid} & wait", "wait")
+        command(str(tmp_path), "-c", f"alias.wait=!sh {helper} {pid} & wait", "wait")
     assert held_by(pid.read_text()) == []
 
 

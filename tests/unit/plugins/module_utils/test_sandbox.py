@@ -180,6 +180,25 @@ def test_a_tool_whose_parent_has_ended_already_does_not_begin(tmp_path):
     assert not (tmp_path / "begun").exists()
 
 
+KILLED_AT_ONCE = """
+import os, signal, sys
+from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
+def killed(*_arguments):  # fake: the moment of the fault
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(_sandbox.Running, "watch", killed) if sys.argv[2] == "before" else setattr(_sandbox._sandbox_child, "limit", killed)
+policy = _sandbox.Policy(program=%r, write=[sys.argv[1]], allowed=True)
+_sandbox.run([%r, "-c", f"touch {sys.argv[1]}/begun"], policy, sys.argv[1], {"PATH": "/usr/bin:/bin"})
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_tool_whose_parent_is_killed_before_it_has_its_limits_does_not_begin(tmp_path, moment):
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_ONCE % (SH, SH), str(tmp_path), moment], check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: not naming(tmp_path))
+    assert not (tmp_path / "begun").exists()
+
+
 def wait_until(true):
     end = time.monotonic() + 60
     while not true():
