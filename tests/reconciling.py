@@ -32,11 +32,13 @@ class Reconciler:
         self.tuning: Dict[str, Any] = {}  # of the API client: patience in seconds
         self.cluster: Any = None  # the API client of the last run, for its count of requests
         self.progress: List[str] = []
+        self.notes: Sequence[str] = ()  # the warnings of the last run
 
     def __call__(self, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
         params = {**DEFAULTS, **self.options, **options}
         self.cluster = Cluster.of(params, **self.tuning)
         report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
+        self.notes = report.notes
         return report.result()
 
 

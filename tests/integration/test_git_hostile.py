@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import pwd
 import resource
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -19,6 +21,8 @@ import zlib
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git import Source, command, needs
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import Limits
 
 
@@ -270,6 +274,72 @@ def test_the_variables_and_the_folder_of_the_caller_do_not_count(repo, mirror, c
     assert tree.read("web.yaml") == b"kind: Web\n"
     with pytest.raises(Failure, match="there is no branch, tag or commit nope"):
         mirror(repo).resolve("nope")
+
+
+# ---- what takes Git over
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_what_runs_in_git_s_place_reads_nothing_of_the_host_and_has_no_network_of_its_own(repo, tmp_path, monkeypatch, network):
+    """A fault in Git, by an alias: it sees the mirror and the system's programs, and a server only while Git talks to one."""
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "mirror").mkdir()
+    git = Command(Source.of({"repository": "https://git.example.com/x", "git_password": "open-sesame"}), Limits())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        script = (f"cat {tmp_path}/secret {repo.path}/.git/config /etc/shadow /root/.bashrc /proc/1/environ; echo x > {tmp_path}/new; echo kept > $GIT_DIR/x; "
+                  f"cat $GIT_DIR/x; env; {shutil.which('python3', path='/usr/bin:/bin')} -c 'import socket; socket.create_connection((\"127.0.0.1\", {server.getsockname()[1]}))'")
+        said = git(str(tmp_path / "mirror"), "-c", f"alias.evil=!{script} #", "evil", network=network).out.decode()
+        assert "kept" in said and "hunter2" not in said and "root:" not in said and "[core]" not in said and not (tmp_path / "new").exists()
+        assert ("open-sesame" in said) is network
+        if network:
+            server.accept()[0].close()
+        else:
+            with pytest.raises(TimeoutError):
+                server.accept()
+
+
+def test_where_git_cannot_be_shut_in_it_runs_only_if_that_is_allowed(repo, mirror, monkeypatch):
+    monkeypatch.setattr(command, "PROTECTIONS", ())  # fake: a kernel that has none, for a user who is not root
+    with pytest.raises(Refused, match=r"git cannot be shut in here: .*allow_unsandboxed: \[git\]"):
+        mirror(repo).resolve()
+    allowed = mirror(repo, allow_unsandboxed=["git"])
+    assert allowed.resolve().id == repo.head() and allowed.protection() == "none"
+
+
+@pytest.mark.parametrize("make", ["worktree", "shared", "link", "a name to decode"])
+def test_a_repository_that_lies_in_several_places_is_read_whole(repo, mirror, tmp_path, make):
+    """A work tree beside its repository, a clone that borrows its objects, a link to it."""
+    place = tmp_path / "else" / ("it's 100% here" if make == "a name to decode" else "where")
+    place.parent.mkdir()
+    if make == "worktree":
+        repo.git("worktree", "add", "--quiet", str(place), "-b", "beside")
+    elif make == "link":
+        place.symlink_to(repo.path)
+    else:
+        repo.git("clone", "--quiet", *(["--shared"] if make == "shared" else []), str(repo.path), str(place))
+    one = mirror(str(place))
+    assert one.read(one.resolve(), "apps/web.yaml") == b"kind: Web\n"
+
+
+@pytest.mark.parametrize("alternates", ["/", "/etc", "../../../../..", "{secret}"])
+def test_a_repository_opens_nothing_but_stores_of_objects_to_git(repo, tmp_path, alternates):
+    (tmp_path / "secret").mkdir()
+    (repo.path / ".git" / "objects" / "info" / "alternates").write_text(alternates.format(secret=tmp_path / "secret") + "\n")
+    assert set(needs.repository(str(repo.path))) == {str(repo.path), f"{repo.path}.git"}
+
+
+def test_ssh_reads_what_the_user_s_configuration_names_and_https_none_of_it(tmp_path):
+    config = tmp_path / "config"
+    config.write_text(f"Host forge\n  HostName git.example.com\n  IdentityFile {tmp_path}/deploy\n  UserKnownHostsFile {tmp_path}/hosts /dev/null\n"
+                      f"  IdentityAgent {tmp_path}/agent\nHost bastion\n  ProxyCommand {tmp_path}/tunnel %h\n")
+    source = Source.of({"repository": "git@forge:acme/platform.git"})
+    environment = {**source.environment(), "GIT_SSH_COMMAND": f"ssh -F {config}", "SSH_AUTH_SOCK": "/run/agent"}
+    found = needs.of(source, environment)
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    assert {f"{tmp_path}/deploy", f"{tmp_path}/hosts", f"{tmp_path}/agent", f"{home}/.ssh", "/run/agent"} <= set(found.read)
+    assert home not in found.execute and needs.of(Source.of({"repository": "ssh://git@bastion:2222/x"}), environment).execute[-3:] == [home, "/opt", "/snap"]
+    assert not [path for path in needs.of(Source.of({"repository": "https://git.example.com/x"}), environment).read if ".ssh" in path or "agent" in path]
 
 
 # ---- links and paths that lead out

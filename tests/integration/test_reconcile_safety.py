@@ -586,3 +586,29 @@ def test_a_branch_with_a_good_signature_never_leads_back_behind_what_was_enforce
     assert run()["commit"] == diverged  # a descendant of what is on record now
     git_repo.git("reset", "--hard", first)
     assert run(allow_rollback=True)["commit"] == first
+
+
+def test_a_branch_that_leads_back_without_signatures_is_followed_and_said(run, git_repo):
+    def commit(value, when):
+        git_repo.write("a.yaml", config_map("a", value=value))
+        git_repo.git("add", "--all")
+        git_repo.git("commit", "--quiet", "--message", value, env={"GIT_COMMITTER_DATE": f"2026-01-0{when}T00:00:00Z"})
+        return git_repo.head()
+
+    first = commit("first", 1)
+    assert run()["commit"] == first
+    second = commit("second", 2)
+    assert run()["commit"] == second and not run.notes
+    git_repo.git("reset", "--hard", first)
+    for check_mode in (True, False):
+        assert run(check_mode=check_mode)["commit"] == first
+        assert [note for note in run.notes if f"HEAD leads back: to the commit {first[:12]}" in note and second[:12] in note and "verify_signatures" in note]
+    git_repo.git("reset", "--hard", second)
+    assert run()["commit"] == second and not run.notes
+    git_repo.git("reset", "--hard", first)
+    assert run(allow_rollback=True)["commit"] == first and not run.notes
+    assert run(revision=second)["commit"] == second and run(revision=first)["commit"] == first and not run.notes  # a full commit is the user's word
+    run(revision=second)
+    git_repo.git("reset", "--hard", second)
+    reverted = commit("first", 3)  # what git revert makes: a new commit with the old content
+    assert run()["commit"] == reverted and not run.notes

@@ -9,7 +9,6 @@ import os
 import shlex
 import subprocess
 from typing import Iterator, List, Mapping, NamedTuple, Sequence
-from urllib.parse import unquote
 
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
 
@@ -28,7 +27,11 @@ class Needs(NamedTuple):
 def of(source: Source, environment: Mapping[str, str]) -> Needs:
     scheme, separator, rest = source.url.partition("://")
     if scheme == "file":
-        folders = repository(unquote(rest))
+        if "%" in rest:  # most paths have none, and the import takes longer than the rest
+            from urllib.parse import unquote
+
+            rest = unquote(rest)
+        folders = repository(rest)
         return Needs([], folders, folders)
     read = [path for path in (source.ca_cert, environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")) if path]
     if scheme in ("http", "https"):

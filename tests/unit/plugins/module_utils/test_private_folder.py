@@ -11,8 +11,13 @@ import stat
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import RenderOptions, render
+from ansible_collections.nordic.gitops.plugins.module_utils._schema import INDEX, Schemas
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import Cache
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import generate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trees import MemoryTree
 
 NEIGHBOUR = 12345
 MODES = (0o700, 0o750, 0o755, 0o770, 0o775, 0o777, 0o1777)
@@ -65,3 +70,71 @@ def test_what_is_no_folder_is_refused(tmp_path, make):
     for check in (make_private, check_private):
         with pytest.raises(Failure, match="cache"):
             check(str(path), "git_cache")
+
+
+# ---- every cache asks, before it reads and before it writes
+
+
+def spoilt(folder, how):
+    """What a neighbour has a hand in: the folder itself, or one above it."""
+    place = folder if how.startswith("the cache") else folder.parent
+    if how.endswith("is somebody else's"):
+        os.chown(place, NEIGHBOUR, NEIGHBOUR)
+    else:
+        place.chmod(0o777)
+
+
+@pytest.fixture(params=["the cache is somebody else's", "the cache is open", "the folder above is somebody else's", "the folder above is open"])
+def spoil(request, tmp_path):
+    folder = tmp_path / "above" / "cache"
+    folder.mkdir(parents=True, mode=0o700)
+    return folder, lambda: spoilt(folder, request.param)
+
+
+def test_a_render_that_a_neighbour_may_have_written_is_not_read_and_none_is_written(spoil):
+    folder, spoil_it = spoil
+    tree = MemoryTree({"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"})
+    render(tree, RenderOptions(), str(folder))
+    assert render(tree, RenderOptions(), str(folder)).cached
+    spoil_it()
+    with pytest.raises(Refused, match="git_cache"):
+        render(tree, RenderOptions(), str(folder))
+    with pytest.raises(Refused, match="git_cache"):
+        render(MemoryTree({"b.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n"}), RenderOptions(), str(folder))
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_schema_that_a_neighbour_may_have_written_is_not_read_and_none_is_written(spoil):
+    folder, spoil_it = spoil
+    asked = []
+
+    def ask(path, _query, stamp="1"):
+        asked.append(path)
+        if path == INDEX:
+            return {"paths": {"api/v1": {"serverRelativeURL": f"{INDEX}/api/v1?hash={stamp}"}}}
+        return {"components": {"schemas": {"x.Thing": {"type": "object", "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Thing"}]}}}}
+
+    Schemas(ask, str(folder)).kind("v1", "Thing")
+    Schemas(ask, str(folder)).kind("v1", "Thing")
+    assert len(asked) == 3 and len(list(folder.iterdir())) == 1
+    spoil_it()
+    Schemas(ask, str(folder)).kind("v1", "Thing")
+    Schemas(lambda path, query: ask(path, query, "2"), str(folder)).kind("v1", "Thing")
+    assert len(asked) == 7 and len(list(folder.iterdir())) == 1
+
+
+def test_a_sealing_certificate_that_a_neighbour_may_have_written_is_not_used_and_none_is_written(spoil):
+    folder, spoil_it = spoil
+    pem = generate([], "kube-system", "test-").certificate.pem
+
+    def unreachable():
+        raise Failure("cannot be reached")
+
+    cache = Cache(str(folder))
+    kept = cache.fetch("https://one", lambda: pem, [])
+    assert cache.fetch("https://one", unreachable, []).fingerprint == kept.fingerprint
+    spoil_it()
+    with pytest.raises(Failure, match="cannot be reached"):
+        cache.fetch("https://one", unreachable, [])
+    assert cache.fetch("https://two", lambda: pem, []).fingerprint == kept.fingerprint
+    assert len(list(folder.iterdir())) == 1
