@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import health
 
 from fleet import TOKEN, K3sHost
 from lab.hosts import Hosts
@@ -227,6 +230,27 @@ def test_other_peoples_drop_ins_stay_and_are_named(serving):
     answer = serving.k3s(config=SERVER_CONFIG)
     serving.run("rm /etc/rancher/k3s/config.yaml.d/99-mine.yaml")
     assert not answer.result["changed"] and "99-mine.yaml" in str(answer.result["warnings"])
+
+
+CHARTS = """
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: helm.cattle.io/v1, kind: HelmChart, metadata: {name: web, namespace: kube-system}, spec: {chart: web, repo: 'https://charts.example.com'}}
+  - {apiVersion: helm.cattle.io/v1, kind: HelmChart, metadata: {name: old, namespace: kube-system}, spec: {chart: web, helmVersion: v2}}
+"""
+
+
+def test_health_reads_of_a_helm_chart_and_a_node_what_k3s_itself_writes(serving):
+    serving.run(f"k3s kubectl apply -f - <<'END'\n{CHARTS}END\n")
+    end, charts = time.monotonic() + 120, {}
+    while not all((charts.get(name) or {}).get("status") for name in ("web", "old")) and time.monotonic() < end:
+        charts = {one["metadata"]["name"]: one for one in json.loads(serving.run("k3s kubectl get helmcharts -n kube-system -o json"))["items"]}
+    assert health(charts["web"]).status == "Current" and charts["web"]["status"]["jobName"] == "helm-install-web"
+    assert health({**charts["web"], "status": {}}).status == "InProgress"
+    assert health(charts["old"]) == ("Failed", "Unsupported version: Only Helm v3 charts are supported")
+    node = json.loads(serving.run("k3s kubectl get nodes -o json"))["items"][0]
+    assert health(node) == ("Current", "")
 
 
 def test_absent_leaves_nothing_and_is_done_once(serving):
