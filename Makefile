@@ -12,13 +12,19 @@ WITH ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint fuzz bench cluster cluster-down hosts hosts-down cloud cloud-down build health-page changelog clean
+.PHONY: help demo demo-down unit test test-full lint fuzz bench cluster cluster-shell cluster-down hosts hosts-down cloud cloud-down build health-page changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
 
 demo: ## 50 microservices from a Git repository onto a real cluster: reconciled, healed, pruned (DEMO_KEEP=1 leaves the cluster)
 	@$(workspace) run python -m lab.demo $(ARGS)
+
+demo-down: ## end the demo that DEMO_KEEP=1 left
+	@$(workspace) run python -m lab demo-down
+
+unit: ## the tests that need neither cluster nor host, in a minute
+	@$(workspace) unit $(ARGS)
 
 test: ## every test: sanity, linters, unit, property, integration on a real cluster, molecule
 	@$(workspace) test $(ARGS)
@@ -37,6 +43,9 @@ bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances,sealin
 
 cluster: ## start the embedded Kubernetes and print the path of its kubeconfig (WITH=sealed-secrets: and that controller)
 	@$(workspace) run python -m lab cluster start $(if $(WITH),--with $(WITH))
+
+cluster-shell: ## a shell with kubectl and helm for it, or for the demo that was kept (ARGS='kubectl get nodes': one command)
+	@$(workspace) run python -m lab cluster shell $(ARGS)
 
 cluster-down: ## end it
 	@$(workspace) run python -m lab cluster stop

@@ -53,7 +53,7 @@ PAGE_TEXT = """\
 
 <!-- Made by `make health-page` from the rules and their cases. Do not edit it. -->
 
-`wait: true` of `nordic.gitops.reconcile`, its waves, and the filter `nordic.gitops.health` judge an object by the rules on this page, and by nothing
+`wait` of `nordic.gitops.reconcile`, its waves, and the filter `nordic.gitops.health` judge an object by the rules on this page, and by nothing
 else. The verdict is one of these:
 
 | Verdict | Meaning |
@@ -102,7 +102,6 @@ The Python package `cel-python` must be installed where the module runs.
   nordic.gitops.reconcile:
     name: shop
     repository: https://git.example.no/platform/manifests.git
-    wait: true
     health_rules:
       - apiVersion: example.com/v1
         kind: Database

@@ -21,7 +21,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report im
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
 
-DEFAULTS = {name: spec.get("default") for name, spec in {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}.items()}
+# Most tests are about what is written, and many of their objects would never get healthy: those about health wait.
+DEFAULTS = {**{name: spec.get("default") for name, spec in {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}.items()}, "wait": False}
 
 
 class Reconciler:

@@ -125,7 +125,7 @@ options:
   prune:
     description:
       - Whether to delete objects of this reconcile that Git no longer has.
-      - Nothing is pruned after any error, while an object is not healthy (with O(wait)), when it was copied rather than applied,
+      - Nothing is pruned after any error, while an object is not healthy (with O(wait=true)), when it was copied rather than applied,
         or when an annotation says to keep it (C(nordic.gitops/prune) or C(kustomize.toolkit.fluxcd.io/prune) V(disabled),
         C(argocd.argoproj.io/sync-options) V(Prune=false), C(helm.sh/resource-policy) V(keep)).
     type: bool
@@ -194,9 +194,9 @@ options:
     choices: [auto, full]
     default: auto
   wait:
-    description: Whether to wait until every object is healthy, and until pruned objects are gone.
+    description: Whether to wait until every object is healthy, and until pruned objects are gone. Check mode never waits.
     type: bool
-    default: false
+    default: true
   wait_timeout:
     description: How long to wait, in seconds, for health, for a pruned object to go, and for another run of the same name.
     type: int
@@ -245,7 +245,7 @@ attributes:
     support: full
     description: A second run of the same commit writes nothing.
 notes:
-  - The user needs the verbs get, list, create, patch, and delete for the kinds in the repository, watch with O(wait), and the same
+  - The user needs the verbs get, list, create, patch, and delete for the kinds in the repository, watch with O(wait=true), and the same
     for ConfigMaps in O(inventory_namespace). The guide in the collection's folder C(docs) has a Role that works.
 requirements:
   - python >= 3.9
@@ -262,7 +262,6 @@ EXAMPLES = r"""
     repository: https://git.example.no/platform/manifests.git
     revision: main
     path: clusters/production/shop
-    wait: true
 
 - name: Wait for a kind whose status is described by a rule of your own
   nordic.gitops.reconcile:
@@ -270,7 +269,6 @@ EXAMPLES = r"""
     repository: https://git.example.no/platform/manifests.git
     revision: main
     path: clusters/production/shop
-    wait: true
     health_rules:
       - apiVersion: example.com/v1
         kind: Database
@@ -406,7 +404,7 @@ in_sync:
   returned: always
   type: bool
 healthy:
-  description: Whether every object is healthy. Null when that is not known, because objects were written without O(wait).
+  description: Whether every object is healthy. Null when that is not known, because objects were written with O(wait=false).
   returned: always
   type: bool
 unhealthy:
@@ -495,7 +493,7 @@ SPEC = dict(
     move=dict(type="bool", default=False),
     expect=dict(type="str"),
     verify=dict(type="str", choices=["auto", "full"], default="auto"),
-    wait=dict(type="bool", default=False),
+    wait=dict(type="bool", default=True),
     wait_timeout=dict(type="int", default=300),
     health_rules=dict(type="list", elements="dict", default=[], options=dict(
         api_version=dict(type="str", required=True, aliases=["apiVersion"]),

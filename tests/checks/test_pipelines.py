@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The workflows of docs/ci: they fit their platform's schema, are pinned, may do no more than they need, and hold no credential of a cluster."""
+"""The workflows of docs/ci and of this repository: they fit their platform's schema, are pinned, may do no more than they need, and hold no credential of a cluster."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+from lab import build
+from lab.components import ACTIONLINT
 
 SCHEMAS = {"github": "vendor.github-workflows", "forgejo": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
 PLACES = {"github": ".github/workflows/deliver.yml", "forgejo": ".forgejo/workflows/deliver.yml", "gitlab": ".gitlab-ci.yml"}
@@ -63,3 +65,46 @@ def test_a_workflow_never_starts_on_what_it_pushes(checkout, name):
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_no_workflow_holds_a_credential_of_a_cluster_or_a_secret(checkout, name):
     assert check_text(workflow(checkout, name).read_text(), PLACES[name]) == []
+
+
+# What the project's own repository runs.
+
+OWN = ("test", "release")
+
+
+def own(checkout, name):
+    return checkout / ".github" / "workflows" / f"{name}.yml"
+
+
+def test_the_projects_own_workflows_are_these(checkout):
+    assert sorted(path.stem for path in (checkout / ".github" / "workflows").iterdir()) == sorted(OWN)
+
+
+def test_actionlint_finds_nothing_in_any_workflow_and_finds_a_mistake(bench, checkout, tmp_path):
+    actionlint = str(build.cached(ACTIONLINT, "actionlint"))
+    workflows = [str(own(checkout, name)) for name in OWN] + [str(workflow(checkout, name)) for name in ("github", "forgejo")]
+    outcome = bench.run(actionlint, "-no-color", *workflows, cwd=checkout)
+    assert outcome.code == 0, outcome.output
+    (tmp_path / "bad.yml").write_text(own(checkout, "test").read_text().replace("matrix.core", "matrix.kernel"))
+    assert "kernel" in bench.run(actionlint, "-no-color", str(tmp_path / "bad.yml"), cwd=checkout).output
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_own_workflow_is_pinned_has_the_least_permissions_and_calls_targets_that_exist(checkout, name):
+    text = own(checkout, name).read_text()
+    body = yaml.safe_load(text)
+    assert body["permissions"] == {}
+    assert all(one["permissions"] == {"contents": "write" if name == "release" else "read"} for one in body["jobs"].values())
+    steps = [step for job in body["jobs"].values() for step in job["steps"]]
+    assert all(PINNED.search(step["uses"]) for step in steps if "uses" in step)
+    assert all(step["with"]["persist-credentials"] is False for step in steps if "checkout" in step.get("uses", ""))
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (checkout / "Makefile").read_text()))
+    called = {word for step in steps for word in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
+    assert called and called <= targets
+    assert "pull_request_target" not in text and "secrets." not in text
+
+
+def test_the_matrix_begins_with_the_oldest_ansible_core_that_is_promised(checkout):
+    rows = yaml.safe_load(own(checkout, "test").read_text())["jobs"]["matrix"]["strategy"]["matrix"]["include"]
+    promised = re.search(r"requires_ansible: '>=([0-9.]+)\.0'", (checkout / "meta" / "runtime.yml").read_text()).group(1)
+    assert rows[0]["core"] == promised

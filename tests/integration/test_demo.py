@@ -14,6 +14,7 @@ from typing import Any, Dict
 
 import pytest
 from lab import processes
+from lab.demo import kept
 from workspace import environ, places
 
 # One cluster at a time is enough for the machine.
@@ -83,17 +84,21 @@ def test_a_kept_demo_says_how_to_explore_and_how_to_end_it(tmp_path: Path) -> No
     demo = start(surroundings(tmp_path, DEMO_KEEP="1"))
     told, _nothing = demo.communicate(timeout=400)
     assert demo.returncode == 0, told
-    [folder] = tmp_path.iterdir()
     try:
-        [ending] = [line.strip() for line in told.splitlines() if "cluster stop" in line]
-        assert f"export KUBECONFIG={folder}/cluster/kubeconfig" in told
-        subprocess.run(ending, shell=True, check=True, env=surroundings(tmp_path), capture_output=True, timeout=60)
+        assert "make cluster-shell" in told and "make demo-down" in told and max(map(len, told.partition("The cluster stays")[2].splitlines())) <= 100
+        again = start(surroundings(tmp_path, DEMO_KEEP="1"))
+        assert "a kept one runs already" in again.communicate(timeout=60)[0] and again.returncode == 1
+        assert "deployment.apps/cart" in lab(tmp_path, "cluster", "shell", "kubectl", "--namespace", "shop", "get", "deployments", "--output", "name")
     finally:
-        command = [sys.executable, "-B", "-m", "lab", "cluster", "stop", "--state", str(folder / "cluster")]
-        subprocess.run(
-            command, cwd=places.CHECKOUT / "tests", env=surroundings(tmp_path), capture_output=True, check=False
-        )
-    assert list(tmp_path.iterdir()) == [] and processes.naming(tmp_path) == {}
+        ended = lab(tmp_path, "demo-down")
+    assert "The demo is ended" in ended and not kept().exists() and "No demo was kept" in lab(tmp_path, "demo-down")
+    assert list(tmp_path.iterdir()) == [] and processes.naming(kept()) == {}
+
+
+def lab(tmp_path: Path, *words: str) -> str:
+    command = [sys.executable, "-B", "-m", "lab", *words]
+    return subprocess.run(command, cwd=places.CHECKOUT, env=surroundings(tmp_path), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                          timeout=120).stdout
 
 
 def wait_until(true: Any, process: Any, seconds: float = 60) -> None:

@@ -44,7 +44,7 @@ def play(cluster, binaries, tmp_path):
 @pytest.fixture
 def options(git_repo, namespace):
     """The options of a reconcile of git_repo into the test's namespace, without any connection."""
-    return {"name": namespace, "namespace": namespace, "inventory_namespace": namespace, "repository": git_repo.url}
+    return {"name": namespace, "namespace": namespace, "inventory_namespace": namespace, "repository": git_repo.url, "wait": False}
 
 
 def reconcile(options, **more):

@@ -74,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--with", dest="parts", action="append", default=[], choices=PARTS, help="the real controller beside it, in kube-system")
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
+    one = cluster.add_parser("shell", help="a shell, or one command, with kubectl and helm for the cluster that runs (or the kept demo's)")
+    one.add_argument("--state", type=Path, help="its folder")
+    one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    one.set_defaults(run=_shell)
+
+    commands.add_parser("demo-down", help="end the demo that DEMO_KEEP left").set_defaults(run=_demo_down)
 
     virt = commands.add_parser("virt", help="a host with libvirt that stays until it is stopped").add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (("start", _virt_start, "start it and print its URI"), ("stop", _virt_stop, "end it")):
@@ -192,13 +198,37 @@ def _start(options: argparse.Namespace) -> None:
             from lab import sealed_secrets
             sealed_secrets.install(cluster, "kube-system", sealed_secrets.values())
             sealed_secrets.ready(cluster, "kube-system")
-        _say(f"Ready after {time.monotonic() - begin:.1f} s. Its kubeconfig:")
+        _say(f"Ready after {time.monotonic() - begin:.1f} s.")
+    _say(f"`make cluster-shell` opens a shell with its kubectl and helm, which are in {cluster.bin}\nIts kubeconfig:")
     print(cluster.kubeconfig)
 
 
 def _stop(options: argparse.Namespace) -> None:
     from lab.cluster import stop_detached
     _say("The cluster is stopped." if stop_detached(options.state) else f"No cluster runs in {options.state}.")
+
+
+def _shell(options: argparse.Namespace) -> None:
+    from lab.cluster import Cluster, is_running
+    from lab.demo import kept
+
+    states = [options.state] if options.state else [places.default_state(), kept() / "cluster"]
+    running = [state for state in states if is_running(state)]
+    if not running:
+        raise LabError("no cluster runs: `make cluster` starts one, `DEMO_KEEP=1 make demo` leaves the demo's")
+    cluster = Cluster.join(running[0])
+    words = options.words or [os.environ.get("SHELL") or "/bin/sh"]
+    if not options.words:
+        _say(f"kubectl and helm use {cluster.kubeconfig}. `exit` leaves the shell, and the cluster runs on.")
+    try:
+        os.execvpe(words[0], words, cluster.env())  # replaced by it, so that Ctrl-C is the shell's own
+    except OSError as error:
+        raise LabError(f"{words[0]} cannot be run: {error.strerror}") from error
+
+
+def _demo_down(_options: argparse.Namespace) -> None:
+    from lab import demo
+    _say("The demo is ended, and its folder removed." if demo.down() else "No demo was kept.")
 
 
 def _status(options: argparse.Namespace) -> int:

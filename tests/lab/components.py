@@ -186,7 +186,10 @@ COREDNS = Module("coredns", "nordic.gitops/lab/coredns", "v1.15.0", "1.26.0", ((
 VERSITYGW = Module("versitygw", "github.com/versity/versitygw", "v1.8.0", "1.26.0",
                    (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW)
+# Checks the workflows of .github and docs/ci.
+ACTIONLINT = Module("actionlint", "github.com/rhysd/actionlint", "v1.7.7", "1.26.0", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),))
+
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, ACTIONLINT)
 
 
 def versions() -> Dict[str, str]:

@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: playbooks/demo.yml, and nothing left behind however it ends.
+"""`make demo`: playbooks/demo.yml, and nothing left behind however it ends. `make demo-down` ends one that was kept.
 
 The playbook would do alone. What it can't: show the progress of a first build while it runs (a task shows its output
 at its end), and clean up after Ctrl-C (Ansible leaves without running an `always`).
@@ -21,8 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from lab import build, places, processes
-from lab.cluster import stop_detached
+from lab.cluster import is_running, stop_detached
 from lab.errors import LabError
+
+
+def kept() -> Path:
+    """The folder of this checkout's demo that was kept."""
+    return places.default_state("demos")
+
+
+def down() -> bool:
+    """End the kept demo; False when there is none."""
+    found = kept().is_dir()
+    _end(kept())
+    return found
 
 
 def main() -> int:
@@ -35,7 +47,10 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    folder = Path(tempfile.mkdtemp(prefix="nordic-demo-"))
+    if keep and is_running(kept() / "cluster"):
+        print("demo: a kept one runs already. `make cluster-shell` explores it, `make demo-down` ends it.", file=sys.stderr)
+        return 1
+    folder = _empty(kept()) if keep else Path(tempfile.mkdtemp(prefix="nordic-demo-"))
     # A module that is interrupted tidies up after us, or never. Not in the folder: the playbook removes that.
     temporary = tempfile.mkdtemp(prefix="nordic-demo-modules-")
     finished = False
@@ -50,6 +65,12 @@ def main() -> int:
         if not (keep and finished):
             _end(folder)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _empty(folder: Path) -> Path:
+    _end(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def _play(folder: Path, temporary: str) -> int:

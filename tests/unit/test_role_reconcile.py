@@ -37,12 +37,15 @@ def test_a_variable_is_what_the_option_is(option):
     assert variable.get("choices") == spec.get("choices")
     assert variable.get("required", False) == spec.get("required", False)
     assert variable.get("no_log", False) == bool(spec.get("no_log", False))
-    if option != "wait":
-        assert variable.get("default") == spec.get("default")
+    assert variable.get("default") == spec.get("default")
     value = f"reconcile_{option}"
     needed = spec.get("required") or value in DEFAULTS
     assert TASK[option] == (f"{{{{ {value} }}}}" if needed else f"{{{{ {value} | default(omit) }}}}")
 
 
 def test_the_roles_own_defaults_are_those_that_it_documents():
-    assert DEFAULTS == {name: VARIABLES[name]["default"] for name in ("reconcile_wait", "reconcile_summary")}
+    assert DEFAULTS == {name: VARIABLES[name]["default"] for name in ("reconcile_summary",)}
+
+
+def test_the_module_and_the_role_wait_unless_told_otherwise():
+    assert SPEC["wait"]["default"] is True and VARIABLES["reconcile_wait"]["default"] is True

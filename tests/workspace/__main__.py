@@ -25,6 +25,7 @@ USAGE = """usage: python3 tests/workspace COMMAND …
 
   run COMMAND …   run COMMAND with what the collection needs (requirements.txt) and the collection on Ansible's path
   dev COMMAND …   the same with what the tests and the benchmark need (requirements-dev.txt, bindep.txt)
+  unit [ARG …]    the tests that need neither cluster nor host
   test [ARG …]    every test: pytest with the checkers, the cluster being built in the background meanwhile
   test-full [ARG …]  the same with the longer molecule scenarios
   build FOLDER    the artefact for Ansible Galaxy, into FOLDER
@@ -39,6 +40,12 @@ def run(arguments: List[str]) -> int:
 
 def dev(arguments: List[str]) -> int:
     return _become(arguments, environ.variables(_dev_environment()))
+
+
+def unit(arguments: List[str]) -> int:
+    environment = _dev_environment()
+    workers = [] if "-n" in arguments else ["-n", str(os.cpu_count() or 1)]
+    return _become([str(environment / "bin" / "python"), "-m", "pytest", "-q", *workers, "tests/unit", *arguments], environ.variables(environment))
 
 
 def test(arguments: List[str]) -> int:
@@ -127,7 +134,7 @@ def _building_the_lab(variables: Dict[str, str]) -> Iterator[None]:
             build.wait()
 
 
-COMMANDS = {"run": run, "dev": dev, "test": test, "test-full": test_full, "build": build, "changelog": changelog, "clean": clean}
+COMMANDS = {"run": run, "dev": dev, "unit": unit, "test": test, "test-full": test_full, "build": build, "changelog": changelog, "clean": clean}
 
 
 def main(arguments: List[str]) -> int:
