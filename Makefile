@@ -12,7 +12,7 @@ WITH ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down unit test test-full lint fuzz bench cluster cluster-shell cluster-down hosts hosts-down cloud cloud-down build health-page changelog clean
+.PHONY: help demo demo-down unit test test-full lint fuzz bench cluster cluster-shell cluster-down hosts hosts-down cloud cloud-down build health-page recording changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -67,6 +67,9 @@ build: ## the artefact for Ansible Galaxy, in this folder
 
 health-page: ## rewrite docs/health.md from the rules of health
 	@$(workspace) dev python -m health_page
+
+recording: ## record the demo anew for the README: docs/demo.cast and docs/demo.svg
+	@$(workspace) dev python -m recording
 
 changelog: ## rewrite CHANGELOG.rst from changelogs/
 	@$(workspace) changelog
