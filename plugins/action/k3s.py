@@ -17,9 +17,12 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import STAGED, checksum_of, sha256_of
+from ansible_collections.nordic.gitops.plugins.plugin_utils._progress import waited_out
+from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import in_roles_words
 
 MODULE = "nordic.gitops.k3s"
 SENDING_STATES = ("present", "staged", "upgraded")
+WAITING_STATES = ("present", "upgraded", "restarted", "rejoined")  # which can be begun again where they wait
 
 
 class ActionModule(ActionBase):
@@ -35,17 +38,27 @@ class ActionModule(ActionBase):
         try:
             sent = self._verified(arguments, task_vars or {}) if self._sends(arguments) else {}
         except Failure as failure:
-            return {**result, "failed": True, "msg": str(failure), **failure.details}
-        result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
+            return in_roles_words({**result, "failed": True, "msg": str(failure), **failure.details}, task_vars)
+        result.update(self._waited_out(arguments, task_vars))
         missing = result.get("missing") or []
         if missing and not self._task.check_mode and not result.get("failed"):
             self._send({checksum: sent[checksum] for checksum in missing})
             result.clear()
-            result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
+            result.update(self._waited_out(arguments, task_vars))
         elif missing and arguments.get("state") == "staged" and not result.get("failed"):
             result.update(self._asked_aside(arguments, sent, missing, task_vars))
         result.pop("missing", None)
-        return result
+        return in_roles_words(result, task_vars)
+
+    def _waited_out(self, arguments: Dict[str, Any], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+        def execute(given: Dict[str, Any]) -> Dict[str, Any]:
+            done: Dict[str, Any] = self._execute_module(module_name=MODULE, module_args=given, task_vars=task_vars)
+            return done
+
+        if arguments.get("state", "present") not in WAITING_STATES:
+            return execute(arguments)
+        host = (task_vars or {}).get("inventory_hostname", "")
+        return waited_out(execute, arguments, lambda text: self._display.display(f"{host}: {text}"))
 
     def _asked_aside(self, arguments: Dict[str, Any], sent: Dict[str, str], missing: List[str], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         """In check mode: the program tells its version from a folder that is gone afterwards."""

@@ -10,7 +10,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   s3:
-    description: S3-compatible storage for copies. Paths are addressed as C(ENDPOINT/BUCKET/FOLDER/FILE).
+    description: S3-compatible storage for copies. Paths are addressed as C(ENDPOINT/BUCKET/FOLDER/FILE), unless O(s3.virtual_host) is set.
     type: dict
     suboptions:
       endpoint:
@@ -49,6 +49,10 @@ options:
         type: path
       allow_http:
         description: Whether the endpoint may be plain HTTP.
+        type: bool
+        default: false
+      virtual_host:
+        description: Whether the bucket is a host of its own, addressed as C(BUCKET.ENDPOINT/FOLDER/FILE), as Amazon S3 asks of new buckets.
         type: bool
         default: false
       timeout:

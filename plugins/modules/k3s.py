@@ -29,6 +29,7 @@ options:
         is installed and started again, and the task fails. A downgrade and a skipped minor version are refused.
       - V(rolled_back) installs the program from before the last upgrade again, and restarts k3s.
       - V(restarted) restarts k3s, whatever the reason.
+      - V(stopped) stops k3s and its containers, and leaves the unit enabled. Containers get 30 seconds to end by themselves.
       - V(rejoined) makes a node part of its cluster again that was restored on another server, and is what the playbook
         C(nordic.gitops.restore) needs. C(server) and C(cluster-init) of its configuration files become those of O(config), a token
         that pins another CA than O(authority) no longer does, and k3s is restarted, or with O(restart=false) only started.
@@ -37,7 +38,7 @@ options:
       - V(absent) removes k3s and all that belongs to it, also snapshots and volumes, unless they are on a disk that is mounted there.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
-    choices: [present, staged, upgraded, rolled_back, restarted, rejoined, reset, absent]
+    choices: [present, staged, upgraded, rolled_back, restarted, stopped, rejoined, reset, absent]
     default: present
   role:
     description: Whether the host is a server (control plane and, unless told otherwise, workloads) or an agent (workloads only).
@@ -148,6 +149,16 @@ options:
         then makes voters of those who join as soon as etcd finds that they have caught up, where k3s looks only every 15 seconds.
       - It stays until there are so many, or until none came for 30 seconds, and fails for none that does not come.
     type: int
+  progress:
+    description: How far the task has waited. It is set by the task itself, which shows what is waited for every few seconds.
+    type: dict
+    default: {}
+  keep_quorum:
+    description:
+      - With O(state=stopped) on a server, whether it is stopped only while etcd keeps its quorum without it, or with an external datastore while
+        another server's API answers. V(false) is for stopping a whole cluster.
+    type: bool
+    default: true
   environment:
     description:
       - Variables of the service, such as C(HTTPS_PROXY) and C(NO_PROXY). They are secrets, and are written to a file that only root reads.
@@ -225,6 +236,10 @@ EXAMPLES = r"""
   nordic.gitops.k3s:
     state: restarted
     rotate_certificates: true
+
+- name: Stop k3s and its containers before the disk is replaced
+  nordic.gitops.k3s:
+    state: stopped
 
 - name: Remove k3s
   nordic.gitops.k3s:

@@ -168,6 +168,11 @@ snapshots:
   description: How many snapshots of etcd are in the local folder.
   returned: success
   type: int
+manifests:
+  description: Manifests that M(nordic.gitops.k3s_manifests) put here, or whose objects it still has to delete.
+  returned: success
+  type: list
+  elements: str
 ready:
   description: Whether its Node is Ready. Null when k3s does not run.
   returned: with O(cluster)

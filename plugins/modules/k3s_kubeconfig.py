@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_kubeconfig
-short_description: Merge a k3s cluster's kubeconfig into a file on the controller
+short_description: Merge a k3s cluster's kubeconfig into a file on the controller, or of a user on the server
 version_added: 1.0.0
 author:
   - nordic.gitops contributors (@nordic-gitops)
@@ -21,15 +21,18 @@ options:
   path:
     description: The file on the controller. It is created when it does not exist.
     type: path
-    required: true
+  user:
+    description:
+      - A user of the server. Instead of a file on the controller, C(.kube/config) in this user's home is merged, read and written as that user.
+    type: str
   context:
     description: The name of the cluster, the user and the context in it.
     type: str
     required: true
   server:
-    description: The URL of the API server as seen from where the file is used, instead of the loopback address in k3s' own.
+    description:
+      - The URL of the API server as seen from where the file is used, instead of the loopback address in k3s' own. Needed with O(path).
     type: str
-    required: true
   current:
     description: Whether the context becomes the current one. It does anyway where the file has none.
     type: bool
@@ -66,11 +69,16 @@ EXAMPLES = r"""
     path: ~/.kube/config
     context: production
     server: https://k3s.example.no:6443
+
+- name: Let a person on the server use kubectl
+  nordic.gitops.k3s_kubeconfig:
+    user: ops
+    context: production
 """
 
 RETURN = r"""
 path:
-  description: The file on the controller.
+  description: The file.
   returned: success
   type: str
 context:

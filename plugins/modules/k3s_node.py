@@ -28,12 +28,19 @@ options:
       - V(healthy) waits until the node is Ready, all members of etcd answer, the controllers have a leader at work and all workloads are available.
       - V(absent) removes a node that will not come back, its member of etcd (while a quorum is left), its Node and its password,
         so that a new host may join under its name. A node that is alive is refused.
+      - V(member_removed) takes the server it runs on out of its cluster. Its member of etcd is removed while the others keep a quorum, and k3s
+        is stopped and disabled there, as it would join again otherwise. The last server is refused. V(absent), on another server, removes
+        what is left of it.
       - V(readmitted) removes its password alone, so that a host that has another one than the cluster knows can join under the name.
       - V(marked) gives the node the O(labels) and O(taints), and takes away those that an earlier call gave it and this one does not. Labels and
         taints of others stay. k3s itself applies C(node-label) and C(node-taint) only when the node registers.
     type: str
-    choices: [drained, uncordoned, healthy, absent, readmitted, marked]
+    choices: [drained, uncordoned, healthy, absent, member_removed, readmitted, marked]
     required: true
+  stopped:
+    description: For V(absent), whether k3s has just been stopped on the node, so that nobody has to wait until Kubernetes misses it.
+    type: bool
+    default: false
   version:
     description: For V(healthy), the version that its kubelet shall report.
     type: str
@@ -65,6 +72,10 @@ options:
     description: How long to wait, in seconds.
     type: int
     default: 300
+  progress:
+    description: How far the task has waited. It is set by the task itself, which shows what is waited for every few seconds.
+    type: dict
+    default: {}
   delete_emptydir_data:
     description: Whether pods with an C(emptyDir) are evicted too. What is in it ends with the pod. The metrics server of k3s has one.
     type: bool
@@ -109,6 +120,11 @@ EXAMPLES = r"""
     state: uncordoned
   delegate_to: server1
 
+- name: server3 is not to be a server any more
+  nordic.gitops.k3s_node:
+    name: server3
+    state: member_removed
+
 - name: server3 burnt down
   nordic.gitops.k3s_node:
     name: server3
@@ -144,7 +160,7 @@ seconds:
   type: float
 removed:
   description: What was removed, or would be.
-  returned: with O(state=absent) and O(state=readmitted)
+  returned: with O(state=absent), O(state=member_removed) and O(state=readmitted)
   type: list
   elements: str
   sample: [etcd member server3-5f0bd1f2, node server3, password of server3]
@@ -156,14 +172,21 @@ marks:
   sample: [label tier=front, label disk is removed]
 """
 
+import math
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR, membership
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leave import leave
 
 SPEC = dict(
     name=dict(type="str", required=True),
-    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent", "readmitted", "marked"], required=True),
+    state=dict(type="str", choices=["drained", "uncordoned", "healthy", "absent", "member_removed", "readmitted", "marked"],
+               required=True),
+    stopped=dict(type="bool", default=False),
     version=dict(type="str"),
     tolerate=dict(type="list", elements="str", default=[]),
     workloads=dict(type="bool", default=True),
@@ -171,6 +194,7 @@ SPEC = dict(
     labels=dict(type="list", elements="str", default=[]),
     taints=dict(type="list", elements="str", default=[]),
     timeout=dict(type="int", default=300),
+    progress=dict(type="dict", default={}),
     delete_emptydir_data=dict(type="bool", default=True),
     force=dict(type="bool", default=False),
     data_dir=dict(type="path", default=DATA_DIR),
@@ -188,14 +212,21 @@ def run(params, check_mode):
     if params["state"] == "uncordoned":
         return {"changed": membership.uncordon(cluster, name, check_mode)}
     if params["state"] == "healthy":
-        seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout,
-                                          params["voters"] or 0)
+        told = params["progress"]
+        begun, spent = time.monotonic(), float(told.get("spent") or 0)
+        try:
+            seconds = membership.wait_healthy(cluster, name, params["version"] or "", params["tolerate"] if params["workloads"] else None, timeout,
+                                              params["voters"] or 0, float(told.get("patience") or math.inf), spent)
+        except StillWaiting as waiting:
+            return {"changed": False, "waiting": {"why": waiting.why, "spent": round(spent + time.monotonic() - begun, 1)}}
         return {"changed": False, "seconds": round(seconds, 1), "unavailable": membership.unavailable(cluster.api)}
     if params["state"] == "marked":
         return membership.mark(cluster, name, params["labels"], params["taints"], check_mode)
     if params["state"] == "readmitted":
         return membership.readmit(cluster, name, timeout, check_mode)
-    return membership.remove(cluster, name, timeout, check_mode)
+    if params["state"] == "member_removed":
+        return leave(cluster, name, check_mode)
+    return membership.remove(cluster, name, timeout, check_mode, params["stopped"])
 
 
 def main():

@@ -193,9 +193,13 @@ def _write(path: str, text: str) -> None:
         raise
 
 
+def copy_name(path: str) -> str:
+    return f"{path}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+
+
 def _keep_copy(path: str) -> None:
     """Credentials that are replaced may be the only ones of a cluster that still lives."""
-    copy, number = f"{path}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", 0
+    copy, number = copy_name(path), 0
     while os.path.lexists(copy + (f".{number}" if number else "")):
         number += 1
     copy += f".{number}" if number else ""

@@ -126,7 +126,7 @@ def test_node_preflight(house):
 
 
 def test_the_only_server(house):
-    only, _first, _agent, offline, renew, remove = house.examples("k3s")
+    only, _first, _agent, offline, renew, stop, remove = house.examples("k3s")
     only["nordic.gitops.k3s"]["config"]["disable"] = SERVER_CONFIG["disable"]
     assert house.does("server1", only)[0]["version"] == house.new.version
     assert house.hosts.run("server1", f"stat -c %a {ADMIN}").strip() == "640"
@@ -145,6 +145,7 @@ def test_the_only_server(house):
     certificate = "sha256sum < /var/lib/rancher/k3s/server/tls/serving-kube-apiserver.crt"
     before = house.hosts.run("server1", certificate)
     assert house.does("server1", renew)[0]["restarted"] and house.hosts.run("server1", certificate) != before
+    assert house.does("server1", stop)[0]["changes"][0] == "k3s.service is stopped"
     assert house.does("server1", remove)[0]["changed"]
     assert not house.play("server1", [remove])[0]["changed"]
 
@@ -165,20 +166,31 @@ def test_k3s_plan(house):
 
 
 def test_k3s_node(house):
-    drained, uncordoned, absent = house.examples("k3s_node")
+    drained, uncordoned, removed, absent = house.examples("k3s_node")
     cordoned = "k3s kubectl get node agent1 -o jsonpath={.spec.unschedulable}"
     assert house.does("server1", drained)[0]["changed"] and house.hosts.run("server1", cordoned) == "true"
     assert house.does("server1", uncordoned)[0]["changed"] and house.hosts.run("server1", cordoned) == ""
     assert not house.does("server1", absent)[0]["changed"]
+    (refused,) = house.play("server1", [removed], check=True, fails=True)
+    assert "the last server" in refused["msg"]
+
+
+def test_k3s_manifests(house):
+    (house.folder / "files" / "shop.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop, namespace: default}\n", encoding="utf-8")
+    put, _prune = house.examples("k3s_manifests")
+    assert house.does("server1", put)[0]["changed"] and not house.play("server1", [put])[0]["changed"]
 
 
 def test_k3s_kubeconfig(house):
-    (merge,) = house.examples("k3s_kubeconfig")
+    merge, of_user = house.examples("k3s_kubeconfig")
     (said,) = house.play("server1", [merge], check=True)
     assert said["changed"] and not (house.folder / "kubeconfig").exists()
     house.play("server1", [merge])
     assert yaml.safe_load((house.folder / "kubeconfig").read_text(encoding="utf-8"))["current-context"] == "production"
     assert not house.play("server1", [merge])[0]["changed"]
+    house.hosts.run("server1", "useradd --create-home ops")
+    (done, again) = house.play("server1", [of_user, of_user])
+    assert done["changed"] and not again["changed"]
 
 
 def test_etcd_snapshot(house):

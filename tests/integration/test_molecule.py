@@ -118,8 +118,8 @@ def test_molecule(outcome):
 # A second test of the group also keeps the worker free of a further group until the first, which takes minutes, has ended.
 @pytest.mark.parametrize("outcome", list(parameters()), indirect=True)
 def test_no_scenario_makes_ansible_warn(outcome):
-    """Every user would read it at every run. Of groups that an inventory or a plan leaves empty Ansible always warns."""
-    assert re.findall(r"^\[WARNING\]: (?!Could not match supplied host pattern).*", outcome.stdout, re.M) == []
+    """Every user would read it at every run."""
+    assert re.findall(r"^\[WARNING\]: .*", outcome.stdout, re.M) == []
 
 
 def test_the_scenarios_of_every_run_are_there():

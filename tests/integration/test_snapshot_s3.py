@@ -61,6 +61,18 @@ def test_what_was_sent_is_listed_and_comes_back(store, saved, tmp_path):
     assert (tmp_path / "elsewhere" / FILE).stat().st_mode & 0o777 == 0o600 and got.size == saved.size
 
 
+def test_a_bucket_that_is_a_host_of_its_own_is_addressed_as_one(saved, tmp_path):
+    """The bucket 127 in the domain 0.0.1: a host that every machine finds without a name server."""
+    with S3Server(bucket="127", domain="0.0.1") as server:
+        store = store_of(server, endpoint=f"http://0.0.1:{server.port}", allow_http=True, virtual_host=True)
+        store.place()
+        snapshot.upload(store, saved, None, {"node": "server1"})
+        assert server.objects() == [f"production/{FILE}"] and [one.file for one in snapshot.there(store)] == [FILE]
+        snapshot.download(store, FILE, str(tmp_path / "elsewhere"), None)
+        store.delete(FILE)
+        assert server.objects() == []
+
+
 def test_an_encrypted_copy_is_useless_to_the_store_and_opens_with_the_key(server, store, saved, tmp_path):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=backup"],
                    cwd=tmp_path, check=True, capture_output=True)

@@ -33,10 +33,10 @@ class S3Server:
     """On one address of this machine; the port is the one asked for, or a free one."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0, *, bucket: str = "snapshots", access_key: str = "nordic",
-                 secret_key: str = "", region: str = "eu-north-1", tls: bool = False, say: Say = silent) -> None:
+                 secret_key: str = "", region: str = "eu-north-1", tls: bool = False, domain: str = "", say: Say = silent) -> None:
         self.address, self.port, self.bucket, self.region = address, port, bucket, region
         self.access_key, self.secret_key = access_key, secret_key or secrets.token_urlsafe(24)
-        self.tls, self.say = tls, say
+        self.tls, self.domain, self.say = tls, domain, say  # domain: each bucket is a host in it
         self.ca_file = ""
         self.folder = Path()
         self._process: Optional[subprocess.Popen[bytes]] = None
@@ -73,6 +73,8 @@ class S3Server:
             port = self.port or places.free_port()
             log = self.folder / "server.log"
             command = [str(program), "--port", f"{self.address}:{port}", "--region", self.region, "--quiet"]
+            if self.domain:
+                command += ["--virtual-domain", f"{self.domain}:{port}"]
             if self.tls:
                 certificate, key = Authority(self.folder / "tls").server("s3", (self.address, "localhost"))
                 self.ca_file = str(self.folder / "tls" / "ca.crt")

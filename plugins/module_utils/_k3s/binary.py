@@ -20,6 +20,7 @@ from typing import List, Optional
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.selinux import relabel
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
 
 STAGED = os.path.join(HOME, "staged")  # what arrived from the controller and is not in its place yet, by its checksum
@@ -174,6 +175,7 @@ def install(source: str, target: str, mode: int = 0o755) -> None:
     except OSError as error:
         os.unlink(aside)
         raise Failure(f"cannot be written: {error}", target, "What was there before is untouched.") from error
+    relabel(target)
 
 
 def keep_previous(target: str, home: str = HOME) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.selinux import relabel
 
 MARK = "# Written by nordic.gitops: the next run writes it again.\n"
 TOKEN_FILES = {"token": "token", "agent_token": "agent-token"}  # the module's option, and both k3s' key and the file's name
@@ -108,6 +109,7 @@ class Change:
             except BaseException:
                 os.unlink(aside)
                 raise
+            relabel(self.path)
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -165,7 +167,8 @@ def read(path: str) -> Optional[str]:
         raise Failure(f"cannot be read: {error.strerror}", path, "A regular file is expected there.") from error
 
 
-# YAML, of which these files need mappings, lists and scalars alone; a node has no PyYAML.
+# YAML, of which these files need mappings, lists and scalars alone. The controller has PyYAML and a node has none; text written there would cost users
+# what the module k3s can do by itself: a drop-in or a join key that is compared and changed by key, also where the host runs it without the role.
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
 import os
 import socket
 import ssl
 import time
-from typing import Any, Mapping, Optional
+from dataclasses import dataclass, field
+from typing import Any, Callable, Mapping, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -58,14 +60,14 @@ class Health:
         self.data_dir = data_dir
         self.name = name
         self.with_kubelet = with_kubelet
-        self._reported: Optional[str] = None  # by the kubelet that ended, when known
+        self.reported: Optional[str] = None  # by the kubelet that ended, when known
 
     def remember(self) -> None:
         """Before k3s is restarted: what the Node says now is the old kubelet's word, and the new one's may be another."""
         if self.with_kubelet:
             with contextlib.suppress(ApiFailure):
                 node = Api.of_node(self.data_dir, 5).node(self.name)
-                self._reported = node.reported if node else None
+                self.reported = node.reported if node else None
 
     def objection(self, service: Service, state: State) -> str:
         """Why this node is not up, or nothing. state: of the service, now."""
@@ -90,11 +92,11 @@ class Health:
             return str(failure)
         unwell = self._kubelet()
         if unwell:
-            self._reported = node.reported if node else None
+            self.reported = node.reported if node else None
             return unwell
         if node is None:
             return f"the cluster has no node {self.name} yet"
-        if node.reported and node.reported == self._reported:
+        if node.reported and node.reported == self.reported:
             return f"the kubelet of {self.name} has not reported since it was started"
         return "" if node.ready else f"node {self.name} is not ready: {node.message}"
 
@@ -185,21 +187,57 @@ def first_server_answers(url: str, timeout: float = 3) -> bool:
         connection.close()
 
 
-def wait_for_first_server(url: str, timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while not first_server_answers(url):
-        if time.monotonic() > end:
-            raise Failure(f"does not answer within {timeout:.0f} s, so this node cannot join", url,
-                          f"Is k3s running there, and is port {urlsplit(url).port or 443} reachable from this host?")
-        time.sleep(PAUSE)
+class StillWaiting(Exception):
+    """It is not there yet. Raised when the patience of a call is over, so that a person can be told what is waited for; the next call waits on."""
+
+    def __init__(self, why: str, restarts: int = 0) -> None:
+        super().__init__(why)
+        self.why, self.restarts = why, restarts
 
 
-def wait_until_up(health: Health, service: Service, timeout: float) -> None:
+@dataclass(frozen=True)
+class Wait:
+    """How long one may wait. timeout counts for all calls of a task, of which the earlier ones have spent some; patience is this call's."""
+
+    timeout: float
+    patience: float = math.inf
+    spent: float = 0.0
+    since: float = 0.0  # when k3s was started, by the clock; 0: by this call
+    restarts: int = -1  # of the unit at that time
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def over(self) -> bool:
+        return self.passed + self.spent >= self.timeout
+
+    @property
+    def passed(self) -> float:
+        return time.monotonic() - self.begun
+
+    def ask(self, question: Callable[[], str], pause: float = PAUSE) -> str:
+        """Until there is no objection any more; the last one when the time is over."""
+        while True:
+            objection = question()
+            if not objection or self.over:
+                return objection
+            if self.passed >= self.patience:
+                raise StillWaiting(objection)
+            time.sleep(pause)
+
+
+def wait_for_first_server(url: str, wait: Wait) -> None:
+    if wait.ask(lambda: "" if first_server_answers(url) else f"{url} does not answer yet"):
+        raise Failure(f"does not answer within {wait.timeout:.0f} s, so this node cannot join", url,
+                      f"Is k3s running there, and is port {urlsplit(url).port or 443} reachable from this host?")
+
+
+def wait_until_up(health: Health, service: Service, wait: Wait) -> None:
     """Until there is no objection. Ends early when k3s itself says, again and again, why it cannot start."""
-    begun, end = time.time(), time.monotonic() + timeout
+    begun = wait.since or time.time()
     state, asked = service.state(), time.monotonic()
-    restarts = looked = state.restarts
-    listened = asked
+    restarts = state.restarts if wait.restarts < 0 else wait.restarts
+    looked = state.restarts if wait.restarts < 0 else -1
+    listened = asked - (LISTEN if wait.since else 0)
     while True:
         objection = health.objection(service, state)
         if not objection:
@@ -214,10 +252,12 @@ def wait_until_up(health: Health, service: Service, timeout: float) -> None:
             said, meaning = service.final_words(begun)
             if meaning:
                 raise _not_up(service, f"{objection}; k3s says: {' | '.join(said)}", meaning)
-        if time.monotonic() > end:
+        if wait.over:
             said, meaning = service.last_words(begun)
             words = f"; it says: {' | '.join(said)}" if said else ""
-            raise _not_up(service, f"after {timeout:.0f} s {objection}{words}", meaning)
+            raise _not_up(service, f"after {wait.timeout:.0f} s {objection}{words}", meaning)
+        if wait.passed >= wait.patience:
+            raise StillWaiting(objection, restarts)
         time.sleep(PAUSE)
         if time.monotonic() >= asked + LOOK or health.may_be_up():
             state, asked = service.state(), time.monotonic()

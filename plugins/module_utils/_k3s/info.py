@@ -22,6 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import s
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import Health, has_cluster, has_embedded_etcd, node_name
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.manifests import Manifests
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.membership import LABELLED, TAINTED
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import pending
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
@@ -52,6 +53,7 @@ def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
         "set_up_by_others": configuration.adopted().result(),
         "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": authority_of(data_dir),
         "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
+        "manifests": sorted({*Manifests(data_dir).ours(), *Manifests(data_dir).waiting()}),
     }
     found.update(_cluster(role, data_dir, name, state.runs) if with_cluster else {})
     return found
@@ -168,7 +170,11 @@ def registered_name(data_dir: str) -> Optional[str]:
 
 
 def expiry(pem: str) -> Optional[float]:
-    """When the first certificate of a PEM file ends. Python's standard library has no public parser for one that is no CA's."""
+    """When the first certificate of a PEM file ends. Python's standard library has no public parser for one that is no CA's.
+
+    `openssl x509 -enddate` tells the same. Users would lose the answer on hosts without openssl, which k3s does not need, and the some twenty processes
+    of a server would take longer than all the rest of what is looked at.
+    """
     found = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", pem, re.DOTALL)
     if not found:
         return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -80,14 +81,38 @@ def _containers() -> Set[int]:
         found |= more
 
 
-def _end(processes: Set[int]) -> None:
+def stop_containers(grace: float, check_mode: bool) -> List[str]:
+    """As a host does that is switched off: each program in a container is asked to end, and ended when the time is over."""
+    containers = _containers()
+    if not containers:
+        return []
+    if not check_mode:
+        _signal(containers - _shims(containers), signal.SIGTERM, grace)
+        _end(_containers())
+    return ["containers are stopped"]
+
+
+def _shims(processes: Set[int]) -> Set[int]:
+    """They serve until what they started has ended."""
+    found = set()
     for number in processes:
-        try:
-            os.kill(number, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    end = time.monotonic() + 10
-    while time.monotonic() < end and any(os.path.exists(f"/proc/{number}/exe") for number in processes):
+        with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as stream:
+            if b"containerd-shim" in stream.read().split(b"\0")[0]:
+                found.add(number)
+    return found
+
+
+def _end(processes: Set[int]) -> None:
+    _signal(processes, signal.SIGKILL, 10)
+
+
+def _signal(processes: Set[int], number: signal.Signals, within: float) -> None:
+    """Sent to each, and waited for until they have ended or the time is over."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+    end = time.monotonic() + within
+    while time.monotonic() < end and any(os.path.exists(f"/proc/{process}/exe") for process in processes):
         time.sleep(0.1)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import time
@@ -15,6 +16,7 @@ from urllib.parse import quote
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, health
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
@@ -250,9 +252,10 @@ def _differ(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]
 # Healthy
 
 
-def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[Iterable[str]], timeout: float, voters: int = 0) -> float:
+def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[Iterable[str]], timeout: float, voters: int = 0,
+                 patience: float = math.inf, spent: float = 0.0) -> float:
     """Seconds until the node, etcd, the controllers and all workloads (none when tolerate is None) are well; a Failure with what is not
-    when the time is over. voters: so many members of etcd are admitted then."""
+    when the time is over, of which earlier calls have spent some. voters: so many members of etcd are admitted then."""
     begun = cluster.clock()
     seen: Dict[str, str] = {}
     tolerated = None if tolerate is None else set(tolerate)
@@ -261,9 +264,11 @@ def wait_healthy(cluster: Cluster, name: str, version: str, tolerate: Optional[I
         if not objection:
             if voters and cluster.etcd:
                 admit(cluster.etcd, voters, cluster.sleep, cluster.clock)
-            return cluster.clock() - begun
-        if cluster.clock() - begun >= timeout:
-            raise Failure(objection, f"node {name}", f"So it was for {timeout:.0f} s.")
+            return cluster.clock() - begun + spent
+        if cluster.clock() - begun + spent >= timeout:
+            raise Failure(objection, f"node {name}", f"It was not well for {timeout:.0f} s.")
+        if cluster.clock() - begun >= patience:
+            raise StillWaiting(f"node {name}: {objection}")
         cluster.sleep(PAUSE)
 
 
@@ -319,8 +324,11 @@ def unavailable(api: Api) -> List[str]:
 # Removed for good
 
 
-def remove(cluster: Cluster, name: str, timeout: float, check_mode: bool) -> Dict[str, Any]:
-    """A node that will not come back: its etcd member, its Node and its password go, so that a host may come under its name."""
+def remove(cluster: Cluster, name: str, timeout: float, check_mode: bool, stopped: bool = False) -> Dict[str, Any]:
+    """A node that will not come back: its etcd member, its Node and its password go, so that a host may come under its name.
+
+    stopped: k3s was stopped there by whoever asks; a Node says Ready for 40 s more.
+    """
     view = _view(cluster)
     member = view.member(name) if view else None
     node = cluster.api.node(name)
@@ -329,7 +337,8 @@ def remove(cluster: Cluster, name: str, timeout: float, check_mode: bool) -> Dic
     done = ([f"etcd member {member}"] if member else []) + ([f"node {name}"] if node else []) + ([f"password of {name}"] if password else [])
     if not done:
         return {"changed": False, "removed": []}
-    _refuse_living(cluster, name, view, node, timeout)
+    if not stopped or member:
+        _refuse_living(cluster, name, view, node, timeout)
     if view is not None and member is not None:
         _refuse_without_quorum(view, member)
     if check_mode:

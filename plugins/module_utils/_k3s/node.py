@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import platform
 import re
@@ -22,15 +23,16 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import (
     BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
-    Health, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
+    Health, StillWaiting, Wait, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leftovers import remove_leftovers
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leftovers import remove_leftovers, stop_containers
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import refuse_server_step
 
+GRACE = 30.0  # seconds for a container to end by itself, as many as Kubernetes gives it
 PENDING = os.path.join(HOME, "pending")  # why k3s must restart; it survives a run that was killed in between
 UPGRADING = os.path.join(HOME, "upgrading")  # while it is there, the program that replaced the previous one has not come up yet
 
@@ -54,7 +56,9 @@ class Spec:
     wait: bool = True
     wait_timeout: float = 480.0
     rotate_certificates: bool = False
+    progress: Mapping[str, Any] = field(default_factory=dict)  # patience, and what an earlier call of the task said of its waiting
     voters: int = 0
+    keep_quorum: bool = True
     authority: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     adopt: bool = False
@@ -86,6 +90,7 @@ class Outcome:
     previous_version: str = ""
     seconds: Dict[str, float] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
+    waiting: Dict[str, Any] = field(default_factory=dict)  # why, and what the next call has to know to wait on
 
     def result(self, diff: bool) -> Dict[str, Any]:
         result: Dict[str, Any] = {
@@ -95,6 +100,8 @@ class Outcome:
         }
         if self.missing:
             result["missing"] = self.missing
+        if self.waiting:
+            result["waiting"] = self.waiting
         if diff:
             result["diff"] = self.diffs
         return result
@@ -107,6 +114,7 @@ class Node:
         self.spec = spec
         self.service = Service(spec.role)
         self.outcome = Outcome()
+        self.started_at = 0.0  # when this call started k3s
         without_kubelet = configuration.is_true(spec.configured.get("disable-agent"))
         self.health = Health(spec.role, spec.data_dir, node_name(spec.configured), not without_kubelet,
                              bool(spec.configured.get("datastore-endpoint")), configuration.port(spec.configured))
@@ -136,8 +144,11 @@ class Node:
         self._install(upgrade=True)
         if self.outcome.missing and not self.spec.check_mode:
             return self.outcome
+        return self._or_rolled_back(self._run)
+
+    def _or_rolled_back(self, step: Callable[[], None]) -> Outcome:
         try:
-            self._run()
+            step()
         except Failure as failure:
             # A program that has come up before is not what is wrong, and its database is no longer the previous one's.
             if self.spec.check_mode or not os.path.exists(UPGRADING) or not self._previous_differs():
@@ -145,6 +156,14 @@ class Node:
             raise self._roll_back(failure) from failure
         if not self.spec.check_mode and self.spec.wait and not self.outcome.restart_needed and self.service.state().runs:
             _forget(UPGRADING)
+        return self.outcome
+
+    def waited_on(self, state: str) -> Outcome:
+        """An earlier call of the task has done all but to wait for the end of it."""
+        self.health.reported = self.spec.progress.get("reported")
+        if state == "upgraded":
+            return self._or_rolled_back(self._wait_until_up)
+        self._wait_until_up()
         return self.outcome
 
     def rolled_back(self) -> Outcome:
@@ -175,6 +194,18 @@ class Node:
                 self._restart()
         return self.outcome
 
+    def stopped(self) -> Outcome:
+        """k3s and its containers are stopped; the unit stays enabled, so that the host brings them back when it boots."""
+        spec, outcome, state = self.spec, self.outcome, self.service.state()
+        if state.active != "inactive":
+            outcome.changes.append(f"{self.service.name}.service is stopped")
+            if not spec.check_mode:
+                if spec.keep_quorum and state.runs:
+                    self._may_stop()
+                self.service.stop()
+        outcome.changes += stop_containers(GRACE, spec.check_mode)
+        return outcome
+
     def rejoined(self) -> Outcome:
         """Part of a cluster that was restored elsewhere: its configuration begins or joins as `config` says, and a token of another CA
         forgets that one. Nothing else of the configuration is touched."""
@@ -193,7 +224,7 @@ class Node:
         self.outcome.restart_needed = [change.reason for change in changes] + (["the cluster was restored"] if self.spec.restart else [])
         spec, state, joins = self.spec, self.service.state(), self.spec.config.get("server")
         if joins and not spec.check_mode and (not (state.runs or state.starts) or spec.restart):
-            wait_for_first_server(str(joins), spec.wait_timeout)
+            wait_for_first_server(str(joins), self._wait)
         self._run()
         return self.outcome
 
@@ -475,9 +506,9 @@ class Node:
             with self._timed("start"):
                 joins = spec.configured.get("server")
                 if joins and not has_cluster(spec.role, spec.data_dir):
-                    wait_for_first_server(str(joins), spec.wait_timeout)
+                    wait_for_first_server(str(joins), self._wait)
                 _clear_pending()
-                self.service.begin("start")
+                self._begin("start")
         elif outcome.restart_needed and spec.restart:
             outcome.restarted = True
             outcome.changes.append(f"{self.service.name}.service is restarted")
@@ -487,30 +518,47 @@ class Node:
             outcome.restart_needed = []
             return
         if spec.wait and not spec.check_mode:
-            with self._timed("wait"):
-                wait_until_up(self.health, self.service, spec.wait_timeout)
-            # Not before: each of this server's own writes would wait for a second voter that only starts.
-            if spec.voters and has_embedded_etcd(spec.data_dir):
-                with self._timed("admit"):
-                    admit(Etcd.of_node(spec.data_dir), spec.voters, time.sleep, time.monotonic)
+            self._wait_until_up()
+
+    @property
+    def _wait(self) -> Wait:
+        told = self.spec.progress
+        return Wait(self.spec.wait_timeout, float(told.get("patience") or math.inf), float(told.get("spent") or 0), float(told.get("since") or 0),
+                    int(told.get("restarts", -1)))
+
+    def _begin(self, verb: str) -> None:
+        self.started_at = time.time()
+        self.service.begin(verb)
+
+    def _wait_until_up(self) -> None:
+        with self._timed("wait"):
+            wait_until_up(self.health, self.service, self._wait)
+        # Not before: each of this server's own writes would wait for a second voter that only starts.
+        if self.spec.voters and has_embedded_etcd(self.spec.data_dir):
+            with self._timed("admit"):
+                admit(Etcd.of_node(self.spec.data_dir), self.spec.voters, time.sleep, time.monotonic)
 
     def _restart(self) -> None:
         """One server at a time is the caller's; that this one may go is asked here, whoever calls."""
         spec = self.spec
         if self.service.state().runs:
-            objection = wait_until(self.health.objection_to_stop, spec.wait_timeout, time.sleep, time.monotonic)
-            if objection:
-                raise Failure(f"k3s is not stopped: {objection}", self.health.name, "Mend the other servers first. Nothing was restarted.")
-            self._hand_over_leadership()
+            self._may_stop()
         self.health.remember()
         if spec.rotate_certificates:
             self.service.stop()
             self._rotate_certificates()
-        self.service.begin("restart")
+        self._begin("restart")
         _clear_pending()
         if spec.wait:
             time.sleep(1)  # until systemd has taken the old process down, which would answer as if it were the new one
-            wait_until_up(self.health, self.service, spec.wait_timeout)
+            wait_until_up(self.health, self.service, self._wait)
+
+    def _may_stop(self) -> None:
+        """etcd can spare this server, or another one's API answers; and it does not lead any more."""
+        objection = self._wait.ask(self.health.objection_to_stop)
+        if objection:
+            raise Failure(f"k3s is not stopped: {objection}", self.health.name, "Mend the other servers first. Nothing was restarted.")
+        self._hand_over_leadership()
 
     def _hand_over_leadership(self) -> None:
         """Before the leader stops; otherwise the others notice its absence only after an election time-out, without writes meanwhile."""
@@ -546,7 +594,7 @@ class Node:
         details = {"rolled_back": True, "previous_version": str(was)}
         try:
             time.sleep(1)
-            wait_until_up(self.health, self.service, self.spec.wait_timeout)
+            wait_until_up(self.health, self.service, Wait(self.spec.wait_timeout))
         except Failure as again:
             return Failure(f"{told}. {was} is installed again, and does not come up either: {again.what}", failure.where,
                            failure.hint, **{**details, "healthy": False})
@@ -604,7 +652,7 @@ class Node:
 
 STATES: Dict[str, Callable[[Node], Outcome]] = {
     "present": Node.present, "staged": Node.staged, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted,
-    "rejoined": Node.rejoined, "reset": Node.reset, "absent": Node.absent}
+    "stopped": Node.stopped, "rejoined": Node.rejoined, "reset": Node.reset, "absent": Node.absent}
 
 
 def make(state: str, spec: Spec) -> Outcome:
@@ -623,7 +671,19 @@ def make(state: str, spec: Spec) -> Outcome:
     with open(os.path.join(folder, "k3s.lock"), "w", encoding="ascii") as lock:
         os.chmod(lock.fileno(), 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return STATES[state](Node(spec))
+        return _as_far_as_patience(state, Node(spec))
+
+
+def _as_far_as_patience(state: str, node: Node) -> Outcome:
+    """The state, or what is waited for. Where k3s was started already, the next call has nothing but to wait; else it begins anew."""
+    begun, told = time.monotonic(), node.spec.progress
+    try:
+        return node.waited_on(state) if told.get("since") else STATES[state](node)
+    except StillWaiting as waiting:
+        since = node.started_at or float(told.get("since") or 0)
+        node.outcome.waiting = {"why": waiting.why, "spent": round(float(told.get("spent") or 0) + time.monotonic() - begun, 1), "since": since,
+                                "restarts": waiting.restarts if since else -1, "reported": node.health.reported}
+        return node.outcome
 
 
 def _joins_so(text: str, keys: Mapping[str, Any]) -> bool:

@@ -34,6 +34,8 @@ SPEC = dict(
     wait_timeout=dict(type="int", default=480),
     rotate_certificates=dict(type="bool", default=False),
     voters=dict(type="int"),
+    progress=dict(type="dict", default={}),
+    keep_quorum=dict(type="bool", default=True),
     authority=dict(type="str"),
     environment=dict(type="dict", default={}),
     adopt=dict(type="bool", default=False),
@@ -63,7 +65,8 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
         token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),
         images=tuple(_source(image["path"], image["checksum"]) for image in params["images"]), sources_here=params["remote_src"],
         start=params["start"], restart=params["restart"], wait=params["wait"], wait_timeout=float(params["wait_timeout"]),
-        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, authority=params["authority"] or "",
+        rotate_certificates=params["rotate_certificates"], voters=params["voters"] or 0, keep_quorum=params["keep_quorum"], progress=params["progress"],
+        authority=params["authority"] or "",
         environment={name: str(value) for name, value in params["environment"].items()}, adopt=params["adopt"], check_mode=check_mode)
 
 

@@ -4,6 +4,9 @@
 """The five requests of S3 that copies of snapshots need, signed by Signature Version 4, with the standard library alone.
 
 Nodes have neither boto3 nor minio's client, and k3s' own upload can neither encrypt to a certificate nor be kept inside a region.
+A controller with boto3 could sign one URL for a node instead, so that no node would get the store's key. Users would lose that the controller needs no
+way to the store, which may let the nodes' region in alone, and that the store's own listing decides on the node what is pruned. The key is on the node
+for the time of a task, in memory; give one that may do nothing but S3 in this bucket.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ S3_SPEC = dict(
     session_token=dict(type="str", no_log=True),
     ca_path=dict(type="path"),
     allow_http=dict(type="bool", default=False),
+    virtual_host=dict(type="bool", default=False),
     timeout=dict(type="int", default=60),
 )
 
@@ -64,6 +68,7 @@ class Store:
     session_token: Optional[str] = field(default=None, repr=False)
     ca_path: Optional[str] = None
     timeout: int = 60
+    virtual_host: bool = False
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
 
     @classmethod
@@ -77,10 +82,16 @@ class Store:
             raise Refused("the endpoint would carry snapshots in clear text", "s3.endpoint",
                           "Use https://, or say `allow_http: true` where the network is yours alone.")
         return cls(f"{url.scheme}://{url.netloc}", params["bucket"], params["region"], params["folder"].strip("/"), params["access_key"],
-                   params["secret_key"], params["session_token"], params["ca_path"], params["timeout"])
+                   params["secret_key"], params["session_token"], params["ca_path"], params["timeout"], bool(params.get("virtual_host")))
 
     def __str__(self) -> str:
         return f"{self.endpoint}/{self.bucket}/{self.folder}".rstrip("/")
+
+    @property
+    def _url(self) -> str:
+        """Of the bucket's host, which is a host of its own where buckets are."""
+        scheme, _sign, netloc = self.endpoint.partition("://")
+        return f"{scheme}://{self.bucket}.{netloc}" if self.virtual_host else self.endpoint
 
     def place(self) -> None:
         """Refuse a bucket that lies elsewhere than was said. (A wrong region is refused by AWS' check of the signature, too.)"""
@@ -151,8 +162,9 @@ class Store:
 
     def _ask(self, method: str, key: str, headers: Optional[Dict[str, str]] = None, query: Optional[Dict[str, str]] = None, body: Any = None,
              digest: str = EMPTY, into: Any = None, accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
-        path = urllib.parse.quote(f"/{self.bucket}/{key}" if key else f"/{self.bucket}")
-        where = f"{self.endpoint}{path}"
+        bucket = "" if self.virtual_host else f"/{self.bucket}"
+        path = urllib.parse.quote(f"{bucket}/{key}" if key or not bucket else bucket)
+        where = f"{self._url}{path}"
         trouble, again, broke = "", True, False
         for attempt in range(1, ATTEMPTS + 1):
             if body is not None:
@@ -210,12 +222,12 @@ class Store:
 
     def _request(self, method: str, path: str, query: Mapping[str, str], headers: Dict[str, str], body: Any, digest: str) -> urllib.request.Request:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        headers.update({"host": urllib.parse.urlsplit(self.endpoint).netloc, "x-amz-date": now, "x-amz-content-sha256": digest})
+        headers.update({"host": urllib.parse.urlsplit(self._url).netloc, "x-amz-date": now, "x-amz-content-sha256": digest})
         if self.session_token:
             headers["x-amz-security-token"] = self.session_token
         canonical_query = "&".join(f"{urllib.parse.quote(key, safe='')}={urllib.parse.quote(value, safe='')}" for key, value in sorted(query.items()))
         headers["authorization"] = authorization(method, path, canonical_query, headers, digest, now, self.region, self.access_key, self.secret_key)
-        url = self.endpoint + path + (f"?{canonical_query}" if canonical_query else "")
+        url = self._url + path + (f"?{canonical_query}" if canonical_query else "")
         return urllib.request.Request(url, data=body, headers=headers, method=method)
 
 

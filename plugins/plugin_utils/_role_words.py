@@ -1,0 +1,38 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A module's failure in the words of whoever uses the role k3s: a person who set k3s_binary has never heard of the option `binary`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Mapping, Optional
+
+ROLE = "nordic.gitops.k3s"
+# With an underscore a word is nothing but an option. The others are words of English too, so what stands before them tells.
+OPTIONS = ("agent_token", "binary_url", "drop_ins", "remote_src", "wait_timeout")
+WORDS = ("adopt", "binary", "checksum", "config", "environment", "files", "images", "registries", "token")
+BEFORE = ("Use ", "use ", "Give ", "Set ", "set ", "Leave ", "into ", "option ", "of ", ", ")
+SENTENCES = (
+    ("with state absent", "by the playbook reset with k3s_reset_remove=true"), ("Use state present", "Use the playbook bootstrap"),
+    (" (state upgraded)", ""), ("no binary is given", "no k3s_binary is given"), ("or set force", "or set k3s_drain_force"),
+    ("Set delete_emptydir_data", "Set k3s_drain_delete_emptydir_data"))
+
+_PLACE = re.compile(rf"(^|; )({'|'.join((*OPTIONS, *WORDS))})(?=[.:]| is | has )")
+_OPTION = re.compile(rf"(?<![\w./-])({'|'.join(OPTIONS)})(?![\w/-])")
+_WORD = re.compile(rf"({'|'.join(map(re.escape, BEFORE))})({'|'.join(WORDS)})(?![\w/.-])")
+
+
+def in_roles_words(result: Dict[str, Any], task_vars: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The result of a task, whose message names the role's variables if the task is one of the role."""
+    if result.get("failed") and (task_vars or {}).get("ansible_role_name") == ROLE:
+        result["msg"] = said(str(result.get("msg", "")))
+    return result
+
+
+def said(message: str) -> str:
+    for words, ours in SENTENCES:
+        message = message.replace(words, ours)
+    message = _PLACE.sub(r"\1k3s_\2", message)
+    message = _OPTION.sub(r"k3s_\1", message)
+    return _WORD.sub(r"\1k3s_\2", message)
