@@ -10,6 +10,7 @@ import re
 import pytest
 from provisioning import Fleet
 
+pytestmark = pytest.mark.timeout(1800)
 NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ours"
 

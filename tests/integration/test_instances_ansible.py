@@ -18,6 +18,7 @@ from lab.openstack import PEER
 from provisioning import Fleet
 from workspace import places
 
+pytestmark = pytest.mark.timeout(1800)
 PLAYBOOKS = places.CHECKOUT / "playbooks"
 
 

@@ -17,6 +17,7 @@ from lab.openstack.proxy import CloudProxy, creates
 from lab.proxy import CUT, DEAF, DROP, GOES_WELL, LOSE, MUTE, delay, status
 from provisioning import Fleet
 
+pytestmark = pytest.mark.timeout(1800)
 NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
 
 
