@@ -69,7 +69,7 @@ class Libvirt:
             hint = "Is libvirtd, or virtqemud, running there?"
             if "ermission denied" in said or "authentication" in said.lower():
                 hint = "The user has to be in the group libvirt there, or root."
-            raise Failure(f"no connection to libvirt: {said}", self.uri.split("?")[0], hint) from None
+            raise Failure(f"no connection to libvirt: {said}", self.uri.partition("?")[0], hint) from None
 
     @property
     def requests(self) -> int:
@@ -92,7 +92,7 @@ class Libvirt:
                     f"QEMU's user may not open {path[1] if path else 'a file of it'}. Look at the owner and mode of it and of each folder above it, "
                     "and at what AppArmor or SELinux denied (dmesg, ausearch)."
                 )
-            raise Failure(f"{what}: {said}", self.uri.split("?")[0], hint) from None
+            raise Failure(f"{what}: {said}", self.uri.partition("?")[0], hint) from None
 
     # Where
 
@@ -745,7 +745,7 @@ class Libvirt:
         if self._kvm is None:
             self._kvm = self._probe()
         if not self._kvm and not self.emulation:
-            raise Failure("KVM cannot run a guest on this host", self.uri.split("?")[0], "Allow emulation by libvirt.emulation, which is many times slower.")
+            raise Failure("KVM cannot run a guest on this host", self.uri.partition("?")[0], "Allow emulation by libvirt.emulation, which is many times slower.")
         return self._kvm
 
     def _probe(self) -> bool:
