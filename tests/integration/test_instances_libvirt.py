@@ -45,6 +45,11 @@ def fleet(virt, empty):
     made.clean()
 
 
+def environment():
+    """Of a process that needs libvirt-python."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(python()), os.environ["PYTHONPATH"]])}
+
+
 def tree(fleet, suffix):
     return xml.fromstring(fleet.domains()[f"{fleet.name}-{suffix}"].XMLDesc())
 
@@ -233,9 +238,8 @@ def test_a_domain_that_could_not_start_is_finished_by_the_next_run(virt, fleet):
 def test_a_killed_run_is_finished_by_the_next_one(virt, fleet, moment):
     """Killed as soon as this many of its volumes and domains are there."""
     declared = [{"name": one["name"], "volumes": [{"label": "data", "size": 1}]} for one in fleet.named("a", "b")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(python()), os.environ["PYTHONPATH"]])}
     process = subprocess.Popen([sys.executable, "-m", "provisioning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                               env=env)
+                               env=environment())
     process.stdin.write(json.dumps({"params": fleet.params(instances=declared)}))
     process.stdin.close()
     while len(list(virt.images.glob(f"*@{fleet.name}*"))) + len(fleet.domains()) <= moment:
@@ -279,6 +283,15 @@ def test_an_image_gets_its_name_only_when_it_is_whole(virt, fleet, empty):
     (virt.images / f"{base}.partial").write_bytes(b"half")
     fleet.run(*fleet.named("a"))
     assert (virt.images / base).stat().st_size > 1000 and not (virt.images / f"{base}.partial").exists()
+
+
+def test_the_inventory_lists_the_fleet(virt, fleet, tmp_path):
+    made = fleet.run(*fleet.named("a"), metadata={"role": "server"})["instances"][0]
+    file = tmp_path / "edge.instances.yml"
+    file.write_text(json.dumps({"plugin": "nordic.gitops.instances", "libvirt": {"uri": virt.uri}, "region": "no-oslo-1", "fleet": fleet.name}))
+    listed = json.loads(subprocess.run(["ansible-inventory", "-i", str(file), "--list"], check=True, capture_output=True, text=True, env=environment()).stdout)
+    assert listed["role_server"]["hosts"] == [made["name"]]
+    assert made["address"] in str(listed["_meta"]["hostvars"][made["name"]]["ansible_host"])
 
 
 def test_a_host_is_reached_by_ssh(virt, empty, git_ssh, tmp_path):

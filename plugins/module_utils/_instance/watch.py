@@ -51,13 +51,15 @@ class Watch:
 
     def gone(self, instance: str, name: str) -> None:
         begin = time.monotonic()
+        pause = 0.1  # a deletion is soon done, and a replacement waits for it
         while True:
             found = self.cloud.get(instance)
             if found is None or found.status in ("DELETED", "SOFT_DELETED"):
                 return
             if time.monotonic() - begin > self.timeout:
                 raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(pause * 1.5, POLL)
 
     def console_of(self, instance: str) -> str:
         lines = self.cloud.console(instance, CONSOLE_LINES).splitlines()[-CONSOLE_LINES:]
