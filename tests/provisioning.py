@@ -136,7 +136,7 @@ class VirtFleet(Runs):
             if domain.isActive():
                 domain.destroy()
             domain.undefineFlags(self.host.libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | self.host.libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
-        for pool in ("default", "nvme"):
+        for pool in ("default", "nvme", "small"):
             for name in self.files(pool):
                 self.host.connect().storagePoolLookupByName(pool).storageVolLookupByName(name).delete()
 

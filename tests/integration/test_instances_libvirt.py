@@ -334,6 +334,13 @@ def test_a_detached_host_ends_with_its_owner_and_leaves_nothing(tmp_path):
         time.sleep(0.2)
 
 
+def test_a_full_pool_is_named(virt, tmp_path):
+    image = tmp_path / "large.raw"
+    image.write_bytes(os.urandom(24 * 1024**2))
+    fleet = VirtFleet(virt, image, pool="small")
+    assert "The pool is full." in str(fleet.fails(*fleet.named("a"))) and not fleet.domains()
+
+
 MISTAKES = {
     "flavor": ({"flavor": "small"}, "there is no flavor small"),
     "no size of the disk": ({"flavor": "1 vCPU, 256 MB"}, "has no disk"),

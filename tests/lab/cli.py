@@ -23,7 +23,7 @@ from lab.supervisor import PARTS, SEALED_SECRETS
 ROOTFS, K3S = "rootfs", "k3s"
 # The environment and the databases of the lab's OpenStack, from PyPI.
 OPENSTACK = "openstack"
-# libvirt's library and the disk image of a guest, from PyPI and Debian.
+# libvirt's library, from PyPI. The guests' disk image is made by what boots one.
 LIBVIRT = "libvirt"
 
 
@@ -161,7 +161,7 @@ def _build(options: argparse.Namespace) -> None:
     if LIBVIRT in wanted:
         from lab import libvirt
         if not libvirt.impediment():
-            print(f"libvirt: {libvirt.python(_say)}, {libvirt.guest.make(_say)}", flush=True)
+            print(f"libvirt-python: {libvirt.python(_say)}", flush=True)
 
 
 def _k3s(_options: argparse.Namespace) -> None:

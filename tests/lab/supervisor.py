@@ -65,6 +65,8 @@ class Taken(LabError):
 class Supervisor:
     """Starts the components, waits for the users, ends the components."""
 
+    ready_within = READY_WITHIN
+
     def __init__(self, state: Path, bin_folder: Path, detached: bool, owner: int = 0, parts: Sequence[str] = ()) -> None:
         self.parts = parts
         self.state = state
@@ -296,7 +298,7 @@ class Supervisor:
         self.running[name] = processes.spawn([str(self.bin / name), *arguments], log, env)
 
     def _wait_for(self, what: str, condition: Any) -> None:
-        end = time.monotonic() + READY_WITHIN
+        end = time.monotonic() + self.ready_within
         problem = ""
         while True:
             if self.stopping or self._starter_is_gone():
@@ -313,7 +315,7 @@ class Supervisor:
                 problem = f" ({error})"
             if time.monotonic() > end:
                 ends = "\n".join(f"--- {name}\n{processes.last_lines(self.logs / f'{name}.log', 6)}" for name in self.running)
-                raise LabError(f"waited {READY_WITHIN:.0f} s for {what}{problem}; the last lines of the logs:\n{ends}")
+                raise LabError(f"waited {self.ready_within:.0f} s for {what}{problem}; the last lines of the logs:\n{ends}")
             time.sleep(0.05)
 
     def _end_components(self) -> None:

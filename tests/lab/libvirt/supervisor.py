@@ -51,6 +51,8 @@ NETWORK = """\
   </ip>
 </network>
 """
+# Storage pools by their folders; one is small, so that it can be full.
+POOLS = {"default": "images", "nvme": "nvme", "small": "small"}
 POOL = '<pool type="dir"><name>{name}</name><target><path>{path}</path></target></pool>'
 
 
@@ -61,7 +63,7 @@ class VirtSupervisor(Supervisor):
         begin = time.monotonic()
         self.logs.mkdir(exist_ok=True)
         self.subnet, self.hold = free_subnet()
-        for name in (*FOLDERS, "run", "images", "nvme"):
+        for name in (*FOLDERS, "run", *POOLS.values()):
             (self.state / name).mkdir(exist_ok=True)
         for name, target in (("python", python()), ("guest.qcow2", self.bin)):
             (self.state / name).unlink(missing_ok=True)
@@ -93,6 +95,7 @@ class VirtSupervisor(Supervisor):
             *mounts,
             # The user that Debian's package libvirt-daemon-system makes; libvirt looks for it though QEMU runs as root.
             *(f"mount --bind {state}/{name} /etc/{name}" for name in ("passwd", "group")),
+            f"mount -t tmpfs -o size=16m tmpfs {state}/small",
             "ip link set lo up",
             "while ! ip link show uplink >/dev/null 2>&1; do sleep 0.05; done",
             f"ip addr add {half[0][2]}/25 dev uplink && ip link set uplink up",
@@ -118,9 +121,8 @@ class VirtSupervisor(Supervisor):
         try:
             connection = libvirt.open(uri)
             connection.networkDefineXML(network).create()
-            for name in ("default", "nvme"):
-                folder = self.state / ("images" if name == "default" else name)
-                connection.storagePoolDefineXML(POOL.format(name=name, path=folder)).create()
+            for name, folder in POOLS.items():
+                connection.storagePoolDefineXML(POOL.format(name=name, path=self.state / folder)).create()
             connection.close()
         except libvirt.libvirtError as error:
             raise LabError(f"libvirt: {error}\n{processes.last_lines(self.logs / 'libvirtd.log')}") from None
@@ -131,7 +133,7 @@ class VirtSupervisor(Supervisor):
         if hasattr(self, "subnet"):
             subprocess.run(["ip", "link", "delete", self.subnet.name], capture_output=True, check=False)
             self.hold.close()
-        for name in (*FOLDERS, "run", "images", "nvme"):
+        for name in (*FOLDERS, "run", *POOLS.values()):
             shutil.rmtree(self.state / name, ignore_errors=True)
 
 
