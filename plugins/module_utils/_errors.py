@@ -10,6 +10,9 @@ from typing import Any, Dict, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import lines, masked, one_line
 
 
+LONG = 800  # characters of a message; its hint comes before a longer one
+
+
 class Failure(Exception):
     """Something a person can act on; modules and lookups show it as it is, never as a traceback.
 
@@ -79,9 +82,11 @@ class Failure(Exception):
         return ()
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        if self.hint:
-            text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
+        # What to do is not looked for behind a page of somebody else's words.
+        first, second = (self.hint, self.what) if self.hint and len(self.what) > LONG else (self.what, self.hint)
+        text = f"{self.where}: {first}" if self.where else first
+        if second:
+            text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {second}"
         return lines(text)  # once more, as more secrets may be known by now
 
 

@@ -94,6 +94,7 @@ class TooMuch(ApiError):
 
 
 CAUSES = 100  # of one refusal, as many as a person reads
+VALUE = 100  # characters of a refused value that are shown; a Pod template has thousands, in JSON or as Go prints it
 MESSAGE = 4000  # characters of a server's message that are shown; a policy's refusal may list many rules
 SHOWN_BODY = 64 * 1024  # bytes of an answer that is no Status object, in which its few words are looked for
 
@@ -124,13 +125,13 @@ _HINTS = {
 def from_response(status: int, headers: Mapping[str, str], body: bytes, where: str, verb: str, url: str) -> ApiError:
     """The error for an answer that is no success."""
     answer = _status_object(body)
-    message = _words(answer.get("message")) or _text(status, headers, body)
+    message = _shortened(_words(answer.get("message"))) or _text(status, headers, body)
     details = answer.get("details")
     details = details if isinstance(details, dict) else {}
     reason = _words(answer.get("reason"))
     listed = details.get("causes")
     causes = [
-        {key: _words(cause.get(key)) for key in ("field", "message", "reason")}
+        {key: _shortened(_words(cause.get(key))) for key in ("field", "message", "reason")}
         for cause in (listed[:CAUSES] if isinstance(listed, list) else ()) if isinstance(cause, dict)
     ] or _fields_of(message)[:CAUSES]
     if status == 401 and message == "Unauthorized":
@@ -188,6 +189,32 @@ def _status_object(body: bytes) -> Dict[str, Any]:
 
 def _words(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _shortened(message: str) -> str:
+    """A message without what is long of the values that it quotes."""
+    parts: List[str] = []
+    shown = 0
+    for found in re.finditer(r"(?:Invalid|Unsupported|Duplicate) value: ", message):
+        if found.end() < shown:
+            continue  # inside of a value
+        end = _end_of_value(message, found.end())
+        value = message[found.end():end]
+        if len(value) > VALUE:
+            parts += (message[shown:found.end()], "{…}" if re.match(r"[\[{]|[\w.*&\[\]]+\{", value) else value[:VALUE // 2] + "…")
+            shown = end
+    return "".join(parts) + message[shown:]
+
+
+def _end_of_value(message: str, begin: int) -> int:
+    """Where a quoted value ends: at the ": " that is in no bracket and no text of it."""
+    depth = 0
+    for found in re.compile(r'"(?:[^"\\]|\\.)*"|[\[{(]|[\]})]|: ', re.DOTALL).finditer(message, begin):
+        token = found.group()
+        if token == ": " and depth <= 0:
+            return found.start()
+        depth += (token in "[{(") - (token in "]})")
+    return len(message)
 
 
 def _text(status: int, headers: Mapping[str, str], body: bytes) -> str:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import holds_data
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change, annotations_of
 
 
 def explain(error: Failure, change: Change) -> Failure:
     """The server's error, told with the place in the repository and, where that helps, with what to do."""
     where = f"{change.intent.where}: {change.ref}" if change.intent else str(change.ref)
     hint = error.hint
-    if getattr(error, "immutable", False):
-        hint = ("Set " + ("" if holds_data(change) else "replace_immutable: true, or ") + "the annotation "
+    if error.immutable:
+        asks = "before-hook-creation" in annotations_of(change.body or {}).get("helm.sh/hook-delete-policy", "")
+        hint = (("The hook asks by before-hook-creation to be replaced: set " if asks else "Set ") + ("" if holds_data(change) else "replace_immutable: true, or ") + "the annotation "
                 "argocd.argoproj.io/sync-options: Replace=true on the object, to have it deleted"
                 + (", with its data," if holds_data(change) else "") + " and created again.")
         if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):

@@ -212,3 +212,25 @@ def test_what_else_than_an_immutable_field_is_refused_is_told_apart() -> None:
     both = ApiError("invalid", status=422, causes=causes)
     assert both.immutable and both.other_fields == ["spec.template.spec.containers[0].imagePullPolicy"]
     assert ApiError("invalid", status=422, causes=causes[:1]).other_fields == []
+
+
+TEMPLATE = json.dumps({"metadata": {"labels": {"app": "web", "note": 'a ": " and a } in a text'}}, "spec": {"containers": [{"name": "a", "image": "i"}] * 50}})
+GO = 'core.PodTemplateSpec{ObjectMeta:v1.ObjectMeta{Name:"", Labels:map[string]string{"app":"we: b"}}, Spec:core.PodSpec{Volumes:[]core.Volume(nil), ' + \
+    "Containers:[]core.Container{" + ", ".join(['core.Container{Name:"a", Image:"registry.example/a:1"}'] * 50) + "}}}"
+
+
+@pytest.mark.parametrize("value", [TEMPLATE, GO, f"&{GO}", json.dumps("x" * 3000), "9" * 500])
+def test_a_long_value_is_never_told_whole_and_the_reason_behind_it_is(value):
+    said = f"Invalid value: {value}: field is immutable"
+    error = refused(422, f'Job.batch "m" is invalid: [spec.template: {said}, spec.completions: Invalid value: 3: field is immutable]', "Invalid",
+                    {"causes": [{"reason": "FieldValueInvalid", "field": "spec.template", "message": said}]})
+    assert "spec.template: Invalid value: " in str(error) and len(str(error)) < 300
+    assert "spec.completions: Invalid value: 3: field is immutable" in str(error)
+    assert error.immutable and not error.other_fields and error.fields == ["spec.template"]
+    assert len(json.dumps(error.details)) < 600
+
+
+def test_what_to_do_comes_before_a_page_of_a_policy_s_words():
+    error = refused(403, "the policy says: " + "no " * 400, "Forbidden")
+    error.hint = "Ask for an exception."
+    assert str(error).startswith("Deployment.apps shop/web: Ask for an exception. the policy says: no no")
