@@ -9,6 +9,7 @@ import json
 import threading
 
 import pytest
+import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES as GUARD
@@ -94,6 +95,106 @@ def test_a_service_takes_over_what_a_renamed_one_held(cluster, run, git_repo, na
     assert operations(result) == operations(planned) == {"Service renamed": "created", "Service old": "pruned"} and result["in_sync"]
     live = get(cluster, namespace, "service", "renamed")["spec"]
     assert live["clusterIP"] == spec["clusterIP"] if held == "address" else live["ports"][0]["nodePort"] == spec["ports"][0]["nodePort"]
+    assert not run()["changed"]
+
+
+def service(name, *ports, annotations=""):
+    listed = ", ".join(f"{{name: p{number}, port: {80 + number}{f', nodePort: {port}' if port else ''}}}" for number, port in enumerate(ports))
+    return manifest("Service", name, annotations=annotations, more=f"spec: {{type: NodePort, selector: {{app: {name}}}, ports: [{listed}]}}\n")
+
+
+def ports_of(cluster, namespace, *names):
+    return [[(port["name"], port["nodePort"]) for port in get(cluster, namespace, "service", name)["spec"]["ports"]] for name in names]
+
+
+LATE = "argocd.argoproj.io/sync-wave: '1'"
+EXCHANGES = {
+    "two Services": ([service("a", 31911), service("b", 31912)], [service("a", 31912), service("b", 31911)]),
+    "three in a circle": ([service("a", 31913), service("b", 31914), service("c", 31915)],
+                          [service("a", 31914), service("b", 31915), service("c", 31913)]),
+    "a row": ([service("a", 31916), service("b", 31917)], [service("a", 31917), service("b", 31918)]),
+    "one to a new Service": ([service("a", 31919)], [service("a", 31920), service("b", 31919)]),
+    "one that Git fixes no longer": ([service("a", 31921)], [service("a", 0), service("b", 31921)]),
+    "some of several ports": ([service("a", 31922, 31923), service("b", 31924, 31925)], [service("a", 31924, 31923), service("b", 31922, 31925)]),
+    "two of one Service": ([service("a", 31926, 31927)], [service("a", 31927, 31926)]),
+    "from a later wave": ([service("a", 31928), service("b", 31929, annotations=LATE)], [service("a", 31929), service("b", 31928, annotations=LATE)]),
+}
+
+
+@pytest.mark.parametrize("case", EXCHANGES)
+def test_services_exchange_their_node_ports_in_one_run(cluster, run, git_repo, namespace, case):
+    before, after = EXCHANGES[case]
+    git_repo.write("s.yaml", "---\n".join(before))
+    git_repo.commit()
+    run()
+    git_repo.write("s.yaml", "---\n".join(after))
+    git_repo.commit()
+    planned = run(check_mode=True)
+    done = run(diff=True)
+    assert operations(done) == operations(planned)
+    for text in after:
+        name, wanted = yaml.safe_load(text)["metadata"]["name"], yaml.safe_load(text)["spec"]["ports"]
+        there = ports_of(cluster, namespace, name)[0]
+        assert [(port["name"], port.get("nodePort", number)) for port, (_name, number) in zip(wanted, there)] == there
+    again = run(verify="full")
+    assert not again["changed"] and again["in_sync"]
+    assert "moving" not in str(done["diff"])
+
+
+def test_a_node_port_is_given_up_though_a_person_held_it_too(cluster, run, git_repo, namespace):
+    git_repo.write("s.yaml", service("a", 31931) + "---\n" + service("b", 31932))
+    git_repo.commit()
+    run()
+    cluster.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", input=service("a", 31931))
+    git_repo.write("s.yaml", service("a", 31932) + "---\n" + service("b", 31931))
+    git_repo.commit()
+    run()
+    assert ports_of(cluster, namespace, "a", "b") == [[("p0", 31932)], [("p0", 31931)]]
+    assert not run()["changed"]
+
+
+def sized(group, more, size):
+    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Widget, plural: widgets}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              properties:
+                size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}
+                {more}
+""") + "---\n" + manifest("Widget", "one", f"{group}/v1", more=f"spec: {{size: {size}}}\n")
+
+
+def test_an_object_whose_immutable_field_changes_with_its_definition_is_replaced_by_the_rules_of_the_plan(cluster, run, git_repo, namespace, group):
+    git_repo.write("all.yaml", sized(group, "", 1))
+    git_repo.commit()
+    run()
+    uid = get(cluster, namespace, f"widgets.{group}", "one")["metadata"]["uid"]
+    git_repo.write("all.yaml", sized(group, "color: {type: string}", 2))
+    git_repo.commit()
+    assert "before its CRD is changed" in unverified(run(check_mode=True))["one"]
+    with pytest.raises(Failure) as refused:
+        run()
+    assert "immutable" in str(refused.value) and "replace_immutable: true" in str(refused.value)
+    git_repo.write("all.yaml", sized(group, "color: {type: string}\n                tone: {type: string}", 2))
+    git_repo.commit()
+    with pytest.raises(Failure, match="prune_limit is 0"):
+        run(replace_immutable=True, prune_limit="0")
+    assert get(cluster, namespace, f"widgets.{group}", "one")["metadata"]["uid"] == uid
+    git_repo.write("all.yaml", sized(group, "color: {type: string}\n                weight: {type: integer}", 2))
+    git_repo.commit()
+    done = run(replace_immutable=True, prune_limit="100%")
+    replaced = get(cluster, namespace, f"widgets.{group}", "one")
+    assert operations(done)["Widget one"] == "configured" and replaced["metadata"]["uid"] != uid and replaced["spec"]["size"] == 2
     assert not run()["changed"]
 
 

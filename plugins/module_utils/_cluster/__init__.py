@@ -14,8 +14,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, discovery
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resources
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired, Malformed, TooMuch
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
@@ -90,7 +91,7 @@ class Cluster:
         with _told(self.url):
             return answers.text(self._transport.send("discover", "GET", "/version", "").body.get("gitVersion"), "gitVersion")
 
-    def resource(self, api_version: str, kind: str, where: str = "") -> Resource:
+    def resource(self, api_version: str, kind: str, where: str = "") -> discovery.Resource:
         """The resource, or a Failure that says what may have been meant."""
         found = self.discover().find(api_version, kind)
         if found is None:

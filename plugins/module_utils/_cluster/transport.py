@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from http.client import HTTPException
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, errors
@@ -35,6 +35,27 @@ CREDENTIALS_KEPT = 10.0  # seconds until the loader is asked again; it renews a 
 class Answer(NamedTuple):
     status: int
     body: Dict[str, Any]  # the parsed JSON: every answer of the API is an object
+
+
+class _Request(NamedTuple):
+    """One request, as often as it is sent."""
+
+    verb: str
+    method: str
+    target: str
+    where: str
+    payload: Optional[bytes]
+    content_type: str
+    accept: str
+    read_timeout: float
+    watching: bool = False  # its answer has no end
+
+
+T = TypeVar("T")
+
+
+def _json(body: Any) -> Optional[bytes]:
+    return None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Transport:
@@ -100,112 +121,62 @@ class Transport:
 
         budget: what this and other answers to the same question may hold together.
         """
-        payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         target = f"{path}?{urlencode(query)}" if query else path
+        request = _Request(verb, method, target, where, _json(body), content_type, accept, self._timeouts[1])
+
+        def parsed(response: Any) -> Answer:
+            shared = budget or answers.Budget(self.bounds)
+            return Answer(response.status, self._parsed(response, where, shared))
+
+        return self._until_answered(request, parsed, repeatable)
+
+    def raw(self, verb: str, method: str, path: str, where: str, body: Any = None, repeatable: bool = True) -> bytes:
+        """Send until answered, for what is behind the API server's proxy: its answer is no JSON of Kubernetes."""
+        request = _Request(verb, method, path, where, _json(body), "application/json", "*/*", self._timeouts[1])
+        return self._until_answered(request, lambda response: bytes(answers.read(response, PROXIED_BYTES)), repeatable)
+
+    def stream(self, verb: str, path: str, where: str, query: Dict[str, str], read_timeout: float) -> Any:
+        """An open response to read events from; the caller closes it."""
+        request = _Request(verb, "GET", f"{path}?{urlencode(query)}", where, None, "", "application/json", read_timeout, watching=True)
+        return self._until_answered(request, lambda response: response, repeatable=True)
+
+    def _until_answered(self, request: _Request, read: Callable[[Any], T], repeatable: bool) -> T:
+        """What read() makes of the answer. What may pass is asked again after a pause, lapsed credentials are renewed, once."""
+        from urllib3.exceptions import HTTPError
+
         began = self._clock()
         attempts, lost, renewed = 0, False, False
         while True:
             attempts += 1
             generation = self._generation
             try:
-                return self._once(verb, method, target, where, payload, content_type, accept, budget or answers.Budget(self.bounds))
+                response = self._open(request)
+                if not 200 <= response.status < 300:
+                    raise self._refusal(response, request.where, request.verb)
+                self._reached = True
+                try:
+                    return read(response)
+                except (HTTPError, OSError) as error:
+                    raise self._no_answer(error, request.where) from None
             except ApiError as error:
                 if error.status == 401 and not renewed:
                     # An exec plugin's token or a rotated token file: load the configuration anew, once.
                     renewed = True
                     self._renew(generation)
-                    self._count(verb, "credentials")
+                    self._count(request.verb, "credentials")
                     continue
                 pause = self._pause(error, attempts, began, repeatable)
                 if pause is None:
                     error.lost = lost
                     raise
                 lost = lost or error.status == 0 or error.status >= 500
-                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
+                self._count(request.verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
                 self._sleep(pause)
 
-    def raw(self, verb: str, method: str, path: str, where: str, body: Any = None, repeatable: bool = True) -> bytes:
-        """Send until answered, as send() does, for what is behind the API server's proxy: its answer is no JSON of Kubernetes."""
-        from urllib3.exceptions import HTTPError
-
-        payload = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        began = self._clock()
-        attempts, renewed = 0, False
-        while True:
-            attempts += 1
-            generation = self._generation
-            try:
-                response = self._open(verb, method, path, where, payload, "application/json", "*/*", self._timeouts[1])
-                if not 200 <= response.status < 300:
-                    raise self._refusal(response, where, verb)
-                self._reached = True
-                try:
-                    return bytes(answers.read(response, PROXIED_BYTES))
-                except (HTTPError, OSError) as error:
-                    raise self._no_answer(error, where) from None
-            except ApiError as error:
-                if error.status == 401 and not renewed:
-                    renewed = True
-                    self._renew(generation)
-                    continue
-                pause = self._pause(error, attempts, began, repeatable)
-                if pause is None:
-                    raise
-                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
-                self._sleep(pause)
-
-    def stream(
-        self, verb: str, path: str, where: str, query: Dict[str, str], read_timeout: float
-    ) -> Any:
-        """An open response to read events from; the caller closes it."""
-        began = self._clock()
-        attempts, renewed = 0, False
-        while True:
-            attempts += 1
-            generation = self._generation
-            target = f"{path}?{urlencode(query)}"
-            try:
-                answers.watching.active = True
-                try:
-                    response = self._open(verb, "GET", target, where, None, "", "application/json", read_timeout)
-                finally:
-                    answers.watching.active = False
-                if response.status == 200:
-                    return response
-                raise self._refusal(response, where, verb)
-            except ApiError as error:
-                if error.status == 401 and not renewed:
-                    renewed = True
-                    self._renew(generation)
-                    continue
-                pause = self._pause(error, attempts, began, True)
-                if pause is None:
-                    raise
-                self._count(verb, f"{error.status} {error.reason}".strip() if error.status else error.reason)
-                self._sleep(pause)
-
-    def _once(
-        self,
-        verb: str,
-        method: str,
-        target: str,
-        where: str,
-        payload: Optional[bytes],
-        content_type: str,
-        accept: str,
-        budget: answers.Budget,
-    ) -> Answer:
-        from urllib3.exceptions import HTTPError
-
-        response = self._open(verb, method, target, where, payload, content_type, accept, self._timeouts[1])
-        if not 200 <= response.status < 300:
-            raise self._refusal(response, where, verb)
-        self._reached = True
+    def _parsed(self, response: Any, where: str, budget: answers.Budget) -> Dict[str, Any]:
         try:
             parsed = answers.parse(answers.read(response, budget.bytes), budget)
-            return Answer(response.status, answers.mapping(parsed, "the answer"))
-        except (HTTPError, OSError) as error:
-            raise self._no_answer(error, where) from None
+            return answers.mapping(parsed, "the answer")
         except (errors.Malformed, errors.TooMuch) as error:
             error.where = where or bare_url(self.url)
             raise
@@ -222,38 +193,31 @@ class Transport:
                 status=response.status,
             ) from None
 
-    def _open(
-        self,
-        verb: str,
-        method: str,
-        target: str,
-        where: str,
-        payload: Optional[bytes],
-        content_type: str,
-        accept: str,
-        read_timeout: float,
-    ) -> Any:
+    def _open(self, request: _Request) -> Any:
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
-        headers = self._headers(accept, content_type if payload is not None else "")
+        headers = self._headers(request.accept, request.content_type if request.payload is not None else "")
         with self._lock:
-            self.requests[verb] += 1
+            self.requests[request.verb] += 1
+        answers.watching.active = request.watching
         try:
             return self._request(
-                method,
-                self._prefix + target,
-                body=payload,
+                request.method,
+                self._prefix + request.target,
+                body=request.payload,
                 headers=headers,
                 retries=False,
                 redirect=False,
                 preload_content=False,
-                timeout=Timeout(connect=self._timeouts[0], read=read_timeout),
+                timeout=Timeout(connect=self._timeouts[0], read=request.read_timeout),
             )
         except (HTTPError, OSError) as error:
-            raise self._no_answer(error, where) from None
+            raise self._no_answer(error, request.where) from None
         except (ValueError, HTTPException) as error:  # of a header or a status line; its words may quote what nobody should see
             raise ApiError(f"the request or its answer is not valid HTTP: {one_line(str(error))}", bare_url(self.url), reason="http") from None
+        finally:
+            answers.watching.active = False
 
     def _headers(self, accept: str, content_type: str) -> Any:
         pairs = self._common + self._authorization() + [("Accept", accept)]

@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Set
+from dataclasses import replace
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Set, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import Known
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import item_key
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import claims_of, replaced, same, send_patch, without_immutable
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import bound_to
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Path, Policy, TakeBack
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import MAP, Type
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster
 
 TRIES = 3  # how often managedFields are given back while somebody else writes the object
 
@@ -26,7 +31,7 @@ class Written(NamedTuple):
     not_released: Sequence[Path] = ()  # what was to be taken back, and the server does not let go
 
 
-def write(cluster: Any, change: Change, policy: Policy) -> Written:
+def write(cluster: Cluster, change: Change, policy: Policy) -> Written:
     """Make one object what its change says. A refused write leaves the object, managedFields included, as it was."""
     if change.take is not None and not change.writes:
         return Written(*send_patch(cluster, change))
@@ -40,7 +45,7 @@ def write(cluster: Any, change: Change, policy: Policy) -> Written:
 Request = Callable[[Body, Optional[TakeBack], Sequence[Path]], Body]
 
 
-def until_accepted(cluster: Any, change: Change, request: Request) -> Body:
+def until_accepted(cluster: Cluster, change: Change, request: Request) -> Body:
     """The answer to a write or to its dry run; after a refusal it is asked again when the cause is not what Git says.
 
     What is immutable and not in Git stays. A default of what Git had before goes.
@@ -51,9 +56,9 @@ def until_accepted(cluster: Any, change: Change, request: Request) -> Body:
         try:
             return request(live, take, beside)
         except Failure as error:
-            if getattr(error, "status", None) not in (409, 422) or getattr(error, "stale", False) or change.before is None:
+            if error.status not in (409, 422) or error.stale or change.before is None:
                 raise
-            now = cluster.get(change.resource, change.ref.namespace, change.ref.name)
+            now = cluster.get(change.served, change.ref.namespace, change.ref.name)
             less = without_immutable(take, error)
             more = [] if beside else in_the_way(error, change.body or {}, now, known_of(cluster, change).schema)
             if now is None or less is None and not more:
@@ -63,35 +68,35 @@ def until_accepted(cluster: Any, change: Change, request: Request) -> Body:
             live, take, beside = now, less or take or TakeBack(claims=True), more or beside
 
 
-def _take_and_send(cluster: Any, change: Change, policy: Policy, live: Body, take: TakeBack, beside: Sequence[Path] = ()) -> Body:
+def _take_and_send(cluster: Cluster, change: Change, policy: Policy, live: Body, take: TakeBack, beside: Sequence[Path] = ()) -> Body:
     """Make ours what is taken back, then apply: the server removes and sets in one step, so that keys of lists and members of unions change.
 
     A run that is killed between the two leaves what it took in our own entry, where the next run finds it.
     """
     ref = change.ref
     ops = claims_of(live, take, (change.body or {})["apiVersion"], beside)
-    cluster.patch(change.resource, ref.namespace, ref.name, ops)
+    patched = cluster.patch(change.served, ref.namespace, ref.name, ops)
     try:
-        return send(cluster, change, policy)
+        return send(cluster, replace(change, body=bound_to(change.body or {}, patched)), policy)
     except Failure as error:
-        if 400 <= getattr(error, "status", 0) < 500:  # else it may have happened
+        if 400 <= error.status < 500:  # else it may have happened
             _give_back(cluster, change, live)
         raise
 
 
-def _give_back(cluster: Any, change: Change, before: Body) -> None:
+def _give_back(cluster: Cluster, change: Change, before: Body) -> None:
     """Bring managedFields back to what they were."""
     ref = change.ref
     try:
         for _attempt in range(TRIES):
-            now = cluster.get(change.resource, ref.namespace, ref.name)
+            now = cluster.get(change.served, ref.namespace, ref.name)
             if now is None:
                 return
             try:
-                cluster.patch(change.resource, ref.namespace, ref.name, [same(now), replaced(_restored(now, before))])
+                cluster.patch(change.served, ref.namespace, ref.name, [same(now), replaced(_restored(now, before))])
                 return
             except Failure as error:
-                if not getattr(error, "stale", False):
+                if not error.stale:
                     raise
     except Failure:
         return  # the first error is the one to tell
@@ -114,8 +119,8 @@ def in_the_way(error: Failure, body: Body, live: Optional[Body], schema: Type) -
     manager does not own, and the server refuses both members of a union together.
     """
     found: Set[Path] = set()
-    if live is not None and getattr(error, "status", None) == 422 and not getattr(error, "stale", False):
-        for field in getattr(error, "fields", ()):
+    if live is not None and error.status == 422 and not error.stale:
+        for field in error.fields:
             steps = re.findall(r"[^.\[\]]+", field)
             if steps[:1] != ["metadata"]:
                 found.update(_only_live(body, live, schema, steps[:-1], ()))
@@ -138,7 +143,7 @@ def _only_live(want: Any, have: Any, schema: Type, steps: Sequence[str], path: P
     return []
 
 
-def send(cluster: Any, change: Change, policy: Policy, dry_run: bool = False) -> Body:
+def send(cluster: Cluster, change: Change, policy: Policy, dry_run: bool = False) -> Body:
     """Apply a change's body.
 
     Without force where no object is expected, so that one which appears meanwhile is not taken over unseen; and with
@@ -146,16 +151,16 @@ def send(cluster: Any, change: Change, policy: Policy, dry_run: bool = False) ->
     """
     if change.before is None or policy.on_conflict == "fail" and not (dry_run and change.conflicts):
         try:
-            return cluster.apply(change.resource, change.body, force=False, dry_run=dry_run)[0]
+            return cluster.apply(change.served, change.body or {}, force=False, dry_run=dry_run)[0]
         except Failure as error:
-            managers = [manager for _field, manager in getattr(error, "conflicts", ())]
+            managers = [manager for _field, manager in error.conflicts]
             people = [manager for manager in managers if ownership.is_person(manager) or manager == ownership.FIELD_MANAGER]
             if change.before is None or not managers or people != managers:
                 raise
-    return cluster.apply(change.resource, change.body, force=True, dry_run=dry_run)[0]
+    return cluster.apply(change.served, change.body or {}, force=True, dry_run=dry_run)[0]
 
 
-def known_of(cluster: Any, change: Change) -> Known:
+def known_of(cluster: Cluster, change: Change) -> Known:
     """What the server says of a change's kind."""
     if change.resource is None:
         return Known()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
@@ -18,10 +18,13 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Path, Policy, TakeBack
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import Type
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster
+
 LOOKS = 5  # how often an object that its controllers keep writing is compared anew
 
 
-def dry_run(cluster: Any, change: Change, policy: Policy, minimum: Optional[int], looks: int = LOOKS) -> Change:
+def dry_run(cluster: Cluster, change: Change, policy: Policy, minimum: Optional[int], looks: int = LOOKS) -> Change:
     """The change as the server would do it: configured or unchanged, decided. Raises the server's refusal, explained."""
     before = change.before
     try:
@@ -33,11 +36,11 @@ def dry_run(cluster: Any, change: Change, policy: Policy, minimum: Optional[int]
             if before is None or change.take is not None or version(before) == version(after):
                 break
             # A controller wrote since the LIST (a status, a revision): what it changed is no difference of ours.
-            before = cluster.get(change.resource, change.ref.namespace, change.ref.name)
+            before = cluster.get(change.served, change.ref.namespace, change.ref.name)
             change = replace(change, before=before)
             after = _ask(cluster, change, policy)
     except Failure as error:
-        live = cluster.get(change.resource, change.ref.namespace, change.ref.name) if looks and getattr(error, "stale", False) else None
+        live = cluster.get(change.served, change.ref.namespace, change.ref.name) if looks and error.stale else None
         if live is not None:  # what is taken back was found in the version that was listed, and a controller wrote since
             change = compare(change, live, policy, minimum, known_of(cluster, change))
             if change.operation != "unchanged":
@@ -51,7 +54,7 @@ def dry_run(cluster: Any, change: Change, policy: Policy, minimum: Optional[int]
                    reason=left_to_others(change.conflicts) if change.conflicts else "in sync")
 
 
-def _ask(cluster: Any, change: Change, policy: Policy) -> Body:
+def _ask(cluster: Cluster, change: Change, policy: Policy) -> Body:
     """What the server answers to the dry run of a write (apply.write)."""
     schema = known_of(cluster, change).schema
 
@@ -65,7 +68,7 @@ def _ask(cluster: Any, change: Change, policy: Policy) -> Body:
     return until_accepted(cluster, change, request)
 
 
-def _both(cluster: Any, change: Change, live: Body, take: TakeBack, schema: Type, beside: Sequence[Path] = ()) -> Body:
+def _both(cluster: Cluster, change: Change, live: Body, take: TakeBack, schema: Type, beside: Sequence[Path] = ()) -> Body:
     """Taking back and applying as one request: the merged object, which the server has no way to be asked about."""
     body = change.body or {}
     gone = [item.path for item in take.leftovers] + list(take.removed) + list(beside)
@@ -73,7 +76,7 @@ def _both(cluster: Any, change: Change, live: Body, take: TakeBack, schema: Type
     ours = [{**entry, "fieldsV1": fields_of(body, schema)} if ownership.is_own(entry) else entry
             for entry in claims_of(live, take, body["apiVersion"], beside)[-1]["value"]]
     ops = [same(live), *content_patch(live, result), replaced(ours)]
-    answer: Body = cluster.patch(change.resource, change.ref.namespace, change.ref.name, ops, dry_run=True)
+    answer: Body = cluster.patch(change.served, change.ref.namespace, change.ref.name, ops, dry_run=True)
     # The server takes this for an update of ours beside our apply.
     return {**answer, "metadata": {**answer["metadata"], "managedFields": ours}}
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import Fields
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Path, TakeBack
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster
 
 
 def patch_of(live: Body, take: TakeBack) -> List[Body]:
@@ -88,7 +91,7 @@ def _strip(fields: Fields, path: Path) -> Fields:
     return {**rest, path[0]: inner} if inner else rest
 
 
-def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Tuple[Body, List[Path]]:
+def send_patch(cluster: Cluster, change: Change, dry_run: bool = False) -> Tuple[Body, List[Path]]:
     """Take back: the object, and what the server does not let go.
 
     What is immutable, or the server's own by now, stays, nobody's. What it refuses otherwise stays with whoever holds it.
@@ -100,12 +103,12 @@ def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Tuple[Bod
         if len(patch) == 1:
             return live, not_released
         try:
-            return cluster.patch(change.resource, ref.namespace, ref.name, patch, dry_run=dry_run), not_released
+            return cluster.patch(change.served, ref.namespace, ref.name, patch, dry_run=dry_run), not_released
         except Failure as error:
-            immutable = getattr(error, "immutable", False)
-            if not immutable and (getattr(error, "status", None) != 422 or getattr(error, "stale", False)) or not take.leftovers:
+            immutable = error.immutable
+            if not immutable and (error.status != 422 or error.stale) or not take.leftovers:
                 raise
-            fields = getattr(error, "fields", ())
+            fields = error.fields
             refused = [item for item in take.leftovers if any(_overlap(item.pointer, field) for field in fields)] or list(take.leftovers)
             rest = tuple(item for item in take.leftovers if item not in refused)
             take = replace(take, leftovers=rest)
@@ -116,9 +119,9 @@ def send_patch(cluster: Any, change: Change, dry_run: bool = False) -> Tuple[Bod
 
 def without_immutable(take: Optional[TakeBack], error: Failure) -> Optional[TakeBack]:
     """What is taken back, less what the server refuses because it is immutable; None where that is nothing of it."""
-    if take is None or not getattr(error, "immutable", False):
+    if take is None or not error.immutable:
         return None
-    rest = tuple(item for item in take.leftovers if not any(_overlap(item.pointer, field) for field in getattr(error, "fields", ())))
+    rest = tuple(item for item in take.leftovers if not any(_overlap(item.pointer, field) for field in error.fields))
     return replace(take, leftovers=rest) if len(rest) < len(take.leftovers) else None
 
 

@@ -9,11 +9,15 @@ The caller's gate decides whether this object may be deleted at all.
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict
+from typing import Any, Dict, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import without_what_the_old_one_holds
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Policy, annotations_of
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster, Resource
 
 # Written by the server, by controllers from other objects, or about the object that is gone.
 SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink", "deletionTimestamp",
@@ -36,40 +40,21 @@ def holds_data(change: Change) -> bool:
     return (change.ref.group, change.ref.kind) in (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
 
 
-def dry_run_creation(cluster: Any, change: Change) -> None:
+def dry_run_creation(cluster: Cluster, change: Change) -> None:
     """Ask the server whether it would create the object: whether it is valid, admitted, and this user may create it.
 
     The server checks all of that before it finds that the name is taken, which is the answer here (registry.Store.Create).
     """
     body = without_what_the_old_one_holds(change.body or {}, change.before or {})
     try:
-        cluster.create(change.resource, body, dry_run=True)
+        cluster.create(change.served, body, dry_run=True)
     except Failure as error:
         if error.reason != "AlreadyExists":
             error.what = f"cannot be created again, so it is not deleted: {error.what}"
             raise
 
 
-def without_what_the_old_one_holds(body: Body, live: Body) -> Body:
-    """A Service less the node ports and addresses that its predecessor frees: until then the server finds them allocated."""
-    if (body.get("apiVersion"), body.get("kind")) != ("v1", "Service"):
-        return body
-    held, result = live.get("spec") or {}, copy.deepcopy(body)
-    spec = result.get("spec")
-    if not isinstance(spec, dict):
-        return body
-    taken = {port.get("nodePort") for port in held.get("ports") or ()} - {None}
-    ports = spec.get("ports")
-    for port in ports if isinstance(ports, list) else ():
-        if isinstance(port, dict) and isinstance(port.get("nodePort"), int) and port["nodePort"] in taken:
-            del port["nodePort"]
-    for name in ("clusterIP", "clusterIPs", "healthCheckNodePort"):
-        if name in spec and spec[name] == held.get(name) and spec[name] != "None":
-            del spec[name]
-    return result
-
-
-def put_back(cluster: Any, resource: Any, live: Body) -> None:
+def put_back(cluster: Cluster, resource: Resource, live: Body) -> None:
     """Create an object as it was before it was deleted. What the server does not take of it is left out, but what we set."""
     try:
         cluster.create(resource, _as_it_was(live))

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence, Tuple, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 
 Body = Dict[str, Any]
 
@@ -104,7 +107,7 @@ class Change:
     ref: Ref
     reason: str = ""
     intent: Optional[Intent] = None
-    resource: Any = None  # _cluster.Resource; None while the object's CRD is only planned
+    resource: Optional[Resource] = None  # None while the object's CRD is only planned
     body: Optional[Body] = None  # what is sent: the intent's body, less the fields left to others
     before: Optional[Body] = None  # the object as it was listed
     after: Optional[Body] = None  # as the server's dry run answered
@@ -115,8 +118,16 @@ class Change:
     conflicts: Sequence[Conflict] = ()
     unverified: str = ""  # check mode: why the server could not be asked
     takes_over: bool = False  # it needs what a pruned object holds, and is written after that is gone
+    takes_from: Tuple[Ref, ...] = ()  # Services that this run changes, and that hold a node port of it until they give that up
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
     partial: bool = False  # a field that Git sets, or no longer has, is left to another manager
+
+    @property
+    def served(self) -> Resource:
+        """The resource of an object whose kind the server has."""
+        if self.resource is None:
+            raise AssertionError(f"{self.ref}: nothing is asked of a kind that is not served yet")
+        return self.resource
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ class Outcome:
     before: Optional[Body] = None
     after: Optional[Body] = None  # as the write answered
     wrote: bool = False  # whether anything of it is different in the cluster now
-    resource: Any = None  # _cluster.Resource: known by then also of a kind that came with the same run
+    resource: Optional[Resource] = None  # known by then also of a kind that came with the same run
     incomplete: bool = False  # something of the object is not in Git, and the server does not let it go
 
 

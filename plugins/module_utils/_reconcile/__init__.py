@@ -114,7 +114,7 @@ def _fetch_and_render(source: Any, cluster: Cluster, report: Report) -> Any:
 
 def _wanted(source: Any, cluster: Cluster, rendered: Any, options: Options, report: Report) -> _Wanted:
     resources = cluster.discover()
-    inventory = Inventory(cluster, resources.find("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
+    inventory = Inventory(cluster, cluster.resource("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []
     intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels, notes)
     report.notes = rendered.notes + tuple(notes[:ERRORS])
@@ -122,7 +122,8 @@ def _wanted(source: Any, cluster: Cluster, rendered: Any, options: Options, repo
     steps(intents)  # a wrong annotation is found before anything else is asked
     kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
     namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
-    inventory.recover(resources, {resources.find(intent.api_version, intent.ref.kind) for intent in intents} - {None}, namespaces)
+    served = {resources.find(intent.api_version, intent.ref.kind) for intent in intents}
+    inventory.recover(resources, {resource for resource in served if resource is not None}, namespaces)
     incomplete = ""
     if rendered.renderer == "helm" and resources.stale:
         incomplete = f"the chart may render less while the API group {', '.join(sorted(resources.stale))} does not answer"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,10 +16,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import unchanged
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import reason_not_released
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import put_back
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import may_replace, put_back
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import bound_to, without_node_ports
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref, TakeBack
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import conflicts_refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import conflicts_refused, limit_refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, NOT_FOUND
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
@@ -30,6 +32,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait impo
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 
 # The API server's own work is the limit from two writers on (measured); eight also hide a network's latency.
 WRITERS = 8
@@ -55,7 +58,9 @@ class _Writer:
         self.options, self.outcomes, self.progress = options, outcomes, progress
         self.resources = cluster.discover()
         self.by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
-        self.judge = Judge(cluster, inventory.id, options, [change.intent for change in self.by_ref.values() if change.intent])
+        self.judge = Judge(cluster, plan.scope, options, [change.intent for change in self.by_ref.values() if change.intent])
+        self.deletions = plan.deletions
+        self.lock = threading.Lock()
 
     def apply(self, steps: Sequence[Step], after_prune: bool) -> None:
         # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
@@ -75,6 +80,7 @@ class _Writer:
                 before_this_wave = []
                 changes = self._discover(changes)
                 self.inventory.check_lock()
+                changes = self._free_node_ports(changes)
                 errors = work_on(pool, self._write, changes)
                 if errors:
                     raise together(errors, "the server refuses what Git says")
@@ -114,10 +120,29 @@ class _Writer:
             if self._served(unknown[0]) is None:
                 time.sleep(0.1)
 
-    def _served(self, intent: Intent) -> Any:
+    def _served(self, intent: Intent) -> Optional[Resource]:
         """The kind's resource, None while it is not there, or still goes with its former definition."""
         resource = self.resources.find(intent.api_version, intent.ref.kind)
         return resource if resource is not None and "patch" in resource.verbs else None
+
+    def _free_node_ports(self, changes: Sequence[Change]) -> List[Change]:
+        """Have Services give up the node ports that others take from them, when these are written first or each needs the other's."""
+        for ref in dict.fromkeys(ref for change in changes for ref in change.takes_from):
+            holder = self.by_ref[ref]
+            if holder.ref in self.outcomes.by_ref or holder.intent is None:
+                continue
+            try:
+                live = self.cluster.get(holder.served, ref.namespace, ref.name)
+                if live is None:
+                    continue
+                without = replace(holder, before=live, body=without_node_ports(holder.intent.body), writes=True, take=holder.take or TakeBack(claims=True))
+                after = write(self.cluster, without, self.options).after
+            except Failure as error:
+                self.outcomes.failed(holder, error.what)
+                raise explain(error, holder) from None
+            self.outcomes.written(holder, "configured", holder.before, after)
+            self.by_ref[ref] = replace(holder, body=bound_to(holder.intent.body, after), take=None, writes=True)
+        return [self.by_ref[change.ref] for change in changes]
 
     # ---- one object
 
@@ -141,6 +166,9 @@ class _Writer:
                     if planned.unverified == CHANGED_KIND and error.status in (400, 422, 500) and not error.unserved and time.monotonic() < deadline:
                         time.sleep(0.2)  # the API server serves a changed definition a moment after it was written
                         continue
+                    if planned.unverified == CHANGED_KIND and change.before is not None and error.immutable and may_replace(change, self.options):
+                        self._replace(self._replacement(change, error))
+                        return
                     attempts += 1
                     if error.unserved:  # since this run changed the definition
                         time.sleep(DISCOVERY_PAUSE)
@@ -168,13 +196,13 @@ class _Writer:
         if planned.intent is None:
             raise AssertionError("what is pruned is not written")
         ref = planned.ref
-        live = self.cluster.get(planned.resource, ref.namespace, ref.name)
+        live = self.cluster.get(planned.served, ref.namespace, ref.name)
         if live is not None and live["metadata"].get("deletionTimestamp"):
             self._until_gone(planned, live)
             live = None
         if live is None:
             return replace(planned, before=None, take=None, writes=True, body=planned.intent.body)
-        change = self.judge.judge(planned.resource, planned.intent, live)
+        change = self.judge.judge(planned.served, planned.intent, live)
         refusal = change.reason if change.operation == "skipped" else conflicts_refused([change], self.options)
         if not refusal and self.options.expect and fingerprint(change) != fingerprint(planned):
             refusal = f"it changed since the plan {self.options.expect} was made"
@@ -187,6 +215,19 @@ class _Writer:
         # What the server would have to be asked about is simply written: a write that changes nothing is no change.
         return replace(change, writes=change.writes or change.undecided, undecided=False, reason=planned.reason)
 
+    def _replacement(self, change: Change, error: Failure) -> Change:
+        """The replacement of an object whose field turned out to be immutable by its new definition: by the rules of the plan."""
+        change = self.judge.replacement(change, error)
+        with self.lock:
+            deletions = [*self.deletions, change]
+            refusal = limit_refused(deletions, self.plan.owned, self.options)
+            if not refusal and self.options.expect:
+                refusal = f"it would be deleted and created again, which the plan {self.options.expect} does not say"
+            if refusal:
+                raise Refused(refusal)
+            self.deletions = deletions
+        return change
+
     def _replace(self, change: Change) -> None:
         live, refusal = deletion.delete(self.cluster, change, self.plan.scope, self.options)
         if refusal:
@@ -197,7 +238,7 @@ class _Writer:
             after = send(self.cluster, replace(change, before=None), self.options)
         except Failure as error:
             try:
-                put_back(self.cluster, change.resource, live)
+                put_back(self.cluster, change.served, live)
             except Failure as second:
                 error.what += f". It was deleted before, and could not be put back: {second.what}"
             else:
@@ -206,7 +247,7 @@ class _Writer:
         self.outcomes.written(change, "configured", live, after)
 
     def _until_gone(self, change: Change, live: Body) -> None:
-        target = Target(change.resource, 0, live["metadata"]["uid"])
+        target = Target(change.served, 0, live["metadata"]["uid"])
         found = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
         if found.status != NOT_FOUND:
             raise Failure(f"is still there after {self.options.wait_timeout:g} s: {found.message}",
@@ -218,10 +259,9 @@ def targets_of(changes: Sequence[Change], outcomes: Outcomes) -> Dict[Ref, Targe
     result = {}
     for change in changes:
         outcome = outcomes.get(change)
-        if outcome is None:
-            result[change.ref] = Target.of(change.resource, change.before or {}, outcomes.health_rules)
-        else:
-            result[change.ref] = Target.of(outcome.resource, outcome.after or {}, outcomes.health_rules)
+        live = change.before if outcome is None else outcome.after
+        resource = change.served if outcome is None or outcome.resource is None else outcome.resource
+        result[change.ref] = Target.of(resource, live or {}, outcomes.health_rules)
     return result
 
 

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, FrozenSet, Iterator, Mapping, Set
+from typing import Any, FrozenSet, Iterator, Mapping, Set, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster
 
 
 def used_by(obj: Body) -> FrozenSet[str]:
@@ -45,7 +48,7 @@ def _of_templates(obj: Body, spec: Body) -> Iterator[str]:
             yield f"{((template or {}).get('metadata') or {}).get('name')}-{name}-{ordinal}"
 
 
-def without_consumer(cluster: Any, pending: Mapping[Ref, Body], used: Set[Ref]) -> Mapping[Ref, str]:
+def without_consumer(cluster: Cluster, pending: Mapping[Ref, Body], used: Set[Ref]) -> Mapping[Ref, str]:
     """The class of each pending claim that binds once a Pod uses it, while none does. used: those that a Pod is due for.
 
     Where the classes or Pods may not be read, no claim is among them: it is waited for as any other.
@@ -53,14 +56,16 @@ def without_consumer(cluster: Any, pending: Mapping[Ref, Body], used: Set[Ref]) 
     unused = {ref: obj for ref, obj in pending.items() if ref not in used}
     if not unused:
         return {}
-    resources = cluster.discover()
+    classes_at, pods_at = cluster.discover().find("storage.k8s.io/v1", "StorageClass"), cluster.discover().find("v1", "Pod")
+    if classes_at is None or pods_at is None:
+        return {}
     try:
-        classes = cluster.list(resources.find("storage.k8s.io/v1", "StorageClass"))[0]
+        classes = cluster.list(classes_at)[0]
         late = {item["metadata"]["name"] for item in classes if item.get("volumeBindingMode") == "WaitForFirstConsumer"}
         found = {ref: str((obj.get("spec") or {}).get("storageClassName")) for ref, obj in unused.items()}
         found = {ref: name for ref, name in found.items() if name in late}
         for namespace in {ref.namespace for ref in found}:
-            for pod in cluster.list(resources.find("v1", "Pod"), namespace)[0]:
+            for pod in cluster.list(pods_at, namespace)[0]:
                 for name in used_by({**pod, "kind": "Pod"}):
                     found.pop(Ref("", "PersistentVolumeClaim", namespace, name), None)
     except Failure:

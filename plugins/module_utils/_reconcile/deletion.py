@@ -147,13 +147,13 @@ def delete(cluster: Cluster, change: Change, scope: Scope, options: Options) -> 
             return live, refusal[1]
         metadata = live["metadata"]
         try:
-            cluster.delete(change.resource, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"])
+            cluster.delete(change.served, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"])
             return live, ""
         except Failure as error:
             if not error.stale:
                 raise
         # It changed since it was judged: every rule must hold for what it is now.
-        current = cluster.get(change.resource, change.ref.namespace, change.ref.name)
+        current = cluster.get(change.served, change.ref.namespace, change.ref.name)
         if current is None:
             return live, ""
         if current["metadata"]["uid"] != metadata["uid"]:
@@ -166,7 +166,7 @@ def delete(cluster: Cluster, change: Change, scope: Scope, options: Options) -> 
 def dry_run(cluster: Cluster, change: Change) -> None:
     """Ask the server whether this user may delete the object; any other refusal may depend on what happens before."""
     try:
-        cluster.delete(change.resource, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
+        cluster.delete(change.served, change.ref.namespace, change.ref.name, (change.before or {})["metadata"]["uid"], dry_run=True)
     except Failure as error:
         if error.status == 403:
             error.where = str(change.ref)

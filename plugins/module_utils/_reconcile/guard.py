@@ -26,12 +26,16 @@ def no_empty_render(plan: Plan, options: Options) -> str:
 
 def no_more_than_the_limit(plan: Plan, options: Options) -> str:
     """Counted is what would be deleted, of what could be: not what only carries our label."""
-    deletions = plan.deletions
-    if options.prune_limit.allows(len(deletions), plan.owned):
+    return limit_refused(plan.deletions, plan.owned, options)
+
+
+def limit_refused(deletions: Sequence[Change], owned: int, options: Options) -> str:
+    """Why so many of the objects must not be deleted, "" where they may."""
+    if options.prune_limit.allows(len(deletions), owned):
         return ""
     replaced = sum(change.replaces for change in deletions)
     what = f"prune {len(deletions)}" if not replaced else f"prune {len(deletions) - replaced} and replace {replaced}"
-    return (f"would {what} of {plan.owned} objects, prune_limit is {options.prune_limit.text}: {_names(deletions)}. "
+    return (f"would {what} of {owned} objects, prune_limit is {options.prune_limit.text}: {_names(deletions)}. "
             "Raise prune_limit for this run if Git means it.")
 
 

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Document, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import CRD
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resources
 
 # Who decides a workload's number of replicas: (group, kind): (the field with the least number, its default).
 AUTOSCALERS = {
@@ -31,7 +34,7 @@ class Scope(NamedTuple):
     status: bool  # whether its status is a subresource, which an apply of the object does not write
 
 
-def intents_of(documents: Sequence[Document], resources: Any, namespace: str, labels: Dict[str, str],
+def intents_of(documents: Sequence[Document], resources: Resources, namespace: str, labels: Dict[str, str],
                notes: Optional[List[str]] = None) -> List[Intent]:
     """Settle every document's kind and namespace, add our labels, and refuse what cannot be applied; all errors at once.
 
@@ -83,7 +86,7 @@ def intents_of(documents: Sequence[Document], resources: Any, namespace: str, la
     return intents
 
 
-def unknown_kinds(documents: Sequence[Document], resources: Any) -> List[str]:
+def unknown_kinds(documents: Sequence[Document], resources: Resources) -> List[str]:
     """What the cluster does not know, of documents that may have other faults: all that is wrong is told at once."""
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import identity, structure
 
@@ -94,7 +97,7 @@ def unknown_kinds(documents: Sequence[Document], resources: Any) -> List[str]:
             and resources.find(document.body["apiVersion"], document.body["kind"]) is None]
 
 
-def _unknown(document: Document, resources: Any) -> str:
+def _unknown(document: Document, resources: Resources) -> str:
     api_version, kind = document.body["apiVersion"], document.body["kind"]
     metadata = document.body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None

@@ -23,6 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 
 VERSION = "1.0.0"
 PART_OF = "applyset.kubernetes.io/part-of"
@@ -53,7 +54,7 @@ class Moved(Exception):
 class Inventory:
     """The parent object of one reconcile, as last read. Not shared between threads but for the heartbeat."""
 
-    def __init__(self, cluster: Cluster, resource: Any, name: str, namespace: str, source: str = "") -> None:
+    def __init__(self, cluster: Cluster, resource: Resource, name: str, namespace: str, source: str = "") -> None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?", name):
             raise Failure(f"name is {name!r}",
                           hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: it becomes part of a ConfigMap's name.")
@@ -121,7 +122,7 @@ class Inventory:
         annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
         return key not in annotations or any(text and not _RECORDED[key].fullmatch(text) for text in annotations[key].split(","))
 
-    def recover(self, resources: Iterable[Any], wanted: Iterable[Any], namespaces: Set[str]) -> None:
+    def recover(self, resources: Iterable[Resource], wanted: Iterable[Resource], namespaces: Set[str]) -> None:
         """Look for the set's objects everywhere when somebody took the record of their kinds or namespaces off the parent, made
         nonsense of it, or deleted the parent while objects are still there: what Git no longer has would never be found again.
 
@@ -142,7 +143,7 @@ class Inventory:
                     self._found_kinds.add(kind)
                     self._found_namespaces.update({item["metadata"].get("namespace") or "" for item in found} - {""})
 
-    def _members(self, resource: Any, namespaces: Iterable[str]) -> Optional[List[Body]]:
+    def _members(self, resource: Resource, namespaces: Iterable[str]) -> Optional[List[Body]]:
         """The set's objects of one kind, None where this user may see none: what it may not see it never wrote."""
         for places in [[""], sorted(namespaces)] if resource.namespaced else [[""]]:
             try:

@@ -16,7 +16,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 
 if TYPE_CHECKING:
-    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource, Resources
 
 SECRET = ("", "Secret")
 FEW = 4  # so many objects are asked for by name
@@ -26,7 +27,7 @@ READERS = 8  # LISTs and dry runs in flight: reads cost the server little, and m
 class Observed(NamedTuple):
     """One object as a LIST shows it."""
 
-    resource: Any
+    resource: Resource
     live: Body
     intent: Optional[Intent]  # None: it carries the inventory's label, and Git does not have it
     member: bool  # whether it carries the inventory's label
@@ -36,7 +37,7 @@ class Missing(NamedTuple):
     """An intent whose object is not in the cluster."""
 
     intent: Intent
-    resource: Any  # None while the kind or its version comes with this very run
+    resource: Optional[Resource]  # None while the kind or its version comes with this very run
 
 
 Wanted = Dict[Tuple[str, str], Intent]  # by namespace and name
@@ -47,7 +48,7 @@ def observe(cluster: Cluster, resources: Resources, intents: Sequence[Intent], i
 
     The objects are handed on one by one since, at 5,000, their bodies are most of the memory of a run.
     """
-    wanted: Dict[Any, Wanted] = {}
+    wanted: Dict[Resource, Wanted] = {}
     missing: List[Missing] = []
     for intent in intents:
         # Where only the version comes with the same run, the object may be there already, and shows in another version.
@@ -66,7 +67,7 @@ def observe(cluster: Cluster, resources: Resources, intents: Sequence[Intent], i
         # A kind that the cluster no longer serves took its objects with it (kustomize-controller #90).
         if resource is not None and not any((item.group, item.kind) == (group, kind) for item in wanted):
             listed[resource] = None
-    served: Dict[Tuple[str, str], List[Any]] = {}
+    served: Dict[Tuple[str, str], List[Resource]] = {}
     for resource in resources:
         served.setdefault((resource.group, resource.kind), []).append(resource)
     namespaces = inventory.namespaces | {intent.ref.namespace for intent in intents if intent.ref.namespace}
@@ -86,8 +87,8 @@ def observe(cluster: Cluster, resources: Resources, intents: Sequence[Intent], i
     return missing + found
 
 
-def _read_any(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Set[str], selector: str, see: Callable[[Observed], None],
-              versions: Sequence[Any]) -> Wanted:
+def _read_any(cluster: Cluster, resource: Resource, wanted: Wanted, namespaces: Set[str], selector: str, see: Callable[[Observed], None],
+              versions: Sequence[Resource]) -> Wanted:
     """LIST one kind; where Git has none of it any more, in whichever of its served versions answers."""
     try:
         return _read(cluster, resource, wanted, namespaces, selector, see)
@@ -101,7 +102,7 @@ def _read_any(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Set[s
         raise
 
 
-def _read(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Iterable[str], selector: str, see: Callable[[Observed], None]) -> Wanted:
+def _read(cluster: Cluster, resource: Resource, wanted: Wanted, namespaces: Iterable[str], selector: str, see: Callable[[Observed], None]) -> Wanted:
     """LIST one kind and hand on what is wanted and, with a selector, the inventory's; returns what was not found."""
     missing = dict(wanted)
     for live in _list(cluster, resource, sorted(namespaces), selector):
@@ -112,10 +113,10 @@ def _read(cluster: Cluster, resource: Any, wanted: Wanted, namespaces: Iterable[
     return missing
 
 
-def _read_rest(cluster: Cluster, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Any, Wanted]], nowhere: Set[str],
+def _read_rest(cluster: Cluster, pool: ThreadPoolExecutor, rest: Sequence[Tuple[Resource, Wanted]], nowhere: Set[str],
                see: Callable[[Observed], None]) -> List[Missing]:
     """What exists outside of the inventory; nowhere: Namespaces that do not exist."""
-    def read(pair: Tuple[Any, Wanted]) -> Wanted:
+    def read(pair: Tuple[Resource, Wanted]) -> Wanted:
         resource, items = pair
         places = {namespace for namespace, _name in items} - {""}
         if places and places <= nowhere:
@@ -135,7 +136,7 @@ def _read_rest(cluster: Cluster, pool: ThreadPoolExecutor, rest: Sequence[Tuple[
             for (resource, _items), absent in zip(rest, list(pool.map(read, rest))) for intent in absent.values()]
 
 
-def _list(cluster: Cluster, resource: Any, namespaces: List[str], selector: str) -> List[Body]:
+def _list(cluster: Cluster, resource: Resource, namespaces: List[str], selector: str) -> List[Body]:
     if not resource.namespaced:
         return cluster.list(resource, selector=selector)[0]
     # In one namespace a LIST of it alone reads less, and needs no rights beyond it. Secrets that are not ours are never read elsewhere.

@@ -23,6 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import dry_run
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation, may_replace
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import allocated
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, Health, health
@@ -35,7 +36,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.precheck import refuse_what_the_server_would
 
 if TYPE_CHECKING:
-    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource, Resources
 
 PLANNED_KIND = "its CRD is created by the same run"
 CHANGED_KIND = "it cannot be verified before its CRD is changed, which this run does first"
@@ -135,11 +137,11 @@ def make_plan(cluster: Cluster, resources: Resources, intents: Sequence[Intent],
 class Judge:
     """The rules by which one object is judged, in the plan and wherever it must be judged again after it."""
 
-    def __init__(self, cluster: Any, inventory_id: str, options: Options, intents: Sequence[Intent]) -> None:
-        self.cluster, self.inventory_id, self.options = cluster, inventory_id, options
+    def __init__(self, cluster: Cluster, scope: deletion.Scope, options: Options, intents: Sequence[Intent]) -> None:
+        self.cluster, self.scope, self.options = cluster, scope, options
         self.minimum = autoscaled(intent.body for intent in intents)
 
-    def judge(self, resource: Any, intent: Intent, live: Body) -> Change:
+    def judge(self, resource: Resource, intent: Intent, live: Body) -> Change:
         """What is to be done with an object that is there."""
         change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
         if live["metadata"].get("deletionTimestamp"):
@@ -153,12 +155,32 @@ class Judge:
                            reason=f"served as {resource.api_version}, Git says {intent.api_version}")
         return compare(change, live, self.options, self.minimum.get(change.ref), known_of(self.cluster, change))
 
+    def replacement(self, change: Change, error: Failure) -> Change:
+        """Delete and create again, but only where nothing but immutable fields is in the way and the new object would be created."""
+        others = error.other_fields
+        if others:
+            error.hint = f"Correct {', '.join(others)}: an object is replaced only when nothing but immutable fields is in the way."
+            raise error
+        change = replace(change, replaces=True, writes=True, undecided=False, take=None, unverified="it must be deleted first",
+                         reason=f"{change.reason}; an immutable field: deleted and created again")
+        refusal = deletion.rule_against(change, self.scope, self.options)
+        if refusal:
+            raise Refused(f"an immutable field changes, and the object must not be replaced: {refusal[1]}",
+                          f"{change.intent.where if change.intent else ''}: {change.ref}",
+                          "Delete it yourself if that is what you want, or take the change back in Git.")
+        try:
+            deletion.dry_run(self.cluster, change)
+            dry_run_creation(self.cluster, change)
+        except Failure as failure:
+            raise explain(failure, change) from None
+        return change
+
     def _stranger(self, live: Body) -> str:
         """Why an object must not be adopted, "" when it may."""
         metadata = live["metadata"]
         labels = metadata.get("labels") or {}
         owner = labels.get(PART_OF)
-        if owner == self.inventory_id or self.options.adopt == "always":
+        if owner == self.scope.inventory or self.options.adopt == "always":
             return ""
         if owner:
             return f"belongs to another ApplySet ({owner}); adopt: always takes it over"
@@ -177,9 +199,9 @@ class _Planner:
     def __init__(self, cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
         self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
         self.intents = intents
-        self.judge = Judge(cluster, inventory.id, options, intents)
         self.scope = deletion.Scope(inventory.id, frozenset(inventory.kinds), frozenset(inventory.namespaces),
                                     {intent.ref.namespace: intent.ref for intent in intents if intent.ref.namespace}, incomplete)
+        self.judge = Judge(cluster, self.scope, options, intents)
         self.changes: List[Change] = []  # of the intents
         self.gone: Dict[str, Change] = {}  # what Git no longer has, by uid: one object may be listed in two versions
         self.health: Dict[Ref, Health] = {}
@@ -197,9 +219,9 @@ class _Planner:
         refuse_what_the_server_would(self.cluster, self.resources, self.changes)
         # Definitions first: what they change decides how the objects of their kinds can be judged.
         definitions = {position for position, change in enumerate(self.changes) if (change.ref.group, change.ref.kind) == CRD}
-        dry_runs = self._ask(definitions)
+        dry_runs = self._dry_run_each(definitions)
         self._of_changed_kinds()
-        dry_runs += self._ask(set(range(len(self.changes))) - definitions)
+        dry_runs += self._dry_run_each(set(range(len(self.changes))) - definitions)
         changes = sorted(self.changes + gone, key=lambda change: (not change.intent, sort_key(change.ref)))
         owned = len(self.proven) + sum(change.operation == "pruned" for change in gone)
         return Plan(tuple(changes), self.health, dry_runs, owned, commit, self.scope, self.inventory.other_source, self.inventory.source)
@@ -230,7 +252,7 @@ class _Planner:
         if refusal is None:
             return change
         if refusal[0] is deletion.never_deleted_by_the_server:
-            body = {"apiVersion": change.resource.api_version, "kind": change.ref.kind, "metadata": {"name": change.ref.name}}
+            body = {"apiVersion": change.served.api_version, "kind": change.ref.kind, "metadata": {"name": change.ref.name}}
             return replace(change, operation="configured", reason=f"{refusal[1]}: what Git set in it is taken back", body=body, writes=True)
         return replace(change, operation="skipped", reason=refusal[1], postponed=refusal[0] in deletion.POSTPONING)
 
@@ -269,13 +291,24 @@ class _Planner:
                           "Set wait: true to wait for its end; the run then makes it and its objects again.")
 
     def _takes_over(self, gone: Sequence[Change]) -> None:
-        """A Service whose fixed node port or address a pruned Service holds is written once that is gone."""
-        held = {value: change.ref for change in gone if change.operation == "pruned" for value in _allocated(change.ref, change.before)}
+        """A Service whose fixed node port or address a pruned Service holds is written once that is gone. A node port that this run takes
+        from another Service, maybe in exchange for its own, is given up by that one first."""
+        held = {value: change.ref for change in gone if change.operation == "pruned" for value in allocated(change.ref, change.before)}
+        given_up = {value: change.ref for change in self.changes if change.operation == "configured" and change.intent
+                    for value in allocated(change.ref, change.before) - allocated(change.ref, change.intent.body) if isinstance(value, tuple)}
         for position, change in enumerate(self.changes):
-            taken = [held[value] for value in _allocated(change.ref, change.body) if value in held]
-            if taken and change.operation in ("created", "configured"):
-                self.changes[position] = replace(change, takes_over=True, writes=True, undecided=False,
-                                                 unverified=f"it cannot be verified before {taken[0]} is pruned, which holds its port or address")
+            if change.operation not in ("created", "configured"):
+                continue
+            needed = sorted(allocated(change.ref, change.body) - allocated(change.ref, change.before), key=str)
+            pruned = [held[value] for value in needed if value in held]
+            holders = tuple(dict.fromkeys(given_up[value] for value in needed if value in given_up))
+            if pruned:
+                change = replace(change, takes_over=True, writes=True, undecided=False,
+                                 unverified=f"it cannot be verified before {pruned[0]} is pruned, which holds its port or address")
+            if holders:
+                change = replace(change, takes_from=holders, writes=True, undecided=False,
+                                 unverified=change.unverified or f"it cannot be verified before {holders[0]} gives up its node port")
+            self.changes[position] = change
 
     def _of_changed_kinds(self) -> None:
         """An object whose definition changes in this run is judged by the server when it is written, by the new definition."""
@@ -285,13 +318,13 @@ class _Planner:
             if (change.ref.group, change.ref.kind) in changed and (change.writes or change.undecided or change.take) and not change.unverified:
                 self.changes[position] = replace(change, writes=change.writes or change.undecided, undecided=False, unverified=CHANGED_KIND)
 
-    def _ask(self, positions: Set[int]) -> int:
+    def _dry_run_each(self, positions: Set[int]) -> int:
         """Dry runs: of what could not be proved, of what may have to be replaced, and of everything that would be written in check
         mode or where a certain plan is expected. How many there were."""
         made = {change.ref.name for change in self.changes
                 if (change.ref.group, change.ref.kind) == NAMESPACE and change.operation == "created"}
         everything = self.options.check_mode or bool(self.options.expect)
-        asked: List[int] = []
+        unknown: List[int] = []
         for position in sorted(positions):
             change = self.changes[position]
             written = (change.writes or change.take) and not change.unverified
@@ -300,16 +333,16 @@ class _Planner:
             if change.operation == "created" and change.ref.namespace in made:
                 self.changes[position] = replace(change, unverified=f"its namespace {change.ref.namespace} is created by the same run")
             else:
-                asked.append(position)
+                unknown.append(position)
 
-        def ask(position: int) -> None:
+        def decide(position: int) -> None:
             self.changes[position] = self._at_rest(self._dry_run(self.changes[position]))
 
         with ThreadPoolExecutor(READERS) as pool:
-            errors = work_on(pool, ask, asked)
+            errors = work_on(pool, decide, unknown)
         if errors:
             raise together(errors, "the server refuses what Git says")
-        return len(asked)
+        return len(unknown)
 
     def _dry_run(self, change: Change) -> Change:
         try:
@@ -320,7 +353,7 @@ class _Planner:
                 return replace(change, writes=True, undecided=False, unverified=f"it cannot be verified before {first}, which this run writes first")
             if change.before is None or not error.immutable or not may_replace(change, self.options):
                 raise
-            return self._replacement(change, error)
+            return self.judge.replacement(change, error)
         if found.before is None and change.before is not None:
             return replace(found, operation="created", reason="was deleted during the run", take=None, writes=True)
         return found
@@ -337,38 +370,6 @@ class _Planner:
             if other.ref == role or re.search(rf'"{name}" not found|with name {name} was found|exceeded quota: {name}\b', error.what):
                 return str(other.ref)
         return ""
-
-    def _replacement(self, change: Change, error: Failure) -> Change:
-        """Delete and create again, but only where nothing but immutable fields is in the way and the new object would be created."""
-        others = error.other_fields
-        if others:
-            error.hint = f"Correct {', '.join(others)}: an object is replaced only when nothing but immutable fields is in the way."
-            raise error
-        change = replace(change, replaces=True, writes=True, undecided=False, take=None, unverified="it must be deleted first",
-                         reason=f"{change.reason}; an immutable field: deleted and created again")
-        refusal = deletion.rule_against(change, self.scope, self.options)
-        if refusal:
-            raise Refused(f"an immutable field changes, and the object must not be replaced: {refusal[1]}",
-                          f"{change.intent.where if change.intent else ''}: {change.ref}",
-                          "Delete it yourself if that is what you want, or take the change back in Git.")
-        try:
-            deletion.dry_run(self.cluster, change)
-            dry_run_creation(self.cluster, change)
-        except Failure as failure:
-            raise explain(failure, change) from None
-        return change
-
-
-def _allocated(ref: Ref, body: Optional[Body]) -> Set[Any]:
-    """The node ports and cluster addresses that a Service has for itself."""
-    spec = (body or {}).get("spec")
-    if (ref.group, ref.kind) != ("", "Service") or not isinstance(spec, dict):
-        return set()
-    listed = spec.get("ports")
-    ports = {(str(port.get("protocol") or "TCP"), str(port["nodePort"])) for port in (listed if isinstance(listed, list) else ())
-             if isinstance(port, dict) and port.get("nodePort")}
-    return ports | {spec[field] for field in ("clusterIP", "healthCheckNodePort") if isinstance(spec.get(field), (str, int))
-                    and spec[field] not in ("", "None")}
 
 
 def _role_of(change: Change) -> Optional[Ref]:

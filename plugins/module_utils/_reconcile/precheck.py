@@ -9,12 +9,15 @@ A dry run of every new object would tell it too, and double the requests of a fi
 from __future__ import annotations
 
 import difflib
-from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import FREE, SCALAR, Type
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster, Resources
 
 SHOWN = 20
 # Of an object inside of another one, whose schema need not repeat them.
@@ -23,7 +26,7 @@ _SCALARS = {"string": (str,), "boolean": (bool,), "integer": (int,), "number": (
 _NAMES = {"string": "a string", "boolean": "a boolean", "integer": "an integer", "number": "a number"}
 
 
-def refuse_what_the_server_would(cluster: Any, resources: Any, changes: Sequence[Change]) -> None:
+def refuse_what_the_server_would(cluster: Cluster, resources: Resources, changes: Sequence[Change]) -> None:
     """Raise Refused with everything that is known to be wrong with what these changes would write."""
     # A kind whose definition changes with this run is judged by the new one, when it is written.
     changed = {kind for change in changes if (change.ref.group, change.ref.kind) == CRD and change.operation != "unchanged"
@@ -83,7 +86,7 @@ def wrong_fields(body: Any, known: Type) -> List[str]:
     return list(walk({key: value for key, value in body.items() if key not in ("apiVersion", "kind")}, known, ""))
 
 
-def _missing_namespaces(cluster: Any, resources: Any, changes: Sequence[Change]) -> List[str]:
+def _missing_namespaces(cluster: Cluster, resources: Resources, changes: Sequence[Change]) -> List[str]:
     """Namespaces that are neither there nor in Git. Who may not read them is told by the server instead."""
     there: Set[str] = {change.ref.name for change in changes if (change.ref.group, change.ref.kind) == NAMESPACE and change.intent is not None}
     there |= {change.ref.namespace for change in changes if change.before is not None}

@@ -100,7 +100,7 @@ def _still_there(cluster: Cluster, changes: List[Change], inventory: Inventory) 
     """What was deleted and not waited for, and has a finalizer that holds it: one LIST for each kind and namespace."""
     found = []
     uids = {(change.before or {})["metadata"]["uid"]: change.ref for change in changes}
-    for resource, namespace in sorted({(change.resource, change.ref.namespace) for change in changes}):
+    for resource, namespace in sorted({(change.served, change.ref.namespace) for change in changes}):
         try:
             items = cluster.list(resource, namespace, inventory.selector, metadata_only=True)[0]
         except Failure as error:
@@ -114,4 +114,4 @@ def _still_there(cluster: Cluster, changes: List[Change], inventory: Inventory) 
 def _target(change: Change, outcomes: Outcomes) -> Target:
     outcome = outcomes.get(change)
     live = (outcome.before if outcome else None) or change.before or {}
-    return Target(change.resource, 0, live["metadata"]["uid"])
+    return Target(change.served, 0, live["metadata"]["uid"])

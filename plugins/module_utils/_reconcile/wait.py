@@ -30,6 +30,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 
 # How long "nothing is in progress, something failed" must last before it ends the wait. A Deployment that failed before
 # shows its old ProgressDeadlineExceeded for a moment after it was corrected; a crashed Pod is Failed until it restarts.
@@ -53,7 +54,7 @@ CLAIM = ("", "PersistentVolumeClaim")
 class Target(NamedTuple):
     """What was applied, so that an older state of the same object is not taken for its result."""
 
-    resource: Any
+    resource: Resource
     generation: int = 0  # as the apply returned it; 0: any
     uid: str = ""  # as the apply returned it; "": any
     vanishes: bool = False  # a Job with ttlSecondsAfterFinished: its absence means that it finished
@@ -63,7 +64,7 @@ class Target(NamedTuple):
     pending: Optional[Body] = None  # a PersistentVolumeClaim that is not bound, as the apply returned it
 
     @classmethod
-    def of(cls, resource: Any, obj: Body, rules: Optional[Rules] = None) -> Target:
+    def of(cls, resource: Resource, obj: Body, rules: Optional[Rules] = None) -> Target:
         """The target for an object as the server returned it."""
         metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
         whole = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
@@ -105,7 +106,7 @@ def wait(
     return {ref: result[ref] for ref in targets}
 
 
-def _unused_claims(cluster: Any, targets: Mapping[Ref, Target]) -> Dict[Ref, Health]:
+def _unused_claims(cluster: Cluster, targets: Mapping[Ref, Target]) -> Dict[Ref, Health]:
     """Claims that bind once a Pod uses them, while no object of this wait makes such a Pod: no time would bind them."""
     pending = {ref: target.pending for ref, target in targets.items() if target.pending is not None}
     if not pending:
@@ -318,12 +319,12 @@ def _follow(cluster: Cluster, board: _Board, timeout: float, progress: Optional[
                 board.health[ref] = Health(found.status, f"{found.message}; last connection error: {board.trouble}")
 
 
-Scope = Tuple[Any, str, Tuple[Ref, ...]]  # resource, namespace ("" for all), the targets in it
+Scope = Tuple["Resource", str, Tuple[Ref, ...]]  # resource, namespace ("" for all), the targets in it
 
 
 def _scopes(targets: Mapping[Ref, Target]) -> List[Scope]:
     """One scope per kind: its only namespace, or the whole cluster."""
-    kinds: Dict[Any, List[Ref]] = {}
+    kinds: Dict[Resource, List[Ref]] = {}
     for ref, target in targets.items():
         kinds.setdefault(target.resource, []).append(ref)
     scopes = []
@@ -457,7 +458,7 @@ class _Followers:
                 pause = min(5.0, pause * 2 or 0.1)
         return []
 
-    def _list(self, resource: Any, namespace: str, refs: Iterable[Ref]) -> str:
+    def _list(self, resource: Resource, namespace: str, refs: Iterable[Ref]) -> str:
         items, version = self.cluster.list(resource, namespace, self.selector)
         found = {_ref(resource, item): item for item in items}
         for ref in refs:
@@ -467,7 +468,7 @@ class _Followers:
                 self.board.missed(ref)
         return version
 
-    def _watch(self, resource: Any, namespace: str, version: str) -> str:
+    def _watch(self, resource: Resource, namespace: str, version: str) -> str:
         """Read one watch to its end; returns the version to go on from."""
         stream = self.cluster.watch(
             resource, namespace, self.selector, version, max(1, int(self.deadline - self.board.clock()) + 1)
@@ -495,7 +496,7 @@ class _Followers:
         return version
 
 
-def _ref(resource: Any, obj: Body) -> Ref:
+def _ref(resource: Resource, obj: Body) -> Ref:
     metadata = obj.get("metadata") or {}
     return Ref(resource.group, resource.kind, metadata.get("namespace") or "", metadata.get("name") or "")
 
