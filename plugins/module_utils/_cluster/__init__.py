@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, discovery
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resources
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, discovery, interface
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.discovery import Resource, Resources
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import ApiError, Expired, Malformed, TooMuch
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.transport import Transport
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.watch import Watch
@@ -91,7 +90,7 @@ class Cluster:
         with _told(self.url):
             return answers.text(self._transport.send("discover", "GET", "/version", "").body.get("gitVersion"), "gitVersion")
 
-    def resource(self, api_version: str, kind: str, where: str = "") -> discovery.Resource:
+    def resource(self, api_version: str, kind: str, where: str = "") -> Resource:
         """The resource, or a Failure that says what may have been meant."""
         found = self.discover().find(api_version, kind)
         if found is None:
@@ -101,7 +100,7 @@ class Cluster:
         return found
 
     def list(
-        self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False, name: str = ""
+        self, resource: interface.Resource, namespace: str = "", selector: str = "", metadata_only: bool = False, name: str = ""
     ) -> Tuple[List[Body], str]:
         """All objects, or the one of a name, and the resourceVersion to watch from. Items carry apiVersion and kind.
 
@@ -118,7 +117,7 @@ class Cluster:
                     raise
         raise AssertionError("unreachable")
 
-    def get(self, resource: Resource, namespace: str, name: str) -> Optional[Body]:
+    def get(self, resource: interface.Resource, namespace: str, name: str) -> Optional[Body]:
         """The object, or None where there is none."""
         try:
             return self._object("get", "GET", resource, namespace, name)[1]
@@ -127,7 +126,7 @@ class Cluster:
                 return None
             raise
 
-    def create(self, resource: Resource, body: Body, dry_run: bool = False) -> Body:
+    def create(self, resource: interface.Resource, body: Body, dry_run: bool = False) -> Body:
         """The object as stored; ApiError 409 when there is one already, unlike apply, which would take it over.
 
         When the first answer was lost, that error may be about our own object: whoever asks must compare.
@@ -142,7 +141,7 @@ class Cluster:
         with _told(where):
             return answers.check_metadata(stored)
 
-    def apply(self, resource: Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
+    def apply(self, resource: interface.Resource, body: Body, force: bool = True, dry_run: bool = False) -> Tuple[Body, bool]:
         """Server-side apply: (the object as stored, whether it was created).
 
         Repeating it does no harm: the same fields by the same manager are the same object. When the first answer was
@@ -165,7 +164,7 @@ class Cluster:
         return stored, status == 201
 
     def patch(
-        self, resource: Resource, namespace: str, name: str, ops: List[Dict[str, Any]], dry_run: bool = False
+        self, resource: interface.Resource, namespace: str, name: str, ops: List[Dict[str, Any]], dry_run: bool = False
     ) -> Body:
         """JSON patch (RFC 6902). With a `test` first it is repeated when the answer is lost: a change that did happen
         makes the test fail then, so nothing can happen twice."""
@@ -179,7 +178,7 @@ class Cluster:
 
     def delete(
         self,
-        resource: Resource,
+        resource: interface.Resource,
         namespace: str,
         name: str,
         uid: str,
@@ -217,7 +216,7 @@ class Cluster:
         return self._transport.raw("proxy", method, f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}", where, body, repeatable)
 
     def watch(
-        self, resource: Resource, namespace: str, selector: str, resource_version: str, timeout: float
+        self, resource: interface.Resource, namespace: str, selector: str, resource_version: str, timeout: float
     ) -> Watch:
         """Iterator of (type, object): every event after resource_version, BOOKMARKs included, for `timeout` seconds
         at most. It ends early when the connection breaks: watch again from the last object's resourceVersion.
@@ -238,7 +237,7 @@ class Cluster:
         self,
         verb: str,
         method: str,
-        resource: Resource,
+        resource: interface.Resource,
         namespace: str,
         name: str,
         query: Optional[Dict[str, str]] = None,
@@ -260,7 +259,7 @@ class Cluster:
             return answer.status, answers.check_metadata(answer.body)
 
     def _pages(
-        self, resource: Resource, namespace: str, query: Dict[str, str], metadata_only: bool
+        self, resource: interface.Resource, namespace: str, query: Dict[str, str], metadata_only: bool
     ) -> Tuple[List[Body], str]:
         items: List[Body] = []
         accept = METADATA_ONLY if metadata_only else "application/json"
