@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Conflict, Intent, Ref
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES, conflicts_refused, guard
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES, conflicts_refused, guard, limit_refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options, PruneLimit
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
@@ -136,4 +136,4 @@ def test_every_rule_says_nothing_about_a_plan_that_changes_nothing() -> None:
 def test_every_rule_of_the_file_is_in_the_table() -> None:
     public = {value for name, value in vars(sys.modules[guard.__module__]).items()
               if callable(value) and getattr(value, "__module__", "") == guard.__module__ and not name.startswith("_")}
-    assert public - {guard, conflicts_refused} == set(RULES)
+    assert public - {guard, conflicts_refused, limit_refused} == set(RULES)
