@@ -129,7 +129,7 @@ class VirtFleet(Runs):
     def files(self, pool: str = "default") -> List[str]:
         found = self.host.connect().storagePoolLookupByName(pool)
         found.refresh()
-        return sorted(one for one in found.listVolumes() if f"@{self.name}" in one)
+        return sorted(one for one in found.listVolumes() if f"+{self.name}" in one)
 
     def clean(self) -> None:
         for domain in self.domains().values():

@@ -101,7 +101,7 @@ options:
     elements: dict
     suboptions:
       label:
-        description: The name by which later runs know it. Required with a size.
+        description: The name by which later runs know it. Required with a size. Letters, digits, dots, dashes and underscores.
         type: str
       size:
         description: Its size in GB. A larger one grows the volume, a smaller one is refused.

@@ -39,6 +39,8 @@ CASES = {
     "volume without a label": ({"volumes": [{"size": 1}]}, "a volume with a size needs a label"),
     "volume with both": ({"volumes": [{"label": "d", "size": 1, "volume": "x"}]}, "has either size, or volume"),
     "two labels": ({"volumes": [{"label": "d", "size": 1}, {"label": "d", "size": 1}]}, "two volumes have one label"),
+    "label": ({"volumes": [{"label": "_disk", "size": 1}]}, "'_disk' is no label for a volume"),
+    "label of the boot volume": ({"boot_volume": {"size": 5}, "volumes": [{"label": "root", "size": 1}]}, "two volumes have one label"),
     "two ways of an address": ({"floating_address": {"network": "public", "address": "203.0.113.9"}}, "either network, for a new one, or address"),
     "too many cores": ({"flavor": "cv-too-large"}, "cores: 5000 more are needed"),
     "region": ({"region": "us-east-1", "residency": HOME}, "the region us-east-1 is not allowed. Allowed are: no-oslo-1."),

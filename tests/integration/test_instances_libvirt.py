@@ -74,7 +74,7 @@ def test_the_disk_is_an_overlay_of_the_image_and_nvme_is_used_as_it_is_meant(vir
         fleet.run(*fleet.named("a"), volumes=[{"label": "data", "size": 1, "type": "nvme"}, {"label": "logs", "size": 1}])
         domain = tree(fleet, "a")
         disks = {disk.find("target").get("dev"): disk for disk in domain.iterfind("devices/disk")}
-        assert [disks[name].find("source").get("file").rsplit("/", 1)[1].split("@")[0] for name in ("vda", "vdb", "vdc")] == ["root-disk", "data", "logs"]
+        assert [disks[name].find("source").get("file").rsplit("/", 1)[1].split("+")[0] for name in ("vda", "vdb", "vdc")] == ["_disk", "data", "logs"]
         assert "/nvme/" in disks["vdb"].find("source").get("file")
         assert {(disks[name].find("driver").get("cache"), disks[name].find("driver").get("io")) for name in disks} == {("none", "native")}
         backing = disks["vda"].find("backingStore/source").get("file")
@@ -95,14 +95,14 @@ def test_volumes_and_addresses_survive_a_replacement(virt, fleet):
     declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}], "user_data": "#!/bin/sh\ntrue\n"}
     first = fleet.run(declared)["instances"][0]
     changed = {**declared, "user_data": "#!/bin/sh\nfalse\n"}
-    seed = (virt.images / f"seed@{fleet.name}-a@{fleet.name}").read_bytes()
+    seed = (virt.images / f"_seed+{fleet.name}-a+{fleet.name}").read_bytes()
     told = fleet.run(changed)
     assert not told["changed"] and "takes effect only with rebuild or replace" in told["table"]
-    assert (virt.images / f"seed@{fleet.name}-a@{fleet.name}").read_bytes() == seed
+    assert (virt.images / f"_seed+{fleet.name}-a+{fleet.name}").read_bytes() == seed
     assert "destroys the root disk" in str(fleet.fails(changed, on_drift={"user_data": "replace"}))
     done = fleet.run(changed, on_drift={"user_data": "replace"}, allow_data_loss=True)
     second = done["instances"][0]
-    assert second["id"] != first["id"] and (virt.images / f"seed@{fleet.name}-a@{fleet.name}").read_bytes() != seed
+    assert second["id"] != first["id"] and (virt.images / f"_seed+{fleet.name}-a+{fleet.name}").read_bytes() != seed
     assert (second["addresses"], second["ports"], second["volumes"]) == (first["addresses"], first["ports"], first["volumes"])
     # A guest that does not shut down is powered off, and that is said.
     assert any("did not shut down within 1 s and was powered off" in text for text in done["warnings"])
@@ -114,7 +114,7 @@ def test_a_volume_grows_in_place_and_what_is_on_it_stays(virt, fleet):
         return {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": size}]}
 
     fleet.run(declared(1), state="stopped")
-    path = virt.images / f"data@{fleet.name}-a@{fleet.name}"
+    path = virt.images / f"data+{fleet.name}-a+{fleet.name}"
     subprocess.run(["qemu-io", "-c", "write -P 0x5a 1M 64k", str(path)], check=True, stdout=subprocess.DEVNULL)
     for state, size in (("stopped", 2), ("started", 2), ("started", 3)):
         fleet.run(declared(size), state=state)
@@ -169,7 +169,7 @@ def test_a_dead_instance_comes_back_with_what_it_was(virt, fleet):
     declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}
     before = fleet.run(declared)["instances"][0]
     fleet.domains()[f"{fleet.name}-a"].destroy()
-    (virt.images / f"root-disk@{fleet.name}-a@{fleet.name}").unlink()
+    (virt.images / f"_disk+{fleet.name}-a+{fleet.name}").unlink()
     told = fleet.run(declared)
     assert told["counts"] == {"report": 1} and "is gone" in told["table"]
     after = fleet.run(declared, on_drift={"status": "replace"}, allow_data_loss=True)["instances"][0]
@@ -179,7 +179,7 @@ def test_a_dead_instance_comes_back_with_what_it_was(virt, fleet):
 
 def test_an_instance_whose_definition_was_lost_gets_its_disk_back(virt, fleet):
     before = fleet.run(*fleet.named("a"))["instances"][0]
-    path = virt.images / f"root-disk@{fleet.name}-a@{fleet.name}"
+    path = virt.images / f"_disk+{fleet.name}-a+{fleet.name}"
     domain = fleet.domains()[f"{fleet.name}-a"]
     domain.destroy()
     domain.undefine()
@@ -211,7 +211,7 @@ def test_snapshots_are_not_deleted(fleet):
     fleet.run(*fleet.named("a"))
     fleet.domains()[f"{fleet.name}-a"].snapshotCreateXML("<domainsnapshot><name>before</name></domainsnapshot>")
     assert "has snapshots" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
-    assert fleet.domains()[f"{fleet.name}-a"].snapshotNum() == 1 and f"root-disk@{fleet.name}-a@{fleet.name}" in fleet.files()
+    assert fleet.domains()[f"{fleet.name}-a"].snapshotNum() == 1 and f"_disk+{fleet.name}-a+{fleet.name}" in fleet.files()
 
 
 def test_a_domain_that_could_not_start_is_finished_by_the_next_run(virt, fleet):
@@ -242,15 +242,15 @@ def test_a_killed_run_is_finished_by_the_next_one(virt, fleet, moment):
                                env=environment())
     process.stdin.write(json.dumps({"params": fleet.params(instances=declared)}))
     process.stdin.close()
-    while len(list(virt.images.glob(f"*@{fleet.name}*"))) + len(fleet.domains()) <= moment:
+    while len(list(virt.images.glob(f"*+{fleet.name}*"))) + len(fleet.domains()) <= moment:
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     fleet.run(*declared)
     assert len(fleet.domains()) == 2 and all(one.isActive() for one in fleet.domains().values())
-    kinds = sorted(name.split("@")[0] for name in fleet.files())
-    assert kinds == sorted(["console", "data", "root-disk", "seed"] * 2)
+    kinds = sorted(name.split("+")[0] for name in fleet.files())
+    assert kinds == sorted(["_console", "_disk", "_seed", "data"] * 2)
     assert not fleet.run(*declared)["changed"]
 
 
@@ -265,14 +265,14 @@ def test_two_runs_at_once_make_no_instance_twice(fleet, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     (tmp_path / "one").mkdir()
     first.start()
-    while not list(fleet.host.images.glob(f"lock*@{fleet.name}")):
+    while not list(fleet.host.images.glob(f"_lock*+{fleet.name}")):
         time.sleep(0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
     (tmp_path / "two").mkdir()
     go(2)
     first.join()
     assert sorted(result["changed"] for result in results) == [False, True] and len(fleet.domains()) == 3
-    assert not [name for name in fleet.files() if name.startswith("lock")]
+    assert not [name for name in fleet.files() if name.startswith("_lock")]
 
 
 def test_an_image_gets_its_name_only_when_it_is_whole(virt, fleet, empty):
@@ -342,6 +342,9 @@ def test_a_full_pool_is_named(virt, tmp_path):
 
 
 MISTAKES = {
+    # A data volume of this name would go with the instance.
+    "label": ({"volumes": [{"label": "_seed", "size": 1}]}, "'_seed' is no label for a volume"),
+    "name": ({"instances": [{"name": "a+b"}]}, "'a+b' is no name for an instance on libvirt"),
     "flavor": ({"flavor": "small"}, "there is no flavor small"),
     "no size of the disk": ({"flavor": "1 vCPU, 256 MB"}, "has no disk"),
     "smaller than its image": ({"flavor": "1 vCPU, 256 MB, 1 GB"}, "the image debian-12 needs a disk of 2 GB"),
@@ -416,7 +419,7 @@ def test_a_guest_boots_and_comes_back_from_a_destroyed_disk_with_the_same_keys_a
         assert said.split() == [before["name"], before["volumes"][0]["path"], before["id"]]
         assert before["name"] in fleet.run(declared, check=True)["table"]
         fleet.domains()[before["name"]].destroy()
-        (virt.images / f"root-disk@{before['name']}@{fleet.name}").unlink()
+        (virt.images / f"_disk+{before['name']}+{fleet.name}").unlink()
         begin = time.monotonic()
         done = fleet.run(declared, on_drift={"status": "replace"}, allow_data_loss=True)
         after = done["instances"][0]

@@ -36,6 +36,7 @@ def test_it_listens_on_the_loopback_only(cloud):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_detached_one_ends_with_its_owner_and_leaves_nothing(tmp_path):
     owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     state = tmp_path / "cloud"
@@ -43,7 +44,5 @@ def test_a_detached_one_ends_with_its_owner_and_leaves_nothing(tmp_path):
     assert cloud.connect().compute.get("/servers").status_code == 200
     owner.kill()
     owner.wait()
-    end = time.monotonic() + 60
-    while (is_running(state) or state.exists()) and time.monotonic() < end:
+    while is_running(state) or state.exists() or processes.naming(state):
         time.sleep(0.5)
-    assert not state.exists() and processes.naming(state) == {}

@@ -4,7 +4,7 @@
 """Instances on a host with libvirt and QEMU.
 
 What a cloud keeps apart is kept by other means here, so that the same plan serves:
-  - the marks of an instance are in its domain's metadata; those of a volume in its name, LABEL@INSTANCE@FLEET;
+  - the marks of an instance are in its domain's metadata; those of a volume in its name, LABEL+INSTANCE+FLEET;
   - a port is a MAC address that follows from fleet, instance and network, with a reservation in the network's DHCP; it outlives the domain;
   - an image is a volume of the pool that carries no mark; a flavor is a size; a volume type is a pool; the only zone is the host;
   - the root disk is an overlay of its image (a copy where the pool holds no files), and goes with its instance; data volumes stay.
@@ -33,7 +33,8 @@ SPACE = "https://nordic.gitops/instance/1"
 GIB = 1024**3
 OWN_MAC = r"52:54(:[0-9a-f]{2}){4}"
 POLL = 0.3
-ROOT, SEED, LOCK = "root-disk", "seed", "lock"  # labels that are no data volumes of an instance
+# Labels of what is no data volume; no declared label begins so.
+ROOT, SEED, CONSOLE, LOCK = "_disk", "_seed", "_console", "_lock"
 # A boot sector: it writes a letter to the serial port and has the machine reset.
 PROBE = bytes.fromhex("baf803b04beeb0fee664f4ebfd").ljust(510, b"\0") + b"\x55\xaa"
 PROBED_WITHIN = 10.0
@@ -107,7 +108,7 @@ class Libvirt:
     # Look-ups
 
     def images(self) -> List[Image]:
-        found = {name: _gib(one[2]) for name, one in self._files().items() if "@" not in name and not name.endswith(".partial")}
+        found = {name: _gib(one[2]) for name, one in self._files().items() if not _marks(name)[0] and not name.endswith(".partial")}
         images = [Image(name, name, size) for name, size in found.items() if name not in self.declared]
         for name, given in self.declared.items():
             base = _base_name(given)
@@ -205,6 +206,9 @@ class Libvirt:
     # Instances
 
     def world(self, fleet: str, names: Sequence[str]) -> World:
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+                raise Failure(f"{name!r} is no name for an instance on libvirt", hint="Letters, digits, dots, dashes and underscores.")
         volumes = self._volumes()
         instances = self._domains(volumes)
         mine = [one for one in instances if one.fleet == fleet]
@@ -216,7 +220,7 @@ class Libvirt:
             tuple(mine),
             tuple(one for one in instances if one.fleet != fleet and one.name in names),
             tuple(ports),
-            tuple(one for one in volumes if one.fleet == fleet and one.label not in (ROOT, SEED, LOCK)),
+            tuple(one for one in volumes if one.fleet == fleet and not one.label.startswith("_")),
             (),
         )
 
@@ -271,7 +275,7 @@ class Libvirt:
         metadata = {str(key): str(value) for key, value in (record.get("metadata") or {}).items()}
         fleet = metadata.get(provider.FLEET, "")
         sources = [_source(disk) for disk in tree.iterfind("devices/disk")]
-        root = next((one for one in sources if os.path.basename(one).startswith(f"{ROOT}@")), "")
+        root = next((one for one in sources if os.path.basename(one).startswith(f"{ROOT}+")), "")
         launched = bool(record.get("launched", True))
         fault = ""
         if fleet and not launched:
@@ -310,7 +314,7 @@ class Libvirt:
                 for address in port.addresses
             ),
             tuple(ports),
-            tuple(one for one in attached if one.label not in (ROOT, SEED)),
+            tuple(one for one in attached if not one.label.startswith("_")),
         )
 
     def _domain(self, instance_id: str) -> Any:
@@ -456,7 +460,7 @@ class Libvirt:
         raise Failure(f"there is no volume {name}")
 
     def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume:
-        name = f"{wanted.label}@{instance}@{fleet}"
+        name = f"{wanted.label}+{instance}+{fleet}"
         pool = wanted.type or self.default_pool
         if image is not None:
             self._system_disk(name, pool, wanted.size, image)
@@ -609,7 +613,7 @@ class Libvirt:
             raise Failure(f"the volume {volume_id} vanished")
         with self._saying(f"volume {volume.name}"):
             source = self._lookup(volume.name)
-            self._make(volume.type, f"{label}@{volume.instance}@{volume.fleet}", source.info()[1], self._format(volume.type), source=source)
+            self._make(volume.type, f"{label}+{volume.instance}+{volume.fleet}", source.info()[1], self._format(volume.type), source=source)
             source.delete()
 
     def attach(self, instance_id: str, volume_id: str) -> None:
@@ -646,7 +650,7 @@ class Libvirt:
     def create(self, fleet: str, wanted: Wanted, metadata: Mapping[str, str], ports: Sequence[str], boot: str, volumes: Sequence[str]) -> str:
         own = str(uuid.uuid4())
         names = {volume.id: volume.name for volume in self._volumes()}
-        root = names[boot] if boot else f"{ROOT}@{wanted.name}@{fleet}"
+        root = names[boot] if boot else f"{ROOT}+{wanted.name}+{fleet}"
         if not boot:
             if wanted.image is None:
                 raise Failure(f"there is no image {wanted.image_name}", wanted.name)
@@ -681,7 +685,7 @@ class Libvirt:
                 static[mac], gateway = [f"{want.address}/{cidr.prefixlen}"], _attribute(tree, "ip", "address")
             interfaces.append(nocloud.interface(mac, static.get(mac, []), gateway))
         content = nocloud.image(own, wanted.name, wanted.user_data, interfaces)
-        name = f"{SEED}@{wanted.name}@{fleet}"
+        name = f"{SEED}+{wanted.name}+{fleet}"
         with self._saying(f"the seed of {wanted.name}"):
             if name in self._files():
                 self._lookup(name).delete()
@@ -714,7 +718,7 @@ class Libvirt:
         for name, letter in zip(disks, "abcdefghijklmnopqrstuvwxyz"):
             devices.append(self._disk(name, f"vd{letter}"))
         # No CD-ROM: kernels for clouds (Debian's genericcloud) have no driver of one.
-        seed = self._disk(f"{SEED}@{wanted.name}@{fleet}", "vdz")
+        seed = self._disk(f"{SEED}+{wanted.name}+{fleet}", "vdz")
         xml.SubElement(seed, "readonly")
         devices.append(seed)
         for network, mac in ports:
@@ -722,7 +726,7 @@ class Libvirt:
         serial = xml.SubElement(devices, "serial", type="pty")
         root = self._files()[disks[0]]
         if self._format(root[0]) == "qcow2":
-            xml.SubElement(serial, "log", file=os.path.join(os.path.dirname(root[1]), f"console@{wanted.name}@{fleet}"), append="on")
+            xml.SubElement(serial, "log", file=os.path.join(os.path.dirname(root[1]), f"{CONSOLE}+{wanted.name}+{fleet}"), append="on")
         channel = xml.SubElement(devices, "channel", type="unix")
         xml.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
         random = xml.SubElement(devices, "rng", model="virtio")
@@ -759,7 +763,7 @@ class Libvirt:
         )
         volume = domain = None
         try:
-            volume = self._make(self.default_pool, f"{name}@@", len(PROBE), "raw")
+            volume = self._make(self.default_pool, f"{name}++", len(PROBE), "raw")
             self._write(volume, PROBE)
             disk = xml.SubElement(tree[-1], "disk", type="file", device="disk")
             xml.SubElement(disk, "source", file=volume.path())
@@ -792,7 +796,7 @@ class Libvirt:
                 domain.destroy()
             for name in self._files(fresh=True):
                 label, instance, fleet = _marks(name)
-                if (instance, fleet) == (found.name, found.fleet) and label in (ROOT, SEED, "console"):
+                if (instance, fleet) == (found.name, found.fleet) and label in (ROOT, SEED, CONSOLE):
                     self._lookup(name).delete()
             flags = (
                 self.api.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -835,7 +839,7 @@ class Libvirt:
                 node = tree.find(field)
                 if node is not None:
                     node.text = str(value)
-            root = next((os.path.basename(_source(disk)) for disk in tree.iterfind("devices/disk") if f"{ROOT}@" in _source(disk)), "")
+            root = next((os.path.basename(_source(disk)) for disk in tree.iterfind("devices/disk") if f"{ROOT}+" in _source(disk)), "")
             if root and flavor.disk * GIB > self._files()[root][2]:
                 self._lookup(root).resize(flavor.disk * GIB)
             domain = self.host.defineXML(xml.tostring(tree, "unicode"))
@@ -851,7 +855,7 @@ class Libvirt:
         if found is None or wanted.image is None:
             raise Failure(f"there is no image {wanted.image_name}" if found else f"the instance {instance_id} vanished", wanted.name)
         domain = self._domain(instance_id)
-        root = f"{ROOT}@{found.name}@{found.fleet}"
+        root = f"{ROOT}+{found.name}+{found.fleet}"
         with self._saying(f"rebuild {found.name}"):
             if domain.isActive():
                 domain.destroy()
@@ -889,23 +893,23 @@ class Libvirt:
             free = not number or (takes_over and held.startswith(f"{controller}/")) or time.monotonic() - since > patience
             if free and self._take(fleet, number + 1, holder):
                 for old in range(1, number + 1):
-                    self._drop(f"{LOCK}{old}@@{fleet}")
-                return f"{LOCK}{number + 1}@@{fleet}"
+                    self._drop(f"{LOCK}{old}++{fleet}")
+                return f"{LOCK}{number + 1}++{fleet}"
             time.sleep(1)
 
     def _lock_of(self, fleet: str) -> Tuple[int, str]:
-        numbers = [int(found[1]) for found in (re.fullmatch(rf"{LOCK}(\d+)@@{re.escape(fleet)}", name) for name in self._files()) if found]
+        numbers = [int(found[1]) for found in (re.fullmatch(rf"{LOCK}(\d+)\+\+{re.escape(fleet)}", name) for name in self._files()) if found]
         if not numbers:
             return 0, ""
         try:
-            content = self._read(self._lookup(f"{LOCK}{max(numbers)}@@{fleet}"), 0, 512)
+            content = self._read(self._lookup(f"{LOCK}{max(numbers)}++{fleet}"), 0, 512)
         except (Failure, self.api.libvirtError):
             content = b""
         return max(numbers), content.rstrip(b"\0").decode(errors="replace")
 
     def _take(self, fleet: str, number: int, holder: str) -> bool:
         try:
-            volume = self._make(self.default_pool, f"{LOCK}{number}@@{fleet}", 512, "raw")
+            volume = self._make(self.default_pool, f"{LOCK}{number}++{fleet}", 512, "raw")
         except self.api.libvirtError as error:
             if error.get_error_code() == self.api.VIR_ERR_STORAGE_VOL_EXIST:
                 return False
@@ -918,15 +922,15 @@ class Libvirt:
             self._lookup(name).delete()
 
     def renew(self, lock_id: str, holder: str) -> None:
-        fleet = lock_id.split("@@")[1]
+        fleet = lock_id.split("++")[1]
         number, held = self._lock_of(fleet)
-        if f"{LOCK}{number}@@{fleet}" != lock_id or not held.startswith(holder):
+        if f"{LOCK}{number}++{fleet}" != lock_id or not held.startswith(holder):
             raise Failure("another run has taken the lock of the fleet, so this one stops")
         with self._saying("the lock of the fleet"):
             self._write(self._lookup(lock_id), f"{holder} {int(time.time())}".encode().ljust(512, b"\0"))
 
     def unlock(self, lock_id: str, holder: str) -> None:
-        number, held = self._lock_of(lock_id.split("@@")[1])
+        number, held = self._lock_of(lock_id.split("++")[1])
         if held.startswith(holder):
             self._drop(lock_id)
 
@@ -1006,7 +1010,7 @@ def _mac(fleet: str, port: str) -> str:
 
 def _marks(name: str) -> Tuple[str, str, str]:
     """(label, instance, fleet); empty ones for a volume that is not ours."""
-    parts = name.split("@")
+    parts = name.split("+")
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
 
 

@@ -16,6 +16,7 @@ from .provider import Flavor, Floating, Provider, Wanted, WantedPort, WantedVolu
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+\[\]_-]{0,62}")
 FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 METADATA_KEY = re.compile(r"[A-Za-z0-9 _.:-]{1,255}")
 # Options of one instance, which the top level gives defaults for.
 INHERITED = (
@@ -88,6 +89,10 @@ def _check_names(one: Mapping[str, Any]) -> None:
             raise Failure("a volume has either size, or volume for one that exists", name)
         if not volume.get("volume") and volume is not one.get("boot_volume") and not volume.get("label"):
             raise Failure("a volume with a size needs a label", name, "The label tells a later run which of them it is.")
+        if volume.get("size") and volume.get("label") and not LABEL.fullmatch(volume["label"]):
+            raise Failure(f"{volume['label']!r} is no label for a volume", name, "Letters, digits, dots, dashes and underscores; it begins with a letter or digit.")
+    if one.get("boot_volume"):
+        labels.append("root")
     if len(set(labels)) != len(labels):
         raise Failure(f"two volumes have one label: {', '.join(sorted(str(label) for label in labels))}", name)
 
