@@ -147,7 +147,7 @@ A condition that is true with a reason that is a failure (`Completed` with `Fail
 |---|---|
 {flags}
 
-Where no summary is true, these are in progress too: {doubts} false, `status.ready` of `1/3`, `status.unavailableReplicas` above 0, and {counted}.
+Where no summary is true, these are in progress too: {doubts} false, `status.ready` or `status.replicas` of `1/3`, more than none of {missing}, and {counted}.
 
 An object without a status is healthy: nobody reports on it. While `reconcile` waits, a custom resource that could have a status and has none is `InProgress`
 for {moment:g} seconds, in case its controller has not seen it yet.
@@ -210,6 +210,7 @@ def page() -> str:
         failed_endings=_codes(data.FAILED_ENDINGS), working_endings=_codes(data.WORKING_ENDINGS), begun=_codes(data.BEGUN.split()),
         started=_codes(f"status.{name}" for name in data.STARTED.split()), ended=_codes(f"status.{name}" for name in data.ENDED.split()),
         flags="\n".join(_flags()), doubts=_codes(data.DOUBTS.split()),
+        missing=_codes(f"status.{name}" for name in data.MISSING.split()),
         counted=", ".join(f"{_codes(names.split())} below `{path}`" for path, names in data.COUNTED),
         differences="\n".join(f"| {_cell(case['case'])} | {case['is']} | {case.get('kstatus', 'the same')} | {case.get('argo', 'the same')} "
                               f"| {_cell(case['why'])} |" for case in others),

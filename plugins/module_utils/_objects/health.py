@@ -512,19 +512,20 @@ def _by_words(obj: Dict[str, Any]) -> Health:
     types = sorted({one["type"] for one in conditions if isinstance(one.get("type"), str)})
     stands_still = _judge_types(obj, conditions, types, findings)
     healthy = _judge_summary(obj, conditions, types, findings)
-    error = _errors(obj, data.ERRORS)
-    if error and not findings.found[data.HEALTHY]:
-        findings.add(data.FAILED, error)
     for path in data.STATES.split():
         value = _at(obj, path)
         known = meaning(value, kind) if isinstance(value, str) else ""
         if known:
             findings.add(known, ": ".join(part for part in (value, _message(obj)) if part))
+    error = _errors(obj, data.ERRORS)
+    if error and not findings.found[data.HEALTHY]:
+        findings.add(data.FAILED, error)
     for path in ("ancestors?", "parents?"):  # a policy or a route of the Gateway API's pattern
         for item in _parts(obj, f"status.{path}"):
             _judge_conditions(obj, _ATTACHED, _items(item, "conditions"), findings, name=_part_name(item))
     stands_still = _judge_flags(status, findings, healthy) or stands_still
-    _judge_count(obj, "status.ready", findings)  # "1/3"
+    for name in ("ready", "replicas"):
+        _judge_count(obj, f"status.{name}", findings)  # "1/3"
     if not healthy:
         _judge_replicas(obj, findings)
     if kind.endswith(data.ENDS) and not findings.worst() and any(status.get(name) for name in data.STARTED.split()):
@@ -594,8 +595,8 @@ def _judge_summary(obj: Dict[str, Any], conditions: List[Dict[str, Any]], types:
             known, words = _unready(condition, _NO_RULE), _words(condition, f"{type_} is {condition.get('status') or 'not known'}")
         elif meaning(_text(condition, "reason")) == data.FAILED:  # Completed, with the reason Failed
             known, words = data.FAILED, _words(condition)
-        elif condition.get("message") == data.RECONCILES:
-            known, words = data.WORKING, _words(condition)
+        elif condition.get("message") == data.RECONCILES or _plain(type_) in data.BEGUN.split() and str(obj["kind"]).endswith(data.ENDS):
+            known, words = data.WORKING, _words(condition, type_)
         else:
             known, words = data.HEALTHY, ""
         findings.add(known, words)
@@ -623,9 +624,10 @@ def _judge_replicas(obj: Dict[str, Any], findings: _Findings) -> None:
             have = _number(obj, "status", name)
             if wanted is not None and have is not None and have < wanted:
                 findings.add(data.WORKING, f"{name} is {have} of {wanted}")
-    missing = _number(obj, "status", "unavailableReplicas")
-    if missing is not None and missing > 0:
-        findings.add(data.WORKING, f"unavailableReplicas is {missing}")
+    for name in data.MISSING.split():
+        missing = _total(obj, f"status.{name}")
+        if missing:
+            findings.add(data.WORKING, f"{name} is {missing}")
 
 
 _NO_RULE = Rule("")
@@ -839,7 +841,8 @@ def _cron_job(obj: Dict[str, Any]) -> Health:
 # Reasons of a waiting container which say that it will not start by itself as it is. The kubelet has some twenty
 # (pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime/kuberuntime_container.go); Argo CD knows them by this pattern.
 def _is_trouble(reason: str) -> bool:
-    return reason.startswith("Err") or reason.endswith(("Error", "BackOff")) or reason in ("InvalidImageName", "RegistryUnavailable", "SignatureValidationFailed")
+    names = ("InvalidImageName", "RegistryUnavailable", "SignatureValidationFailed")
+    return reason.startswith("Err") or reason.endswith(("Error", "BackOff")) or reason in names
 
 
 def _pod(obj: Dict[str, Any]) -> Health:

@@ -29,23 +29,26 @@ WORDS: Mapping[str, str] = {
         preparing processing progressing promoting provisioning pulling queued rebooting reconciling recovering
         requested resizing restarting restoring retrying rolling rollingback rollingout scaling scalingdown
         scalingup scheduled scheduling setup starting started stopping submitted submitting switching syncing terminating testing unknown
-        unavailable uninstalling updating upgrading uploading validating verifying waiting yellow
+        unavailable awaitingapproval uninstalling updating upgrading uploading validating verifying waiting yellow
     """,
     FAILED: """
         aborted actionrequired authenticationfailed backoff blocked broken cancelled canceled conflict conflicted corrupt crashed crashing crashloop
         crashloopbackoff critical dead degraded denied disconnected down error errored erroring evicted expired failed failing failure
         fatal flapping forbidden hung imagepullbackoff inconsistent invalid invalidspec killed lost manualinterventionrequired misconfigured missing
         needsattention noncompliant nonhealthy noquorum notaccepted notfound offline oomkilled orphaned outofsync quarantined red rejected
-        rollbackcomplete rolledback splitbrain stalled stuck timedout timeout unauthorized unhealthy unrecoverable unreachable unschedulable
+        rollbackcomplete rolledback splitbrain stalled stuck terminated timedout timeout unauthorized unhealthy unrecoverable unreachable unschedulable
         updaterollbackcomplete upgradefailed warning
     """,
-    STILL: "disabled halted hibernated hibernating idle inactive off paused poweredoff reconcilepaused shutdown skipped sleeping standby stopped suspended",
+    STILL: """
+        disabled halted hibernated hibernating idle inactive off paused poweredoff reconcilepaused reconciliationpaused scaledtozero shutdown skipped
+        sleeping standby stopped suspended
+    """,
 }
 
 # Types of conditions, by what True means. SUMMARY comes first: one of these speaks for all other conditions of its object.
 SUMMARY = ("Ready", "Succeeded", "Complete", "Completed", "Healthy", "Available")
 # What is False beside a SUMMARY that is True: a Crossplane composite is of a group of its owner's, so no row can name it.
-BESIDE = ("Synced", "Healthy", "Available")
+BESIDE = ("Synced", "Reconciled", "Healthy", "Available")
 READY_TYPES = """
     Accepted Active Applied Compliant Deployed Enforced Established Initialized Installed Issued Online Programmed Provisioned
     Reconciled ReconcileSuccess ReconcileSuccessful ReconciliationSucceeded RemoteSynced ResolvedRefs Running Successful Synced Valid Validated
@@ -68,7 +71,8 @@ STATES = (
     "status.phase status.state status.status status.health status.currentState status.currentPhase status.overallStatus "
     "status.healthStatus status.health.status status.updateStatus status.compliant status.stageStatus status.stage status.state.phase "
     "status.provisioningState status.lifecycleState status.clusterStatus status.clusterState status.deploymentStatus status.jobStatus "
-    "status.syncStatus status.sync.status status.result status.status.status"
+    "status.syncStatus status.sync.status status.result status.status.status status.reconcileStatus status.reconciliationStatus "
+    "status.lastReconcileStatus"
 )
 HOLDS = (
     "spec.paused spec.suspend spec.suspended spec.running=false spec.hibernate spec.hibernated spec.disabled spec.enabled=false spec.stopped "
@@ -88,6 +92,7 @@ COUNTED = (
     ("spec.replicas", "readyReplicas availableReplicas updatedReplicas"), ("spec.size", "readyReplicas availableReplicas"),
     ("spec.instances", "readyInstances readyReplicas"), ("status.replicas", "readyReplicas availableReplicas"),
 )
+MISSING = "unavailableReplicas failedReplicas members.unready"  # more than none of these: in progress, where no SUMMARY is True
 
 # A kind whose work ends is not done while it runs.
 ENDS = (
@@ -621,7 +626,8 @@ RULES: List[Rule] = [
     Rule("operator.tekton.dev: *", "https://tekton.dev/docs/operator/", ready="Ready"),
     Rule("resource.k8s.io: ResourceClaim", silent=True),
     Rule("certificates.k8s.io: CertificateSigningRequest", "https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/",
-         failed="Denied Failed", silent=True),
+         failed="Denied Failed", counts="status.certificate/1", silent=True),
+    Rule("longhorn.io: Node", "https://longhorn.io/docs/", ready="Ready Schedulable?", false=FAILED),
     Rule("kueue.x-k8s.io: ClusterQueue LocalQueue AdmissionCheck", "https://kueue.sigs.k8s.io/", ready="Active", false=FAILED),
     Rule("kueue.x-k8s.io: Workload", "https://kueue.sigs.k8s.io/", ready="Finished", failed="DeactivationTarget"),
     Rule("jobset.x-k8s.io: JobSet", "https://jobset.sigs.k8s.io/", ready="Completed", failed="Failed", still="Suspended", holds="spec.suspend"),
