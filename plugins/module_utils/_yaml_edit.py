@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 
 Path = Tuple[Union[str, int], ...]
+Fact = Tuple[str, str, str]  # kind, value and anchor of a node
 
 # A plain scalar may be written so anywhere, in flow collections too.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+~=-]*(?::[A-Za-z0-9_./@+~=-]+)*\Z")
@@ -69,14 +70,18 @@ class Node:
 
 @dataclass(frozen=True)
 class Edit:
-    """Put `text` in the place of the characters from start to end, so that `node` has another value, or (with key) one more entry."""
+    """Put `text` in the place of the characters from start to end, so that `node` has another value, or (with key) one more entry.
+
+    added: what stands at the end of `node` afterwards, in the place of another value.
+    """
 
     start: int
     end: int
     text: str
     node: Node
-    value: str
+    value: str = ""
     key: str = ""
+    added: Tuple[Fact, ...] = ()
 
 
 def documents(text: str, where: str) -> List[Node]:
@@ -167,6 +172,49 @@ def insert_key(text: str, node: Node, key: str, value: str, where: str) -> Edit:
     return Edit(at, at, line, node, value, key)
 
 
+def append_item(text: str, document: Node, key: str, item: Mapping[str, str], where: str) -> Edit:
+    """The edit that gives the list under a key of the document one more mapping, and the document the list where it has none."""
+    listed = document.get(key)
+    if not _of_lines(document, "mapping") or listed is not None and not _of_lines(listed, "sequence"):
+        raise Refused(f"has no list {key} of lines, and an item can be added to one only", f"{where}:{(listed or document).line}",
+                      f"Write the first item of {key} once by hand.")
+    lists = [node for node in [listed, *(value for _name, value in document.items)] if node and _of_lines(node, "sequence")]
+    dash = _before(text, lists[0].items[0]) if lists else "- "
+    if not re.fullmatch(r"[ \t]*- +", dash):
+        raise Refused("the list begins in a way of its own", f"{where}:{lists[0].line}", f"Write the first item of {key} once by hand.")
+    lines = [f"{name}: {_plain(value)}" for name, value in item.items()]
+    lines = [dash + lines[0], *(" " * len(dash) + line for line in lines[1:])]
+    facts: Tuple[Fact, ...] = (("mapping", "", ""), *(("scalar", word, "") for pair in item.items() for word in pair), ("end", "mapping", ""))
+    if listed is None:
+        lines.insert(0, f"{key}:")
+        facts = (("scalar", key, ""), ("sequence", "", ""), *facts, ("end", "sequence", ""))
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    at = _line_after(text, listed or document)
+    lead = "" if text[at - 1] == "\n" else line_end
+    return Edit(at, at, lead + line_end.join(lines) + ("" if lead else line_end), listed or document, added=facts)
+
+
+def _of_lines(node: Node, kind: str) -> bool:
+    return node.kind == kind and not node.flow and bool(node.items)
+
+
+def _before(text: str, node: Node) -> str:
+    """What stands on a node's line before it."""
+    return text[text.rfind("\n", 0, node.start) + 1 : node.start]
+
+
+def _line_after(text: str, node: Node) -> int:
+    """Where the line after the last one of a node begins; a block's own end is behind the comments that follow it."""
+    while node.items and not node.flow:
+        last = node.items[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    end = node.end
+    if node.style in ("|", ">"):
+        end = node.start + len(text[node.start : node.end].rstrip())
+    following = text.find("\n", end)
+    return len(text) if following < 0 else following + 1
+
+
 def apply(text: str, edits: Sequence[Edit], where: str) -> str:
     """The text after the edits. It is parsed again: all else must mean what it meant before."""
     result, last = [], 0
@@ -182,14 +230,16 @@ def apply(text: str, edits: Sequence[Edit], where: str) -> str:
     return changed
 
 
-def _facts(document: Node, edits: Sequence[Edit]) -> Iterator[Tuple[str, str, str]]:
+def _facts(document: Node, edits: Sequence[Edit]) -> Iterator[Fact]:
     """What a document means, node by node, once the edits are made."""
-    values = {edit.node.start: edit.value for edit in edits if not edit.key}
+    values = {edit.node.start: edit.value for edit in edits if not edit.key and not edit.added}
     added: Dict[int, List[Tuple[str, str]]] = {}
+    # A document begins where its first key does, which has no items.
+    appended: Dict[Tuple[str, int], Tuple[Fact, ...]] = {(edit.node.kind, edit.node.start): edit.added for edit in edits if edit.added}
     for edit in edits:
         if edit.key:
             added.setdefault(edit.node.start, []).append((edit.key, edit.value))
-    todo: List[Union[Node, Tuple[str, str, str]]] = [document]
+    todo: List[Union[Node, Fact]] = [document]
     while todo:
         node = todo.pop()
         if isinstance(node, tuple):
@@ -197,11 +247,12 @@ def _facts(document: Node, edits: Sequence[Edit]) -> Iterator[Tuple[str, str, st
             continue
         value = values.get(node.start, node.value) if node.kind == "scalar" else node.value
         yield node.kind, value, node.anchor
-        below: List[Union[Node, Tuple[str, str, str]]] = []
+        below: List[Union[Node, Fact]] = []
         for number, item in enumerate(node.items):
             below.extend(item if isinstance(item, tuple) else (item,))
             if number == 0 and node.kind == "mapping":
                 below.extend(("scalar", word, "") for pair in added.get(node.start, ()) for word in pair)
+        below.extend(appended.get((node.kind, node.start), ()))
         below.append(("end", node.kind, ""))
         todo.extend(reversed(below) if node.items else ())
 

@@ -48,6 +48,12 @@ options:
       container:
         description: Only containers of this name.
         type: str
+      add:
+        description:
+          - Whether to add an entry to C(images) of the kustomization that O(images[].files) names, where it has none for this image.
+            Without it, an image that is nowhere is a failure.
+        type: bool
+        default: false
   values:
     description: Single values to set, each by its file and path.
     type: list

@@ -206,6 +206,11 @@ verified:
   description: How many values were tried.
   returned: when O(state=verified)
   type: int
+sealed_secrets:
+  description: The SealedSecrets that were tried, as C(namespace/name).
+  returned: when O(state=verified)
+  type: list
+  elements: str
 lost:
   description: The values that do not open, with file, line, object and key.
   returned: when O(state=verified)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`, which is `python -m bench`.
 
-BENCH_CASES (401,5001,k3s,fsync,instances,sealing), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form five parts:
-reconcile (the numbers of objects), k3s, fsync, instances and sealing. A part is measured in one run, has tables of its own, and says when,
+BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form six parts:
+reconcile (the numbers of objects), k3s, fsync, instances, sealing and image. A part is measured in one run, has tables of its own, and says when,
 on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in docs/benchmarks;
 any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
 whatever the figures are.
@@ -29,7 +29,7 @@ from lab.errors import LabError
 from workspace import collection
 from workspace.places import CHECKOUT, of_this_checkout
 
-from . import fsync, instances, k3s, report, sealing
+from . import fsync, image, instances, k3s, report, sealing
 from .audit import Audit
 from .case import Case
 from .controllers import Controllers
@@ -40,7 +40,7 @@ from .server import Server
 from .workload import services_in
 
 CASES = (401, 5001)
-APART = ("k3s", "fsync", "instances", "sealing")  # cases that are a part by themselves
+APART = ("k3s", "fsync", "instances", "sealing", "image")  # cases that are a part by themselves
 ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS = 5, 2, 3
 TURNS = sorted({turn.name for turn in SMALL})
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
@@ -83,7 +83,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     env = os.environ
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = ",".join(map(str, CASES + APART))
-    parser.add_argument("--cases", default=env.get("BENCH_CASES") or every, help="numbers of objects, k3s, fsync, instances, sealing (default: %(default)s)")
+    parser.add_argument("--cases", default=env.get("BENCH_CASES") or every, help="numbers of objects, %s (default: %%(default)s)" % ", ".join(APART))
     parser.add_argument("--rounds", default=env.get("BENCH_ROUNDS") or str(ROUNDS), help="how often each peer has its turn (default: %(default)s)")
     parser.add_argument("--k3s-rounds", default=env.get("BENCH_K3S_ROUNDS") or str(K3S_ROUNDS),
                         help="the same for k3s, where a round takes minutes (default: %(default)s)")
@@ -118,7 +118,7 @@ def _is_full(options: argparse.Namespace) -> bool:
     """Every part of the run is whole, so that it may stand in docs/benchmarks."""
     if options.turns or "k3s" in options.apart and options.k3s_rounds < K3S_ROUNDS:
         return False
-    if "sealing" in options.apart and options.rounds < ROUNDS:
+    if {"sealing", "image"} & set(options.apart) and options.rounds < ROUNDS:
         return False
     return not options.cases or (tuple(options.cases) == CASES and options.rounds >= ROUNDS)
 
@@ -145,6 +145,8 @@ def measure(options: argparse.Namespace, folder: Path, say: Any) -> Tuple[Dict[s
         cases["instances"] = lambda: _instances(options, folder, say)
     if "sealing" in options.apart:
         cases["sealing"] = lambda: _sealing(options, folder, say)
+    if "image" in options.apart:
+        cases["image"] = lambda: _image(options, folder, say)
     found: Dict[str, Any] = {}
     broken: List[str] = []
     for name, part in cases.items():
@@ -168,6 +170,11 @@ def _instances(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str,
 def _sealing(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
     part = sealing.measure(options.rounds, folder / "sealing", say)
     return dict(part, machine=report.machine(), versions=dict(report.own_versions(), kubeseal=part.pop("kubeseal")))
+
+
+def _image(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
+    part = image.measure(options.rounds, folder / "image", say)
+    return dict(part, machine=report.machine(), versions=dict(report.own_versions(), **part.pop("peers")))
 
 
 def _fsync(say: Any) -> Dict[str, Any]:

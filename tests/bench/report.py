@@ -24,8 +24,9 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing")
-PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png"}
+PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image")
+PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png", "sealing": "sealing.png",
+            "image": "image.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
@@ -128,7 +129,8 @@ def markdown(outcome: Dict[str, Any]) -> str:
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
-            lines += ["", *{"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing}[name](outcome[name])]
+            sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image}
+            lines += ["", *sections[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
 
@@ -208,10 +210,18 @@ def _instances(part: Dict[str, Any]) -> List[str]:
 
 
 def _sealing(part: Dict[str, Any]) -> List[str]:
-    lines = _head("Sealing", part, "Medians, in brackets the lowest and the highest.")
+    return _of_one_operation("Sealing", dict(part, called="sealing"))
+
+
+def _image(part: Dict[str, Any]) -> List[str]:
+    return _of_one_operation("An image's tag in the manifest repository", dict(part, called="image"))
+
+
+def _of_one_operation(title: str, part: Dict[str, Any]) -> List[str]:
+    lines = _head(title, part, "Medians, in brackets the lowest and the highest.")
     lines += ["", "### %s" % part["summary"][0]["operation"], "", "| | seconds |", "|---|---|"]
     lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"])) for entry in part["summary"]]
-    return lines + _tail(dict(part, called="sealing"))
+    return lines + _tail(part)
 
 
 def _sections(entries: Sequence[Dict[str, Any]]) -> List[Tuple[str, int, str]]:

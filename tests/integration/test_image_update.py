@@ -127,6 +127,22 @@ def test_several_images_values_and_files_are_one_commit(git_repo, options):
     assert git_repo.git("show", "main:charts/cart/values.yaml") == 'image:\n  tag: "1.11"   # why'
 
 
+def test_an_entry_of_a_kustomization_is_added_only_when_asked_and_once(git_repo, options):
+    git_repo.write("production/kustomization.yaml", "resources: [web.yaml]  # all\n")
+    head = git_repo.commit()
+    image = {"name": "new", "tag": "1.10", "files": ["production/kustomization.yaml"]}
+    with pytest.raises(Failure, match="the image new is nowhere in production/kustomization.yaml"):
+        run(**{**options, "images": [image]})
+    asked = {**options, "images": [{**image, "add": True}]}
+    assert run(**asked).changed and git_repo.git("rev-parse", "main~1") == head
+    assert git_repo.git("show", "main:production/kustomization.yaml") == 'resources: [web.yaml]  # all\nimages:\n- name: new\n  newTag: "1.10"'
+    assert git_repo.git("log", "-1", "--format=%s", "main") == "Update new no tag -> 1.10"
+    assert not run(**asked).changed
+    for files in (["production"], ["production/web.yaml"], ["a/kustomization.yaml", "b/kustomization.yaml"]):
+        with pytest.raises(Failure, match="add needs one kustomization"):
+            run(**{**options, "images": [{**image, "add": True, "files": files}]})
+
+
 def test_the_mode_of_a_file_stays(git_repo, options):
     (git_repo.path / "production/web.yaml").chmod(0o755)
     git_repo.commit()

@@ -16,6 +16,8 @@ import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import check_commits, check_files
 from ansible_collections.nordic.gitops.plugins.modules.secrets_check import EXAMPLES
+from lab.repository import Repository, git_env
+from workspace import places
 
 SECRET = "kind: Secret\nmetadata: {name: db}\nstringData:\n  password: hunter2\n"
 
@@ -101,3 +103,51 @@ def test_the_module_fails_in_its_examples_and_shows_no_value(git_repo, tmp_path)
                               check=False, env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1"})
         assert done.returncode == 2 and "shop/db.yaml:4: Secret db: stringData.password is not encrypted" in done.stdout, done.stdout
         assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def guarded(git_repo, tmp_path):
+    """git_repo with the hooks of this repository, installed by the real pre-commit, and a remote to push to."""
+    hooks = Repository(tmp_path / "hooks")
+    hooks.write(".pre-commit-hooks.yaml", (places.CHECKOUT / ".pre-commit-hooks.yaml").read_bytes())
+    chosen = [{"id": "secrets-check"}, {"id": "secrets-check-push"}]
+    git_repo.write(".pre-commit-config.yaml", yaml.safe_dump({"repos": [{"repo": str(hooks.path), "rev": hooks.commit(), "hooks": chosen}]}))
+    git_repo.commit()
+    remote = tmp_path / "remote.git"
+    git_repo.git("clone", "--quiet", "--bare", git_repo.url, str(remote))
+    git_repo.git("remote", "add", "origin", str(remote))
+    environment = {**git_env(), "LC_ALL": "C.UTF-8", "PRE_COMMIT_HOME": str(tmp_path / "pre-commit"), "ANSIBLE_HOME": str(tmp_path / "ansible"),
+                   "ANSIBLE_NOCOLOR": "1"}
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=git_repo.path, env=environment, text=True, capture_output=True, check=False)
+
+    install = [str(Path(sys.executable).parent / "pre-commit"), "install", "--hook-type", "pre-commit", "--hook-type", "pre-push"]
+    subprocess.run(install, cwd=git_repo.path, env=environment, check=True, capture_output=True)
+    git_repo.run_git = git
+    return git_repo
+
+
+def test_pre_commit_refuses_a_commit_and_a_push_that_hold_a_secret(guarded):
+    head = guarded.head()
+    guarded.write("shop/db.yaml", SECRET)
+    guarded.git("add", "--all")
+    refused = guarded.run_git("commit", "-m", "a secret")
+    said = refused.stdout + refused.stderr
+    assert refused.returncode and "shop/db.yaml:4: Secret db: stringData.password is not encrypted" in said and "hunter2" not in said
+    assert guarded.head() == head
+
+    added = guarded.commit("past the hook", "--no-verify")  # and the next one removes it: what is pushed holds it all the same
+    guarded.remove("shop/db.yaml")
+    guarded.commit("removed", "--no-verify")
+    refused = guarded.run_git("push", "origin", "main")
+    said = refused.stdout + refused.stderr
+    assert refused.returncode and f"(commit {added[:12]})" in said and guarded.git("ls-remote", "origin", "main").startswith(head)
+
+    guarded.git("reset", "--quiet", "--hard", head)
+    guarded.write("shop/web.yaml", "kind: Deployment\n")
+    guarded.git("add", "--all")
+    done = guarded.run_git("commit", "-m", "no secret")
+    assert done.returncode == 0 and guarded.head() != head, done.stdout + done.stderr
+    done = guarded.run_git("push", "origin", "main")
+    assert done.returncode == 0 and guarded.git("ls-remote", "origin", "main").startswith(guarded.head()), done.stdout + done.stderr

@@ -186,10 +186,16 @@ COREDNS = Module("coredns", "nordic.gitops/lab/coredns", "v1.15.0", "1.26.0", ((
 VERSITYGW = Module("versitygw", "github.com/versity/versitygw", "v1.8.0", "1.26.0",
                    (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),))
 
+# What a pipeline pushes its image to, and what pushes it.
+REGISTRY = Module("registry", "nordic.gitops/lab/registry", "v3.1.2", "1.26.0",
+                  tuple((name, f"nordic.gitops/lab/registry/{name}") for name in ("registry", "crane")), sources=True,
+                  requires=(("github.com/distribution/distribution/v3", "v3.1.2"), ("github.com/google/go-containerregistry", "v0.22.1")))
 # Checks the workflows of .github and docs/ci.
-ACTIONLINT = Module("actionlint", "github.com/rhysd/actionlint", "v1.7.7", "1.26.0", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),))
+ACTIONLINT = Module("actionlint", "github.com/rhysd/actionlint", "v1.7.12", "1.26.0", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),))
+# The benchmark's peer of image_update.
+YQ = Module("yq", "github.com/mikefarah/yq/v4", "v4.54.3", "1.26.0", (("yq", "github.com/mikefarah/yq/v4"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, ACTIONLINT)
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ)
 
 
 def versions() -> Dict[str, str]:

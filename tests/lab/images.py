@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Tuple
 
 from lab import places
 from lab.build import Say, cached, locked, print_line
-from lab.components import COREDNS, PODS, Module
+from lab.components import BINARIES, COREDNS, PODS, Module
 
 # The architecture of the machine that builds; that of its nodes, too.
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -52,13 +52,18 @@ IMAGES: Tuple[Image, ...] = (
     Image(tuple(f"docker.io/rancher/mirrored-coredns-coredns:{version}" for version in ("1.10.1", "1.11.3", "1.14.6")), COREDNS, "coredns", user="0:0"),
 )
 
+# The controller of Sealed Secrets, as its chart names it. Only the nodes of its own test need it.
+SEALED_SECRETS = Image((f"docker.io/bitnami/sealed-secrets-controller:{BINARIES['sealed-secrets-controller'].version[1:]}",),
+                       BINARIES["sealed-secrets-controller"], "sealed-secrets-controller", user="1001:1001")
+
 
 def tars(say: Say = print_line) -> List[Path]:
     """A tar for each image, built if it is not cached."""
-    return [_tar(image, say) for image in IMAGES]
+    return [tar(image, say) for image in IMAGES]
 
 
-def _tar(image: Image, say: Say) -> Path:
+def tar(image: Image, say: Say = print_line) -> Path:
+    """The image's tar, built if it is not cached."""
     parts = [image.module.key, json.dumps([image.names, image.binary, image.environment, image.user]), Path(__file__).read_text()]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = places.cache() / "images" / key / image.file
@@ -76,8 +81,8 @@ def _tar(image: Image, say: Say) -> Path:
 def write(target: Path, image: Image, program: Path) -> None:
     """An image of one file, /<name of the program>, that runs it."""
     layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        _add(tar, program.name, program.read_bytes(), 0o755)
+    with tarfile.open(fileobj=layer, mode="w") as packed:
+        _add(packed, program.name, program.read_bytes(), 0o755)
     architecture = ARCHITECTURE[os.uname().machine]
     platform = {"architecture": architecture, "os": "linux"}
     config = _json({**platform, "config": {"Entrypoint": [f"/{program.name}"], "User": image.user,
@@ -90,11 +95,11 @@ def write(target: Path, image: Image, program: Path) -> None:
         {**_described(f"{MEDIA}.manifest.v1+json", manifest), "platform": platform,
          "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}}
         for name in image.names]})
-    with tarfile.open(target, "w") as tar:
-        _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        _add(tar, "index.json", index)
+    with tarfile.open(target, "w") as packed:
+        _add(packed, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        _add(packed, "index.json", index)
         for blob in (layer.getvalue(), config, manifest):
-            _add(tar, "blobs/" + _digest(blob).replace(":", "/"), blob)
+            _add(packed, "blobs/" + _digest(blob).replace(":", "/"), blob)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:

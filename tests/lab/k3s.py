@@ -24,7 +24,7 @@ from typing import Dict, Iterable, Tuple
 
 from lab import components, images, places, selfextracting
 from lab.build import Say, cached, locked, print_line
-from lab.components import CNI, FLANNEL, K3S_NEW, K3S_OLD, VERSITYGW, Module
+from lab.components import ACTIONLINT, CNI, FLANNEL, K3S_NEW, K3S_OLD, REGISTRY, VERSITYGW, Module
 from lab.errors import LabError
 
 # Name -> its module, and the variable that names a ready binary.
@@ -76,7 +76,8 @@ def build_all(say: Say = print_line) -> Dict[str, Path]:
     for release in ("new", "old"):
         one = binary(release, say)
         built[f"k3s {one.version}"] = one.path
-    built["versitygw"] = cached(VERSITYGW, "versitygw", say)
+    for module in (VERSITYGW, REGISTRY, ACTIONLINT):
+        built.update({name: cached(module, name, say) for name, _package in module.packages})
     return built
 
 

@@ -23,7 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.mirror import M
 from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Identity, Overtaken, branch_of, push, regular_file, write_commit, write_tree
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import Dependency, dependency_places
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import (
-    Image, Place, Value, image_places, images_in, one_answer, value_place)
+    Image, Place, Value, added_place, image_places, images_in, one_answer, value_place)
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, write_path
 
 # In the commit of a review branch: the commit that it was made on. It tells our own commit from anybody else's.
@@ -161,6 +161,8 @@ def _images(mirror: Mirror, base: Commit, image: Image, text: Callable[[str], st
     name = image.reference.name
     files = candidates(mirror, base, image.files, name)
     found = [place for path in files for place in image_places(image, path, text(path))]
+    if not found and image.add:
+        return [added_place(image, image.files[0], text(image.files[0]))]
     if not found:
         others: Dict[str, None] = {}
         for path in candidates(mirror, base, image.files, "image")[:200]:

@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import
 from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Identity
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import Request, Update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import Dependency
-from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import Image, checked_value
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import KUSTOMIZATIONS, Image, checked_value
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.reference import checked
 
 SPEC: Dict[str, Dict[str, Any]] = dict(
@@ -23,6 +23,7 @@ SPEC: Dict[str, Dict[str, Any]] = dict(
         digest=dict(type="str"),
         files=dict(type="list", elements="str", default=["."]),
         container=dict(type="str"),
+        add=dict(type="bool", default=False),
     )),
     values=dict(type="list", elements="dict", default=[], options=dict(
         file=dict(type="str", required=True),
@@ -43,12 +44,17 @@ SPEC: Dict[str, Dict[str, Any]] = dict(
 )
 
 
+def _image(given: Mapping[str, Any], where: str) -> Image:
+    files = tuple(checked_path(path) or "." for path in given["files"])
+    if given["add"] and (len(files) != 1 or files[0].rsplit("/", 1)[-1] not in KUSTOMIZATIONS or given["container"]):
+        raise Failure("add needs one kustomization to add to", f"{where}.files", "Name its file, such as production/kustomization.yaml, and no container.")
+    return Image(checked(given["name"], given["tag"] or "", given["digest"] or "", where), files, given["container"] or "", given["add"])
+
+
 def request_of(params: Mapping[str, Any]) -> Request:
     """The options as a Request, or a Failure that names the option."""
     updates: List[Update] = [
-        *(Image(checked(one["name"], one["tag"] or "", one["digest"] or "", f"images[{number}]"),
-                tuple(checked_path(path) or "." for path in one["files"]), one["container"] or "")
-          for number, one in enumerate(params["images"])),
+        *(_image(one, f"images[{number}]") for number, one in enumerate(params["images"])),
         *(checked_value(checked_path(one["file"]), one["path"], one["value"], one["document"]) for one in params["values"]),
         *(Dependency(checked_path(one["chart"]), one["name"], one["version"]) for one in params["dependencies"]),
     ]

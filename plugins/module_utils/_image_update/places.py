@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.reference import Reference
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import (
-    Edit, Node, Path, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
+    Edit, Node, Path, append_item, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
 
 CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 # kustomize takes exactly these names for its file.
@@ -21,11 +21,15 @@ KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 @dataclass(frozen=True)
 class Image:
-    """Bring every place of this image's name to a tag, a digest, or both. container: only in containers of this name."""
+    """Bring every place of this image's name to a tag, a digest, or both.
+
+    container: only in containers of this name. add: where it is nowhere, files names the kustomization that gets an entry for it.
+    """
 
     reference: Reference
     files: Tuple[str, ...]  # files or folders in the repository
     container: str = ""
+    add: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,19 @@ def _kustomize_places(image: Image, file: str, text: str, number: int, document:
             edits.append(insert_key(text, entry, key, new, file) if node is None else set_scalar(text, document, node, new, file))
         found.append(Place(file, entry.line, number, path, str(before), str(after), tuple(edits)))
     return found
+
+
+def added_place(image: Image, file: str, text: str) -> Place:
+    """A new entry in a kustomization's images."""
+    found = documents(text, file)
+    if len(found) != 1:
+        raise Refused(f"holds {len(found)} documents", file, "A kustomization is one.")
+    wanted = image.reference
+    listed = found[0].get("images")
+    entry = {key: value for key, value in (("name", wanted.name), ("newTag", wanted.tag), ("digest", wanted.digest)) if value}
+    edit = append_item(text, found[0], "images", entry, file)
+    line = text.count("\n", 0, edit.start) + edit.text.count("\n", 0, edit.text.index("name: ")) + 1
+    return Place(file, line, 0, ("images", len(listed.items) if listed else 0), wanted.name, str(wanted), (edit,))
 
 
 def one_answer(image: Image, places: Sequence[Place]) -> None:

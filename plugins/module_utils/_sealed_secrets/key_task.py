@@ -288,7 +288,8 @@ def verified(work: Work) -> Dict[str, Any]:
     opened = verify.openings(there, backup)
     lost = [str(one) for one in opened if one.by is None]
     bad += lost
-    result = {"verified": len(opened), "lost": lost, "missing_from_backup": missing, "values": verify.counts(opened)}
+    named = sorted({f"{one.namespace}/{one.name}" for one in there})
+    result = {"verified": len(opened), "sealed_secrets": named, "lost": lost, "missing_from_backup": missing, "values": verify.counts(opened)}
     if bad:
         raise Failure(f"the backup does not open everything: {'; '.join(bad)}", work.params["backup"], "", **result)
     return {"changed": False, **result}

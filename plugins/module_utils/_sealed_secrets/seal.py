@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -208,12 +209,13 @@ def _template_problems(outcome: Outcome) -> List[str]:
 
 
 def leak(bodies: Sequence[Any], values: Mapping[str, bytes]) -> Optional[Tuple[str, str]]:
-    """(path, key) of the first text that holds a value in plain or as base64. Names of objects are no such text: they are chosen."""
+    """(path, key) of the first text that holds a value in plain, as JSON or as base64. Names of objects are no such text: they are chosen."""
     searched: List[Tuple[str, str]] = []
     for key, value in values.items():
         if len(value) >= SHORTEST_LEAK:
             plain = value.decode("utf-8", "replace")
-            searched += [(key, plain), (key, base64.b64encode(value).decode("ascii").rstrip("="))]
+            escaped = (json.dumps(plain, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+            searched += [(key, form) for form in {plain, *escaped, base64.b64encode(value).decode("ascii").rstrip("=")}]
     if not searched:
         return None
     for body in bodies:

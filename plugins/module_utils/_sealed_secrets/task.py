@@ -58,6 +58,7 @@ def present(params: Mapping[str, Any], manifest: Optional[bytes], keys: Sequence
         outcomes.append((operation, outcome))
     data = file.replaced(changes, added)
     _refuse_leaks(data, file, asked)
+    _refuse_open(data, file, asked)
     changed = data != file.data
     if changed and not check_mode:
         file.write(data)
@@ -90,6 +91,18 @@ def _refuse_leaks(data: bytes, file: File, asked: Sequence[wanted.Wanted]) -> No
     found = leak([document.body for document in manifests(data, file.shown)], {key: value for one in asked for key, value in one.values.items()})
     if found:
         raise Refused(f"{found[0]} would show the value of {found[1]} in plain, or as base64", file.shown, "Remove it there: the file is meant for Git.")
+
+
+def _refuse_open(data: bytes, file: File, asked: Sequence[wanted.Wanted]) -> None:
+    """What is written beside the sealed values is looked at as before a push: it is all that can hold a secret in plain."""
+    if not any(one.template or one.labels or one.annotations for one in asked):
+        return
+    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
+
+    before, after = (_BLOB.sub("", text.decode("utf-8", "replace")) for text in (file.data, data))
+    found = check_text(after, file.shown, added_lines(after, before))
+    if found:
+        raise Refused(found[0].what, f"{file.shown}:{found[0].line}", "Nothing was written. Give it in data, where it is sealed.")
 
 
 def _told(operation: str, outcome: Outcome) -> Dict[str, Any]:

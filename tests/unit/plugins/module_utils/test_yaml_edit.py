@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import (
-    apply, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
+    append_item, apply, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
 
 CASES = 500
 
@@ -154,6 +154,32 @@ def test_a_key_that_has_no_line_of_its_own_is_refused(text):
     node = documents(text, "k.yaml")[0]
     with pytest.raises(Refused, match="has no key newTag"):
         insert_key(text, find(node, ("images", 0)), "newTag", "1", "k.yaml")
+
+
+def appended(text):
+    node = documents(text, "k.yaml")[0]
+    return apply(text, [append_item(text, node, "images", {"name": "web", "newTag": "1.10"}, "k.yaml")], "k.yaml")
+
+
+@pytest.mark.parametrize("text, at, written", [
+    ("images:\n- name: api  # ours\n  newTag: a  # b\n# end\nresources: []\n", "# end", '- name: web\n  newTag: "1.10"\n'),
+    ("images:\n  - name: api\n    newTag: >-\n      a\n\nlast: 1\n", "\nlast", '  - name: web\n    newTag: "1.10"\n'),
+    ("images:\n-   {name: api}", "", '\n-   name: web\n    newTag: "1.10"'),
+    ("images:\r\n- name: api\r\nlast: 1\r\n", "last", '- name: web\r\n  newTag: "1.10"\r\n'),
+    ("# top\nresources:\n  - web.yaml\n# end\n", "# end", 'images:\n  - name: web\n    newTag: "1.10"\n'),
+    ("namePrefix: a", "", '\nimages:\n- name: web\n  newTag: "1.10"'), ("a: {b: c}\n---\nb: 1\n", "---", 'images:\n- name: web\n  newTag: "1.10"\n')])
+def test_an_item_is_added_to_a_list_or_with_its_list_and_no_other_byte(text, at, written):
+    place = text.index(at) if at else len(text)
+    assert appended(text) == text[:place] + written + text[place:]
+
+
+@pytest.mark.parametrize("text", ["images: []\n", "images: [{name: a}]\n", "images:\n", "{a: 1}\n", "images: a\n", "- a\n", "images:\n- - a\n- b\n"])
+def test_an_item_that_has_no_lines_of_its_own_is_refused_or_stands_where_it_should(text):
+    try:
+        after = appended(text)
+    except Failure:
+        return
+    assert yaml.safe_load(after)["images"] == [*yaml.safe_load(text)["images"], {"name": "web", "newTag": "1.10"}]
 
 
 def test_a_change_that_would_alter_another_value_is_refused():

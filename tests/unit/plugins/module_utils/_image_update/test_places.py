@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import pytest
+import ruamel.yaml
+import yaml
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import (
-    Image, checked_value, image_places, one_answer, value_place)
+    Image, added_place, checked_value, image_places, one_answer, value_place)
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.reference import Reference, checked
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -104,6 +107,37 @@ def test_a_kustomize_entry_without_a_tag_gets_one():
 def test_two_kustomize_entries_that_match_are_refused_and_both_named():
     with pytest.raises(Refused, match=r"2 entries of images match web: kustomization.yaml:2 \(web\) and kustomization.yaml:4 \(old\)"):
         after("images:\n- name: web\n  newTag: a\n- name: old\n  newName: web\n", "web", "b", file="kustomization.yaml")
+
+
+TAGS = ["6801028", "72225e2", "09334553", "1.10", "1_0", "0x1f", "0o17", "0b1", "1e3", "12:30:45", "2026-11-29", "true", "yes", "on", "null", "n", "Infinity"]
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_is_read_back_as_the_same_text_by_every_reader(tag):
+    """YAML 1.1 (PyYAML, and go-yaml's own table that kubectl and helm go by) and YAML 1.2."""
+    for text, file, write in (("image:\n  tag: old\n", "values.yaml", lambda text: value_of(text, "image.tag", tag)),
+                              ("images:\n- name: web\n  newTag: old\n", "kustomization.yaml", lambda text: after(text, "web", tag, file="kustomization.yaml")),
+                              ("images:\n- name: web\n", "kustomization.yaml", lambda text: after(text, "web", tag, file="kustomization.yaml")),
+                              ("resources: [a]\n", "kustomization.yaml", lambda text: added(text, "web", tag))):
+        written = write(text)
+        for read in (yaml.safe_load, ruamel.yaml.YAML(typ="safe").load, lambda text: yaml_strict.parse(text.encode(), file)[0][0].body):
+            body = read(written)
+            assert (body["image"]["tag"] if "image" in body else body["images"][0]["newTag"]) == tag, written
+    quoted = "image:\n  tag: 'old'\n"
+    assert value_of(quoted, "image.tag", tag) == quoted.replace("old", tag)
+
+
+def added(text, name, tag="", digest=""):
+    place = added_place(Image(Reference(name, tag, digest), ("kustomization.yaml",), add=True), "kustomization.yaml", text)
+    changed = apply(text, place.edits, "kustomization.yaml")
+    assert changed.splitlines()[place.line - 1].endswith(f"name: {name}")
+    return changed
+
+
+def test_an_entry_of_a_kustomization_is_added_when_it_is_asked_for():
+    assert added("resources:\n- web.yaml\n", "host:5000/web", "v1") == "resources:\n- web.yaml\nimages:\n- name: host:5000/web\n  newTag: v1\n"
+    assert added("images:\n  - name: api\n    newTag: v1\n# end\n", "web", "", NEW) == (
+        f"images:\n  - name: api\n    newTag: v1\n  - name: web\n    digest: {NEW}\n# end\n")
 
 
 def value_of(text, path, value, document=None):

@@ -19,6 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets impo
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPE_ANNOTATIONS, SCOPES
 from sealing import Sealing, key, pair
 
+TOKEN = "ghp_" + "a1B2c3" * 6
 FINGERPRINT_KEY = "0123456789abcdef-of-a-test"
 
 
@@ -306,6 +307,24 @@ def test_an_annotation_a_label_or_a_template_that_shows_a_value_is_refused_by_it
     assert canary not in str(caught.value) and shown not in str(caught.value) and not seal.path.exists()
 
 
+@pytest.mark.parametrize("value", ['"quoted" and long', "pässword-ß-long", "two\nlines of it", "back\\slash-long"])
+def test_a_copy_of_the_whole_object_in_an_annotation_is_found_whatever_its_json_escapes(seal, value):
+    for text in (json.dumps({"data": value}), json.dumps({"data": value}, ensure_ascii=False)):
+        with pytest.raises(Refused, match="spec.template.metadata.annotations.tool/copy would show the value of password"):
+            seal(data={"password": value}, annotations={"tool/copy": text})
+
+
+@pytest.mark.parametrize("given, what", [
+    ({"template": {"app.ini": "user = {{ .k }}\npassword = hunter2\n"}}, "spec.template.data.app.ini is not encrypted"),
+    ({"template": {"password": "hunter2"}}, "spec.template.data.password is not encrypted"),
+    ({"annotations": {"note": TOKEN}}, "holds a secret (GitHub Token)"), ({"labels": {"l": TOKEN}}, "holds a secret (GitHub Token)")])
+def test_what_would_be_found_before_a_push_is_not_written(seal, given, what):
+    with pytest.raises(Refused) as refused:
+        seal(data={"k": "a value"}, **given)
+    assert what in str(refused.value) and "Nothing was written. Give it in data" in str(refused.value) and not seal.path.exists()
+    assert "hunter2" not in str(refused.value) and TOKEN not in str(refused.value)
+
+
 def test_another_document_of_the_file_that_shows_a_value_is_refused_too(seal):
     seal(data={"a": "1"})
     seal.path.write_text(seal.text + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {url: 'db://u:hunter2hunter2@h'}\n", encoding="utf-8")
@@ -390,7 +409,7 @@ def test_a_template_that_does_not_parse_is_refused_with_its_line(seal, text, wor
     assert words in str(caught.value) and "the template config" in str(caught.value) and not seal.path.exists()
 
 
-@pytest.mark.parametrize("text", ["plain", "{{ .password }}", '{{- if eq .password "}}" -}} x {{- else -}} y {{- end -}}',
+@pytest.mark.parametrize("text", ["{{ .password }}", '{{- if eq .password "}}" -}} x {{- else -}} y {{- end -}}',
                                   "{{/* a }} b */}}{{ $x := .password }}{{ $x | b64enc }}",
                                   "{{ range $k, $v := . }}{{ $k }}={{ $v }} {{ end }}", '{{ index . "tls.key" }}', "{{ printf `%s` .password | quote }}",
                                   "{{ $.password }}",
@@ -528,8 +547,8 @@ def test_a_backup_is_read_from_secrets_lists_several_documents_and_pem():
     ("change", "words"),
     [(lambda text: b"", "holds no key"), (lambda text: text[:text.rindex(b"tls.key") + 200], "cannot be read|not base64|without a kind"),
      (lambda text: text.replace(b"Secret", b"ConfigMap"), "not a Secret"),
-     (lambda text: text.replace(b"tls.key", b"tls.kex"), "holds no tls.key")],
-    ids=["empty", "cut off", "another kind", "no key"],
+     (lambda text: text.replace(b"tls.key", b"tls.kex"), "holds no tls.key"), (lambda text: text.replace(b"\n---\n", b"\n"), "is set twice")],
+    ids=["empty", "cut off", "another kind", "no key", "two listings joined without a separator"],
 )
 def test_a_backup_that_is_not_whole_is_refused(change, words):
     with pytest.raises(Failure, match=words):

@@ -33,6 +33,11 @@ def found(text, file="app.yaml"):
     ("kind: Secret\nmetadata: {name: db}\ndata: {a: aHVudGVyMg==}\nsops: {version: 3}\n", 3, "Secret db: data.a is not encrypted"),
     ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      config: 'password: hunter2'\n", 6,
      "SealedSecret db: spec.template.data.config is not encrypted"),
+    ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      app.ini: |\n        user = {{ .user }}\n"
+     "        password = hunter2\n", 6,
+     "SealedSecret db: spec.template.data.app.ini is not encrypted"),
+    ("kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      url: postgres://app:hunter2@{{ .host }}/db\n", 6,
+     "SealedSecret db: spec.template.data.url is not encrypted"),
     ("kind: Secret\nmetadata:\n  name: db\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: '{}'\n", 5,
      "Secret db: the annotation kubectl.kubernetes.io/last-applied-configuration holds the whole Secret"),
     ("kind: Deployment\nspec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n", 6,
@@ -49,6 +54,9 @@ def test_an_open_secret_is_found_with_the_line_of_its_value(text, line, what):
 @pytest.mark.parametrize("text", [
     "kind: SealedSecret\nmetadata: {name: db}\nspec:\n  encryptedData:\n    password: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n"
     "  template:\n    type: Opaque\n    data: {c: '{{ .password }}'}\n",
+    "kind: SealedSecret\nmetadata: {name: db}\nspec:\n  template:\n    data:\n      app.ini: |\n        [api]\n        user = shop\n"
+    "        token = {{ .token }}\n"
+    "        password: '{{ .password }}'\n        url = postgres://app:{{ .password }}@db/shop\n      url: https://{{ .user }}:{{ .password }}@example.org\n",
     "kind: ExternalSecret\nspec:\n  data:\n  - secretKey: password\n    remoteRef: {key: db}\n",
     "kind: Deployment\nspec:\n  secretName: db\n  env:\n"
     "  - {name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}\n  - {name: TOKEN_FILE, value: /run/token}\n",

@@ -1,0 +1,89 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pipeline of docs/ci.md from the image's push to the manifest repository's commit, with a real registry and a real Git server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from lab.registry import Registry
+from lab.repository import Repository
+from workspace import places
+
+pytestmark = pytest.mark.built("registry")
+
+MANIFEST = "kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - name: web\n        image: %s  # set by the pipeline\n"
+CI = places.CHECKOUT / "docs" / "ci"
+
+
+def playbook():
+    """deliver.yml, as docs/ci.md has it."""
+    text = (CI.parent / "ci.md").read_text(encoding="utf-8")
+    return next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "image_update" in block)
+
+
+@pytest.fixture
+def registry():
+    with Registry() as running:
+        yield running
+
+
+@pytest.fixture
+def deliver(git_repo, git_http, tmp_path):
+    """Runs deliver.yml with the variables of a workflow, against this manifest repository."""
+    git_repo.git("config", "http.receivepack", "true")
+    text = playbook()
+    assert "https://git.example.org/example/manifests.git" in text
+    user = f"git_password: \"{{{{ lookup('ansible.builtin.env', 'MANIFESTS_TOKEN') }}}}\"\n        git_username: {git_http.username}"
+    text = text.replace("https://git.example.org/example/manifests.git", git_http.url)
+    text = text.replace("git_password: \"{{ lookup('ansible.builtin.env', 'MANIFESTS_TOKEN') }}\"", user)
+    (tmp_path / "deliver.yml").write_text(text, encoding="utf-8")
+
+    def run(**variables):
+        environment = {**os.environ, "HOME": str(tmp_path / "home"), "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1",
+                       "MANIFESTS_TOKEN": git_http.password, **variables}
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "deliver.yml"), "-vvvv"], env=environment, text=True,
+                              capture_output=True, timeout=300, check=False)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0 and git_http.password not in output, output
+        return output
+
+    return run
+
+
+def test_an_image_that_was_pushed_is_committed_by_its_tag_and_the_registrys_digest_and_once(git_repo, registry, deliver):
+    old = registry.push("nordic.gitops/web:1", "example/web:1")
+    git_repo.write("production/web.yaml", MANIFEST % f"{registry.host}/example/web:1@{old}")
+    first = git_repo.commit("1")
+    commit = "72225e2" + "0" * 33
+    digest = registry.push("nordic.gitops/web:2", f"example/web:{commit}")
+    assert digest != old and registry.digest(f"example/web:{commit}") == digest
+    variables = {"IMAGE": f"{registry.host}/example/web", "TAG": commit, "DIGEST": digest}
+    assert "changed=1" in deliver(**variables)
+    assert git_repo.git("show", "main:production/web.yaml") + "\n" == MANIFEST % f"{registry.host}/example/web:{commit}@{digest}"
+    assert git_repo.git("rev-parse", "main~1") == first and git_repo.git("log", "-1", "--format=%an <%ae>", "main") == "Pipeline <pipeline@example.org>"
+    assert "changed=0" in deliver(**variables) and git_repo.git("rev-parse", "main~1") == first
+
+
+@pytest.mark.parametrize("name", ["github", "forgejo", "gitlab"])
+def test_a_pipeline_whose_commit_is_no_longer_the_newest_stops(tmp_path, name):
+    """The very lines of the shipped workflow, in the shell that its platform uses."""
+    application = Repository(tmp_path / "application")
+    older, newer = application.commit("older"), application.commit("newer")
+    body = yaml.safe_load((CI / f"{name}.yml").read_text(encoding="utf-8"))
+    if name == "gitlab":
+        lines = "\n".join(line for line in body["deliver"]["script"] if "head" in line)
+    else:
+        (lines,) = [step["run"] for step in body["jobs"]["deliver"]["steps"] if step.get("name") == "Stop if a newer commit is there"]
+    for commit, code in ((newer, 0), (older, 1)):
+        variables = {"REPOSITORY": application.url, "BRANCH": "refs/heads/main", "COMMIT": commit, "TOKEN": "t", "CI_REPOSITORY_URL": application.url,
+                     "CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": commit, "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], env=variables, text=True, capture_output=True, check=False)
+        assert done.returncode == code and (newer in done.stdout) == bool(code), done.stdout + done.stderr
