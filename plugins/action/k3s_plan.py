@@ -10,15 +10,11 @@ from typing import Any, Dict, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import ROLES
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan import Wanted, make_plan
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan_restore import plan_restore
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import Fleet, make_plan
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.restore_plan import plan_restore
 
 SPEC: Dict[str, Any] = {
-    "nodes": {"type": "list", "elements": "dict", "required": True, "options": {
-        "name": {"type": "str", "required": True}, "role": {"type": "str", "choices": list(ROLES), "required": True}, "address": {"type": "str"},
-        "info": {"type": "dict", "required": True}, "config": {"type": "dict", "default": {}}, "drop_ins": {"type": "dict", "default": {}},
-        "binary": {"type": "str"}, "environment": {"type": "list", "elements": "str", "default": []}, "adopt": {"type": "bool", "default": False}}},
+    "observed": {"type": "dict", "required": True},
     "operation": {"type": "str", "choices": ["bootstrap", "restore"], "default": "bootstrap"},
     "restore_on": {"type": "str"},
     "lost": {"type": "list", "elements": "str", "default": []},
@@ -42,9 +38,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(SPEC)
         try:
-            wanted = Wanted.of(options["nodes"], options["url"] or "", options["version"] or "", options["token"] or "", options["agent_token"] or "",
-                               options["salt"] or "", options["unseen"])
-            plan = plan_restore(wanted, options["restore_on"] or "", options["lost"]) if options["operation"] == "restore" else make_plan(wanted)
+            fleet = Fleet.of(options["observed"], options["url"] or "", options["version"] or "", options["token"] or "", options["agent_token"] or "",
+                             options["salt"] or "", options["unseen"])
+            plan = plan_restore(fleet, options["restore_on"] or "", options["lost"]) if options["operation"] == "restore" else make_plan(fleet)
         except Failure as failure:
             return {**result, "failed": True, "msg": str(failure), **failure.details}
         return {**result, "changed": False, **plan.result()}

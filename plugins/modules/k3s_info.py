@@ -20,6 +20,52 @@ options:
     description: Whether to ask the running k3s about etcd's members and about the nodes.
     type: bool
     default: true
+  wanted:
+    description:
+      - What this host is to be. The result then has RV(wanted) beside what it is, which M(nordic.gitops.k3s_plan) plans with.
+      - It is templated for each host by itself, so it does not matter whether a variable is one of the play, a group, a role or the host.
+    type: dict
+    suboptions:
+      role:
+        description: Whether it is to be a server or an agent.
+        type: str
+        choices: [server, agent]
+        required: true
+      address:
+        description: The address or name by which the other hosts reach it.
+        type: str
+      config:
+        description: As the option O(nordic.gitops.k3s#module:config), with C(cluster-init) where a single server is to have embedded etcd.
+        type: dict
+        default: {}
+      drop_ins:
+        description: As the option O(nordic.gitops.k3s#module:drop_ins).
+        type: dict
+        default: {}
+      registries:
+        description: As the option O(nordic.gitops.k3s#module:registries).
+        type: dict
+      files:
+        description: As the option O(nordic.gitops.k3s#module:files).
+        type: dict
+        default: {}
+      environment:
+        description: As the option O(nordic.gitops.k3s#module:environment).
+        type: dict
+        default: {}
+      adopt:
+        description: As the option O(nordic.gitops.k3s#module:adopt).
+        type: bool
+        default: false
+      token:
+        description: As the option O(nordic.gitops.k3s#module:token).
+        type: str
+      agent_token:
+        description: As the option O(nordic.gitops.k3s#module:agent_token).
+        type: str
+      binary:
+        description: Which program it gets. The same text means the same program.
+        type: str
   salt:
     description:
       - A value of this play, for example random, that makes the token's fingerprint. Hosts can be compared when it was the same.
@@ -45,6 +91,15 @@ EXAMPLES = r"""
   nordic.gitops.k3s_info:
   register: k3s_now
 
+- name: Look, and compare with what the host is to be
+  nordic.gitops.k3s_info:
+    wanted:
+      role: server
+      address: "{{ ansible_host }}"
+      config:
+        cluster-init: true
+  register: k3s_now
+
 - name: Stop when etcd could not spare this server
   ansible.builtin.assert:
     that: k3s_now.etcd.may_stop
@@ -59,6 +114,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+wanted:
+  description:
+    - What the host is to be, with C(config) as k3s reads it, drop-ins included and secrets masked.
+    - C(changes) are the files that differ, one sentence each, and C(restarts) those of them that k3s has to be restarted for. Both are empty on a
+      host that belongs to no cluster yet.
+  returned: when O(wanted) was given
+  type: dict
 installed:
   description: Whether the k3s program is there.
   returned: success
@@ -205,18 +267,28 @@ trouble:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import look
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import observe
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import WANTED, secrets
 
 SPEC = dict(
     cluster=dict(type="bool", default=True),
     salt=dict(type="str"),
+    wanted=dict(type="dict", options=WANTED),
 )
 
 
+class Module(AnsibleModule):
+    """Knows the secrets inside of dictionaries, which no option's no_log covers, before it writes its arguments to the host's log."""
+
+    def _log_invocation(self):
+        self.no_log_values.update(secrets(self.params["wanted"] or {}))
+        super()._log_invocation()
+
+
 def main():
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module = Module(argument_spec=SPEC, supports_check_mode=True)
     try:
-        found = look(module.params["salt"] or "", module.params["cluster"])
+        found = observe(module.params["salt"] or "", module.params["cluster"], module.params["wanted"])
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(changed=False, **found)

@@ -21,52 +21,16 @@ description:
   - The server that others join is one of the cluster that exists, whatever the inventory's order, so there is never a second cluster.
   - It runs on the controller and talks to nobody.
 options:
-  nodes:
-    description: The hosts.
-    type: list
-    elements: dict
+  observed:
+    description:
+      - By host, the result of M(nordic.gitops.k3s_info) on it, which must have been told by O(nordic.gitops.k3s_info#module:wanted) what the host is
+        to be.
+    type: dict
     required: true
-    suboptions:
-      name:
-        description: The inventory's name of the host.
-        type: str
-        required: true
-      role:
-        description: What it shall be.
-        type: str
-        choices: [server, agent]
-        required: true
-      address:
-        description: The address or name by which the other hosts reach it. O(nodes[].name) when left out.
-        type: str
-      info:
-        description: The result of M(nordic.gitops.k3s_info) on it.
-        type: dict
-        required: true
-      config:
-        description: k3s' own configuration keys for it, without those that make it begin or join a cluster.
-        type: dict
-        default: {}
-      drop_ins:
-        description: More of them by name, as the option O(nordic.gitops.k3s#module:drop_ins) has them.
-        type: dict
-        default: {}
-      binary:
-        description: Which binary it gets. The same text means the same binary.
-        type: str
-      environment:
-        description: The names of the variables that its service gets.
-        type: list
-        elements: str
-        default: []
-      adopt:
-        description: Whether a setup by something else may lose what O(nodes[].config) and O(nodes[].environment) do not say.
-        type: bool
-        default: false
   operation:
     description:
       - What is planned. V(bootstrap) makes a cluster, or changes one. V(restore) brings one back to a snapshot, which is refused while a server
-        that is not among O(nodes) may be alive.
+        that is not in O(observed) may be alive.
     type: str
     choices: [bootstrap, restore]
     default: bootstrap
@@ -79,7 +43,7 @@ options:
     elements: str
     default: []
   unseen:
-    description: The names of servers of the cluster that are not among O(nodes), as with C(--limit).
+    description: The names of servers of the cluster that are not in O(observed), as with C(--limit).
     type: list
     elements: str
     default: []
@@ -114,19 +78,17 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at every host
+- name: Observe every host, and say what it is to be
   nordic.gitops.k3s_info:
+    wanted:
+      role: "{{ 'server' if inventory_hostname in groups.k3s_servers else 'agent' }}"
+      address: "{{ ansible_host }}"
+      config: "{{ k3s_config | default({}) }}"
   register: k3s_now
 
 - name: Plan
   nordic.gitops.k3s_plan:
-    nodes: >-
-      {%- set nodes = [] -%}
-      {%- for host in groups.k3s_servers + groups.k3s_agents -%}
-        {{- nodes.append({'name': host, 'role': 'server' if host in groups.k3s_servers else 'agent',
-                          'address': hostvars[host].ansible_host, 'info': hostvars[host].k3s_now}) -}}
-      {%- endfor -%}
-      {{- nodes -}}
+    observed: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'k3s_now'))) }}"
   register: k3s_planned
   run_once: true
 """
@@ -154,22 +116,37 @@ url:
   description: The URL to join by.
   returned: success
   type: str
-config:
-  description: By host, the configuration keys that make it begin or join. A host of the cluster keeps those it has.
+hosts:
+  description:
+    - By host, what the tasks of the role do with it. C(config) are the keys that make it begin or join; a host of the cluster keeps those it has.
+      C(node_name) is the name of its Node.
+    - With O(operation=bootstrap), C(install) and C(start) are arguments of M(nordic.gitops.k3s), C(start) is null where k3s is not to be started.
+      C(removes_old_node) says that the cluster still has a Node of it, which goes before it joins. C(marks) are the labels and taints of its Node,
+      null where there are none to give or to take.
   returned: success
   type: dict
-restart_order:
-  description: All hosts in the order in which to restart or upgrade them, servers first, etcd's leader the last of them.
+data_dir:
+  description: The data folder of the server that others join.
+  returned: with O(operation=bootstrap)
+  type: str
+kubeconfig:
+  description: The file of that server with the administrator's kubeconfig.
+  returned: with O(operation=bootstrap)
+  type: str
+turns:
+  description:
+    - The hosts that run, in the order in which to restart or upgrade them, one server in each turn with etcd's leader last, then one agent, then all
+      other agents.
   returned: with O(operation=bootstrap)
   type: list
-  elements: str
+  elements: list
 token_from:
   description: On which host (C(node)) and in which file (C(path)) the cluster's token is. Null when there is none yet.
   returned: success
   type: dict
 token_needed:
   description: The hosts that have no token yet.
-  returned: with O(operation=bootstrap)
+  returned: success
   type: list
   elements: str
 restores:
@@ -189,19 +166,6 @@ agents:
 absent_nodes:
   description: Nodes of the cluster that are not among the hosts.
   returned: with O(operation=restore)
-  type: list
-  elements: str
-node_names:
-  description: By host, the name of its Node.
-  returned: with O(operation=bootstrap)
-  type: dict
-merged:
-  description: By host, its configuration keys as k3s reads them, drop-ins included. Keys that hold a secret are left out.
-  returned: with O(operation=bootstrap)
-  type: dict
-rejoining:
-  description: Those of RV(new) that the cluster still has a Node of, as after a reset. It has to go before they join.
-  returned: with O(operation=bootstrap)
   type: list
   elements: str
 summary:

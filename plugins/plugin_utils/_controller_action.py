@@ -71,9 +71,13 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString"):
         return str(value)
-    for kind in (str, bytes, bool, int, float):
-        if isinstance(value, kind) and type(value).__module__.startswith("ansible."):
-            return str.__str__(value) if kind is str else kind(value)
+    if type(value).__module__.startswith("ansible."):
+        if isinstance(value, str):
+            return str.__str__(value)
+        kinds: Tuple[type, ...] = (bytes, bool, int, float)
+        for kind in kinds:
+            if isinstance(value, kind):
+                return kind(value)
     return value
 
 

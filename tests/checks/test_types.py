@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Types: mypy on what users depend on (module_utils, modules, lookups, filters) and on the tests' own packages."""
+"""Types: mypy on what users depend on (module_utils, plugin_utils, modules, lookups, filters) and on the tests' own packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(bench, root: Path, *packages: str):
 
 def test_the_plugins_have_types_that_agree(bench, copy):
     root = copy.parents[2]
-    packages = [f"ansible_collections.nordic.gitops.plugins.{folder}" for folder in ("module_utils", "modules", "lookup", "filter")
+    packages = [f"ansible_collections.nordic.gitops.plugins.{folder}" for folder in ("module_utils", "plugin_utils", "modules", "lookup", "filter")
                 if list((copy / "plugins" / folder).rglob("*.py"))]
     outcome = check(bench, root, *packages)
     if outcome.code:

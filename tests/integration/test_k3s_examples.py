@@ -162,7 +162,7 @@ def test_the_first_of_several_and_an_agent(house):
 
 def test_k3s_plan(house):
     (_looked, planned) = house.play("server1:agent1", house.examples("k3s_plan"))
-    assert planned["datastore"] == "etcd" and planned["new"] == [] and planned["restart_order"][-1] == "agent1"
+    assert planned["datastore"] == "etcd" and planned["new"] == [] and planned["turns"] == [["server1"], ["agent1"]]
 
 
 def test_k3s_node(house):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC, WANTED
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "k3s"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
@@ -52,6 +52,25 @@ def test_the_defaults_are_those_that_are_documented():
 def test_every_entry_point_of_the_role_is_documented():
     files = {path.stem for path in (ROLE / "tasks").glob("*.yml")} - PARTS
     assert files == set(SPECS)
+
+
+def test_what_a_host_is_to_be_is_told_in_the_words_of_the_module_k3s_and_the_role_tells_all_of_it():
+    documented = yaml.safe_load(importlib.import_module("ansible_collections.nordic.gitops.plugins.modules.k3s_info").DOCUMENTATION)["options"]["wanted"]
+    assert set(WANTED) == set(documented["suboptions"])
+    for name, entry in WANTED.items():
+        for key in ("type", "elements", "default", "choices"):
+            assert entry.get(key) == documented["suboptions"][name].get(key), (name, key)
+        assert name in ("role", "address", "binary") or entry is SPEC[name]
+    observed = yaml.safe_load((ROLE / "tasks" / "observe.yml").read_text())[-1]
+    assert set(observed["nordic.gitops.k3s_info"]["wanted"]) == set(WANTED)
+
+
+def test_the_roles_way_is_a_straight_line_from_what_is_observed_to_what_is_planned():
+    """No task of it computes what the plan says: no program in Jinja, and no fact but the token of a new cluster."""
+    tasks = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    assert [task["name"] for task in tasks[:3]] == ["Observe", "Plan", "Show the plan"]
+    assert [task["name"] for task in tasks if "ansible.builtin.set_fact" in task] == ["Make a token for a new cluster"]
+    assert "{%" not in (ROLE / "tasks" / "main.yml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["k3s_plan", "k3s_kubeconfig"])

@@ -13,7 +13,8 @@ import platform
 import re
 import socket
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, ROLES, configuration, files
@@ -24,18 +25,18 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import H
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.manifests import Manifests
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.membership import LABELLED, TAINTED
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import pending
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Node, Spec, pending
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 
 # Certificates by the folder that k3s keeps them in; the soonest to expire decides.
 CERTIFICATES = {"server": ("server/tls", "server/tls/etcd", "agent"), "agent": ("agent",)}
 
 
-def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
-    """The module's result. salt makes the token's fingerprint comparable within one play, and with nothing outside of it."""
+def observe(salt: str, with_cluster: bool, wanted: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+    """The module's result. wanted: what the host is to be. salt makes the token's fingerprint comparable within one play, and with nothing outside of it."""
     role = next((role for role in ROLES if os.path.exists(Service(role).path)), None)
     configured = configuration.of_this_node()
-    data_dir = data_dir or configuration.data_dir(configured)
+    data_dir = configuration.data_dir(configured)
     service = Service(role or "server")
     state = service.state()
     name = node_name(configured)
@@ -56,7 +57,25 @@ def look(salt: str, with_cluster: bool, data_dir: str = "") -> Dict[str, Any]:
         "manifests": sorted({*Manifests(data_dir).ours(), *Manifests(data_dir).waiting()}),
     }
     found.update(_cluster(role, data_dir, name, state.runs) if with_cluster else {})
+    if wanted:
+        found["wanted"] = what_is_wanted(wanted, found)
     return found
+
+
+def what_is_wanted(params: Mapping[str, Any], found: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the host is to be, as k3s reads it and without secrets, and what is different now. The keys that make it join are the plan's."""
+    spec = Spec(
+        role=params["role"], config={key: value for key, value in params["config"].items() if key != "cluster-init"}, drop_ins=params["drop_ins"],
+        registries=params["registries"], files=params["files"], token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(),
+        environment={name: str(value) for name, value in params["environment"].items()}, adopt=params["adopt"], check_mode=True)
+    there = configuration.of_this_node()
+    joins = {**({"server": there["server"]} if there.get("server") else {}), **({"cluster-init": True} if found["cluster_init"] else {})}
+    part = found["has_cluster"] and found["role"] == spec.role
+    differences = Node(replace(spec, config={**spec.config, **joins})).differences() if part else {"changes": [], "restarts": []}
+    merged = configuration.merged(params["config"], params["drop_ins"])
+    return {"role": spec.role, "address": params["address"] or None, "binary": params["binary"] or None, "adopt": spec.adopt,
+            "config": {key: files.MASK if files.secrets_of(value, key) else value for key, value in merged.items()},
+            "environment": sorted(spec.environment), **differences}
 
 
 def _version(checksum: str) -> Optional[str]:

@@ -275,9 +275,7 @@ class Node:
         self._check(changes, program, upgrade)
         links = binary.missing_links(BINARY)
 
-        reasons = [change.reason for change in changes
-                   if change.content_differs and change.path.startswith((CONFIG_DIR, spec.data_dir, self.service.path))
-                   and not self._is_for_the_node_alone(change)]
+        reasons = [change.reason for change in changes if self._restarts(change)]
         if program or to_come:
             what = f"{BINARY} is replaced" if os.path.exists(BINARY) else f"{BINARY} is installed"
             if outcome.previous_version and outcome.version and outcome.previous_version != outcome.version:
@@ -319,6 +317,16 @@ class Node:
             elif state.needs_reload or any(change.path.startswith(self.service.path) for change in changes):
                 self.service.reload()
             shutil.rmtree(binary.STAGED, ignore_errors=True)
+
+    def _restarts(self, change: Change) -> bool:
+        """Whether k3s has to be restarted for it."""
+        return (change.content_differs and change.path.startswith((CONFIG_DIR, self.spec.data_dir, self.service.path))
+                and not self._is_for_the_node_alone(change))
+
+    def differences(self) -> Dict[str, List[str]]:
+        """What of its files a run would change, and what of that restarts k3s."""
+        changes = [change for change in map(files.compare, self._files()) if change]
+        return {"changes": [change.reason for change in changes], "restarts": [change.reason for change in changes if self._restarts(change)]}
 
     def _is_for_the_node_alone(self, change: Change) -> bool:
         """Labels and taints: k3s reads them when it registers the node, and a restart for them would be for nothing."""

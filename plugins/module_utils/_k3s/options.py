@@ -42,6 +42,15 @@ SPEC = dict(
 )
 
 
+# What k3s_info is told of what its host is to be. The options of the module k3s, and what only the plan asks for.
+WANTED = dict(
+    **{name: SPEC[name] for name in ("config", "drop_ins", "registries", "files", "environment", "adopt", "token", "agent_token")},
+    role=dict(type="str", choices=list(ROLES), required=True),
+    address=dict(type="str"),
+    binary=dict(type="str"),
+)
+
+
 def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
     if params["wait_timeout"] <= 0:
         raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, more than 0.")
@@ -72,8 +81,8 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
 
 def secrets(params: Mapping[str, Any]) -> Set[str]:
     """What must be in no output though it stands inside of a dictionary. Very short ones would blank out half of every message."""
-    found = [secret for option in ("config", "drop_ins", "registries") for secret in secrets_of(params[option] or {})]
-    found += [str(value) for value in (params["environment"] or {}).values()]
+    found = [secret for option in ("config", "drop_ins", "registries") for secret in secrets_of(params.get(option) or {})]
+    found += [str(value) for value in (params.get("environment") or {}).values()]
     return {secret for secret in found if len(secret) > 3}
 
 

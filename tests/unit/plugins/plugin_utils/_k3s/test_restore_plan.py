@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Sequence
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan import Wanted
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan_restore import RestorePlan, plan_restore
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import Fleet
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.restore_plan import RestorePlan, plan_restore
 
 
 def node(name: str, ready: bool = True, roles: Sequence[str] = ("control-plane", "etcd")) -> Dict[str, Any]:
@@ -37,7 +37,8 @@ def new(name: str, role: str = "server") -> Dict[str, Any]:
 
 
 def planned(*nodes: Dict[str, Any], unseen: Sequence[str] = (), lost: Sequence[str] = (), restore_on: str = "", url: str = "") -> RestorePlan:
-    return plan_restore(Wanted.of(nodes, url, "", "", "", "salt", unseen), restore_on, lost)
+    observed = {node["name"]: {**node["info"], "wanted": {key: node[key] for key in ("role", "address", "config")}} for node in nodes}
+    return plan_restore(Fleet.of(observed, url, "", "", "", "salt", unseen), restore_on, lost)
 
 
 def refused(*nodes: Dict[str, Any], **options: Any) -> str:

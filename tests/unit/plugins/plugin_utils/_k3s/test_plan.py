@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import random
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.plan import RULES, Plan, Wanted, make_plan
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import configuration
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import RULES, Plan, Fleet, make_plan
 
 SALT = "salt"
+PAGE = Path(__file__).resolve().parents[5] / "docs" / "k3s.md"
 
 
 def host(name: str, role: str = "server", begun: bool = False, config: Optional[Dict[str, Any]] = None, binary: str = "k3s", **info: Any) -> Dict[str, Any]:
@@ -23,7 +26,7 @@ def host(name: str, role: str = "server", begun: bool = False, config: Optional[
         "node_name": name, "machine_id": f"id-{name}", "architecture": "x86_64", "role": None, "has_cluster": False, "ready": None, "version": None,
         "datastore": None, "cluster_init": False, "server_url": None, "ca_fingerprint": None, "token_fingerprint": None, "data_dir": "/var/lib/rancher/k3s"}
     if begun:
-        found.update(role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
+        found.update(service={"state": "active"}, role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
                      datastore="etcd" if role == "server" else None, server_url="https://10.0.0.1:6443")
     found.update(info)
     return {"name": name, "role": role, "address": f"10.0.{int(role == 'agent')}.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {},
@@ -34,9 +37,21 @@ def servers(count: int, **options: Any) -> List[Dict[str, Any]]:
     return [host(f"server{number}", **options) for number in range(1, count + 1)]
 
 
+def observed(nodes: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """As k3s_info answers when it was told what each host is to be."""
+    return {node["name"]: {**node["info"], "wanted": {
+        **{key: node.get(key) for key in ("role", "address", "binary", "environment", "adopt", "changes", "restarts")},
+        "config": configuration.merged(node["config"], node.get("drop_ins") or {})}} for node in nodes}
+
+
 def planned(*nodes: Any, url: str = "", version: str = "", token: str = "", agent_token: str = "", unseen: Sequence[str] = ()) -> Plan:
     listed = [node for entry in nodes for node in (entry if isinstance(entry, list) else [entry])]
-    return make_plan(Wanted.of(listed, url, version, token, agent_token, SALT, unseen))
+    return make_plan(Fleet.of(observed(listed), url, version, token, agent_token, SALT, unseen))
+
+
+def keys(plan: Plan) -> Dict[str, Dict[str, Any]]:
+    """What makes each host begin or join."""
+    return {name: dict(of.config) for name, of in plan.hosts.items()}
 
 
 def refused(*nodes: Any, **options: Any) -> str:
@@ -66,7 +81,7 @@ def test_a_token_that_another_run_left_is_replaced_by_the_clusters_before_the_ho
 def test_the_first_by_name_begins_and_the_others_join_it() -> None:
     plan = planned(servers(3), host("agent1", "agent"))
     assert (plan.bootstrap, plan.order, plan.new) == ("server1", ("server1", "server2", "server3", "agent1"), plan.order)
-    assert plan.config == {"server1": {"cluster-init": True}, **{name: {"server": "https://10.0.0.1:6443"} for name in ("server2", "server3", "agent1")}}
+    assert keys(plan) == {"server1": {"cluster-init": True}, **{name: {"server": "https://10.0.0.1:6443"} for name in ("server2", "server3", "agent1")}}
     assert plan.datastore == "etcd" and plan.token_from is None
 
 
@@ -84,8 +99,8 @@ def test_the_same_server_begins_whatever_the_inventorys_order() -> None:
 def test_a_cluster_that_exists_is_joined_and_never_begun_again() -> None:
     plan = planned(host("server1"), host("server2", begun=True, server_url=None, cluster_init=True), host("server3"))
     assert plan.bootstrap == "server2"
-    assert [name for name, keys in plan.config.items() if keys.get("cluster-init")] == ["server2"]
-    assert plan.config["server1"] == {"server": "https://10.0.0.2:6443"} and plan.new == ("server1", "server3")
+    assert [name for name, keys in keys(plan).items() if keys.get("cluster-init")] == ["server2"]
+    assert keys(plan)["server1"] == {"server": "https://10.0.0.2:6443"} and plan.new == ("server1", "server3")
 
 
 def test_a_server_that_is_up_is_joined_rather_than_one_that_is_down() -> None:
@@ -97,35 +112,35 @@ def test_a_cluster_that_is_up_to_date_is_left_as_it_is() -> None:
              host("agent1", "agent", begun=True)]
     plan = planned(nodes)
     assert plan.new == () and plan.token_needed == ()
-    assert plan.config["server1"] == {"cluster-init": True} and plan.config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    assert keys(plan)["server1"] == {"cluster-init": True} and keys(plan)["agent1"] == {"server": "https://10.0.0.1:6443"}
     nodes[0]["info"]["ready"] = False  # then another is joined by, and still nobody's configuration changes
-    assert planned(nodes).config == plan.config
+    assert keys(planned(nodes)) == keys(plan)
 
 
 def test_one_server_keeps_its_state_in_sqlite_unless_told_otherwise() -> None:
     plan = planned(host("server1"), host("agent1", "agent"))
-    assert plan.datastore == "sqlite" and plan.config["server1"] == {}
-    assert planned(host("server1", config={"cluster-init": True})).config == {"server1": {"cluster-init": True}}
+    assert plan.datastore == "sqlite" and keys(plan)["server1"] == {}
+    assert keys(planned(host("server1", config={"cluster-init": True}))) == {"server1": {"cluster-init": True}}
 
 
 def test_a_single_server_that_gets_company_moves_to_etcd() -> None:
     plan = planned(host("server1", begun=True, datastore="sqlite", server_url=None), host("server2"), host("server3"))
-    assert plan.config["server1"] == {"cluster-init": True} and plan.datastore == "etcd"
+    assert keys(plan)["server1"] == {"cluster-init": True} and plan.datastore == "etcd"
 
 
 def test_servers_with_an_external_datastore_meet_there() -> None:
     plan = planned(servers(2, config={"datastore-endpoint": "postgres://db/k3s"}), host("agent1", "agent"))
-    assert plan.datastore == "external" and plan.config["server2"] == {} and plan.config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    assert plan.datastore == "external" and keys(plan)["server2"] == {} and keys(plan)["agent1"] == {"server": "https://10.0.0.1:6443"}
 
 
 def test_a_fixed_address_is_what_nodes_join_by() -> None:
-    assert planned(servers(3), url="https://k3s.example.no:6443").config["server2"] == {"server": "https://k3s.example.no:6443"}
+    assert keys(planned(servers(3), url="https://k3s.example.no:6443"))["server2"] == {"server": "https://k3s.example.no:6443"}
 
 
 def test_an_ipv6_address_and_another_port_become_a_url() -> None:
     node = host("server1", config={"https-listen-port": 7443})
     node["address"] = "fd00::1"
-    assert planned(node, host("agent1", "agent")).config["agent1"] == {"server": "https://[fd00::1]:7443"}
+    assert keys(planned(node, host("agent1", "agent")))["agent1"] == {"server": "https://[fd00::1]:7443"}
 
 
 def test_the_token_comes_from_the_server_that_is_joined() -> None:
@@ -139,8 +154,8 @@ def test_the_token_of_an_interrupted_run_is_taken_up() -> None:
 
 
 def test_the_leader_is_restarted_last_and_agents_after_the_servers() -> None:
-    plan = planned(host("server1", begun=True, etcd={"is_leader": True}), host("server2", begun=True), host("server3", begun=True), host("agent1", "agent"))
-    assert plan.restart_order == ("server2", "server3", "server1", "agent1")
+    plan = planned(host("server1", begun=True, etcd={"is_leader": True}), host("server2", begun=True), host("server3", begun=True), host("agent1", "agent", begun=True))
+    assert plan.turns == (("server2",), ("server3",), ("server1",), ("agent1",))
 
 
 # What is refused
@@ -305,23 +320,23 @@ def test_a_url_that_is_set_later_reaches_the_nodes_that_exist() -> None:
     nodes = [host("server1", begun=True, server_url=None, cluster_init=True), host("server2", begun=True), host("server3", begun=True),
              host("agent1", "agent", begun=True)]
     url = "https://k3s.example.no:6443"
-    assert planned(*nodes, url=url).config == {"server1": {"cluster-init": True}, **{name: {"server": url} for name in ("server2", "server3", "agent1")}}
-    assert planned(*nodes).config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    assert keys(planned(*nodes, url=url)) == {"server1": {"cluster-init": True}, **{name: {"server": url} for name in ("server2", "server3", "agent1")}}
+    assert keys(planned(*nodes))["agent1"] == {"server": "https://10.0.0.1:6443"}
 
 
 def test_a_node_that_joins_by_a_server_that_is_gone_follows_to_one_that_is_there() -> None:
     agent = host("agent1", "agent", begun=True, server_url="https://10.0.0.9:6443")
-    assert planned(host("server1", begun=True, server_url=None), agent).config["agent1"] == {"server": "https://10.0.0.1:6443"}
+    assert keys(planned(host("server1", begun=True, server_url=None), agent))["agent1"] == {"server": "https://10.0.0.1:6443"}
     by_name = host("agent1", "agent", begun=True, server_url="https://server1:6443")
-    assert planned(host("server1", begun=True, server_url=None), by_name).config["agent1"] == {"server": "https://server1:6443"}
-    assert planned(host("server1", begun=True, server_url=None), agent, unseen=["server2", "server3"]).config["agent1"] == {"server": "https://10.0.0.9:6443"}
+    assert keys(planned(host("server1", begun=True, server_url=None), by_name))["agent1"] == {"server": "https://server1:6443"}
+    assert keys(planned(host("server1", begun=True, server_url=None), agent, unseen=["server2", "server3"]))["agent1"] == {"server": "https://10.0.0.9:6443"}
 
 
 def test_a_host_that_was_reset_joins_again_after_its_old_node_has_gone() -> None:
     nodes = [{"name": name} for name in ("server1", "agent1", "agent10")]
     plan = planned(host("server1", begun=True, server_url=None, nodes=nodes), host("agent1", "agent"), host("agent2", "agent"))
-    assert plan.rejoining == ("agent1",) and plan.node_names["agent1"] == "agent1"
-    assert planned(host("server1"), host("agent1", "agent")).rejoining == ()
+    assert [name for name, of in plan.hosts.items() if of.removes_old_node] == ["agent1"] and plan.hosts["agent1"].node_name == "agent1"
+    assert not planned(host("server1"), host("agent1", "agent")).hosts["agent1"].removes_old_node
 
 
 def adopted(said: Dict[str, Any], environment: Sequence[str] = (), **options: Any) -> Dict[str, Any]:
@@ -337,6 +352,63 @@ def test_a_setup_by_the_install_script_is_refused_where_something_would_be_lost(
     let_go = adopted({"flannel-backend": "host-gw"}, ["HTTP_PROXY"])
     let_go["adopt"] = True
     assert planned(let_go).new == ()
+
+
+def test_each_host_gets_the_arguments_of_its_tasks() -> None:
+    fresh = planned(servers(3), host("agent1", "agent")).hosts
+    assert {name: (of.install["start"], of.start) for name, of in fresh.items()} == {
+        "server1": (True, {"voters": 3}), "server2": (False, {"voters": None}), "server3": (False, {"voters": None}), "agent1": (False, {"voters": None})}
+    there = planned(host("server1", begun=True), host("agent1", "agent", begun=True)).hosts
+    assert all(of.install == {"start": True, "restart": False, "wait": True} and of.start is None for of in there.values())
+    stopped = planned(host("server1", begun=True, service={"state": "failed"})).hosts["server1"]
+    assert stopped.install["start"] and not stopped.install["wait"] and stopped.start == {"voters": None}
+
+
+def test_labels_and_taints_are_given_and_taken_back_and_nothing_is_asked_where_there_never_were_any() -> None:
+    marked = host("agent1", "agent", begun=True, config={"node-label": "tier=front", "node-taint": ["a=b:NoSchedule"]})
+    plan = planned(host("server1", begun=True), marked, host("agent2", "agent", begun=True, node={"marked": True}), host("agent3", "agent", begun=True))
+    assert {name: of.marks for name, of in plan.hosts.items()} == {
+        "server1": None, "agent1": {"labels": ["tier=front"], "taints": ["a=b:NoSchedule"]}, "agent2": {"labels": [], "taints": []}, "agent3": None}
+
+
+def as_ansible_prints(plan: Plan) -> str:
+    return '        "msg": [\n' + ",\n".join(f'            "{line}"' for line in plan.summary) + "\n        ]\n"
+
+
+def test_the_plan_of_a_new_cluster_is_told_in_sentences_which_the_page_shows() -> None:
+    plan = planned(servers(3), host("agent1", "agent"))
+    assert as_ansible_prints(plan) in PAGE.read_text(encoding="utf-8")
+    assert plan.summary == (
+        "3 servers with embedded etcd, 1 agent.", "server1: install k3s and begin a new cluster.",
+        "server2: install k3s and join as a server through https://10.0.0.1:6443.",
+        "server3: install k3s and join as a server through https://10.0.0.1:6443.",
+        "agent1: install k3s and join as an agent through https://10.0.0.1:6443.")
+
+
+def test_the_plan_of_a_changed_key_names_the_file_the_key_and_the_order_of_restarts() -> None:
+    reason = "/etc/rancher/k3s/config.yaml differs in tls-san"
+    changed = [{**node, "changes": [reason], "restarts": [reason]} for node in servers(3, begun=True, cluster_init=True)]
+    changed[0]["info"]["etcd"] = {"is_leader": True}
+    plan = planned(changed, host("agent1", "agent", begun=True))
+    assert as_ansible_prints(plan) in PAGE.read_text(encoding="utf-8")
+    assert plan.summary == ("3 servers with embedded etcd, 1 agent.", *(f"server{number}: {reason}." for number in (1, 2, 3)),
+                    "Restart server2, then server3, then server1; each waits until the one before is Ready.")
+    assert planned(servers(3, begun=True, cluster_init=True), host("agent1", "agent", begun=True)).summary[-1] == "Nothing to change."
+
+
+def test_a_restart_that_an_earlier_run_missed_is_in_the_plan() -> None:
+    told = planned(host("server1", begun=True, restart_pending=["/etc/rancher/k3s/registries.yaml is missing"])).summary
+    assert told[1:] == ("server1: /etc/rancher/k3s/registries.yaml is missing.", "Restart server1; each waits until the one before is Ready.")
+
+
+def test_one_agent_that_changes_is_restarted_before_the_others() -> None:
+    changed = [{**host(f"agent{number}", "agent", begun=True), "restarts": ["x"] if number > 2 else []} for number in (1, 2, 3, 4)]
+    assert planned(host("server1", begun=True), changed).turns == (("server1",), ("agent3",), ("agent4", "agent1", "agent2"))
+
+
+def test_what_nobody_said_what_it_is_to_be_is_named() -> None:
+    with pytest.raises(Refused, match="what server1 is to be.*wanted"):
+        Fleet.of({"server1": host("server1")["info"]})
 
 
 def test_every_rule_of_the_file_is_in_the_table() -> None:
