@@ -88,7 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshots import Request, info
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot_states import Request, info
 
 SPEC = dict(
     folder=dict(type="path"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -103,6 +104,29 @@ def test_no_test_is_left_out_or_talks_to_a_mock(checkout):
 def test_a_test_left_out_is_found(line):
     assert re.search(UNTESTED, line.replace("~", ""))
     assert not re.search(UNTESTED, 'monkeypatch.setattr(module, "PAUSE", 0.01)')
+
+
+def private_names(name, text):
+    """Names of another file that its author did not offer: what is imported or asked for with an underscore before it."""
+    tree, modules, found = ast.parse(text), set(), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ansible_collections.nordic.gitops.plugins."):
+            whole = node.module.endswith(("module_utils", "plugin_utils"))  # _k3s is a package's name
+            found += [f"{name}:{node.lineno}: {one.name}" for one in node.names if one.name.startswith("_") and not whole]
+            modules |= {one.asname or one.name for one in node.names if one.name.islower()}
+    return found + [f"{name}:{node.lineno}: {node.value.id}.{node.attr}" for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+                    and isinstance(node.value, ast.Name) and node.value.id in modules and node.attr.startswith("_") and not node.attr.startswith("__")]
+
+
+def test_no_file_uses_a_private_name_of_another(checkout):
+    found = [line for name, text in texts(checkout) if name.startswith("plugins/") and name.endswith(".py") for line in private_names(name, text)]
+    assert not found, "\n".join(found)
+
+
+def test_a_private_name_of_another_file_is_found():
+    of = "from ansible_collections.nordic.gitops.plugins.module_utils"
+    assert private_names("a.py", f"{of}._k3s.files import _write") and private_names("a.py", f"{of}._k3s import files\nfiles._write('x')")
+    assert not private_names("a.py", f"{of} import _errors\n{of}._k3s import files\nfiles.write('x')\nself._write('x')")
 
 
 def test_the_licence_is_the_one_that_galaxy_yml_names(checkout):

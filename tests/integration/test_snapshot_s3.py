@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot, snapshots
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot, snapshot_states
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
 from lab.forward_proxy import relay
@@ -158,7 +158,7 @@ def test_a_short_outage_is_waited_for(server, store, saved):
 
 def asked_for(store, folder, check_mode=False, **params):
     """What a name or a file means on a server without snapshots of its own."""
-    request = snapshots.Request({"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "file": None, "private_key": None,
+    request = snapshot_states.Request({"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "file": None, "private_key": None,
                                  "state": "staged", **params}, check_mode, 0)
     request.store = store
     return request
@@ -181,8 +181,8 @@ def test_copies_of_another_server_are_not_deleted_though_their_names_look_the_sa
     for file, node in (("nightly-prod-a-1790000001", "a"), ("nightly-prod-a-1790000002", "prod-a"), ("nightly-prod-a-1790000003", "prod-a")):
         store.put(file, saved.path, {"node": node})
     wanted = {"name": "nightly", "keep": 1, "state": "pruned"}
-    assert snapshots.pruned(asked_for(store, tmp_path / "host", **wanted))["removed_copies"] == ["nightly-prod-a-1790000002"]
-    assert snapshots.absent(asked_for(store, tmp_path / "host", **{**wanted, "state": "absent"}))["removed_copies"] == ["nightly-prod-a-1790000003"]
+    assert snapshot_states.pruned(asked_for(store, tmp_path / "host", **wanted))["removed_copies"] == ["nightly-prod-a-1790000002"]
+    assert snapshot_states.absent(asked_for(store, tmp_path / "host", **{**wanted, "state": "absent"}))["removed_copies"] == ["nightly-prod-a-1790000003"]
     assert [one.file for one in snapshot.there(store)] == ["nightly-prod-a-1790000001"]
 
 

@@ -1,17 +1,27 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""k3s on one node, and the plan across nodes. What runs on a node needs nothing but Python's standard library.
+"""k3s on one node. It needs nothing there but Python's standard library. What judges all nodes together is plugin_utils/_k3s.
 
-    node.py      the states of one node: present, restarted, upgraded, reset, absent
-    plan.py      judges all nodes of a cluster together, and says who begins and who joins (pure, on the controller)
-    info.py      what a node is now
-    files.py     configuration, drop-ins, registries, tokens and the unit, as files that are compared and written
-    flags.py     which configuration keys this binary takes
-    binary.py    the program and the images: checksums, installing, the previous one kept for a rollback
-    service.py   systemd's unit of k3s
-    api.py       the Kubernetes API, etcd.py the embedded etcd, both from the node itself
-    version.py   versions, and the steps between them that Kubernetes allows
+    info.py              what a node is now, beside what it is to be
+    node.py              the states of one node: present, restarted, upgraded, reset, absent
+    configuration.py     all configuration files of a node as one mapping, and what follows from it: port, data folder, names
+    adoption.py          a setup by k3s' install script, so that nothing of it is lost unseen
+    files.py             configuration, registries, tokens and the unit, as files that are compared and written
+    flags.py             which configuration keys this binary takes
+    binary.py            the program and the images: checksums, installing, the previous one kept for a rollback
+    service.py           systemd's unit of k3s
+    health.py            whether a node is up, and the wait until it is
+    membership.py        a node as a member of the cluster: drained, uncordoned, labelled, removed
+    leave.py             a server that leaves its cluster for good
+    leftovers.py         what a reset removes
+    manifests.py         the manifests that k3s deploys by itself
+    selinux.py           files get the label that the policy has for their place
+    api.py               the Kubernetes API, etcd.py the embedded etcd, both from the node itself
+    snapshot.py          snapshots of etcd, snapshot_states.py the states of the module etcd_snapshot
+    verification.py      a snapshot restored beside the running cluster (isolation.py) and read
+    restore.py           the restored database put in the place of the live one, which is set aside
+    version.py           versions, and the steps between them that Kubernetes allows
 """
 
 from __future__ import annotations

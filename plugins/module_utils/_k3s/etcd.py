@@ -197,24 +197,24 @@ class Etcd:
 
     def status(self) -> Dict[str, Any]:
         """This member alone, as etcd's gateway writes it."""
-        return self._ask("/v3/maintenance/status", {})
+        return self.ask("/v3/maintenance/status", {})
 
     def members(self, linearizable: bool = True) -> List[Member]:
-        answer = self._ask("/v3/cluster/member/list", {"linearizable": linearizable})
+        answer = self.ask("/v3/cluster/member/list", {"linearizable": linearizable})
         return [Member(_number(member.get("ID")), member.get("name") or "", tuple(member.get("peerURLs") or ()),
                        tuple(member.get("clientURLs") or ()), bool(member.get("isLearner")))
                 for member in answer.get("members") or []]
 
     def move_leader(self, to: Member) -> None:
         """Only the leader itself can."""
-        self._ask("/v3/maintenance/transfer-leadership", {"targetID": str(to.id)})
+        self.ask("/v3/maintenance/transfer-leadership", {"targetID": str(to.id)})
 
     def promote(self, member: Member) -> None:
         """A learner becomes a voter, if etcd finds that it has caught up. k3s does the same, but looks only every 15 s."""
-        self._ask("/v3/cluster/member/promote", {"ID": str(member.id)})
+        self.ask("/v3/cluster/member/promote", {"ID": str(member.id)})
 
     def remove(self, member: Member) -> None:
-        self._ask("/v3/cluster/member/remove", {"ID": str(member.id)})
+        self.ask("/v3/cluster/member/remove", {"ID": str(member.id)})
 
     def _peers(self) -> Dict[int, int]:
         """Open raft connections by the other's id. A member alone has none."""
@@ -237,7 +237,7 @@ class Etcd:
         finally:
             connection.close()
 
-    def _ask(self, path: str, question: Dict[str, Any]) -> Dict[str, Any]:
+    def ask(self, path: str, question: Dict[str, Any]) -> Dict[str, Any]:
         answer = json.loads(self._exchange("POST", path, json.dumps(question).encode()) or b"{}")
         if not isinstance(answer, dict):
             raise EtcdFailure(f"answered {str(answer)[:100]!r} to {path}")

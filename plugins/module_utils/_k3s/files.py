@@ -89,29 +89,37 @@ class Change:
         return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
 
     def write(self, home: str = HOME) -> None:
-        """Aside, then renamed: k3s and a killed run see the old one or the new one, whole. Somebody else's file is kept."""
+        """Somebody else's file is kept before it is replaced or removed."""
         try:
             if self.before is not None and self.content_differs and not self.before.startswith(MARK):
                 keep(self.path, home)
             if self.wanted.text is None:
                 os.unlink(self.path)
                 return
-            folder = os.path.dirname(self.path)
-            os.makedirs(folder, mode=0o755, exist_ok=True)
-            descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                    stream.write(self.wanted.text)
-                    stream.flush()
-                    os.fchmod(stream.fileno(), self.wanted.mode)
-                    os.fsync(stream.fileno())
-                os.rename(aside, self.path)
-            except BaseException:
-                os.unlink(aside)
-                raise
-            relabel(self.path)
         except OSError as error:
             raise unwritable(self.path, error) from error
+        write_whole(self.path, self.wanted.text, self.wanted.mode)
+
+
+def write_whole(path: str, text: str, mode: int = 0o600) -> None:
+    """The one way in which files are written. Aside, then renamed: k3s and a killed run see the old one or the new one, whole."""
+    try:
+        folder = os.path.dirname(path)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                os.fsync(stream.fileno())
+            os.rename(aside, path)
+        except BaseException:
+            os.unlink(aside)
+            raise
+        relabel(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: str, error: OSError) -> Failure:

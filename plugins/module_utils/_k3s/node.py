@@ -304,7 +304,7 @@ class Node:
                 if os.path.exists(BINARY):
                     binary.keep_previous(BINARY)
                 if upgrade:
-                    Change(Wanted(UPGRADING, f"{outcome.version}\n"), None, None).write()
+                    files.write_whole(UPGRADING, f"{outcome.version}\n")
                 binary.install(program, BINARY)
             for source, path in images:
                 self._install_image(source, str(path), state.runs)
@@ -725,7 +725,7 @@ def pending() -> List[str]:
 
 
 def _set_pending(reasons: List[str]) -> None:
-    Change(Wanted(PENDING, json.dumps(reasons)), None, None).write()
+    files.write_whole(PENDING, json.dumps(reasons))
 
 
 def _clear_pending() -> None:

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import write_whole
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place, _alone, _write, staged
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, one_at_a_time, staged
 
 MARK = "nordic-restored.json"
 # What makes two databases of different clusters: k3s ends when these differ from what is in its database.
@@ -66,7 +67,7 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
     """The staged database becomes the live one. Where the one before is kept; None when there was none."""
     _refuse_running(running)
     refuse_mounted(place)
-    with _alone(place):
+    with one_at_a_time(place):
         if staged(place, digest) is None:
             raise Failure("no verified database of this snapshot is kept here", place.scratch, "Use `state: staged` on this server first.")
         new, suffix = os.path.join(place.scratch, "server"), _suffix(place, digest, now)
@@ -74,7 +75,7 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
             for name in ("tls", "cred"):
                 _exchange(os.path.join(place.server, name), os.path.join(new, name), suffix)
         aside = _exchange(place.database, os.path.join(new, "db", "etcd"), suffix)
-        _write(os.path.join(place.server, "db", RESET_FLAG), "")
+        write_whole(os.path.join(place.server, "db", RESET_FLAG), "")
         _mark(place, digest, "restored")
         shutil.rmtree(place.scratch, ignore_errors=True)  # copies of what is elsewhere: the snapshot, certificates, configuration
     return aside
@@ -85,7 +86,7 @@ def set_aside(place: Place, digest: str, running: bool, now: float, authority: s
     certificates of another one are set aside too, as k3s would not join with them."""
     _refuse_running(running)
     refuse_mounted(place)
-    with _alone(place):
+    with one_at_a_time(place):
         suffix = _suffix(place, digest, now)
         if authority and authority_of(place.data_dir) not in (None, authority):
             for name in ("tls", "cred"):
@@ -109,7 +110,7 @@ def listed(place: Place) -> List[Aside]:
 
 def discard(place: Place, databases: List[Aside]) -> None:
     """Delete databases that were set aside, with the certificates that were set aside with them."""
-    with _alone(place):
+    with one_at_a_time(place):
         for one in databases:
             suffix = one.name[len("etcd"):]
             for path in (one.path, *(os.path.join(place.server, f"{name}{suffix}") for name in ("tls", "cred"))):
@@ -169,9 +170,7 @@ def _same_authorities(place: Place, new: str) -> bool:
 
 
 def _mark(place: Place, digest: str, step: str) -> None:
-    path = os.path.join(place.server, "db", MARK)
-    _write(f"{path}.part", json.dumps({"digest": digest, "step": step}))
-    os.replace(f"{path}.part", path)
+    write_whole(os.path.join(place.server, "db", MARK), json.dumps({"digest": digest, "step": step}))
 
 
 def _refuse_running(running: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import cms, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place, _environment, digest_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, clean_environment, digest_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\Z")
 FILE = re.compile(r"(?P<name>.+)-(?P<epoch>\d{9,11})(?P<zip>\.zip)?(?P<cms>\.cms)?\Z")
@@ -200,7 +200,7 @@ def _server() -> List[str]:
 def _k3s(place: Place, arguments: List[str]) -> str:
     try:
         done = subprocess.run([place.binary, "etcd-snapshot", *arguments, *_server(), "--data-dir", place.data_dir], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment(), timeout=SAVE_TIMEOUT, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_environment(), timeout=SAVE_TIMEOUT, check=False)
     except FileNotFoundError as error:
         raise Failure("there is no k3s here", place.binary, "Give its path by `binary`.") from error
     except subprocess.TimeoutExpired as error:

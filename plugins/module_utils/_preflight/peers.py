@@ -186,7 +186,7 @@ def _listen(machine: Machine, name: str, address: str, profile: Profile, state: 
     held = ports.in_use(machine, ports.own_ports(profile))
     sockets = Sockets([], [])
     bound = []
-    for port in [*ports.shared_ports(profile), Port(0, "tcp", "", ports._none, ports._none), Port(0, "udp", "", ports._none, ports._none)]:
+    for port in [*ports.shared_ports(profile), Port(0, "tcp", "", ports.nobody, ports.nobody), Port(0, "udp", "", ports.nobody, ports.nobody)]:
         if str(port) in held:
             continue
         one = ports.bind(port, family)

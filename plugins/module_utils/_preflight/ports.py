@@ -34,7 +34,7 @@ def _any(_profile: Profile) -> bool:
     return True
 
 
-def _none(_profile: Profile) -> bool:
+def nobody(_profile: Profile) -> bool:
     return False
 
 
@@ -52,15 +52,15 @@ PORTS = (
     Port(4240, "tcp", "Cilium's health checks", _with("cilium"), _with("cilium")),
     Port(4789, "udp", "VXLAN between nodes", _with("calico", "calico-ebpf"), _with("calico", "calico-ebpf")),
     Port(5473, "tcp", "Calico's Typha", _with("calico", "calico-ebpf"), _with("calico", "calico-ebpf")),
-    Port(2381, "tcp", "etcd's metrics", lambda profile: profile.etcd, _none),
-    Port(6444, "tcp", "k3s' load balancer on the node", _any, _none),
-    Port(10010, "tcp", "containerd's streams", _any, _none),
-    Port(10248, "tcp", "kubelet's health", _any, _none),
-    Port(10249, "tcp", "kube-proxy's metrics", lambda profile: not profile.ebpf, _none),
-    Port(10256, "tcp", "kube-proxy's health", lambda profile: not profile.ebpf, _none),
-    Port(10257, "tcp", "controller manager", lambda profile: profile.server, _none),
-    Port(10258, "tcp", "cloud controller", lambda profile: profile.server, _none),
-    Port(10259, "tcp", "scheduler", lambda profile: profile.server, _none),
+    Port(2381, "tcp", "etcd's metrics", lambda profile: profile.etcd, nobody),
+    Port(6444, "tcp", "k3s' load balancer on the node", _any, nobody),
+    Port(10010, "tcp", "containerd's streams", _any, nobody),
+    Port(10248, "tcp", "kubelet's health", _any, nobody),
+    Port(10249, "tcp", "kube-proxy's metrics", lambda profile: not profile.ebpf, nobody),
+    Port(10256, "tcp", "kube-proxy's health", lambda profile: not profile.ebpf, nobody),
+    Port(10257, "tcp", "controller manager", lambda profile: profile.server, nobody),
+    Port(10258, "tcp", "cloud controller", lambda profile: profile.server, nobody),
+    Port(10259, "tcp", "scheduler", lambda profile: profile.server, nobody),
 )
 
 # Programs of the cluster itself: on a node that runs, these ports are theirs. An etcd or kubelet of its own belongs to another Kubernetes.

@@ -13,8 +13,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, snapshots
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Content, Place
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, snapshot_states
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Content, Place
 
 DIGEST, OTHER = "d" * 64, "e" * 64
 NOW = 1795940100.0  # 2026-11-29T08:15:00Z
@@ -195,7 +195,7 @@ def test_a_database_of_another_snapshot_is_not_put_in_place(tmp_path):
 
 
 def discard(folder, check_mode=False, now=NOW, **chosen):
-    return snapshots.run("discarded", {"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "max_age": None, **chosen},
+    return snapshot_states.run("discarded", {"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "max_age": None, **chosen},
                          check_mode, now)
 
 
@@ -211,7 +211,7 @@ def three_aside(tmp_path):
 
 
 def test_databases_that_were_set_aside_are_listed_with_their_time_and_the_snapshot_that_took_their_place(three_aside):
-    told = snapshots.info(snapshots.Request({"data_dir": str(three_aside), "binary": "k3s", "folder": None}, False, NOW))["set_aside"]
+    told = snapshot_states.info(snapshot_states.Request({"data_dir": str(three_aside), "binary": "k3s", "folder": None}, False, NOW))["set_aside"]
     assert {one["name"]: one["since"] for one in told if one["digest"] == DIGEST[:12]} == {
         ASIDE: "2026-11-29T08:15:00Z", ASIDE.replace("1129", "1130"): "2026-11-30T08:15:00Z", ASIDE.replace("1129", "1201"): "2026-12-01T08:15:00Z"}
     assert [one["size"] for one in told if one["digest"] == OTHER[:12]] == [len("of an earlier version")]

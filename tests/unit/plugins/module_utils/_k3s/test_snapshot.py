@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
 
 

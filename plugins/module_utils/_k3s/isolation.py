@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFINDEX, IFF_UP = 0x8913, 0x8914, 0x8916, 0x891C, 0x8933, 1
 
 
-def run_apart(work: Callable[[], Any], binds: Mapping[str, str], address: str) -> Any:
+def run_isolated(work: Callable[[], Any], binds: Mapping[str, str], address: str) -> Any:
     """What work() returns (JSON types), run where each folder of binds (target: source) hides the real one, with a loopback
     device alone that also carries the address. A Failure of it is raised here."""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -13,7 +13,7 @@ import sys
 PROGRAM = """
 import ctypes, os, sys, time
 sys.path[:0] = {path!r}
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.apart import _fork
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.isolation import _fork
 
 class Libc:
     def prctl(self, *arguments):

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Restore a snapshot beside the running cluster and read what it holds.
 
-k3s' own `server --cluster-reset --cluster-reset-restore-path` does it, apart from everything that runs (apart.py): etcd really opens the
+k3s' own `server --cluster-reset --cluster-reset-restore-path` does it, isolated from everything that runs (isolation.py): etcd really opens the
 database, and k3s opens the cluster's keys in it with this server's token. What comes out is the database that a restore puts in place,
 so what was verified is what will run, and the cluster stands still only while k3s restarts.
 """
@@ -28,9 +28,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import protobuf
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.apart import run_apart
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.isolation import run_isolated
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import write_whole
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version
 
 TIMEOUT = 300.0
@@ -128,7 +129,7 @@ def digest_of(path: str) -> str:
 
 def verify(place: Place, snapshot: str, keep: bool = False) -> Content:
     """Restore and read it. With keep the restored database stays, for restore.put_in_place; else nothing is left."""
-    with _alone(place):
+    with one_at_a_time(place):
         if _compressed(snapshot):
             _clear(place)
             snapshot = _unpacked(place, snapshot)
@@ -141,7 +142,7 @@ def verify(place: Place, snapshot: str, keep: bool = False) -> Content:
         try:
             content = _restored(place, snapshot, digest)
             if keep:
-                _write(os.path.join(place.scratch, "content.json"), json.dumps(asdict(content)))
+                write_whole(os.path.join(place.scratch, "content.json"), json.dumps(asdict(content)))
                 return content
         except BaseException:
             _clear(place)
@@ -190,7 +191,7 @@ def _restored(place: Place, snapshot: str, digest: str) -> Content:
     for target in binds:  # on a new host some are not there yet, and what is not there cannot be hidden
         os.makedirs(target, mode=0o700, exist_ok=True)
     log = os.path.join(place.server, "log")
-    revision, keys, objects, nodes, taken = run_apart(lambda: _reset_and_read(place, log), binds, address)
+    revision, keys, objects, nodes, taken = run_isolated(lambda: _reset_and_read(place, log), binds, address)
     return Content(digest, size, revision, keys, objects, nodes, taken)
 
 
@@ -223,7 +224,7 @@ def _furnish(place: Place, snapshot: str, address: str) -> str:
         for name in names:
             if name.endswith((".yaml", ".yml")) and name != "registries.yaml":
                 _without(os.path.join(folder, name), ("server", "datastore-endpoint", "etcd-s3", "node-ip"))
-    _write(os.path.join(drop_ins, "zz-nordic-scratch.yaml"), f'node-ip: "{address}"\n')
+    write_whole(os.path.join(drop_ins, "zz-nordic-scratch.yaml"), f'node-ip: "{address}"\n')
     return server
 
 
@@ -239,7 +240,7 @@ def _without(path: str, keys: Tuple[str, ...]) -> None:
             drop = key.group(1) in keys
         if not drop:
             kept.append(line)
-    _write(path, "\n".join(kept) + "\n")
+    write_whole(path, "\n".join(kept) + "\n")
 
 
 def _reset_and_read(place: Place, log: str) -> Tuple[int, int, Dict[str, int], Dict[str, str], float]:
@@ -277,7 +278,7 @@ def _reset_and_read(place: Place, log: str) -> Tuple[int, int, Dict[str, int], D
 def _k3s(place: Place, log: str, arguments: List[str]) -> Iterator[subprocess.Popen]:
     with open(log, "ab") as output:
         process = subprocess.Popen([place.binary, "server", *arguments, "--data-dir", place.data_dir], stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=output, env=_environment(), start_new_session=True)
+                                   stdout=output, stderr=output, env=clean_environment(), start_new_session=True)
     try:
         yield process
     finally:
@@ -335,7 +336,7 @@ def resource_of(key: str) -> str:
 def _range(etcd: Etcd, prefix: str, keys_only: bool = False) -> Iterator[Tuple[int, str, bytes]]:
     begin, end = prefix.encode(), prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1])
     while True:
-        answer = etcd._ask("/v3/kv/range", {"key": _b64(begin), "range_end": _b64(end), "keys_only": keys_only, "limit": str(KEYS)})
+        answer = etcd.ask("/v3/kv/range", {"key": _b64(begin), "range_end": _b64(end), "keys_only": keys_only, "limit": str(KEYS)})
         revision, found = int(answer["header"]["revision"]), answer.get("kvs") or []
         for entry in found:
             begin = base64.b64decode(entry["key"])
@@ -353,7 +354,7 @@ def _b64(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _alone(place: Place) -> Iterator[None]:
+def one_at_a_time(place: Place) -> Iterator[None]:
     """One verification at a time on a server; the lock goes with the process."""
     os.makedirs(os.path.dirname(place.scratch), mode=0o700, exist_ok=True)
     with open(os.open(f"{place.scratch}.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as lock:
@@ -403,13 +404,7 @@ def _folder(place: Place, name: str) -> str:
     return path
 
 
-def _write(path: str, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o600)  # one that was there keeps its mode otherwise
-        file.write(text)
-
-
-def _environment() -> Dict[str, str]:
+def clean_environment() -> Dict[str, str]:
     """Nothing of K3S_*: a token or a URL there would be stronger than the configuration."""
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 

@@ -14,10 +14,10 @@ import time
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, scratch, snapshot
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, snapshot, verification
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.scratch import Place
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
 
 
@@ -93,7 +93,7 @@ def present(request: Request) -> Dict[str, Any]:
     one = snapshot.save(request.place, request.folder, request.name) if saved else fitting[-1]
     result: Dict[str, Any] = {"changed": saved, "snapshot": one.result()}
     if request.params["verify"]:
-        result["content"] = scratch.verify(request.place, one.path).result()
+        result["content"] = verification.verify(request.place, one.path).result()
     if request.store:
         copy = snapshot.copy_of(one.file, request.params["recipient"])
         missing = request.store.head(copy) is None
@@ -136,7 +136,7 @@ def _removed(request: Request, mine: List[Snapshot], copies: List[Snapshot]) -> 
 def verified(request: Request) -> Dict[str, Any]:
     """It restores and opens; what is in it."""
     one = request.found()
-    content = scratch.verify(request.place, one.path)
+    content = verification.verify(request.place, one.path)
     _young_enough(request, content)
     return {"changed": False, "snapshot": one.result(), "content": content.result()}
 
@@ -145,18 +145,18 @@ def staged(request: Request) -> Dict[str, Any]:
     """Its database stands ready beside the live one, so that putting it in place takes no time. Nothing when it was restored already."""
     one = request.found()
     if not one.file.endswith(".zip"):
-        digest = scratch.digest_of(one.path)
+        digest = verification.digest_of(one.path)
         if restore.is_done(request.place, digest) and not request.params["again"]:
             return {"changed": False, "snapshot": one.result(), "digest": digest, "restored": True,
                     "authority": authority_of(request.place.data_dir)}
-        ready = scratch.staged(request.place, digest)
+        ready = verification.staged(request.place, digest)
     else:
         ready = None
     if request.check_mode:
-        content = ready or scratch.verify(request.place, one.path)
+        content = ready or verification.verify(request.place, one.path)
     else:
-        content = scratch.verify(request.place, one.path, keep=True)
-    scratch.usable(content, request.place.version(), request.params["max_age"], request.now)
+        content = verification.verify(request.place, one.path, keep=True)
+    verification.usable(content, request.place.version(), request.params["max_age"], request.now)
     restored = restore.is_done(request.place, content.digest) and not request.params["again"]
     return {"changed": ready is None and not restored, "snapshot": one.result(), "digest": content.digest, "content": content.result(),
             "restored": restored, "authority": authority_of(request.place.scratch) or authority_of(request.place.data_dir)}
@@ -196,7 +196,7 @@ def info(request: Request) -> Dict[str, Any]:
             "set_aside": [one.result() for one in restore.listed(request.place)]}
 
 
-def _young_enough(request: Request, content: scratch.Content) -> None:
+def _young_enough(request: Request, content: verification.Content) -> None:
     limit = request.params["max_age"]
     if limit is not None and content.taken and request.now - content.taken > limit:
         raise Refused(f"its newest heartbeat is of {content.result()['taken']}, older than {limit} seconds", "the snapshot", "Save a new one.")
