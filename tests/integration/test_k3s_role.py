@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 
+import yaml
 from workspace import places
 
 
@@ -36,3 +37,17 @@ def test_servers_that_a_run_leaves_out_are_named_in_the_order_of_the_inventory(t
              {"ansible.builtin.debug": {"msg": "left out: {{ k3s_unseen | join(', ') }}"}, "vars": {"k3s_servers_group": "k3s_servers"}}]
     done = played(tmp_path, tasks, servers, "--limit", "server1")
     assert f"left out: {', '.join(servers[1:])}" in done.stdout, done.stdout
+
+
+def test_hosts_that_have_to_be_restarted_have_their_turns_as_planned_and_no_others(tmp_path):
+    tasks = yaml.safe_load((places.CHECKOUT / "roles" / "k3s" / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    (restarts,) = [task for task in tasks if task.get("ansible.builtin.include_tasks") == "restart.yml"]
+    changed = ["server1", "server3", "server5", "server6"]
+    done = played(tmp_path, [
+        {"ansible.builtin.include_vars": {"file": str(places.CHECKOUT / "roles" / "k3s" / "vars" / "main.yml")}},
+        {"ansible.builtin.set_fact": {"k3s_installed": {"restart_needed": "{{ inventory_hostname in changed }}"}}, "vars": {"changed": changed}},
+        {"ansible.builtin.debug": {"msg": "turn of {{ item | sort | join(' and ') }}"}, "loop": restarts["loop"], "run_once": True,
+         "vars": {"k3s_planned": {"turns": [["server2"], ["server3"], ["server1"], ["server4"], ["server5", "server6"]]}}},
+    ], [f"server{number}" for number in range(1, 7)])
+    assert [line.partition("turn of ")[2].rstrip('"') for line in done.stdout.splitlines() if "turn of" in line] == [
+        "server3", "server1", "server5 and server6"], done.stdout
