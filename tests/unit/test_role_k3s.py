@@ -17,15 +17,16 @@ ROLE = Path(__file__).resolve().parents[2] / "roles" / "k3s"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
 VARIABLES = SPECS["main"]["options"]
 DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
-(INSTALL,) = yaml.safe_load((ROLE / "tasks" / "install.yml").read_text(encoding="utf-8"))
+*_BEFORE, INSTALL = yaml.safe_load((ROLE / "tasks" / "install.yml").read_text(encoding="utf-8"))
 # Files that others include.
-PARTS = {"cis", "install", "new_host", "observe", "restart", "token"}
+PARTS = {"cis", "download", "install", "kubeconfig_users", "manifests", "new_host", "observe", "power_reboot", "power_start", "power_stop", "restart",
+         "summary", "token"}
 # What the role decides itself, by the plan.
-DECIDED = {"state", "role", "start", "restart", "wait", "rotate_certificates", "voters", "authority"}
+DECIDED = {"state", "role", "start", "restart", "wait", "rotate_certificates", "voters", "authority", "keep_quorum", "progress"}
 
 
 def test_every_option_of_the_module_is_handed_on_but_what_the_role_decides():
-    assert set(SPEC) - {"rotate_certificates", "authority"} == set(INSTALL["nordic.gitops.k3s"])
+    assert set(SPEC) - {"rotate_certificates", "authority", "keep_quorum", "progress"} == set(INSTALL["nordic.gitops.k3s"])
     assert {f"k3s_{option}" for option in set(SPEC) - DECIDED} <= set(VARIABLES)
 
 
