@@ -39,7 +39,7 @@ class Resource(NamedTuple):
     def path(self, namespace: str = "", name: str = "") -> str:
         if name in (".", "..") or namespace in (".", ".."):
             # Quoting leaves dots as they are, and the server reads them as another path.
-            raise Failure("a name of dots alone is none that the API server takes", self.where(namespace, name))
+            raise Failure('"." and ".." are not valid names', self.where(namespace, name))
         parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
         if namespace and self.namespaced:
             parts.append(f"namespaces/{quote(namespace, safe='')}")

@@ -185,7 +185,7 @@ def _walk(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_
     elif isinstance(want, list):
         _walk_list(fields, want, have, path, schema, built_in, findings)
     else:
-        findings.append(Finding(path, "has another shape", False))
+        findings.append(Finding(path, "is described as another type in managedFields", False))
 
 
 def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, schema: Type, built_in: bool, findings: List[Finding]) -> None:
@@ -220,7 +220,7 @@ def _leaf(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_
     if _identical(want, have) and want.__class__ not in _CONTAINERS:
         return
     if want and want.__class__ in _CONTAINERS and (fields or schema.of(want) != ATOMIC):
-        findings.append(Finding(path, "may be ours in name only", False))
+        findings.append(Finding(path, "ownership cannot be proven", False))
         return
     if want in ({}, []) and asks_for_nothing(want, have, schema, built_in):
         return

@@ -226,7 +226,7 @@ class Inventory:
                 if not self._lost and self._is_stale():
                     self._renew()
                     if not self._lost and self._is_stale():
-                        self._lost = "the API server did not let this run say that it is still at work"
+                        self._lost = "could not renew the lock: the API server did not answer in time"
         self._not_lost()
 
     def _not_lost(self) -> None:

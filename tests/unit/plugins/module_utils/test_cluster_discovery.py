@@ -159,7 +159,7 @@ def test_a_path_leads_to_the_object_and_nowhere_else(resource, arguments, path):
 
 @pytest.mark.parametrize(("namespace", "name"), [("shop", ".."), ("..", "web"), (".", ""), ("", ".")])
 def test_a_name_of_dots_is_refused(namespace, name):
-    with pytest.raises(Failure, match="dots"):
+    with pytest.raises(Failure, match="are not valid names"):
         Resource("", "v1", "ConfigMap", "configmaps", True, ()).path(namespace, name)
 
 
