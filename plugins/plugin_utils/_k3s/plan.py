@@ -168,7 +168,8 @@ class Plan:
 
     def result(self) -> Dict[str, Any]:
         return {"bootstrap": self.bootstrap, "order": list(self.order), "new": list(self.new), "datastore": self.datastore, "url": self.url,
-                "data_dir": self.data_dir, "kubeconfig": self.kubeconfig, "turns": [list(turn) for turn in self.turns], "token_from": dict(self.token_from) if self.token_from else None,
+                "data_dir": self.data_dir, "kubeconfig": self.kubeconfig, "turns": [list(turn) for turn in self.turns],
+                "token_from": dict(self.token_from) if self.token_from else None,
                 "token_needed": list(self.token_needed), "hosts": {name: plan.result() for name, plan in self.hosts.items()},
                 "summary": list(self.summary)}
 
@@ -184,7 +185,8 @@ def make_plan(fleet: Fleet) -> Plan:
     new = [node for node in order if not node.has_cluster]
     return Plan(
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), _datastore(fleet), url, configuration.data_dir(bootstrap.config),
-        str(bootstrap.config.get("write-kubeconfig") or KUBECONFIG), restart_turns(fleet), token_source(fleet, bootstrap), tuple(node.name for node in order if _lacks_token(node, bootstrap)),
+        str(bootstrap.config.get("write-kubeconfig") or KUBECONFIG), restart_turns(fleet), token_source(fleet, bootstrap),
+        tuple(node.name for node in order if _lacks_token(node, bootstrap)),
         {node.name: host_plan(node, bootstrap, url, fleet) for node in order}, _summary(bootstrap, url, fleet))
 
 
@@ -516,8 +518,8 @@ def _summary(bootstrap: Host, url: str, fleet: Fleet) -> Tuple[str, ...]:
     if bootstrap in new:
         lines.append(f"{bootstrap.name}: install k3s and begin a new cluster.")
     joins = [node for node in new if node is not bootstrap]
-    lines += [f"{node.name}: install k3s and join as {_a(node.role)} through {url}." + (" Its old Node is removed first." if _rejoining([node], bootstrap) else "")
-              for node in joins]
+    lines += [f"{node.name}: install k3s and join as {_a(node.role)} through {url}."
+              f"{' Its old Node is removed first.' if _rejoining([node], bootstrap) else ''}" for node in joins]
     for node in [*fleet.servers, *fleet.agents]:
         if node.has_cluster:
             keys = joining(node, bootstrap, url, fleet)

@@ -31,7 +31,8 @@ class RestorePlan:
     def result(self) -> Dict[str, Any]:
         return {"restores": self.restores, "servers": list(self.servers), "agents": list(self.agents), "new": list(self.new), "url": self.url,
                 "hosts": {name: {"config": dict(keys), "node_name": self.node_names[name]} for name, keys in self.config.items()},
-                "token_from": dict(self.token_from) if self.token_from else None, "token_needed": list(self.new), "absent_nodes": list(self.absent_nodes), "summary": list(self.summary)}
+                "token_from": dict(self.token_from) if self.token_from else None, "token_needed": list(self.new),
+                "absent_nodes": list(self.absent_nodes), "summary": list(self.summary)}
 
 
 def plan_restore(fleet: Fleet, restore_on: str, lost: Sequence[str]) -> RestorePlan:
@@ -107,7 +108,8 @@ def etcd_keeps_the_state(fleet: Fleet) -> str:
 
 
 RULES: Tuple[Callable[[Fleet], str], ...] = (
-    there_is_a_server, one_name_each, one_machine_each, one_address_each, roles_stay, one_architecture_for_one_binary, etcd_keeps_the_state, no_living_server_is_left_out)
+    there_is_a_server, one_name_each, one_machine_each, one_address_each, roles_stay, one_architecture_for_one_binary, etcd_keeps_the_state,
+    no_living_server_is_left_out)
 
 
 def _names(fleet: Fleet) -> Set[str]:

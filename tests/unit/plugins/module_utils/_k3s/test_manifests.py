@@ -64,7 +64,8 @@ def made(kind, name, owner="one", owner_kind="k3s.cattle.io/v1, Kind=Addon"):
 
 
 def test_objects_go_that_k3s_made_for_this_file_but_not_what_holds_others_or_data():
-    objects = [made("ConfigMap", "ours"), made("ConfigMap", "of-two", "one-more"), made("ConfigMap", "of-a-chart", owner_kind="helm.cattle.io/v1, Kind=HelmChart"),
+    objects = [made("ConfigMap", "ours"), made("ConfigMap", "of-two", "one-more"),
+               made("ConfigMap", "of-a-chart", owner_kind="helm.cattle.io/v1, Kind=HelmChart"),
                {"kind": "ConfigMap", "metadata": {"name": "by-hand"}}, made("Namespace", "shop"), made("PersistentVolumeClaim", "data"),
                made("CustomResourceDefinition", "widgets.example.com")]
     goes, stays = of_owner(objects, "one")

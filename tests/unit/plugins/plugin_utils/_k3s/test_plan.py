@@ -26,10 +26,12 @@ def host(name: str, role: str = "server", begun: bool = False, config: Optional[
         "node_name": name, "machine_id": f"id-{name}", "architecture": "x86_64", "role": None, "has_cluster": False, "ready": None, "version": None,
         "datastore": None, "cluster_init": False, "server_url": None, "ca_fingerprint": None, "token_fingerprint": None, "data_dir": "/var/lib/rancher/k3s"}
     if begun:
-        found.update(service={"state": "active"}, role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca", token_fingerprint="fingerprint",
+        found.update(service={"state": "active"}, role=role, has_cluster=True, ready=True, version="v1.30.3+k3s1", ca_fingerprint="ca",
+                     token_fingerprint="fingerprint",
                      datastore="etcd" if role == "server" else None, server_url="https://10.0.0.1:6443")
     found.update(info)
-    return {"name": name, "role": role, "address": f"10.0.{int(role == 'agent')}.{''.join(filter(str.isdigit, name)) or 99}", "info": found, "config": config or {},
+    return {"name": name, "role": role, "address": f"10.0.{int(role == 'agent')}.{''.join(filter(str.isdigit, name)) or 99}", "info": found,
+            "config": config or {},
             "binary": binary}
 
 
@@ -154,7 +156,8 @@ def test_the_token_of_an_interrupted_run_is_taken_up() -> None:
 
 
 def test_the_leader_is_restarted_last_and_agents_after_the_servers() -> None:
-    plan = planned(host("server1", begun=True, etcd={"is_leader": True}), host("server2", begun=True), host("server3", begun=True), host("agent1", "agent", begun=True))
+    plan = planned(host("server1", begun=True, etcd={"is_leader": True}), host("server2", begun=True), host("server3", begun=True),
+                   host("agent1", "agent", begun=True))
     assert plan.turns == (("server2",), ("server3",), ("server1",), ("agent1",))
 
 
