@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import os
 import ssl
 import time
@@ -21,7 +22,7 @@ import urllib.parse
 import urllib.request
 import xml.etree.ElementTree
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 
@@ -44,6 +45,8 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 ATTEMPTS = 5
 PAUSE = 0.5  # seconds before the second attempt, doubled each time
 MAX_ANSWER = 8 * 1024 * 1024
+MAX_PAGES = 1000  # of a list, 1,000 objects each
+PATIENCE, PACE = 60.0, 16 * 1024  # after so many seconds an answer must come with at least so many bytes a second
 MAX_OBJECT = 5 * 1024 ** 3  # what one PUT may carry; etcd itself advises at most 8 GiB
 
 
@@ -132,30 +135,39 @@ class Store:
         if status == 404:
             return None
         metadata = {key[len("x-amz-meta-"):]: value for key, value in headers.items() if key.startswith("x-amz-meta-")}
-        return Item(name, int(headers.get("content-length", 0))), metadata
+        return Item(name, self._number(headers.get("content-length"))), metadata
 
     def list(self) -> List[Item]:
         """Every object directly in the folder, by name."""
         prefix = f"{self.folder}/" if self.folder else ""
         found: List[Item] = []
         query = {"list-type": "2", "prefix": prefix, "delimiter": "/"}
-        while True:
+        for _page in range(MAX_PAGES):
             body, _headers, _status = self._ask("GET", "", query=query)
-            try:
-                answer = xml.etree.ElementTree.fromstring(body)
-            except xml.etree.ElementTree.ParseError as error:
-                raise Failure(f"the answer to a list is no XML: {error}", str(self), "Is the endpoint an S3 server?") from error
+            answer = _parsed(body)
+            if answer is None:
+                raise Failure("the answer to a list is no XML", str(self), "Is the endpoint an S3 server?")
             for entry in answer.iterfind("{*}Contents"):
-                key, size = entry.findtext("{*}Key") or "", int(entry.findtext("{*}Size") or 0)
-                if len(key) > len(prefix):
+                key, size = entry.findtext("{*}Key") or "", self._number(entry.findtext("{*}Size"))
+                if key.startswith(prefix) and len(key) > len(prefix):
                     found.append(Item(key[len(prefix):], size))
             token = answer.findtext("{*}NextContinuationToken")
             if not token:
                 return sorted(found, key=lambda item: item.name)
+            if token == query.get("continuation-token"):
+                break
             query["continuation-token"] = token
+        raise Failure(f"the list of objects has no end: more than {MAX_PAGES} answers, or one again", str(self), "Is the endpoint an S3 server?")
 
     def delete(self, name: str) -> None:
         self._ask("DELETE", self._key(name), accept=(200, 204, 404))
+
+    def _number(self, text: Optional[str]) -> int:
+        if not text:
+            return 0
+        if len(text) > 18 or not (text.isascii() and text.isdigit()):
+            raise Failure(f"the store says {text[:40]!r} where a size should be", str(self), "Is the endpoint an S3 server?")
+        return int(text)
 
     def _key(self, name: str) -> str:
         return f"{self.folder}/{name}" if self.folder else name
@@ -177,11 +189,11 @@ class Store:
                 with self._opener().open(asked, timeout=self.timeout) as answer:
                     return self._read(answer, into), {key.lower(): value for key, value in answer.headers.items()}, answer.status
             except urllib.error.HTTPError as error:
-                text = error.read(MAX_ANSWER)
+                text = self._whole(error)
                 if error.code in accept:
                     return text, {key.lower(): value for key, value in error.headers.items()}, error.code
                 trouble, again, broke = _words(text) or f"HTTP {error.code} {error.reason}", error.code in (429, 500, 502, 503, 504), False
-            except (OSError, ValueError) as error:  # URLError is an OSError
+            except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
                 reason = getattr(error, "reason", error)
                 trouble, again, broke = str(reason), not isinstance(reason, ssl.SSLCertVerificationError), True
             if not again or attempt == ATTEMPTS:
@@ -202,18 +214,40 @@ class Store:
             return "" if "AccessDenied" in trouble else trouble
         return ""
 
-    @staticmethod
-    def _read(answer: Any, into: Any) -> bytes:
+    def _read(self, answer: Any, into: Any) -> bytes:
         if into is None:
-            return answer.read(MAX_ANSWER)
+            return self._whole(answer)
         got = 0
-        for chunk in iter(lambda: answer.read(1 << 20), b""):
+        for chunk in self._chunks(answer, MAX_OBJECT):
             into.write(chunk)
             got += len(chunk)
         wanted = answer.headers.get("content-length")
-        if wanted is not None and got != int(wanted):
+        if wanted is not None and got != self._number(wanted):
             raise OSError(f"the connection ended after {got} of {wanted} bytes")
         return b""
+
+    def _whole(self, answer: Any) -> bytes:
+        try:
+            return b"".join(self._chunks(answer, MAX_ANSWER))
+        except (OSError, http.client.HTTPException):
+            if isinstance(answer, urllib.error.HTTPError):
+                return b""  # its status says enough
+            raise
+
+    def _chunks(self, answer: Any, limit: int) -> Iterator[bytes]:
+        """What comes, unless it is too much, or comes so slowly that it need never end."""
+        begin, got = time.monotonic(), 0
+        while True:
+            chunk = answer.read1(1 << 20) if hasattr(answer, "read1") else answer.read(1 << 16)
+            got += len(chunk)
+            if got > limit:
+                raise Failure(f"the store sends more than {limit >> 20} MiB", str(self), "Is the endpoint an S3 server?")
+            late = time.monotonic() - begin - PATIENCE
+            if chunk and late > 0 and got < late * PACE:
+                raise Failure(f"the store answers too slowly: {got} bytes in {late + PATIENCE:.0f} s", str(self), "Run again.")
+            if not chunk:
+                return
+            yield chunk
 
     def _opener(self) -> urllib.request.OpenerDirector:
         context = ssl.create_default_context(cafile=self.ca_path)
@@ -258,11 +292,20 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _parsed(text: bytes) -> Optional[xml.etree.ElementTree.Element]:
+    """The document, None where it is none. S3 declares no type, and entities could make gigabytes of a few of them."""
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:  # \0: UTF-16, in which these words look different
+        return None
+    try:
+        return xml.etree.ElementTree.fromstring(text)
+    except (xml.etree.ElementTree.ParseError, ValueError, LookupError, RecursionError):  # LookupError: an encoding that Python does not know
+        return None
+
+
 def _words(text: bytes) -> str:
     """Code and message of an error of S3, without what it echoes of the request."""
-    try:
-        answer = xml.etree.ElementTree.fromstring(text)
-    except xml.etree.ElementTree.ParseError:
+    answer = _parsed(text)
+    if answer is None:
         return ""
     parts = [answer.findtext(name) or answer.findtext("{*}" + name) or "" for name in ("Code", "Message")]
     return ": ".join(part for part in parts if part)
