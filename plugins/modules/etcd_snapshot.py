@@ -234,6 +234,7 @@ removed_copies:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot_states import STATES, run
@@ -271,7 +272,7 @@ def main():
         result = run(module.params["state"], module.params, module.check_mode)
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(**result)
+    module.exit_json(**masked(result))
 
 
 if __name__ == "__main__":

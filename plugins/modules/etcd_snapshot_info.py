@@ -86,6 +86,7 @@ set_aside:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot_states import Request, info
@@ -103,7 +104,7 @@ def main():
         result = info(Request({"binary": BINARY, **module.params}, module.check_mode, 0))
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(**result)
+    module.exit_json(**masked(result))
 
 
 if __name__ == "__main__":

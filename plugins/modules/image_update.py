@@ -208,6 +208,7 @@ places:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
@@ -221,7 +222,7 @@ def main():
             result = update(mirror, request, module.check_mode, module.debug)
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(diff=[{"prepared": result.plan.diff()}] if module._diff else [], **result.as_dict())
+    module.exit_json(diff=masked([{"prepared": result.plan.diff()}] if module._diff else []), **masked(result.as_dict()))
 
 
 if __name__ == "__main__":

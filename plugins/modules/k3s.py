@@ -296,6 +296,7 @@ seconds:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import make
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC, secrets, spec_of
 
@@ -317,8 +318,8 @@ def main():
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     for note in outcome.notes:
-        module.warn(note)
-    module.exit_json(**outcome.result(module._diff))
+        module.warn(masked(note))
+    module.exit_json(**masked(outcome.result(module._diff)))
 
 
 if __name__ == "__main__":

@@ -269,6 +269,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import observe
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import WANTED, secrets
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 
 SPEC = dict(
     cluster=dict(type="bool", default=True),
@@ -291,7 +292,7 @@ def main():
         found = observe(module.params["salt"] or "", module.params["cluster"], module.params["wanted"])
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(changed=False, **found)
+    module.exit_json(changed=False, **masked(found))
 
 
 if __name__ == "__main__":

@@ -178,6 +178,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR, membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.leave import leave
@@ -235,7 +236,7 @@ def main():
         result = run(module.params, module.check_mode)
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
-    module.exit_json(**result)
+    module.exit_json(**masked(result))
 
 
 if __name__ == "__main__":

@@ -432,7 +432,7 @@ def main():
     except Failure as failure:
         for text in failure.details.pop("warnings", []):
             module.warn(masked(text))
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
+        module.fail_json(msg=str(failure), **failure.details)
     for text in result.pop("warnings"):
         module.warn(masked(text))
     module.exit_json(diff=masked(diff_of(result)), **masked(result))

@@ -280,6 +280,7 @@ stopped:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import NAMES, peers, preflight, require_root
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
@@ -310,15 +311,15 @@ def main():
         options = Options.of(module.params, NAMES)
         require_root()
         if module.params["state"] == "listening":
-            module.exit_json(changed=False, peer=peers.listen(Machine(), options.name, options.address, options.profile).as_dict())
+            module.exit_json(changed=False, peer=masked(peers.listen(Machine(), options.name, options.address, options.profile).as_dict()))
         if module.params["state"] == "stopped":
-            module.exit_json(changed=False, stopped=peers.stop())
+            module.exit_json(changed=False, stopped=masked(peers.stop()))
         report = preflight(Node(Machine(), options))
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     if report.passed:
-        module.exit_json(**report.result())
-    module.fail_json(msg=report.failure(), **report.result())
+        module.exit_json(**masked(report.result()))
+    module.fail_json(msg=masked(report.failure()), **masked(report.result()))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def main():
     try:
         found = run(module.params)
     except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
+        module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(changed=False, evidence=masked(found))
 
 

@@ -97,6 +97,7 @@ findings:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import check_commits, check_files
 
 SPEC = dict(
@@ -121,10 +122,10 @@ def main():
     findings = [one.as_dict() for one in found]
     if found:
         more = [f"(+{len(found) - SHOWN} more)"] if len(found) > SHOWN else []
-        module.fail_json(msg="\n".join([
-            f"{len(found)} secrets lie open. Seal or remove them, and change each one that was pushed already.", *map(str, found[:SHOWN]), *more]),
-            findings=findings)
-    module.exit_json(changed=False, findings=findings)
+        module.fail_json(msg=masked("\n".join([
+            f"{len(found)} secrets lie open. Seal or remove them, and change each one that was pushed already.", *map(str, found[:SHOWN]), *more])),
+            findings=masked(findings))
+    module.exit_json(changed=False, findings=masked(findings))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from .provider import (
     WantedVolume,
     World,
 )
-from .rest import Answer, Rest, chunks, in_words, word
+from .rest import Answer, Rest, answers_checked, chunks, in_words, word
 
 POLL = 0.5
 ATTACHED_WITHIN = 60.0
@@ -36,6 +36,7 @@ PORTS_AT_ONCE = 50
 FREE = "nordic.gitops: free"
 
 
+@answers_checked
 class OpenStack:
     """A Provider."""
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import functools
+import json
 import os
 import random
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Type, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from .._errors import Failure, MissingLibrary
-from .._masked_text import register
+from .._masked_text import one_line, register
 from .provider import Place
 
 # service -> (its names in catalogs, what its URL ends with, the version of the API that is asked for)
@@ -29,11 +31,14 @@ ATTEMPTS = 6
 TRANSIENT = (429, 500, 502, 503, 504)
 # The server says by these that it did not begin.
 NOT_BEGUN = (429, 503)
-PAGE = 1000
+PAGE, PAGES = 1000, 200
+MAX_ANSWER = 64 * 1024 * 1024  # decoded bytes
+PATIENCE, PACE = 60.0, 16 * 1024  # after so many seconds an answer must come with at least so many bytes a second
 # Of the credentials in clouds.yaml, which Ansible does not know.
 SECRETS = ("password", "application_credential_secret", "token", "client_secret", "access_token", "passcode")
 
 Body = Optional[Mapping[str, Any]]
+T = TypeVar("T")
 
 
 class Answer(Failure):
@@ -146,12 +151,16 @@ class Rest:
     def every(self, service: str, path: str, key: str, **query: Any) -> Iterator[Dict[str, Any]]:
         """All pages of a list."""
         marker: Dict[str, Any] = {"limit": PAGE}
+        pages = 0
         while True:
             answer = self.get(service, path, **{**query, **marker})
             page = answer.get(key, [])
             yield from page
             if not page or not (answer.get("next") or any(link.get("rel") == "next" for link in answer.get(f"{key}_links", []))):
                 return
+            pages += 1
+            if pages > PAGES or page[-1]["id"] == marker.get("marker"):
+                raise Failure(f"the list of {key} has no end: more than {PAGES} pages, or one again", _plain(self.url(service) + path))
             marker["marker"] = page[-1]["id"]
 
     def send(
@@ -212,7 +221,9 @@ class Rest:
         begin = time.monotonic()
         more: Dict[str, Any] = {"json": body} if body is not None else {}
         try:
-            answer = self._session.request(url, method, headers=dict(headers), raise_exc=False, timeout=self._timeout, redirect=False, **more)
+            answer = self._session.request(url, method, headers=dict(headers), raise_exc=False, timeout=self._timeout, redirect=False, stream=True,
+                                           **more)
+            content = self._whole(answer, f"{method} {_plain(url)}")
         except self._errors.http.Unauthorized as error:
             raise Failure(f"the cloud refused the credentials: {error.message}", self._where()) from None
         finally:
@@ -220,16 +231,36 @@ class Rest:
                 self.requests += 1
                 self.waited += time.monotonic() - begin
         if answer.status_code < 300:
-            if not answer.content:
+            if not content:
                 return {}
             try:
-                return answer.json()
-            except ValueError:
+                found = json.loads(content)
+            except (ValueError, RecursionError):
                 # Cut off in the middle; the same as no answer.
                 raise self._errors.ConnectFailure(f"{method} {_plain(url)} answered what is not JSON") from None
+            if not isinstance(found, dict):
+                raise Failure(f"{method} answered a {type(found).__name__}, not an object", _plain(url), "Is this the endpoint of an OpenStack service?")
+            return found
+        said = _message(content) or str(answer.reason or "") or "no message"
         if answer.status_code == 401:
-            raise Failure(f"the cloud refused the token: {_message(answer)}", _plain(url))
-        raise Answer(method, url, answer.status_code, _message(answer), _retry_after(answer.headers.get("Retry-After")))
+            raise Failure(f"the cloud refused the token: {said}", _plain(url))
+        raise Answer(method, url, answer.status_code, said, _retry_after(answer.headers.get("Retry-After")))
+
+    def _whole(self, answer: Any, what: str) -> bytes:
+        """What comes, unless it is too much, or comes so slowly that it need never end."""
+        begin, parts, got = time.monotonic(), [], 0
+        try:
+            for chunk in answer.iter_content(256):  # as one that comes byte by byte is seen only when such a piece of it is there
+                parts.append(chunk)
+                got += len(chunk)
+                late = time.monotonic() - begin - PATIENCE
+                if got > MAX_ANSWER or late > 0 and got < late * PACE:
+                    raise Failure(f"{what}: the answer {'is too long' if got > MAX_ANSWER else 'comes too slowly'}: {got} bytes in {late + PATIENCE:.0f} s")
+        except OSError as error:  # that of requests among them
+            raise self._errors.ConnectFailure(f"{what}: the answer was cut off: {error}") from None
+        finally:
+            answer.close()
+        return b"".join(parts)
 
 
 def in_words(answer: Answer, what: str) -> Failure:
@@ -237,13 +268,32 @@ def in_words(answer: Answer, what: str) -> Failure:
     return Failure(f"{what}: {answer.what}", _plain(answer.url), answer.hint)
 
 
-def _message(answer: Any) -> str:
+def answers_checked(provider: Type[T]) -> Type[T]:
+    """A provider whose methods tell an answer of another shape than the API's in a sentence, whichever field of it is missing or another thing."""
+
+    def checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return method(*arguments, **options)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+                raise Failure(f"the cloud's answer is not what its API says ({name}: {type(error).__name__} {one_line(str(error), 100)})",
+                              hint="Is this the endpoint of an OpenStack service, in a version that is supported?") from error
+        return call
+
+    for name, method in list(vars(provider).items()):
+        if not name.startswith("_") and callable(method):
+            setattr(provider, name, checked(name, method))
+    return provider
+
+
+def _message(content: bytes) -> str:
     try:
-        found = answer.json()
-    except ValueError:
-        return (answer.text or answer.reason or "").strip()[:300] or "no message"
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return one_line(content[:2000].decode("utf-8", "replace"), 300)
     inner = next((value for value in found.values() if isinstance(value, dict)), found) if isinstance(found, dict) else {}
-    return str(inner.get("message") or found)[:500]
+    return one_line(str(inner.get("message") or found), 500)
 
 
 def _retry_after(value: Optional[str]) -> Optional[float]:
@@ -310,4 +360,4 @@ def word(value: str) -> str:
     return quote(value, safe="")
 
 
-__all__ = ["Answer", "Rest", "chunks", "in_words", "word"]
+__all__ = ["Answer", "Rest", "answers_checked", "chunks", "in_words", "word"]
