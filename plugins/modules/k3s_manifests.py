@@ -89,6 +89,7 @@ left:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import DATA_DIR
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.manifests import SECRET, Manifests, delete_objects
 
@@ -130,8 +131,8 @@ def main():
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     for one in result.get("left", []):
-        module.warn(f"{one} stays, as others may have something in it. Delete it by kubectl when nobody needs it.")
-    module.exit_json(**result)
+        module.warn(masked(f"{one} stays, as others may have something in it. Delete it by kubectl when nobody needs it."))
+    module.exit_json(**masked(result))
 
 
 if __name__ == "__main__":

@@ -80,13 +80,14 @@ class Command:
                 self._needs = needs.of(self._source, self.environment)
             execute += self._needs.execute
             read += self._needs.read
-            write += self._needs.write if "push" in arguments[:1] else ()
+        # The hooks of a repository on this machine are its owner's programs, and may do anything that its owner may; Git starts no one else's.
+        hooks = network and "push" in arguments[:1] and self._source.url.startswith("file://")
         limits = _sandbox.Limits(
             seconds=float(self._source.timeout), output=self._limits.output_bytes, file=self._limits.pack_bytes,
             # A pack of a few KiB may unfold to gigabytes, in the memory of the program that Git starts for it or on the disk.
             memory=self._limits.memory_bytes if network else _sandbox.Limits().memory)
         policy = _sandbox.Policy(program=git, read=read, write=write, execute=execute, network=network, limits=limits,
-                                 allowed="git" in self._source.allow_unsandboxed, protections=PROTECTIONS)
+                                 allowed=hooks or "git" in self._source.allow_unsandboxed, protections=() if hooks else PROTECTIONS)
         return [git, *arguments], policy
 
     def _environment(self, folder: Optional[str], network: bool, variables: Optional[Mapping[str, str]]) -> Dict[str, str]:

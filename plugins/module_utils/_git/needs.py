@@ -21,7 +21,6 @@ _SSH_FILES = frozenset("identityfile certificatefile userknownhostsfile globalkn
 class Needs(NamedTuple):
     execute: List[str]
     read: List[str]
-    write: List[str]  # by a push into a repository on the disk
 
 
 def of(source: Source, environment: Mapping[str, str]) -> Needs:
@@ -31,13 +30,12 @@ def of(source: Source, environment: Mapping[str, str]) -> Needs:
             from urllib.parse import unquote
 
             rest = unquote(rest)
-        folders = repository(rest)
-        return Needs([], folders, folders)
+        return Needs([], repository(rest))
     read = [path for path in (source.ca_cert, environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")) if path]
     if scheme in ("http", "https"):
-        return Needs([], [*read, *_kerberos(environment)], [])
+        return Needs([], [*read, *_kerberos(environment)])
     if scheme == "git" and separator:
-        return Needs([], [], [])
+        return Needs([], [])
     return _ssh(source, environment)
 
 
@@ -95,7 +93,7 @@ def _ssh(source: Source, environment: Mapping[str, str]) -> Needs:
         elif name == "proxycommand" and value != "none":
             # A program of the user's own choice: what it reads nobody knows but its user.
             execute += [home, "/opt", "/snap"]
-    return Needs(execute, read, [])
+    return Needs(execute, read)
 
 
 def _configuration(environment: Mapping[str, str], url: str) -> Iterator[Sequence[str]]:

@@ -64,7 +64,11 @@ def check_commits(checkout: str, commits: str, exclude: Sequence[str] = (), allo
 
 
 def _text(content: bytes) -> str:
-    """A file as text; nothing of a binary one."""
+    """A file as text, as readers of YAML take it (a byte order mark says that it is UTF-16); nothing of a binary one."""
+    for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+                           (b"\xef\xbb\xbf", "utf-8-sig")):
+        if content.startswith(mark):
+            return content.decode(encoding, "replace").replace("\r\n", "\n")
     return "" if b"\0" in content[:8000] else content.decode("utf-8", "replace").replace("\r\n", "\n")
 
 

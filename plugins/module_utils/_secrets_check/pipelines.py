@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.findi
 # Where the platforms look for pipelines.
 _PIPELINE = re.compile(r"(?:\.(?:github|forgejo|gitea)/workflows/[^/]+\.ya?ml|(?:.*\.)?gitlab-ci\.ya?ml|\.gitlab/ci/.+\.ya?ml|\.woodpecker(?:/.+)?\.ya?ml)\Z")
 _CREDENTIAL = re.compile(
-    r"""(?x) (?<![A-Za-z0-9]) ( [A-Z0-9_]*KUBE_?CONFIG[A-Z0-9_]* | K8S_AUTH_[A-Z_]+ | KUBE(?:RNETES)?_(?:TOKEN|SERVER|CA\w*)
+    r"""(?x) (?<![A-Za-z0-9]) ( (?<!_)[A-Z0-9_]*KUBE_?CONFIG[A-Z0-9_]* | K8S_AUTH_[A-Z_]+ | KUBE(?:RNETES)?_(?:TOKEN|SERVER|CA\w*)
     | ARGOCD_(?:AUTH_TOKEN|PASSWORD|SERVER)
     | azure/(?:k8s-set-context|aks-set-context)@ | kubectl\s+(?:apply|create|replace|patch|set|delete|rollout|edit)
     | helm\s+(?:upgrade|install|rollback|uninstall) | argocd\s+(?:login|app\s+(?:sync|set)) | flux\s+(?:reconcile|bootstrap) )""")

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import kubernetes
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import _text, check_text
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.kubernetes import findings
 
 TOKEN = "ghp_" + "a1B2c3" * 6
@@ -67,6 +69,72 @@ def test_an_open_secret_is_found_with_the_line_of_its_value(text, line, what):
     "image: host:5000/app:1.0@sha256:%s\n" % ("a" * 64), "auth:\n  password: hunter2  # pragma: allowlist secret\n"])
 def test_what_only_looks_like_a_secret_is_no_finding(text):
     assert found(text) == []
+
+
+OPEN = "kind: Secret\nmetadata: {name: db}\nstringData:\n  p: hunter2\n"
+P = "Secret db: stringData.p is not encrypted"
+
+
+@pytest.mark.parametrize("text, line, what", [
+    ("x: &d {p: hunter2}\nkind: Secret\nmetadata: {name: db}\nstringData: *d\n", 1, P),
+    ("x: &d {p: hunter2}\nkind: Secret\nmetadata: {name: db}\nstringData: *d\n", 4, P),
+    ("kind: Secret\nmetadata: {name: db}\nstringData: {<<: {p: hunter2}}\n", 3, P),
+    ("x: &a hunter2\nkind: Secret\nmetadata: {name: db}\nstringData:\n  p: *a\n", 5, P),
+    ("base: &b {kind: Secret, metadata: {name: db}, stringData: {p: hunter2}}\nobject:\n  <<: [*b]\n", 1, P),
+    ("x: &a hunter2\npassword: *a\n", 2, "password holds a value, and its name says that it is a secret"),
+    ("kind: ConfigMap\na: %s\n---\n%s" % ("[" * 1500 + "]" * 1500, OPEN), 7, P),
+    ("kind: ConfigMap\na: {{ if x }}\n---\n" + OPEN, 7, P),
+    (OPEN + "---\n{{ if }}}: [\n", 4, P),
+    (OPEN + "{{ if x }}\nmore: true\n{{ end }}\n", 4, P),
+    (OPEN + "  q: {{ .Values.q }}\n", 4, P),
+    (OPEN + "x: [\n", 4, "a Secret in a file that is not valid YAML: stringData.p is not encrypted"),
+    ("kind: Secret\nstringData: {p: hunter2}\nx: %s\n" % ("[" * 1500 + "]" * 1500), 2,
+     "a Secret in a file that is not valid YAML: stringData is not encrypted"),
+    ('{"kind":"Secret","metadata":{"name":"db"},\n\t"stringData":{\n\t\t"p":"hunter2"}}', 3, P),
+    ("kind: SecretList\nitems:\n- metadata: {name: db}\n  stringData: {p: hunter2}\n", 4, P),
+    ("kind: ConfigMap\nkind: Secret\nmetadata: {name: db}\nstringData: {p: hunter2}\n", 4, P),
+    ("kind: Secret\nkind: ConfigMap\nmetadata: {name: db}\nstringData: {p: hunter2}\n", 4, P),
+    ("kind: \"\\x53ecret\"\nmetadata: {name: db}\nstringData: {p: hunter2}\n", 3, P),
+    ("kind: Secret\nmetadata: {name: db}\nstringData: {}\nstringData: {p: hunter2}\n", 4, P)])
+def test_no_way_of_writing_hides_an_open_secret(text, line, what):
+    assert (line, what) in found(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_file_in_another_encoding_is_read_as_readers_of_yaml_read_it(encoding):
+    mark = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")
+    assert (4, P) in found(_text(mark + OPEN.encode(encoding)))
+
+
+@pytest.mark.parametrize("text", [
+    "kind: Secret\nmetadata: {name: db}\nstringData:\n  p: {{ .Values.p }}\n  {{- range .Values.more }}\n  {{ .name }}: {{ .value | quote }}\n  {{- end }}\n",
+    "kind: Secret\nmetadata: {name: db}\ndata: {{ toYaml .Values.data | nindent 2 }}\n", "{{ if x }}\nkind: ConfigMap\ndata:\n  a: b\n{{ end }}\n"])
+def test_a_template_that_leaves_its_values_open_is_no_finding(text):
+    assert found(text) == []
+
+
+@pytest.mark.parametrize("value", ["{{}}" * 5000 + "x", "${{}}" * 5000 + "x", "${{a}" * 5000 + "x", "${{a}" * 5000, "$(a" * 5000, "<a" * 5000, "ENC[" * 5000,
+                                   "ref+" * 5000 + " x", "$A" * 5000 + " x y", " " * 50_000 + "x"])
+def test_no_value_takes_more_than_a_look(value):
+    """Each two pairs of braces more took twice as long: 40 never ended."""
+    assert found("kind: Secret\nmetadata: {name: db}\nstringData:\n  p: '%s'\n" % value) in ([(4, P)], [])
+
+
+def test_no_line_of_a_pipeline_takes_more_than_a_look():
+    assert found("a: " + "_A" * 100_000 + "\n", ".gitlab-ci.yml") == []
+
+
+def test_a_file_that_is_too_large_to_be_judged_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(kubernetes, "MAX_CHARACTERS", 1000)
+    assert found("- a\n" * 1000) == []  # nothing in it can be a secret by its structure
+    assert [what for _line, what in found(OPEN + "# x\n" * 1000)][0].startswith("the file is too large to be judged by its structure")
+
+
+@given(some.text(some.sampled_from("{}$ab<>()[] "), max_size=30))
+def test_what_stands_for_a_secret_is_what_the_pieces_say(text):
+    one = r"\s*(?:\$?\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|<[^<>]*>)\s*"
+    if re.fullmatch(f"(?:{one}){{1,6}}", text, re.DOTALL) is None:
+        assert not kubernetes._is_placeholder(text) or len(text) > 12
 
 
 def test_a_token_in_a_template_is_found_though_the_file_is_no_yaml():
