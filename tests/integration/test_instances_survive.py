@@ -50,8 +50,8 @@ def test_a_request_that_creates_is_not_made_twice(fleet, proxy, fault):
 @pytest.mark.full
 def test_a_request_that_is_answered_too_late_is_not_made_twice(fleet, proxy):
     """The cloud is still at it when the client has given up."""
-    proxy.script(delay(30), match=creates("/servers"))
-    fleet.run(*fleet.named("a"), timeout=20)
+    proxy.script(delay(150), match=creates("/servers"))
+    fleet.run(*fleet.named("a"), timeout=120)
     assert proxy.faults == 1 and fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
 
 
