@@ -88,8 +88,9 @@ class Pipeline:
         repository.commit("first")
         self.served = folder / "served.git"
         repository.git("clone", "--quiet", "--bare", repository.url, str(self.served))
-        self.env = {**git_env(), "HOME": str(folder), "ANSIBLE_HOME": str(folder / ".ansible"), "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()),
-                    "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false"}
+        self.env = {**git_env(), "LC_ALL": "C.UTF-8", "HOME": str(folder), "ANSIBLE_HOME": str(folder / ".ansible"), "ANSIBLE_NOCOLOR": "1",
+                    "ANSIBLE_COLLECTIONS_PATH": str(collection.linked()), "ANSIBLE_LOCALHOST_WARNING": "false",
+                    "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false"}
 
     def __enter__(self) -> "Pipeline":
         self.server = GitDaemon(self.served)
@@ -117,7 +118,7 @@ class Pipeline:
         def git(*arguments: str) -> str:
             return subprocess.run(["git", *arguments], cwd=self.served, env=self.env, check=True, capture_output=True, text=True).stdout
 
-        if "image: %s:%s  # set\n" % (NAME, tag) not in git("show", "main:" + FILE) or git("diff", "--name-only", "main~1", "main").split() != [FILE]:
+        if "image: %s:%s " % (NAME, tag) not in git("show", "main:" + FILE) or git("diff", "--name-only", "main~1", "main").split() != [FILE]:
             raise Broken("the server does not have %s as its newest commit" % tag)
 
     def shell(self) -> float:
