@@ -368,6 +368,32 @@ def test_a_service_of_another_name_is_found_named_and_an_unnamed_port_works(clus
         cluster.kubectl("delete", "service", "unnamed", "--namespace", "kube-system")
 
 
+def test_a_controller_that_is_cut_off_fails_within_the_time_limit_and_other_ways_are_named(cluster, play, namespace):
+    """A Service whose only address answers nobody."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cut-off", "namespace": namespace}, "spec": {"ports": [{"port": 8080}]}}
+    endpoints = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "cut-off", "namespace": namespace},
+                 "subsets": [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 8080}]}]}
+    for body in (service, endpoints):
+        cluster.kubectl("apply", "--filename", "-", input=json.dumps(body))
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}, "controller_name": "cut-off", "controller_namespace": namespace}
+    began = time.monotonic()
+    output = " ".join(play([task(**options, timeout=2)], fails=True).split())
+    assert time.monotonic() - began < 60 and not (play.folder / "a.yaml").exists()
+    assert f"Service {namespace}/cut-off" in output and "kube-system/sealed-secrets-controller" in output and "as a file or URL" in output, output
+
+
+def test_a_kubeconfig_given_as_a_dictionary_is_shown_nowhere(cluster, play, namespace):
+    config = yaml.safe_load(Path(cluster.kubeconfig).read_text(encoding="utf-8"))
+    secret = [value for user in config["users"] for value in user["user"].values()]
+    options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}, "kubeconfig": "{{ config }}"}
+    tasks = [task(**options), {**task(**{**options, "controller_name": "none", "timeout": 1}), "ignore_errors": True},
+             {**task(**options), "loop": [1]}, {"name": "Keys", "nordic.gitops.sealed_secrets_key": {"kubeconfig": "{{ config }}"}},
+             {"name": "Reconcile", "nordic.gitops.reconcile": {"kubeconfig": "{{ config }}", "name": "none", "repository": "file:///nowhere"},
+              "ignore_errors": True}]
+    output = play(tasks, "-vvvv", "--diff", variables={"config": config})
+    assert secret and "ignored=2" in output and not [value for value in secret if value in output]
+
+
 def test_who_may_use_the_proxy_alone_can_seal(cluster, certificate, play, namespace):
     rules = [{"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]}]
     kubeconfig = cluster.service_account("sealer", rules, namespace)
