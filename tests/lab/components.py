@@ -195,7 +195,14 @@ ACTIONLINT = Module("actionlint", "github.com/rhysd/actionlint", "v1.7.12", "1.2
 # The benchmark's peer of image_update.
 YQ = Module("yq", "github.com/mikefarah/yq/v4", "v4.54.3", "1.26.0", (("yq", "github.com/mikefarah/yq/v4"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ)
+# One program; ARGOCD_BINARY_NAME says which of Argo CD's it is.
+ARGOCD_PATH = "github.com/argoproj/argo-cd/v3"
+ARGOCD = Module("argocd", ARGOCD_PATH, "v3.6.1", "1.27.1", (("argocd", f"{ARGOCD_PATH}/cmd"),),
+                stamps=((f"{ARGOCD_PATH}/common.version", "3.6.1"),), toolchain="1.27.1",
+                # The library of its own tree, which is released under the same version.
+                forks=((r"\./gitops-engine", ""),), requires=(("github.com/argoproj/argo-cd/gitops-engine/v3", "v3.6.1"),))
+
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ, ARGOCD)
 
 
 def versions() -> Dict[str, str]:

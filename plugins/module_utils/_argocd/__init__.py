@@ -1,0 +1,14 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argo CD by way of the Kubernetes API: its kinds as code, and what it knows of each Application.
+
+options   what a task may say of each kind, and what of it goes into the object
+kinds     the table: one row for each kind
+manage    the one implementation of present and absent
+guard     the rules that refuse, each one named
+removal   how an object goes: refused, cascaded, orphaned
+follow    Applications as they change, and the refresh that proves a status to be new
+"""
+
+from __future__ import annotations

@@ -1,0 +1,37 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks of the modules of Argo CD, run in the test's process so that a Failure can be looked at; options as Ansible validates them."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, PROJECT, REPOSITORY
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.manage import manage
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
+from ansible_collections.nordic.gitops.plugins.modules import (
+    argocd_application,
+    argocd_applicationset,
+    argocd_cluster,
+    argocd_project,
+    argocd_repository,
+)
+
+MODULES = {APPLICATION: argocd_application, APPLICATIONSET: argocd_applicationset, PROJECT: argocd_project, REPOSITORY: argocd_repository,
+           CLUSTER: argocd_cluster}
+
+
+class Tasks:
+    """tasks(APPLICATION, name="web", …) is a task of argocd_application."""
+
+    def __init__(self, cluster: Any, **defaults: Any) -> None:
+        self.cluster, self.defaults = cluster, defaults
+
+    def __call__(self, kind: Any, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
+        spec = {**MODULES[kind].SPEC, **CONNECTION_SPEC}
+        known = {name: value for name, value in self.defaults.items() if name in spec and not (name == "namespace" and kind.option in options)}
+        outcome = ArgumentSpecValidator(spec).validate({"kubeconfig": str(self.cluster.kubeconfig), **known, **options})
+        assert not outcome.error_messages, outcome.error_messages
+        return manage(kind, outcome.validated_parameters, check_mode, diff)

@@ -1,0 +1,427 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kinds of Argo CD as code, against a real API server with the release's own definitions. What Argo CD itself does with them is tested
+where it runs (test_argocd.py)."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, KINDS, PROJECT, REPOSITORY
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from argocd_tasks import MODULES, Tasks
+from lab.proxy import GOES_WELL
+from reconciling import wait_until
+
+GIT = "https://git.example.no/shop/manifests.git"
+IN_CLUSTER = "https://kubernetes.default.svc"
+GROUP = "argoproj.io"
+
+
+@pytest.fixture(scope="module")
+def kinds(cluster):
+    """The release's definitions, for the tests of one module: they would be in the discovery that others count."""
+    from lab import argocd
+
+    definitions = [body for body in argocd.manifests() if body["kind"] == "CustomResourceDefinition"]
+    cluster.kubectl("apply", "--server-side", "--filename", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions}))
+    path = "/apis/argoproj.io/v1alpha1/appprojects"
+    wait_until(lambda: all(cluster.api.send("GET", path.replace("appprojects", body["spec"]["names"]["plural"]))[0] == 200 for body in definitions), 60)
+    yield
+    cluster.kubectl("delete", "--wait=false", "crd", *(body["metadata"]["name"] for body in definitions))
+
+
+@pytest.fixture
+def tasks(cluster, namespace, kinds):
+    """Tasks in the test's own namespace, with a project that permits everything and no Argo CD to wait for."""
+    cluster.kubectl("create", "--namespace", namespace, "--filename", "-", input=json.dumps({
+        "apiVersion": f"{GROUP}/v1alpha1", "kind": "AppProject", "metadata": {"name": "default"},
+        "spec": {"sourceRepos": ["*"], "destinations": [{"server": "*", "namespace": "*"}]}}))
+    yield Tasks(cluster, namespace=namespace, wait=False)
+    # No Argo CD is there that would take finalizers off, and its namespace could not go.
+    for app in cluster.api.do("GET", f"/apis/{GROUP}/v1alpha1/namespaces/{namespace}/applications")["items"]:
+        if app["metadata"].get("finalizers"):
+            cluster.kubectl("patch", f"applications.{GROUP}", app["metadata"]["name"], "--namespace", namespace, "--type=merge", "--patch",
+                            json.dumps({"metadata": {"finalizers": None}}))
+
+
+def live(cluster, namespace, kind, name):
+    return json.loads(cluster.kubectl("get", f"{kind}.{GROUP}" if kind != "secrets" else kind, name, "--namespace", namespace, "--output", "json",
+                                      "--show-managed-fields"))
+
+
+def application(name="web", **options):
+    return {"name": name, "source": {"repoURL": GIT, "path": name}, "destination": {"server": IN_CLUSTER, "namespace": "shop"}, **options}
+
+
+def listed(namespace, *objects):
+    return [{**each, "namespace": namespace} for each in objects]
+
+
+def told(result, option="applications"):
+    return {each["name"]: each["operation"] for each in result[option]}
+
+
+def secret(cluster, namespace, name):
+    return {key: base64.b64decode(value).decode() for key, value in live(cluster, namespace, "secrets", name)["data"].items()}
+
+
+# ---- the examples
+
+
+def test_the_payment_gateway_of_the_article_is_what_git_says_and_a_second_run_changes_nothing(cluster, namespace, tasks):
+    task = yaml.safe_load(MODULES[APPLICATION].EXAMPLES)[0]["nordic.gitops.argocd_application"]
+    first = tasks(APPLICATION, **task)
+    assert first["changed"] and told(first) == {"production-payment-gateway": "created"}
+    spec = live(cluster, namespace, "applications", "production-payment-gateway")["spec"]
+    assert spec["syncPolicy"] == {"automated": {"prune": True, "selfHeal": True}, "syncOptions": ["CreateNamespace=true"]}
+    assert spec["project"] == "default" and spec["destination"] == {"server": IN_CLUSTER, "namespace": "payment"}
+    second = tasks(APPLICATION, **task)
+    assert not second["changed"] and told(second) == {"production-payment-gateway": "unchanged"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.option)
+def test_each_example_runs_and_the_second_time_nothing_changes(kind, cluster, namespace, tasks):
+    secrets = {"vault_git_password": "correct horse battery", "vault_bergen_token": "eyJh.bergen.token", "bergen_ca_certificate": "Q0E=",
+               "vault_git_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"}
+    tasks(PROJECT, name="shop", sourceRepos=["*"], destinations=[{"server": "*", "name": "*", "namespace": "*"}])
+    for task in yaml.safe_load(MODULES[kind].EXAMPLES):
+        text = json.dumps(next(options for name, options in task.items() if name.startswith("nordic.gitops.")))
+        for name, value in secrets.items():
+            text = text.replace(f"{{{{ {name} }}}}", json.dumps(value)[1:-1])
+        options = json.loads(text)
+        if kind.option in options:
+            options[kind.option] = listed(namespace, *options[kind.option])
+        check = tasks(kind, check_mode=True, diff=True, **options)
+        first = tasks(kind, diff=True, **options)
+        assert check[kind.option] == first[kind.option] and check["changed"] == first["changed"]
+        assert not any(value in json.dumps(first) for value in secrets.values())
+        assert not tasks(kind, **options)["changed"], task["name"]
+
+
+# ---- written, read, and written again
+
+
+WHOLE = dict(
+    project="shop", revisionHistoryLimit=3, labels={"team": "shop"}, annotations={"argocd.argoproj.io/sync-wave": "-5"},
+    info=[{"name": "url", "value": "https://shop.example.no"}],
+    sources=[{"repoURL": GIT, "path": "web", "targetRevision": "v1.2.0", "name": "app", "directory": {"recurse": True, "exclude": "*.md"}},
+             {"repoURL": "https://charts.example.no", "chart": "redis", "targetRevision": "1.2.3", "helm": {
+                 "releaseName": "cache", "valuesObject": {"replicas": 2, "auth": {"enabled": False, "empty": {}}}, "skipCrds": True,
+                 "valueFiles": ["$values/redis.yaml"], "parameters": [{"name": "a", "value": "1", "forceString": True}]}},
+             {"repoURL": GIT, "ref": "values"}],
+    destination={"name": "in-cluster", "namespace": "shop"},
+    syncPolicy={"automated": {}, "syncOptions": ["ServerSideApply=true", "PrunePropagationPolicy=background", "Prune=confirm"],
+                "retry": {"limit": 3, "refresh": True, "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"}},
+                "managedNamespaceMetadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}},
+    ignoreDifferences=[{"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"], "managedFieldsManagers": ["hpa"]},
+                       {"kind": "Secret", "name": "tls", "jqPathExpressions": [".data"]}])
+
+
+def test_every_field_survives_writing_and_reading_and_absent_stays_absent(cluster, namespace, tasks):
+    tasks(PROJECT, name="shop", sourceRepos=["*"], destinations=[{"server": "*", "name": "*", "namespace": "*"}])
+    tasks(APPLICATION, name="whole", **WHOLE)
+    spec = live(cluster, namespace, "applications", "whole")["spec"]
+    assert spec == {key: value for key, value in WHOLE.items() if key not in ("labels", "annotations")}
+    assert not tasks(APPLICATION, name="whole", **WHOLE)["changed"]
+
+
+def test_automated_is_on_with_nothing_in_it_and_goes_when_it_is_left_out(cluster, namespace, tasks):
+    """terraform-provider-argocd#81: options alone must not switch it on."""
+    tasks(APPLICATION, **application(syncPolicy={"syncOptions": ["CreateNamespace=true"]}))
+    assert "automated" not in live(cluster, namespace, "applications", "web")["spec"]["syncPolicy"]
+    assert tasks(APPLICATION, **application(syncPolicy={"automated": {}, "syncOptions": ["CreateNamespace=true"]}))["changed"]
+    assert live(cluster, namespace, "applications", "web")["spec"]["syncPolicy"]["automated"] == {}
+    assert tasks(APPLICATION, **application(syncPolicy={"syncOptions": ["CreateNamespace=true"]}))["changed"]
+    assert "automated" not in live(cluster, namespace, "applications", "web")["spec"]["syncPolicy"]
+
+
+def test_what_a_person_added_by_hand_is_taken_back_and_an_operation_is_left_alone(cluster, namespace, tasks):
+    tasks(APPLICATION, **application())
+    patch = {"spec": {"syncPolicy": {"automated": {"prune": True}}, "source": {"targetRevision": "my-branch"}},
+             "operation": {"sync": {"revision": "0" * 40}}}
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps(patch),
+                    "--field-manager=kubectl-edit")
+    result = tasks(APPLICATION, diff=True, **application())
+    after = live(cluster, namespace, "applications", "web")
+    assert result["changed"] and "syncPolicy" not in after["spec"] and "targetRevision" not in after["spec"]["source"]
+    assert after["operation"] == {"sync": {"revision": "0" * 40}}
+    assert "operation" not in result["diff"][0]["before"] and "my-branch" in result["diff"][0]["before"]
+    assert not tasks(APPLICATION, **application())["changed"]
+
+
+def test_what_controllers_write_is_no_difference(cluster, namespace, tasks):
+    tasks(APPLICATION, **application())
+    name = ("--namespace", namespace, "--type=merge", "--field-manager=argocd-application-controller", "--patch")
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", *name, json.dumps({
+        "metadata": {"finalizers": ["post-delete-finalizer.argocd.argoproj.io"]},
+        "status": {"sync": {"status": "Synced", "comparedTo": {"destination": {}}}, "health": {"status": "Healthy"}}}))
+    assert not tasks(APPLICATION, **application())["changed"]
+    assert live(cluster, namespace, "applications", "web")["metadata"]["finalizers"] == ["post-delete-finalizer.argocd.argoproj.io"]
+
+
+def test_check_mode_writes_nothing_and_says_what_a_run_does(cluster, namespace, tasks):
+    before = cluster.moment()
+    result = tasks(APPLICATION, check_mode=True, diff=True, **application())
+    assert result["changed"] and told(result) == {"web": "created"} and "repoURL" in result["diff"][0]["after"]
+    assert not [each for each in cluster.audit(before) if each["verb"] in ("create", "patch", "update", "delete") and not each["dryRun"]]
+    with pytest.raises(Exception, match="not found"):
+        live(cluster, namespace, "applications", "web")
+
+
+def test_a_list_of_fifty_is_one_list_and_one_write_each(cluster, namespace, tasks):
+    fifty = listed(namespace, *(application(f"app-{number}") for number in range(50)))
+    first = tasks(APPLICATION, applications=fifty)
+    assert set(told(first).values()) == {"created"} and len(first["applications"]) == 50
+    before = cluster.moment()
+    assert not tasks(APPLICATION, applications=fifty)["changed"]
+    asked = [each for each in cluster.audit(before) if each["resource"] == "applications"]
+    assert [each["verb"] for each in asked] == ["list"]
+
+
+# ---- nothing that is wrong gets to the cluster
+
+
+BAD = {
+    "no name": (APPLICATION, application(name=""), "name is missing"),
+    "a bad name": (APPLICATION, application(name="Web_1"), "no valid name"),
+    "no source": (APPLICATION, {"name": "web", "destination": {"server": IN_CLUSTER}}, "source is missing"),
+    "two kinds of source": (APPLICATION, application(sources=[{"repoURL": GIT, "path": "."}]), "source and sources exclude each other"),
+    "no repository": (APPLICATION, application(source={"path": "web"}), "source.repoURL is missing"),
+    "no path": (APPLICATION, application(source={"repoURL": GIT}), "neither path nor chart"),
+    "a path out of the repository": (APPLICATION, application(source={"repoURL": GIT, "path": "../other"}), "leads out of the repository"),
+    "a chart without a version": (APPLICATION, application(source={"repoURL": GIT, "chart": "web"}), "the chart's version"),
+    "two renderers": (APPLICATION, application(source={"repoURL": GIT, "path": "web", "helm": {"releaseName": "a"}, "directory": {"recurse": True}}),
+                      "helm and directory"),
+    "two destinations": (APPLICATION, application(destination={"server": IN_CLUSTER, "name": "in-cluster"}), "both server and name"),
+    "no destination": (APPLICATION, application(destination={"namespace": "shop"}), "neither server nor name"),
+    "an unknown sync option": (APPLICATION, application(syncPolicy={"syncOptions": ["CreateNamespaces=true"]}), "no sync option of Argo CD"),
+    "a sync option without a value": (APPLICATION, application(syncPolicy={"syncOptions": ["CreateNamespace=yes"]}), "CreateNamespace=true or"),
+    "a wave that is no number": (APPLICATION, application(annotations={"argocd.argoproj.io/sync-wave": "first"}), "no whole number"),
+    "a duration that is none": (APPLICATION, application(syncPolicy={"retry": {"backoff": {"duration": "5 seconds"}}}), "no duration"),
+    "an unknown key": (APPLICATION, application(source={"repoURL": GIT, "path": "web", "helm": {"releasename": "a"}}), "releasename"),
+    "an unknown project": (APPLICATION, application(project="nobody"), "its project nobody does not exist; there are default"),
+    "an unknown cluster": (APPLICATION, application(destination={"name": "bergen"}), "is no cluster that Argo CD knows"),
+    "two generators in one": (APPLICATIONSET, {"name": "s", "generators": [{"list": {}, "git": {}}], "template": {"metadata": {"name": "a"}, "spec": {}}},
+                              "has to name one generator"),
+    "no template": (APPLICATIONSET, {"name": "s", "generators": [{"list": {}}]}, "template has to have"),
+    "a policy without a comma": (PROJECT, {"name": "p", "roles": [{"name": "r", "policies": ["p, proj:p:r applications, sync, p/*, allow"]}]},
+                                 r"roles\[0\].policies\[0\].*5 fields"),
+    "a policy of another project": (PROJECT, {"name": "p", "roles": [{"name": "r", "policies": ["p, proj:p:r, applications, sync, q/*, allow"]}]},
+                                    "has to begin with p/"),
+    "a window that applies to nothing": (PROJECT, {"name": "p", "syncWindows": [{"kind": "deny", "schedule": "* * * * *", "duration": "1h"}]},
+                                         "applies to nothing"),
+    "a schedule of six fields": (PROJECT, {"name": "p", "syncWindows": [{"kind": "deny", "schedule": "0 * * * * *", "duration": "1h", "applications": ["*"]}]},
+                                 "cron schedule of five fields"),
+    "credentials in a URL": (REPOSITORY, {"url": "https://me:swordfish@git.example.no/a.git"}, "holds credentials"),
+    "two ways to log in": (REPOSITORY, {"url": GIT, "access": {"password": "a-password", "bearerToken": "a-token"}}, "exclude each other"),
+    "a key that is none": (REPOSITORY, {"url": "git@git.example.no:a.git", "access": {"sshPrivateKey": "not-a-key"}}, "no private key"),
+    "a server that is no URL": (CLUSTER, {"server": "bergen"}, "the URL of an API server is needed"),
+    "a certificate without its key": (CLUSTER, {"server": "https://b.example.no", "config": {"tlsClientConfig": {"certData": "QQ=="}}}, "belong together"),
+    "a certificate that is no base64": (CLUSTER, {"server": "https://b.example.no", "config": {"tlsClientConfig": {"caData": "-----BEGIN"}}}, "no base64"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_and_nothing_is_written(case, cluster, namespace, tasks):
+    kind, options, words = BAD[case]
+    good = {APPLICATION: application("good"), PROJECT: {"name": "good"}, REPOSITORY: {"url": "https://git.example.no/good.git"},
+            CLUSTER: {"server": "https://good.example.no"},
+            APPLICATIONSET: {"name": "good", "generators": [{"list": {"elements": []}}], "template": {"metadata": {"name": "a"}, "spec": {
+                "project": "default", "destination": {}}}}}[kind]
+    before = cluster.moment()
+    with pytest.raises(Failure, match=words) as caught:
+        tasks(kind, **{kind.option: listed(namespace, good, options)})
+    assert "swordfish" not in str(caught.value)
+    assert not [each for each in cluster.audit(before) if each["verb"] in ("create", "patch", "update", "delete") and not each["dryRun"]]
+
+
+def test_a_project_that_does_not_permit_it_refuses_and_says_what_it_permits(tasks):
+    tasks(PROJECT, name="shop", sourceRepos=["https://git.example.no/shop/*"], destinations=[{"server": IN_CLUSTER, "namespace": "shop-*"}])
+    with pytest.raises(Refused, match=r"does not permit the repository https://git.example.no/bank.git; it permits https://git.example.no/shop/\*"):
+        tasks(APPLICATION, **application(project="shop", source={"repoURL": "https://git.example.no/bank.git", "path": "."}))
+    with pytest.raises(Refused, match=r"does not permit the destination https://kubernetes.default.svc/bank; it permits .*/shop-\*"):
+        tasks(APPLICATION, **application(project="shop", destination={"server": IN_CLUSTER, "namespace": "bank"}))
+    assert tasks(APPLICATION, **application(project="shop", destination={"server": IN_CLUSTER, "namespace": "shop-web"}))["changed"]
+
+
+def test_without_argo_cd_it_says_that_argo_cd_is_missing(cluster, namespace):
+    account = cluster.service_account("nobody", [], namespace)
+    with pytest.raises(Failure, match="forbidden|may not"):
+        Tasks(cluster, namespace=namespace, wait=False)(APPLICATION, kubeconfig=account, **application())
+
+
+# ---- two owners
+
+
+def test_an_application_that_an_applicationset_makes_is_refused_with_its_name(cluster, namespace, tasks):
+    tasks(APPLICATION, **application())
+    tasks(APPLICATIONSET, name="all", generators=[{"list": {"elements": []}}], template={"metadata": {"name": "a"}, "spec": {
+        "project": "default", "source": {"repoURL": GIT, "path": "."}, "destination": {"server": IN_CLUSTER}}})
+    uid = live(cluster, namespace, "applicationsets", "all")["metadata"]["uid"]
+    owner = {"metadata": {"ownerReferences": [{"apiVersion": f"{GROUP}/v1alpha1", "kind": "ApplicationSet", "name": "all", "uid": uid}]}}
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps(owner))
+    for options in (application(), {"name": "web", "state": "absent", "deletion": "cascade"}):
+        with pytest.raises(Refused, match="is made by the ApplicationSet all"):
+            tasks(APPLICATION, **options)
+
+
+# ---- tokens and credentials
+
+
+def test_a_token_that_argo_cd_made_stays_when_the_project_is_written_again(cluster, namespace, tasks):
+    """argo-cd#2718"""
+    project = {"name": "shop", "roles": [{"name": "ci", "policies": ["p, proj:shop:ci, applications, sync, shop/*, allow"]}]}
+    tasks(PROJECT, **project)
+    token = {"iat": 1700000000, "id": "made-by-argo-cd"}
+    roles = live(cluster, namespace, "appprojects", "shop")["spec"]["roles"]
+    cluster.kubectl("patch", f"appprojects.{GROUP}", "shop", "--namespace", namespace, "--type=merge", "--field-manager=argocd-server", "--patch",
+                    json.dumps({"spec": {"roles": [{**roles[0], "jwtTokens": [token]}]}}))
+    changed = {**project, "description": "The shop", "roles": [{**project["roles"][0], "description": "CI"}]}
+    assert tasks(PROJECT, **changed)["changed"]
+    assert live(cluster, namespace, "appprojects", "shop")["spec"]["roles"][0]["jwtTokens"] == [token]
+    assert not tasks(PROJECT, **changed)["changed"]
+    with pytest.raises(Refused, match=r"would lose roles whose tokens are in use: ci \(1\)"):
+        tasks(PROJECT, name="shop", roles=[])
+    assert tasks(PROJECT, name="shop", revoke_tokens=True)["changed"]
+    assert not live(cluster, namespace, "appprojects", "shop")["spec"].get("roles")
+
+
+def test_a_token_that_is_made_during_the_task_stays(cluster, namespace, tasks, fault_proxy):
+    role = {"name": "ci", "policies": ["p, proj:shop:ci, applications, sync, shop/*, allow"]}
+    tasks(PROJECT, name="shop", roles=[role])
+    token, writes = {"iat": 1700000001, "id": "just-now"}, []
+
+    def made_before_the_first_write(method, path):
+        if method == "PATCH" and "dryRun" not in path:
+            if not writes:
+                cluster.kubectl("patch", f"appprojects.{GROUP}", "shop", "--namespace", namespace, "--type=merge", "--field-manager=argocd-server",
+                                "--patch", json.dumps({"spec": {"roles": [{**role, "jwtTokens": [token]}]}}))
+            writes.append(path)
+        return False
+
+    fault_proxy.script(GOES_WELL, match=made_before_the_first_write)
+    tasks(PROJECT, kubeconfig=str(fault_proxy.kubeconfig), name="shop", roles=[{**role, "description": "CI"}])
+    found = live(cluster, namespace, "appprojects", "shop")["spec"]["roles"]
+    assert found == [{**role, "description": "CI", "jwtTokens": [token]}] and len(writes) > 1
+
+
+def test_a_password_that_changed_is_written_and_never_shown(cluster, namespace, tasks):
+    """crossplane-contrib/provider-argocd#36"""
+    first, second = "swordfish-one", "swordfish-two"
+    tasks(REPOSITORY, url=GIT, access={"username": "argocd", "password": first})
+    result = tasks(REPOSITORY, diff=True, url=GIT, access={"username": "argocd", "password": second})
+    (name,) = [each["metadata"]["name"] for each in json.loads(cluster.kubectl("get", "secrets", "--namespace", namespace, "--output", "json"))["items"]]
+    assert result["changed"] and secret(cluster, namespace, name)["password"] == second
+    assert first not in json.dumps(result) and second not in json.dumps(result)
+    assert base64.b64encode(first.encode()).decode() not in json.dumps(result)
+    assert not tasks(REPOSITORY, url=GIT, access={"username": "argocd", "password": second})["changed"]
+
+
+def test_a_repository_that_somebody_else_added_is_found_by_its_url(cluster, namespace, tasks):
+    url = f"https://git.example.no/{namespace}.git"
+    cluster.kubectl("create", "--namespace", namespace, "--filename", "-", input=json.dumps({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "by-hand", "labels": {"argocd.argoproj.io/secret-type": "repository"}},
+        "stringData": {"url": f"https://Git.example.no/{namespace}", "type": "git", "password": "old-password"}}))
+    assert told(tasks(REPOSITORY, url=url, access={"password": "new-password"}), "repositories") == {url: "configured"}
+    assert secret(cluster, namespace, "by-hand") == {"url": url, "type": "git", "password": "new-password"}
+    assert told(tasks(REPOSITORY, url=url, state="absent"), "repositories") == {url: "pruned"}
+    assert not json.loads(cluster.kubectl("get", "secrets", "--namespace", namespace, "--output", "json"))["items"]
+
+
+def test_a_cluster_that_gets_another_name_keeps_its_token(cluster, namespace, tasks):
+    """argo-cd#5135"""
+    server = "https://bergen.example.no:6443"
+    config = {"bearerToken": "eyJh.the.token", "execProviderConfig": None, "tlsClientConfig": {"insecure": False}}
+    tasks(CLUSTER, server=server, name="bergen", config=config)
+    assert tasks(CLUSTER, server=f"{server}/", name="bergen-1")["changed"]
+    (name,) = [each["metadata"]["name"] for each in json.loads(cluster.kubectl("get", "secrets", "--namespace", namespace, "--output", "json"))["items"]]
+    found = secret(cluster, namespace, name)
+    assert found["name"] == "bergen-1" and json.loads(found["config"])["bearerToken"] == "eyJh.the.token"
+    assert not tasks(CLUSTER, server=server)["changed"]
+
+
+def test_the_order_of_keys_in_a_clusters_configuration_is_no_difference(cluster, namespace, tasks):
+    """terraform-provider-argocd#766"""
+    server, arguments = "https://eks.example.no", ["--cluster", "shop", "--output", "json"]
+    cluster.kubectl("create", "--namespace", namespace, "--filename", "-", input=json.dumps({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "by-hand", "labels": {"argocd.argoproj.io/secret-type": "cluster"}},
+        "stringData": {"server": server, "name": "eks", "config": json.dumps({"tlsClientConfig": {"insecure": False}, "execProviderConfig": {
+            "command": "aws", "args": arguments, "apiVersion": "client.authentication.k8s.io/v1"}}, indent=2)}}))
+    options = {"server": server, "name": "eks", "config": {"execProviderConfig": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "aws", "args": arguments}}}
+    tasks(CLUSTER, **options)
+    assert secret(cluster, namespace, "by-hand")["config"].startswith("{\n")
+    assert not tasks(CLUSTER, **options)["changed"]
+
+
+# ---- what only Argo CD can know
+
+
+def test_an_application_that_no_argo_cd_looks_at_is_a_failure_that_names_the_setting(cluster, namespace, tasks):
+    """argo-cd#20580"""
+    with pytest.raises(Failure, match=f"watch the namespace {namespace} .application.namespaces in the ConfigMap argocd-cmd-params-cm") as caught:
+        tasks(APPLICATION, wait=True, wait_timeout=1, **application())
+    assert caught.value.details["changed"] and told(caught.value.details) == {"web": "created"}
+
+
+# ---- absent
+
+
+def test_deleting_an_application_says_what_becomes_of_its_objects_and_orphan_deletes_none(cluster, namespace, tasks):
+    """argo-cd#10949, argo-cd#8179, argo-cd#6046"""
+    tracking, finalizer = "argocd.argoproj.io/tracking-id", "resources-finalizer.argocd.argoproj.io"
+    tasks(APPLICATION, **application())
+    cluster.kubectl("create", "--namespace", namespace, "--filename", "-", input=json.dumps({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "annotations": {tracking: f"web:/ConfigMap:{namespace}/settings"}}}))
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--field-manager=argocd-application-controller",
+                    "--patch", json.dumps({"metadata": {"finalizers": [finalizer]}, "status": {"resources": [
+                        {"kind": "ConfigMap", "version": "v1", "namespace": namespace, "name": "settings", "status": "Synced"}]}}))
+    with pytest.raises(Refused, match="would run on there with nobody in charge"):
+        tasks(APPLICATION, **application(destination={"server": IN_CLUSTER, "namespace": "elsewhere"}))
+    with pytest.raises(Refused, match=f"has 1 objects: ConfigMap {namespace}/settings. Say deletion: cascade"):
+        tasks(APPLICATION, name="web", state="absent")
+    before = cluster.moment()
+    with pytest.raises(Failure, match=f"finalizers left: {finalizer}"):  # there is no controller that would take it off
+        tasks(APPLICATION, name="web", state="absent", deletion="cascade", wait_timeout=1)
+    with pytest.raises(Refused, match=f"is being deleted since .*finalizers left: {finalizer}"):
+        tasks(APPLICATION, **application())
+    check = tasks(APPLICATION, check_mode=True, name="web", state="absent", deletion="orphan")
+    result = tasks(APPLICATION, name="web", state="absent", deletion="orphan")
+    assert check["changed"] and result["changed"] and check["applications"][0]["objects"] == [f"ConfigMap {namespace}/settings"]
+    assert result["applications"][0]["released"] == [f"ConfigMap {namespace}/settings"]
+    settings = json.loads(cluster.kubectl("get", "configmap", "settings", "--namespace", namespace, "--output", "json"))
+    assert tracking not in settings["metadata"].get("annotations", {})
+    assert not [each for each in cluster.audit(before) if each["verb"] == "delete" and each["resource"] != "applications"]
+    assert not tasks(APPLICATION, name="web", state="absent", deletion="orphan")["changed"]
+
+
+def test_a_project_a_cluster_and_a_repository_that_are_used_are_kept_with_the_names_of_who_uses_them(cluster, namespace, tasks):
+    """argo-cd#18361"""
+    server = f"https://{namespace}.example.no"
+    repository = f"https://git.example.no/{namespace}.git"
+    tasks(PROJECT, name=namespace, sourceRepos=["*"], destinations=[{"server": "*", "namespace": "*"}])
+    tasks(CLUSTER, server=server, name=namespace)
+    tasks(REPOSITORY, url=repository)
+    tasks(APPLICATION, **application(project=namespace, source={"repoURL": repository, "path": "."}, destination={"name": namespace, "namespace": "a"}))
+    for kind, options in ((PROJECT, {"name": namespace}), (CLUSTER, {"server": server}), (REPOSITORY, {"url": repository})):
+        with pytest.raises(Refused, match=f"is used by 1 Applications: {namespace}/web"):
+            tasks(kind, state="absent", **options)
+    tasks(APPLICATION, name="web", state="absent")
+    for kind, options in ((PROJECT, {"name": namespace}), (CLUSTER, {"server": server}), (REPOSITORY, {"url": repository})):
+        assert tasks(kind, state="absent", check_mode=True, **options)["changed"]
+        assert tasks(kind, state="absent", **options)["changed"]
+        assert not tasks(kind, state="absent", **options)["changed"]
+
+
+def test_an_applicationset_without_protection_is_warned_of(tasks):
+    """argo-cd#18212"""
+    one = {"name": "all", "generators": [{"list": {"elements": []}}], "template": {"metadata": {"name": "a"}, "spec": {
+        "project": "default", "source": {"repoURL": GIT, "path": "."}, "destination": {"server": IN_CLUSTER}}}}
+    assert "when a generator finds nothing" in tasks(APPLICATIONSET, **one)["warnings"][0]
+    assert not tasks(APPLICATIONSET, **one, syncPolicy={"preserveResourcesOnDeletion": True})["warnings"]
+    assert not tasks(APPLICATIONSET, **one, syncPolicy={"applicationsSync": "create-update"})["warnings"]
