@@ -25,6 +25,8 @@ _NOT_TEXT = re.compile(
     r"""(?ix) [-+]?[0-9_]*\.?[0-9_]*(e[-+]?[0-9]*)? | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9_]+(:[0-9_.]+)+ | [-+]?\.?(inf|nan) | [-.~]* | <<? | =
     | null | true | false | yes | no | on | off | y | n | [0-9]{1,4}-[0-9]{1,2}-[0-9]{1,2}([t\s].*)? \Z""")
 
+DEPTH = 200  # deeper than any manifest; the interpreter's own limit differs by version and by caller
+
 
 @dataclass(frozen=True)
 class Node:
@@ -97,8 +99,12 @@ def documents(text: str, where: str, fast: bool = False) -> List[Node]:
         raise Failure(f"is not valid YAML: {error.problem or error.context}", f"{where}{line}", "A template cannot be edited.") from None
     except yaml.YAMLError as error:
         raise Failure(f"is not valid YAML: {' '.join(str(error).split())}", where, "A template cannot be edited.") from None
-    except RecursionError:
-        raise Failure("is nested too deeply", where) from None
+    except _TooDeep:
+        raise Failure(f"is nested more than {DEPTH} deep", where) from None
+
+
+class _TooDeep(Exception):
+    """Nested beyond DEPTH."""
 
 
 class _Reader:
@@ -111,10 +117,12 @@ class _Reader:
         found = []
         for event in self._events:
             if type(event).__name__ == "DocumentStartEvent":
-                found.append(self._node(next(self._events)))
+                found.append(self._node(next(self._events), 0))
         return found
 
-    def _node(self, event: Any) -> Node:
+    def _node(self, event: Any, depth: int) -> Node:
+        if depth > DEPTH:
+            raise _TooDeep()
         kind = type(event).__name__
         last = event.end_mark.line + (event.end_mark.column > 0 or event.end_mark.line == event.start_mark.line)
         here = dict(start=event.start_mark.index, line=event.start_mark.line + 1, column=event.start_mark.column, end_line=last)
@@ -127,8 +135,8 @@ class _Reader:
             follower = next(self._events)
             if type(follower).__name__ in ("MappingEndEvent", "SequenceEndEvent"):
                 break
-            node = self._node(follower)
-            items.append((node, self._node(next(self._events))) if kind == "MappingStartEvent" else node)
+            node = self._node(follower, depth + 1)
+            items.append((node, self._node(next(self._events), depth + 1)) if kind == "MappingStartEvent" else node)
         return Node("mapping" if kind == "MappingStartEvent" else "sequence", end=follower.end_mark.index, anchor=event.anchor or "",
                     flow=bool(event.flow_style), items=tuple(items), **here)
 

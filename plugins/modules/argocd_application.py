@@ -222,7 +222,7 @@ options:
   wait:
     description:
       - Whether to wait until Argo CD has looked at each Application as it is now. An Application with an error condition is a failure then.
-      - It is not waited for a sync. M(nordic.gitops.argocd_sync) does that.
+      - It is not waited for a sync.
     type: bool
     default: true
 extends_documentation_fragment:

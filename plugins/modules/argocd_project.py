@@ -176,7 +176,7 @@ options:
             description: The schedule's time zone, such as V(Europe/Oslo).
             type: str
           andOperator:
-            description: Whether all of O(syncWindows.applications), O(syncWindows.namespaces) and O(syncWindows.clusters) have to match.
+            description: Whether all of C(applications), C(namespaces) and C(clusters) have to match.
             type: bool
           description:
             description: What it is for.

@@ -49,6 +49,9 @@ def test_a_variable_is_what_the_option_is(option):
     for name, sub in spec.get("options", {}).items():
         assert {key: value for key, value in variable["options"][name].items() if key != "description"} == sub
     value = f"preflight_{option}"
+    if option == "node_name":  # k3s' own key names the node where the role k3s is configured too
+        assert CHECKED[option] == f"{{{{ {value} | default((k3s_config | default({{}}))['node-name'] | default(omit)) }}}}"
+        return
     assert CHECKED[option] == (f"{{{{ {value} }}}}" if value in DEFAULTS else f"{{{{ {value} | default(omit) }}}}")
 
 

@@ -227,7 +227,7 @@ def sealing_part():
 
 def test_the_sealing_part_tells_its_figures_and_the_version_of_kubeseal():
     text = report.markdown({"sealing": sealing_part()})
-    assert "| sealing alone: 1,000 kubeseal calls | 0.01 | ≤ 0.02 | yes |" in text and "kubeseal 0.36.0" in text and "![" not in text
+    assert "| sealing alone: 1,000 kubeseal calls | 0.01 | ≤ 0.02 | yes |" in text and "kubeseal 0.36.0" in text and "![Sealing](sealing.png)" in text
 
 
 def test_a_part_that_was_not_measured_again_stays_as_it_was(tmp_path):

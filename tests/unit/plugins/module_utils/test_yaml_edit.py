@@ -193,7 +193,7 @@ def test_a_change_that_would_alter_another_value_is_refused():
 
 @pytest.mark.parametrize("text, sentence", [("a: {{ .Values.x }}-1\n", "app.yaml:1: is not valid YAML"), ("a: [1\n", "is not valid YAML"),
                                             ("a: \x00\n", "is not valid YAML"),
-                                            ("[" * 5000, "is nested too deeply")])
+                                            ("[" * 5000, "is nested more than 200 deep")])
 def test_what_is_no_yaml_is_named(text, sentence):
     with pytest.raises(Failure, match=sentence):
         changed(text, "a", "1")
