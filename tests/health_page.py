@@ -137,9 +137,10 @@ these must be true: {ready}. Beside them count:
 | stands still | {still} |
 
 A condition that should be true and is false means failed if its reason is a word for a failure, otherwise in progress. Words count in {states}. {begun}
-mean in progress for a kind whose name ends in {ends}; such a kind is also in progress while it has one of {started} and none of {ended}. {holds} ask the object to stand still. A text in {errors} is a failure where
-nothing says that it is healthy. Where there is no summary, every type that ends in `Ready` should be true. Beside a summary that is true, {beside} must not be
-false. The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. A condition's type is read
+mean in progress for a kind whose name ends in {ends}; such a kind is also in progress while it has one of {started} and none of {ended}.
+{holds} ask the object to stand still. A text in {errors} is a failure where nothing says that it is healthy.
+Where there is no summary, every type that ends in `Ready` should be true. Beside a summary that is true, {beside} must not be false.
+The conditions of a route's `status.parents` and of a policy's `status.ancestors` count, as in the Gateway API. A condition's type is read
 in any case (`ready`, `READY`), its status may be a word (`Failed`), and the conditions may be a map. A status that is one word, or true or false, is read too.
 A condition that is true with a reason that is a failure (`Completed` with `Failed`) is a failure.
 

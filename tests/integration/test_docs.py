@@ -114,6 +114,9 @@ def problems_of(document: Any) -> List[str]:
     if document.get("plugin") == "nordic.gitops.instances":
         known = {*yaml.safe_load(instances.DOCUMENTATION)["options"], *CLOUD_SPEC, "address"}
         return [f"{name} is no option of the inventory" for name in set(document) - known]
+    if set(document) == {"repos"}:  # of pre-commit
+        known = {hook["id"] for hook in yaml.safe_load((CHECKOUT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
+        return [f"{hook['id']} is no hook" for repo in document["repos"] for hook in repo["hooks"] if hook["id"] not in known]
     return [f"neither tasks nor a play nor an object: {document}"]
 
 

@@ -108,8 +108,9 @@ def test_manifests_are_deployed_and_templates_rendered_as_their_host_sees_it(fle
 
 def test_a_user_of_each_server_has_the_cluster_beside_the_others_of_his_own_file(fleet):
     for name in SERVERS:
-        assert "agent1" in fleet.hosts.run(name, "runuser -u ops -- env K3S_CONFIG_FILE=/dev/null KUBECONFIG=$(echo ~ops)/.kube/config "
-                                             "kubectl --context k3s get nodes -o name")
+        nodes = fleet.hosts.run(name, "runuser -u ops -- env K3S_CONFIG_FILE=/dev/null KUBECONFIG=$(echo ~ops)/.kube/config "
+                                      "kubectl --context k3s get nodes -o name")
+        assert "agent1" in nodes
         assert fleet.hosts.run(name, "stat -c '%a %U' ~ops/.kube/config").split() == ["600", "ops"]
     kept = yaml.safe_load(fleet.hosts.run("server1", "cat ~ops/.kube/config"))
     assert kept["current-context"] == "other" and [one["name"] for one in kept["clusters"]] == ["other", "k3s"]

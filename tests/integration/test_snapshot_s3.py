@@ -158,8 +158,8 @@ def test_a_short_outage_is_waited_for(server, store, saved):
 
 def asked_for(store, folder, check_mode=False, **params):
     """What a name or a file means on a server without snapshots of its own."""
-    request = snapshot_states.Request({"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "file": None, "private_key": None,
-                                 "state": "staged", **params}, check_mode, 0)
+    given = {"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "file": None, "private_key": None, "state": "staged", **params}
+    request = snapshot_states.Request(given, check_mode, 0)
     request.store = store
     return request
 

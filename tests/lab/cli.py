@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("build", help="build components into the cache")
-    one.add_argument("components", nargs="*", metavar="COMPONENT", help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}, {LIBVIRT}; all by default")
+    one.add_argument("components", nargs="*", metavar="COMPONENT",
+                     help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}, {LIBVIRT}; all by default")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")

@@ -41,7 +41,7 @@ def key_of(body: Mapping[str, Any]) -> Key:
 def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Dict[Key, Body]]:
     """The wanted Applications as they are now, and again after each change, until the time is up; one that is gone is missing."""
     namespaces = {namespace for namespace, _name in wanted}
-    namespace = next(iter(namespaces)) if len(namespaces) == 1 else ""
+    namespace = min(namespaces) if len(namespaces) == 1 else ""
     known: Dict[Key, Body] = {}
     while True:
         items, version = cluster.list(resource, namespace)

@@ -80,4 +80,3 @@ def _is_marked(live: Body, app: Body) -> bool:
     mark = (live["metadata"].get("annotations") or {}).get(TRACKING_ID, "")
     namespace, name = follow.key_of(app)
     return bool(mark.partition(":")[0] in (name, f"{namespace}_{name}"))
-

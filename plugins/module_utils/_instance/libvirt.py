@@ -749,7 +749,8 @@ class Libvirt:
         if self._kvm is None:
             self._kvm = self._probe()
         if not self._kvm and not self.emulation:
-            raise Failure("KVM cannot run a guest on this host", self.uri.partition("?")[0], "Allow emulation by libvirt.emulation, which is many times slower.")
+            raise Failure("KVM cannot run a guest on this host", self.uri.partition("?")[0],
+                          "Allow emulation by libvirt.emulation, which is many times slower.")
         return self._kvm
 
     def _probe(self) -> bool:

@@ -90,7 +90,8 @@ def _check_names(one: Mapping[str, Any]) -> None:
         if not volume.get("volume") and volume is not one.get("boot_volume") and not volume.get("label"):
             raise Failure("a volume with a size needs a label", name, "The label tells a later run which of them it is.")
         if volume.get("size") and volume.get("label") and not LABEL.fullmatch(volume["label"]):
-            raise Failure(f"{volume['label']!r} is no label for a volume", name, "Letters, digits, dots, dashes and underscores; it begins with a letter or digit.")
+            raise Failure(f"{volume['label']!r} is no label for a volume", name,
+                          "Letters, digits, dots, dashes and underscores; it begins with a letter or digit.")
     if one.get("boot_volume"):
         labels.append("root")
     if len(set(labels)) != len(labels):

@@ -9,7 +9,7 @@ The caller's gate decides whether this object may be deleted at all.
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, TYPE_CHECKING
+from typing import Dict, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership

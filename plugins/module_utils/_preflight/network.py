@@ -154,7 +154,8 @@ ROWS = (
         title="Host name",
         threshold=lambda profile: "a DNS name",
         measure=lambda node: name(os.uname().nodename, node.options.node_name),
-        why="The host name, in lower case, becomes the node's name unless k3s has a node-name. Kubernetes takes only DNS names, and two machines called localhost would be one node.",
+        why="The host name, in lower case, becomes the node's name unless k3s has a node-name. Kubernetes takes only DNS names, and two machines "
+            "called localhost would be one node.",
         mend="Set another one with hostnamectl set-hostname, or give k3s a node-name.",
     ),
     Check(

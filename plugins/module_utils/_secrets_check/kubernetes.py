@@ -207,7 +207,7 @@ def _open_values(node: Node, field: str, where: str, encoded: bool, known: _Anch
         for key, value, line in known.entries(values):
             if _is_open(known.of(value), encoded) and not (templates and _takes_its_secrets_from_actions(known.of(value).value)):
                 # Both ends of an alias: either may be the line that a commit adds.
-                for place in {line, at if values.kind == "alias" else line, known.of(value).line}:
+                for place in sorted({line, at if values.kind == "alias" else line, known.of(value).line}):
                     yield place, f"{where}.{key} is not encrypted"
 
 

@@ -25,7 +25,8 @@ from lab.cluster import Supervised
 from lab.errors import LabError
 from lab.libvirt import guest
 
-PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "xorriso", "unshare", "mount", "ip", "debootstrap", "sfdisk", "mkfs.vfat", "mcopy", "objcopy")
+PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "xorriso", "unshare", "mount", "ip", "debootstrap",
+            "sfdisk", "mkfs.vfat", "mcopy", "objcopy")
 PYTHON = "libvirt-python==12.8.0"
 
 

@@ -112,7 +112,8 @@ def test_a_schema_that_a_neighbour_may_have_written_is_not_read_and_none_is_writ
         asked.append(path)
         if path == INDEX:
             return {"paths": {"api/v1": {"serverRelativeURL": f"{INDEX}/api/v1?hash={stamp}"}}}
-        return {"components": {"schemas": {"x.Thing": {"type": "object", "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Thing"}]}}}}
+        known = [{"group": "", "version": "v1", "kind": "Thing"}]
+        return {"components": {"schemas": {"x.Thing": {"type": "object", "x-kubernetes-group-version-kind": known}}}}
 
     Schemas(ask, str(folder)).kind("v1", "Thing")
     Schemas(ask, str(folder)).kind("v1", "Thing")

@@ -29,8 +29,9 @@ class Cloud(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         here = f"http://127.0.0.1:{self.server.server_address[1]}"
         if self.path.startswith("/v3/auth"):
-            catalog = [{"type": kind, "id": kind, "name": kind, "endpoints": [
-                {"interface": "public", "region": "oslo", "region_id": "oslo", "id": kind, "url": f"{here}/{kind}"}]} for kind in ("compute", "network", "image")]
+            place = {"interface": "public", "region": "oslo", "region_id": "oslo"}
+            catalog = [{"type": kind, "id": kind, "name": kind, "endpoints": [{**place, "id": kind, "url": f"{here}/{kind}"}]}
+                       for kind in ("compute", "network", "image")]
             token = {"token": {"methods": ["password"], "expires_at": "2099-01-01T00:00:00.000000Z", "issued_at": "2026-01-01T00:00:00.000000Z",
                                "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "Default"}},
                                "project": {"id": "p", "name": "p", "domain": {"id": "default", "name": "Default"}}, "roles": [], "catalog": catalog}}

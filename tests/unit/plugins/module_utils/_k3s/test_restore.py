@@ -195,8 +195,8 @@ def test_a_database_of_another_snapshot_is_not_put_in_place(tmp_path):
 
 
 def discard(folder, check_mode=False, now=NOW, **chosen):
-    return snapshot_states.run("discarded", {"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "max_age": None, **chosen},
-                         check_mode, now)
+    given = {"data_dir": str(folder), "binary": "k3s", "folder": None, "s3": None, "name": None, "max_age": None, **chosen}
+    return snapshot_states.run("discarded", given, check_mode, now)
 
 
 @pytest.fixture

@@ -26,13 +26,15 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile i
 from machines import lay_out
 
 
-@pytest.mark.parametrize(("name", "good"), [("server1", True), ("node-1.oslo.example.no", True), ("Server1.Lab.example", True), ("node_1", False), ("-node", False),
-                                            ("localhost", False), ("localhost.localdomain", False), ("", False), ("a" * 64, False), ("a..b", False)])
+@pytest.mark.parametrize(("name", "good"), [
+    ("server1", True), ("node-1.oslo.example.no", True), ("Server1.Lab.example", True), ("node_1", False), ("-node", False), ("localhost", False),
+    ("localhost.localdomain", False), ("", False), ("a" * 64, False), ("a..b", False)])
 def test_a_host_name_is_one_that_kubernetes_takes(name, good):
     assert (network.name(name).verdict == "pass") is good
 
 
-@pytest.mark.parametrize(("found", "given", "registered"), [("Server1", "", "server1"), ("node_1", "Node-1", "node-1"), ("node_1", "", None), ("a", "b_c", None)])
+@pytest.mark.parametrize(("found", "given", "registered"), [
+    ("Server1", "", "server1"), ("node_1", "Node-1", "node-1"), ("node_1", "", None), ("a", "b_c", None)])
 def test_the_name_that_is_judged_is_the_one_that_k3s_registers(found, given, registered):
     finding = network.name(found, given)
     assert (finding.verdict, finding.value) == (("pass", registered) if registered else ("fail", given or found))

@@ -19,8 +19,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile i
 
 
 def options(**params):
-    given = {"role": "server", "cni": "flannel", "datastore": "embedded", "data_dir": None, "name": None, "node_name": None, "address": None, "peers": [], "endpoints": [],
-             "accept": [], **params}
+    given = {"role": "server", "cni": "flannel", "datastore": "embedded", "data_dir": None, "name": None, "node_name": None, "address": None, "peers": [],
+             "endpoints": [], "accept": [], **params}
     return Options.of(given, NAMES)
 
 

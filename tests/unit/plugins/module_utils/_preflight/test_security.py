@@ -12,7 +12,8 @@ from machines import lay_out
 
 RUNS = {"sys/fs/cgroup/system.slice/firewalld.service/cgroup.procs": "812\n"}
 ZONE = '<?xml version="1.0" encoding="utf-8"?>\n<zone%s>\n  <short>Public</short>\n  <service name="ssh"/>\n%s</zone>\n'
-PORTS = "".join(f'  <port port="{port}" protocol="{protocol}"/>\n' for port, protocol in (("6443", "tcp"), ("2379-2380", "tcp"), ("10250", "tcp"), ("8472", "udp")))
+PORTS = "".join(f'  <port port="{port}" protocol="{protocol}"/>\n'
+                for port, protocol in (("6443", "tcp"), ("2379-2380", "tcp"), ("10250", "tcp"), ("8472", "udp")))
 SOURCES = '  <source address="10.42.0.0/15"/>\n'
 UFW = {"etc/ufw/ufw.conf": "# comment\nENABLED=yes\nLOGLEVEL=low\n", "etc/default/ufw": 'DEFAULT_INPUT_POLICY="DROP"\n'}
 ROCKY = 'NAME="Rocky Linux"\nID="rocky"\nVERSION_ID="9.4"\n'

@@ -394,8 +394,8 @@ def test_the_plan_of_a_changed_key_names_the_file_the_key_and_the_order_of_resta
     changed[0]["info"]["etcd"] = {"is_leader": True}
     plan = planned(changed, host("agent1", "agent", begun=True))
     assert as_ansible_prints(plan) in PAGE.read_text(encoding="utf-8")
-    assert plan.summary == ("3 servers with embedded etcd, 1 agent.", *(f"server{number}: {reason}." for number in (1, 2, 3)),
-                    "Restart server2, then server3, then server1; each waits until the one before is Ready.")
+    turns = "Restart server2, then server3, then server1; each waits until the one before is Ready."
+    assert plan.summary == ("3 servers with embedded etcd, 1 agent.", *(f"server{number}: {reason}." for number in (1, 2, 3)), turns)
     assert planned(servers(3, begun=True, cluster_init=True), host("agent1", "agent", begun=True)).summary[-1] == "Nothing to change."
 
 
