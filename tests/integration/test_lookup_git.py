@@ -42,7 +42,8 @@ ERRORS = {
     "a number as term": ("lookup('nordic.gitops.git', 7, repository=URL)", "term 1 is of type int, not a path"),
     "no repository": ("lookup('nordic.gitops.git', 'apps/web.yaml')", "repository"),
     "misspelt option": ("lookup('nordic.gitops.git', 'apps/web.yaml', repositry=URL)", "there is no option repositry. Did you mean repository?"),
-    "unknown option": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, zzz=1)", "there is no option zzz. There are allow_unsandboxed, git_ca_cert, "),
+    "unknown option": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, zzz=1)",
+                       "there is no option zzz. There are allow_unsandboxed, git_ca_cert, "),
     "unknown result": ("lookup('nordic.gitops.git', 'apps/web.yaml', repository=URL, result='tree')", "result"),
     "unknown path": (
         "lookup('nordic.gitops.git', 'apps/wbe.yaml', repository=URL)",
