@@ -12,7 +12,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONN
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
-from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import write
+from ansible_collections.nordic.gitops.plugins.module_utils._whole_file import write_whole
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import CONTROLLER_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import KIND, Sealed, check
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.key_task import STATES, Work
@@ -59,7 +59,7 @@ class ActionModule(ControllerAction):
             path = params["backup"]
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             aside = f"{path}.new"
-            write(aside, vault.encrypt(text))
+            write_whole(aside, vault.encrypt(text))
             if vault.read(aside) != text:
                 raise Failure("the new backup could not be read back; the old one stays", aside)
             os.replace(aside, path)

@@ -64,7 +64,7 @@ options:
         description: Kinds without a namespace that are allowed.
         type: list
         elements: dict
-        suboptions:
+        suboptions: &named_kind
           group:
             description: API group.
             type: str
@@ -80,23 +80,12 @@ options:
         description: Kinds without a namespace that are forbidden.
         type: list
         elements: dict
-        suboptions:
-          group:
-            description: API group.
-            type: str
-            required: true
-          kind:
-            description: Kind.
-            type: str
-            required: true
-          name:
-            description: Name, or a pattern.
-            type: str
+        suboptions: *named_kind
       namespaceResourceWhitelist: &namespaceResourceWhitelist
         description: Kinds in namespaces that are allowed.
         type: list
         elements: dict
-        suboptions:
+        suboptions: &any_kind
           group:
             description: API group.
             type: str
@@ -109,15 +98,7 @@ options:
         description: Kinds in namespaces that are forbidden.
         type: list
         elements: dict
-        suboptions:
-          group:
-            description: API group.
-            type: str
-            required: true
-          kind:
-            description: Kind.
-            type: str
-            required: true
+        suboptions: *any_kind
       roles: &roles
         description: Roles of the project.
         type: list

@@ -287,8 +287,8 @@ def test_what_runs_in_git_s_place_reads_nothing_of_the_host_and_has_no_network_o
     git = Command(Source.of({"repository": "https://git.example.com/x", "git_password": "open-sesame"}), Limits())
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
-        script = (f"cat {tmp_path}/secret {repo.path}/.git/config /etc/shadow /root/.bashrc /proc/1/environ; echo x > {tmp_path}/new; echo kept > $GIT_DIR/x; "
-                  f"cat $GIT_DIR/x; env; {shutil.which('python3', path='/usr/bin:/bin')} -c 'import socket; "
+        script = (f"cat {tmp_path}/secret {repo.path}/.git/config /etc/shadow {pwd.getpwuid(os.getuid()).pw_dir}/.bashrc /proc/1/environ; "
+                  f"echo x > {tmp_path}/new; echo kept > $GIT_DIR/x; cat $GIT_DIR/x; env; {shutil.which('python3', path='/usr/bin:/bin')} -c 'import socket; "
                   f"socket.create_connection((\"127.0.0.1\", {server.getsockname()[1]}))'")
         said = git(str(tmp_path / "mirror"), "-c", f"alias.evil=!{script} #", "evil", network=network).out.decode()
         assert "kept" in said and "hunter2" not in said and "root:" not in said and "[core]" not in said and not (tmp_path / "new").exists()

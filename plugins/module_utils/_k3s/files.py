@@ -10,11 +10,11 @@ import json
 import os
 import re
 import stat
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _whole_file
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.selinux import relabel
@@ -104,19 +104,8 @@ class Change:
 def write_whole(path: str, text: str, mode: int = 0o600) -> None:
     """The one way in which files are written. Aside, then renamed: k3s and a killed run see the old one or the new one, whole."""
     try:
-        folder = os.path.dirname(path)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=folder)  # of mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fchmod(stream.fileno(), mode)
-                os.fsync(stream.fileno())
-            os.rename(aside, path)
-        except BaseException:
-            os.unlink(aside)
-            raise
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        _whole_file.write_whole(path, text.encode("utf-8"), mode)
         relabel(path)
     except OSError as error:
         raise unwritable(path, error) from error

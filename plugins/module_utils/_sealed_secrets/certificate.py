@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import os
 import re
-import tempfile
 import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, List
@@ -19,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import crypto
+from ansible_collections.nordic.gitops.plugins.module_utils._whole_file import write_whole
 
 WARN_BEFORE = datetime.timedelta(days=30)
 MAX_SIZE = 1 << 20
@@ -140,25 +140,10 @@ class Cache:
     def _store(self, file: str, certificate: Certificate) -> None:
         try:
             make_private(self.folder, "certificate_cache")
-            write(file, certificate.pem)
+            write_whole(file, certificate.pem)
         except (OSError, Failure):
             pass  # the next run asks again
 
 
 def _unreachable(failure: Failure) -> bool:
     return getattr(failure, "status", 0) in (0, 502, 503, 504)
-
-
-def write(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Aside, then renamed: a reader and a killed run see the old file or the new one, whole."""
-    descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=os.path.dirname(path) or ".")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.rename(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise

@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import label, scope_of
-from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import write
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.rewrite import render, rewrite
+from ansible_collections.nordic.gitops.plugins.module_utils._whole_file import write_whole
 
 API_VERSION, KIND = "bitnami.com/v1alpha1", "SealedSecret"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -111,7 +111,7 @@ class File:
     def write(self, data: bytes) -> None:
         """Whole or not at all, with the mode that it had."""
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-        write(self.path, data, self.mode if self.exists else 0o644)
+        write_whole(self.path, data, self.mode if self.exists else 0o644)
 
 
 def manifests(data: bytes, where: str) -> List[yaml_strict.Parsed]:
