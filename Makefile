@@ -12,7 +12,7 @@ WITH ?=
 workspace = $(PYTHON) -B tests/workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down unit test test-full lint fuzz bench cluster cluster-shell cluster-down hosts hosts-down cloud cloud-down build health-page recording changelog clean
+.PHONY: help demo demo-down unit test test-full lint fuzz bench cluster cluster-shell cluster-down hosts hosts-down cloud cloud-down digests build health-page recording changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
@@ -61,6 +61,9 @@ cloud: ## start a real OpenStack (no guests) and print the path of its clouds.ya
 
 cloud-down: ## end it
 	@$(workspace) dev python -m lab cloud stop
+
+digests: ## pin the digests that the projects publish for the binaries of the lab (asks their servers, NORDIC_RELEASES: a mirror)
+	@$(workspace) run python -m lab digests
 
 build: ## the artefact for Ansible Galaxy, in this folder
 	@$(workspace) build .

@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the components into a cache that all checkouts share.
+"""Brings the components into a cache that all checkouts share: taken from their projects' releases (releases.py), or built.
 
 A finished binary is renamed into place, so it is there whole or not at all; an interrupted build goes on from
 the finished binaries and from Go's own build cache. Two builds at once take turns, binary by binary.
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from lab import golang, overlay, places, processes
+from lab import golang, overlay, places, processes, releases
 from lab.components import BINARIES, CLUSTER_BINARIES, Module
 from lab.errors import LabError
 
@@ -84,11 +84,15 @@ def bin_folder(binaries: Iterable[str] = CLUSTER_BINARIES, say: Say = print_line
 
 
 def cached(module: Module, binary: str, say: Say = print_line) -> Path:
-    """The module's binary in the cache, built if it is not there."""
+    """The module's binary in the cache: its project's own where there is one (releases.py), else built."""
     folder = folder_of(module)
     path = folder / binary
-    if path.exists():
+    # What was built stays in use: another binary would be loaded for nothing.
+    if path.exists() and releases.way() != "download":
         return path
+    taken = releases.official(module, binary, say)
+    if taken:
+        return taken
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / f".{binary}.lock", f"{binary} {module.version}", say):
         if path.exists():

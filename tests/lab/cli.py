@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("modules", nargs="*", metavar="MODULE", help=f"any of {', '.join(m.name for m in MODULES)}; all by default")
     one.set_defaults(run=_lock)
 
+    one = commands.add_parser("digests", help="write into releases.json what the projects publish about their binaries (asks their servers)")
+    one.set_defaults(run=_digests)
+
     cluster = commands.add_parser("cluster", help="a cluster that stays until it is stopped").add_subparsers(
         required=True, metavar="COMMAND")
     for name, run, text in (("start", _start, "start it and print the path of its kubeconfig"),
@@ -178,6 +181,11 @@ def _bin(_options: argparse.Namespace) -> None:
 def _lock(options: argparse.Namespace) -> None:
     from lab import lock
     lock.lock(options.modules, _say)
+
+
+def _digests(_options: argparse.Namespace) -> None:
+    from lab import releases
+    releases.pin(_say)
 
 
 def _start(options: argparse.Namespace) -> None:
