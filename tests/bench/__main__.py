@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`, which is `python -m bench`.
 
-BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form six parts:
-reconcile (the numbers of objects), k3s, fsync, instances, sealing and image. A part is measured in one run, has tables of its own, and says when,
+BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image,first_run), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form seven
+parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image and first_run. A part is measured in one run, has tables of its own, and says when,
 on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in docs/benchmarks;
 any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
 whatever the figures are.
@@ -29,7 +29,7 @@ from lab.errors import LabError
 from workspace import collection
 from workspace.places import CHECKOUT, of_this_checkout
 
-from . import fsync, image, instances, k3s, report, sealing
+from . import first_run, fsync, image, instances, k3s, report, sealing
 from .audit import Audit
 from .case import Case
 from .controllers import Controllers
@@ -40,7 +40,7 @@ from .server import Server
 from .workload import services_in
 
 CASES = (401, 5001)
-APART = ("k3s", "fsync", "instances", "sealing", "image")  # cases that are a part by themselves
+APART = ("k3s", "fsync", "instances", "sealing", "image", "first_run")  # cases that are a part by themselves
 ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS = 5, 2, 3
 TURNS = sorted({turn.name for turn in SMALL})
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
@@ -147,6 +147,8 @@ def measure(options: argparse.Namespace, folder: Path, say: Any) -> Tuple[Dict[s
         cases["sealing"] = lambda: _sealing(options, folder, say)
     if "image" in options.apart:
         cases["image"] = lambda: _image(options, folder, say)
+    if "first_run" in options.apart:
+        cases["first_run"] = lambda: dict(first_run.measure(folder / "first_run", say), machine=report.machine(), versions=report.own_versions())
     found: Dict[str, Any] = {}
     broken: List[str] = []
     for name, part in cases.items():

@@ -24,7 +24,7 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image")
+PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image", "first_run")
 PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png", "sealing": "sealing.png",
             "image": "image.png"}
 
@@ -129,7 +129,7 @@ def markdown(outcome: Dict[str, Any]) -> str:
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
-            sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image}
+            sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image, "first_run": _first_run}
             lines += ["", *sections[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
@@ -215,6 +215,10 @@ def _sealing(part: Dict[str, Any]) -> List[str]:
 
 def _image(part: Dict[str, Any]) -> List[str]:
     return _of_one_operation("An image's tag in the manifest repository", dict(part, called="image"))
+
+
+def _first_run(part: Dict[str, Any]) -> List[str]:
+    return _of_one_operation("First run", dict(part, called="the first run"))
 
 
 def _of_one_operation(title: str, part: Dict[str, Any]) -> List[str]:
