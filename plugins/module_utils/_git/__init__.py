@@ -11,8 +11,10 @@ A repository is untrusted input. Nothing of it is ever executed or checked out b
 no transport but the five in TRANSPORTS, no path or symbolic link that leads out of the folder asked for.
 
 Who talks to Git: command.py, and nobody else. Each command runs in the sandbox (_sandbox.py), with the network and the credentials only
-where it talks to the server, and may then reach what needs.py names. Not GitPython, which gives its processes the caller's whole
-environment, sets no limit to their memory, and starts them where no sandbox could be put around them.
+where it talks to the server, and may then reach what needs.py names. Why not GitPython: it starts Git itself, with the caller's environment,
+home and configuration and without a limit, where no sandbox can be put around it, so neither its commands nor its fetch and push may be used
+on a repository that is not trusted. What is left of it is slower: its import takes 0.2 s, as long as a whole run on an unchanged cluster may
+take beside Ansible; its index reads and writes each entry in Python (10,000 files: 0.3 s, Git 0.02 s), and its commits cannot be signed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write a commit into the mirror and push it, without a work tree: a tree of 10,000 files costs no more than the files that change.
 
-Plain Git and not GitPython's index: it reads and writes every entry in Python (a third of a second for 10,000 files, Git 20 ms), can not
-sign, and would run the push with the caller's environment. Git runs no hook here, as core.hooksPath is empty (source.py).
+Git runs no hook here, as core.hooksPath is empty (source.py).
 """
 
 from __future__ import annotations
