@@ -9,15 +9,17 @@ import os
 import tempfile
 
 
-def write_whole(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Aside, then renamed: a reader and a killed run see the old file or the new one, whole. Raises OSError, and the old file stays."""
+def write_whole(path: str, data: bytes, mode: int = 0o600, lasting: bool = True) -> None:
+    """Aside, then renamed: a reader and a killed run see the old file or the new one, whole. Raises OSError, and the old file stays.
+    lasting: so is it after a loss of power, which takes some milliseconds."""
     descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=os.path.dirname(path) or ".")  # of mode 0600
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         os.rename(aside, path)
     except BaseException:
         os.unlink(aside)

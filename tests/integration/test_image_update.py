@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
@@ -114,6 +115,39 @@ def test_check_mode_says_what_the_run_does_and_pushes_nothing(git_repo, options)
     done = run(**options)
     assert (done.diff, done.places) == (promised.diff, promised.places)
     assert not run(check_mode=True, **options).changed
+
+
+def test_a_commit_takes_five_processes_of_git_however_many_files_there_are(git_repo, options, monkeypatch):
+    """The server is asked three times: what is there, to take the commit, and whether it has it."""
+    run(**options)
+    for number in range(300):
+        git_repo.write(f"production/{number % 20}/{number}.yaml", "a: 1\n")
+    git_repo.commit("many")
+    git_repo.branch("aside")
+    commands, start = [], _sandbox.start
+    monkeypatch.setattr(_sandbox, "start", lambda command, *rest, **more: commands.append(command[1]) or start(command, *rest, **more))
+    assert run(**{**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]}).changed
+    assert commands == ["fetch", "cat-file", "commit-tree", "push", "ls-remote"]
+
+
+def test_a_tree_is_written_as_git_itself_writes_it(git_repo, options, tmp_path):
+    """Folders that sort before and after files of their names, programs, links, and names that are no plain text."""
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    names = ["a", "a.b", "a-b", "a0", "ä", "zz", "x y"]
+    for number in range(6):
+        files = {"/".join(chance.choice(names) for _each in range(depth)) + f"/{number}.yaml" for depth in (1, 1, 2, 3, 3) for _again in range(4)}
+        for file in files:
+            git_repo.write(file, f"{file}\n").chmod(chance.choice([0o644, 0o755]))
+        (git_repo.path / f"link-{number}").symlink_to(chance.choice(sorted(files)))
+        git_repo.commit("more")
+        changed = {file: f"{file} {number}\r\n".encode() * chance.choice([0, 1, 3000]) for file in chance.sample(sorted(files), 4)}
+        with Mirror(Source.of(params_of({**options, "revision": "main"}))) as mirror:
+            written = mirror.write_tree(mirror.resolve(), changed)
+        for file, content in changed.items():
+            git_repo.write(file, content)
+        git_repo.commit("changed")
+        assert written == git_repo.git("rev-parse", "HEAD^{tree}"), seed
 
 
 def test_several_images_values_and_files_are_one_commit(git_repo, options):

@@ -30,7 +30,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import
     one_line,
     without_credentials,
 )
+from ansible_collections.nordic.gitops.plugins.module_utils._whole_file import write_whole
 
+_FETCHED = "refs/fetched/branch"  # until it is noted by its id
 _HISTORY = ("+refs/heads/*:refs/history/heads/*", "+refs/tags/*:refs/history/tags/*")
 
 REDIRECTS = 5  # followed one after another
@@ -104,8 +106,9 @@ class Mirror:
 
     # ---- resolving: revision to commit
 
-    def resolve(self, revision: Optional[str] = None) -> Commit:
-        """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here."""
+    def resolve(self, revision: Optional[str] = None, moved: bool = False) -> Commit:
+        """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here.
+        moved: it is a branch's full name, which others may have pushed to: it is fetched without asking first whether they have."""
         revision = self.source.revision if revision is None else checked_revision(revision)
         self._cache.enter()
         if FULL_COMMIT.match(revision):
@@ -113,7 +116,7 @@ class Mirror:
             if not self._has(oid) or not self._raw(oid)[0]:
                 self._fetch_commit(oid)
         else:
-            oid = self._oid_of(revision)
+            oid = (self._fetch_branch(revision) if moved else "") or self._oid_of(revision)
         header, raw = self._raw(oid)
         if not header:
             raise Failure(f"{revision} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=revision)
@@ -264,7 +267,10 @@ class Mirror:
         return bool(self._cache.folder) and os.path.exists(os.path.join(self._cache.folder, "refs", "commits", oid))
 
     def _note(self, oid: str) -> None:
-        self._git(self._cache.folder, "update-ref", f"refs/commits/{oid}", oid)
+        """As `git update-ref` would, without a process."""
+        path = os.path.join(self._cache.folder, "refs", "commits", oid)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        write_whole(path, f"{oid}\n".encode())
 
     def _raw(self, oid: str) -> Tuple[str, bytes]:
         """A commit's own id and object (a tag is followed to its commit); "" where it is no commit, or not to be read."""
@@ -293,6 +299,23 @@ class Mirror:
             if not self._raw(oid)[0]:
                 raise self._unknown(oid) from None
             self._note(oid)
+
+    def _fetch_branch(self, branch: str) -> str:
+        """The newest commit of a branch, fetched; "" where the mirror must be made, or the server has no such branch."""
+        with self._cache.alone():
+            self._cache.enter()
+            folder = self._cache.folder
+            if not folder or self._worn():
+                return ""
+            try:
+                self._fetch_into(folder, [f"+{branch}:{_FETCHED}"], branch)
+                with open(os.path.join(folder, _FETCHED), encoding="ascii") as file:
+                    oid = file.read(65).strip()
+                if not self._has(oid):
+                    self._note(oid)
+            except (Damaged, Gone, OSError, ValueError):
+                return ""  # resolve() goes the long way, which knows what to do or to say
+        return oid
 
     def _fetch(self, refspecs: Sequence[str], oid: str) -> None:
         """Fetch into the current generation, or into a new one where there is none, it is worn out, or it is damaged.
@@ -490,6 +513,18 @@ class Mirror:
     def listing(self, commit: Commit, tree: str, recurse: bool = True) -> Iterator[Entry]:
         """All the files of a tree, or with recurse=False its own entries, as they are stored: links and submodules too."""
         return iter(self._read(commit, lambda objects: objects.listing(tree, recurse)))
+
+    def regular(self, commit: Commit, path: str) -> bool:
+        """Whether there is a regular file at this very path, with no link on the way."""
+        return self._read(commit, lambda objects: objects.regular(commit.tree, path))
+
+    def write_tree(self, commit: Commit, files: Mapping[str, bytes]) -> str:
+        """The commit's tree with these files changed, written into the mirror; its id."""
+        def work(objects: Objects) -> str:
+            blobs = {path: objects.write("blob", content, len(commit.tree)) for path, content in files.items()}
+            return objects.write_tree(commit.tree, blobs)
+
+        return self._read(commit, work)
 
     def content(self, commit: Commit, oid: str, size: int, where: str) -> bytes:
         return self._read(commit, lambda objects: objects.content(oid, size, where))

@@ -10,13 +10,15 @@ import hashlib
 import os
 import select
 import time
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import zlib
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import FULL_COMMIT
 from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._git.limits import MAX_PATH_BYTES, Limits
 from ansible_collections.nordic.gitops.plugins.module_utils._git.known_errors import error_text
+from ansible_collections.nordic.gitops.plugins.module_utils._whole_file import write_whole
 
 MAX_LINKS = 40  # symbolic links on one way, as Git and the kernel have it
 TAGS = 10  # tags of tags
@@ -113,6 +115,7 @@ class Objects:
         self._talk: Optional[_Talk] = None
         self._trees: Dict[str, List[Entry]] = {}
         self._known_sizes: Dict[str, int] = {}
+        self._last: Tuple[str, bytes] = ("", b"")  # the file whose size was asked for last
 
     def close(self) -> None:
         if self._talk is not None:
@@ -211,10 +214,53 @@ class Objects:
         return [entry._replace(size=sizes.get(entry.oid, 0)) for entry in found]
 
     def content(self, oid: str, size: int, where: str) -> bytes:
+        if self._last[0] == oid and len(self._last[1]) == size:
+            return self._last[1]
         kind, content = self._read(oid, size, where)
         if kind != "blob" or len(content) != size:
             raise Damaged(f"the object {oid} of {where} can't be read")
         return content
+
+    def regular(self, tree: str, path: str) -> bool:
+        """Whether there is a regular file at this very path, with no link on the way."""
+        *folders, name = path.split("/")
+        for folder in folders:
+            entry = next((one for one in self._tree(tree) if one.path == folder), None)
+            if entry is None or entry.mode != TREE:
+                return False
+            tree = entry.oid
+        return any(one.path == name and one.mode in FILES for one in self._tree(tree))
+
+    def write(self, kind: str, content: bytes, digits: int) -> str:
+        """Write an object; its id. A killed run leaves it whole or not at all, and nothing refers to it yet. One that a loss of power has
+        damaged does not have the hash that it is read by, and a damaged mirror is made anew."""
+        oid = object_id(content, digits, kind)
+        path = os.path.join(self.folder, "objects", oid[:2], oid[2:])
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        write_whole(path, zlib.compress(b"%s %d\0" % (kind.encode(), len(content)) + content, 1), 0o444, lasting=False)
+        return oid
+
+    def write_tree(self, tree: str, blobs: Mapping[str, str], where: str = "") -> str:
+        """Write a tree with other blobs in the place of its files, every other byte as it is stored; its id."""
+        wanted: Dict[str, str] = {}
+        below: Dict[str, Dict[str, str]] = {}
+        for path, oid in blobs.items():
+            name, slash, rest = path.partition("/")
+            if slash:
+                below.setdefault(name, {})[rest] = oid
+            else:
+                wanted[name] = oid
+        content = bytearray(self._read(tree, self._limits.output_bytes, "the tree")[1])
+        length = len(tree) // 2
+        for place, mode, name in _stored(bytes(content), len(tree)):
+            if name in below and _mode(mode) == TREE:
+                wanted[name] = self.write_tree(content[place : place + length].hex(), below.pop(name), f"{where}{name}/")
+            elif not (name in wanted and _mode(mode) in FILES):
+                continue
+            content[place : place + length] = bytes.fromhex(wanted.pop(name))
+        for name in [*wanted, *below]:
+            raise Refused("the file is not there, or is none", f"{where}{name}")
+        return self.write("tree", bytes(content), len(tree))
 
     def _tree(self, oid: str) -> List[Entry]:
         if oid not in self._trees:
@@ -224,11 +270,14 @@ class Objects:
             self._trees[oid] = list(_entries(content, len(oid)))
         return self._trees[oid]
 
-    def _read(self, oid: str, limit: int, where: str) -> Tuple[str, bytes]:
-        """(kind, content) of an object, hashed."""
+    def _ask(self, oid: str, limit: int) -> Tuple[str, int, bytes]:
         if self._talk is None or self._talk.ended:
             self._talk = _Talk(self._git, self.folder, self._timeout)
-        kind, size, content = self._talk.read(oid, limit)
+        return self._talk.read(oid, limit)
+
+    def _read(self, oid: str, limit: int, where: str) -> Tuple[str, bytes]:
+        """(kind, content) of an object, hashed."""
+        kind, size, content = self._ask(oid, limit)
         if size > limit and kind == "tree":
             raise Refused(f"a folder of the tree has more than {self._limits.files:,} files", self._url, "Set path to a smaller folder.")
         if size > limit or object_id(content, len(oid), kind) != oid:
@@ -236,8 +285,14 @@ class Objects:
         return kind, content
 
     def _size(self, oid: str) -> int:
+        """The size of one file: it is read, as whoever asks for it reads it next, rather than asked of a Git of its own."""
         if oid not in self._known_sizes:
-            self._sizes([oid])
+            kind, size, content = self._ask(oid, self._limits.file_bytes)
+            if kind != "blob" or size <= self._limits.file_bytes and object_id(content, len(oid)) != oid:
+                raise Damaged(f"the object {oid} is damaged")
+            self._known_sizes[oid] = size
+            if size <= self._limits.file_bytes:
+                self._last = (oid, content)
         return self._known_sizes[oid]
 
     def _sizes(self, oids: Sequence[str]) -> Dict[str, int]:
@@ -253,19 +308,25 @@ class Objects:
 
 
 TREE, LINK, SUBMODULE = "040000", "120000", "160000"
+FILES = ("100644", "100755")
 
 
 def _entries(data: bytes, digits: int) -> Iterator[Entry]:
-    """The entries of a tree object, as they are stored."""
+    """The entries of a tree object, in the order in which they are stored."""
+    length = digits // 2
+    for place, mode, name in _stored(data, digits):
+        yield Entry(name, _mode(mode), data[place : place + length].hex(), 0)
+
+
+def _stored(data: bytes, digits: int) -> Iterator[Tuple[int, bytes, str]]:
+    """Of each entry of a tree object where its id begins, its mode and its name."""
     place, length = 0, digits // 2
     while place < len(data):
         space = data.find(b" ", place)
         end = data.find(b"\0", space)
-        oid = data[end + 1 : end + 1 + length]
-        if space < 0 or end < 0 or len(oid) != length or not data[place:space].isdigit():
+        if space < 0 or end < 0 or end + 1 + length > len(data) or not data[place:space].isdigit():
             raise Damaged("a tree is malformed")
-        name = data[space + 1 : end].decode("utf-8", "surrogateescape")
-        yield Entry(name, _mode(data[place:space]), oid.hex(), 0)
+        yield end + 1, data[place:space], data[space + 1 : end].decode("utf-8", "surrogateescape")
         place = end + 1 + length
 
 

@@ -76,16 +76,11 @@ def branch_of(mirror: Mirror) -> str:
 
 
 def write_tree(mirror: Mirror, base: Commit, files: Mapping[str, bytes]) -> str:
-    """The tree of base with these files changed; its id."""
-    entries = []
-    for path, content in files.items():
-        oid = _done(mirror.command("hash-object", "-w", "--no-filters", "--stdin", feed=content), "hash-object")
-        entries.append(f"{regular_file(mirror, base, path)} {oid}\t{path}\0")
-    with _temporary_folder() as folder:
-        index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}
-        _done(mirror.command("read-tree", base.tree, variables=index, write=[folder]), "read-tree")
-        _done(mirror.command("update-index", "-z", "--index-info", feed="".join(entries).encode(), variables=index, write=[folder]), "update-index")
-        return _done(mirror.command("write-tree", variables=index, write=[folder]), "write-tree")
+    """The tree of base with these files changed; its id. Only the folders that lead to them are read and written, as an index would need all."""
+    try:
+        return mirror.write_tree(base, files)
+    except OSError as error:
+        raise Failure(f"the commit can't be written: {error.strerror}", error.filename or "git_cache", "Is there space in the folder git_cache?") from None
 
 
 def write_commit(mirror: Mirror, base: Commit, tree: str, message: str, identity: Identity) -> str:
@@ -101,14 +96,11 @@ def write_commit(mirror: Mirror, base: Commit, tree: str, message: str, identity
     return _done(answer, "commit-tree")
 
 
-def regular_file(mirror: Mirror, commit: Commit, path: str) -> str:
-    """The mode of a regular file at this very path; a link is refused, as its target would have to change."""
-    answer = mirror.command("ls-tree", "-z", commit.id, "--", f":(literal){path}")
-    mode = answer.out.split(b" ", 1)[0].decode()
-    if mode in ("100644", "100755"):
-        return mode
-    mirror.read(commit, path)  # says what is wrong with a path that is not there, or no file
-    raise Refused("is reached through a symbolic link", path, "Name the file that the link leads to.")
+def regular_file(mirror: Mirror, commit: Commit, path: str) -> None:
+    """Refuse what is no regular file at this very path: the target of a link would have to change."""
+    if not mirror.regular(commit, path):
+        mirror.read(commit, path)  # says what is wrong with a path that is not there, or no file
+        raise Refused("is reached through a symbolic link", path, "Name the file that the link leads to.")
 
 
 def push(mirror: Mirror, oid: str, ref: str, expected: Optional[str]) -> None:

@@ -106,7 +106,7 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
     first: Optional[Plan] = None
     deadline = time.monotonic() + mirror.source.timeout
     while True:
-        made = plan(mirror, mirror.resolve(branch), request.updates)
+        made = plan(mirror, mirror.resolve(branch, moved=True), request.updates)
         first = first or made
         _unchanged_since(first, made)
         where = (review or branch)[len("refs/heads/"):]
