@@ -17,9 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
+from ansible_collections.nordic.gitops.plugins.module_utils._git.command import Command
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import lock_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
@@ -117,17 +117,34 @@ def test_check_mode_says_what_the_run_does_and_pushes_nothing(git_repo, options)
     assert not run(check_mode=True, **options).changed
 
 
-def test_a_commit_takes_five_processes_of_git_however_many_files_there_are(git_repo, options, monkeypatch):
+class Counting(Command):
+    """Notes each command of Git."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.names = []
+
+    def __call__(self, folder, *arguments, **more):
+        self.names.append(arguments[0])
+        return super().__call__(folder, *arguments, **more)
+
+    def start(self, folder, *arguments):
+        self.names.append(arguments[0])
+        return super().start(folder, *arguments)
+
+
+def test_a_commit_takes_five_processes_of_git_however_many_files_there_are(git_repo, options):
     """The server is asked three times: what is there, to take the commit, and whether it has it."""
     run(**options)
     for number in range(300):
         git_repo.write(f"production/{number % 20}/{number}.yaml", "a: 1\n")
     git_repo.commit("many")
     git_repo.branch("aside")
-    commands, start = [], _sandbox.start
-    monkeypatch.setattr(_sandbox, "start", lambda command, *rest, **more: commands.append(command[1]) or start(command, *rest, **more))
-    assert run(**{**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]}).changed
-    assert commands == ["fetch", "cat-file", "commit-tree", "push", "ls-remote"]
+    params = params_of({**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]})
+    with Mirror(Source.of(params)) as mirror:
+        mirror._git = Counting(mirror.source, mirror.limits)
+        assert update(mirror, request_of(params), False).changed
+        assert mirror._git.names == ["fetch", "cat-file", "commit-tree", "push", "ls-remote"]
 
 
 def test_a_tree_is_written_as_git_itself_writes_it(git_repo, options, tmp_path):
