@@ -529,6 +529,19 @@ def test_check_mode_writes_nothing_and_diff_shows_only_the_fields_of_the_intent(
     assert "status" not in diff["after"] and "uid" not in diff["after"] and "imagePullPolicy" not in diff["after"]
 
 
+def test_the_planned_diff_of_new_objects_is_the_real_one_with_their_labels(cluster, run, git_repo, namespace):
+    labelled = config_map("a").replace("metadata:", "metadata:\n  labels: {team: payments}", 1)
+    secret = manifest("Secret", "s", more="stringData: {password: hunter2}\n")
+    git_repo.write("all.yaml", "---\n".join([labelled, deployment("web"), secret]))
+    git_repo.commit()
+    planned, done = run(check_mode=True, diff=True), run(diff=True)
+    assert planned["diff"] == done["diff"] and len(done["diff"]) == 3
+    assert all(diff["before"] == "" for diff in done["diff"])
+    text = "".join(diff["after"] for diff in done["diff"])
+    assert "team: payments" in text and "image: registry.example/web:1" in text and "hunter2" not in text
+    assert "uid" not in text and "imagePullPolicy" not in text
+
+
 def test_the_planned_diff_of_what_a_colleague_added_is_the_real_one(cluster, run, git_repo, namespace):
     git_repo.write("a.yaml", config_map("a"))
     git_repo.commit()

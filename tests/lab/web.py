@@ -10,13 +10,18 @@ import functools
 import http.server
 import threading
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_arguments: Any) -> None:
+        """A request is no news."""
 
 
 @contextlib.contextmanager
 def serving(folder: Path, address: str) -> Iterator[str]:
     """The URL by which the folder's files are to be had."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler = functools.partial(_Silent, directory=str(folder))
     with http.server.ThreadingHTTPServer((address, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -112,7 +112,14 @@ def fingerprint(change: Change) -> str:
 
 
 def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
-    """The part of an object that a person is shown: what Git sets or set, and what is taken back."""
+    """The part of an object that a person is shown: what Git sets or set, and what is taken back.
+
+    Of a new object it is what is sent, in a plan as in a run: no answer of the server is needed for it.
+    """
+    if change.before is None and change.body is not None:
+        sent = {key: value for key, value in change.body.items() if key not in ("apiVersion", "kind", "status")}
+        sent["metadata"] = {key: value for key, value in (sent.get("metadata") or {}).items() if key not in ("name", "namespace")}
+        return {key: value for key, value in sent.items() if value not in ({}, None)}
     fields: Dict[str, Any] = {}
     for version in (change.before, after):
         entry = ownership.own_entry(version) if version else None

@@ -158,6 +158,8 @@ def mask(before: Body, after: Body) -> List[Body]:
         if not any(values):
             continue
         for index, word in enumerate(("*** (before)", "*** (after)")):
+            if part not in masked[index]:
+                continue
             if not isinstance(values[index], dict):
                 masked[index][part] = word
                 continue
