@@ -41,7 +41,7 @@ fuzz: ## untrusted input made at random, FUZZ_MINUTES=10 of processor time for e
 bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances,sealing,image,first_run BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
 	@$(workspace) dev python -m bench
 
-cluster: ## start the embedded Kubernetes and print the path of its kubeconfig (WITH=sealed-secrets: and that controller)
+cluster: ## start the embedded Kubernetes and print the path of its kubeconfig (WITH=sealed-secrets,argocd: and their controllers)
 	@$(workspace) run python -m lab cluster start $(if $(WITH),--with $(WITH))
 
 cluster-shell: ## a shell with kubectl and helm for it, or for the demo that was kept (ARGS='kubectl get nodes': one command)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, PROJECT, REPOSITORY
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.manage import manage
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync import sync
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.modules import (
     argocd_application,
@@ -17,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.modules import (
     argocd_cluster,
     argocd_project,
     argocd_repository,
+    argocd_sync,
 )
 
 MODULES = {APPLICATION: argocd_application, APPLICATIONSET: argocd_applicationset, PROJECT: argocd_project, REPOSITORY: argocd_repository,
@@ -32,6 +34,13 @@ class Tasks:
     def __call__(self, kind: Any, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
         spec = {**MODULES[kind].SPEC, **CONNECTION_SPEC}
         known = {name: value for name, value in self.defaults.items() if name in spec and not (name == "namespace" and kind.option in options)}
-        outcome = ArgumentSpecValidator(spec).validate({"kubeconfig": str(self.cluster.kubeconfig), **known, **options})
+        return manage(kind, self._validated(spec, {**known, **options}), check_mode, diff)
+
+    def sync(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
+        """A task of argocd_sync."""
+        return sync(self._validated({**argocd_sync.SPEC, **CONNECTION_SPEC}, options), check_mode)
+
+    def _validated(self, spec: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:
+        outcome = ArgumentSpecValidator(spec).validate({"kubeconfig": str(self.cluster.kubeconfig), **options})
         assert not outcome.error_messages, outcome.error_messages
-        return manage(kind, outcome.validated_parameters, check_mode, diff)
+        return dict(outcome.validated_parameters)

@@ -425,3 +425,66 @@ def test_an_applicationset_without_protection_is_warned_of(tasks):
     assert "when a generator finds nothing" in tasks(APPLICATIONSET, **one)["warnings"][0]
     assert not tasks(APPLICATIONSET, **one, syncPolicy={"preserveResourcesOnDeletion": True})["warnings"]
     assert not tasks(APPLICATIONSET, **one, syncPolicy={"applicationsSync": "create-update"})["warnings"]
+
+
+# ---- argocd_sync
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"name": "nobody"}, "no Application of the name nobody in the namespace .*There are web"),
+    ({"label_selector": "team=nobody"}, "no Application with the labels team=nobody"),
+    ({"applicationset": "nobody"}, "no Application made by the ApplicationSet nobody"),
+    ({"name": "web", "revision": "main"}, "takes .* from Git, where main is no full commit id. Leave it out to take the newest commit of HEAD"),
+    ({"name": "web", "revisions": [COMMIT, COMMIT]}, "has 1 sources, and the task names 2 commits"),
+])
+def test_a_sync_of_something_else_than_an_application_at_a_commit_is_refused(options, message, namespace, tasks):
+    tasks(APPLICATION, **application())
+    with pytest.raises(Failure, match=message):
+        tasks.sync(namespace=namespace, **options)
+
+
+def test_a_sync_in_check_mode_writes_nothing(cluster, namespace, tasks):
+    tasks(APPLICATION, **application())
+    before = live(cluster, namespace, "applications", "web")["metadata"]["resourceVersion"]
+    assert tasks.sync(check_mode=True, namespace=namespace, name="web", revision=COMMIT)["changed"]
+    assert not tasks.sync(check_mode=True, namespace=namespace, name="web", operation="wait")["changed"]
+    assert live(cluster, namespace, "applications", "web")["metadata"]["resourceVersion"] == before
+
+
+def test_a_status_that_is_older_than_the_question_is_no_success(cluster, namespace, tasks):
+    """argo-cd#5592, argo-cd#12211: it says all that could be wished for, and no Argo CD has looked since."""
+    tasks(APPLICATION, **application())
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps({"status": {
+        "sync": {"status": "Synced", "revision": COMMIT}, "health": {"status": "Healthy"}, "reconciledAt": "2099-01-01T00:00:00Z",
+        "history": [{"id": 1, "revision": COMMIT, "deployedAt": "2026-01-01T00:00:00Z"}]}}))
+    for operation in ("sync", "wait"):
+        with pytest.raises(Failure, match="Argo CD did not look at it within 1 s. Does its application controller run"):
+            tasks.sync(namespace=namespace, name="web", revision=COMMIT, operation=operation, wait_timeout=1)
+    assert "operation" not in live(cluster, namespace, "applications", "web")
+
+
+def test_abort_takes_away_an_operation_that_nobody_begins(cluster, namespace, tasks, monkeypatch):
+    """argo-cd#17155"""
+    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.TAKEN_UP", 0.5)
+    tasks(APPLICATION, **application())
+    operation = {"sync": {"revision": COMMIT}, "initiatedBy": {"username": "astrid"}}
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps({"operation": operation}))
+    told_before = tasks.sync(check_mode=True, namespace=namespace, name="web", operation="abort")
+    assert told_before["changed"] and f"a sync of {COMMIT} by astrid" in told_before["applications"][0]["message"]
+    assert "operation" in live(cluster, namespace, "applications", "web")
+    assert tasks.sync(namespace=namespace, name="web", operation="abort")["applications"][0]["outcome"] == "aborted"
+    assert "operation" not in live(cluster, namespace, "applications", "web")
+    assert not tasks.sync(namespace=namespace, name="web", operation="abort")["changed"]
+
+
+def test_abort_names_the_field_that_stays(cluster, namespace, tasks):
+    """argo-cd#29741"""
+    tasks(APPLICATION, **application())
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps({
+        "operation": {"sync": {"revision": COMMIT}},
+        "status": {"operationState": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z", "operation": {"sync": {"revision": COMMIT}}}}}))
+    with pytest.raises(Failure, match="did not end within 1 s; left are operation and status.operationState.phase"):
+        tasks.sync(namespace=namespace, name="web", operation="abort", wait_timeout=1)

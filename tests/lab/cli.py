@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, List, Optional
 
 from lab import build, places
-from lab.components import BINARIES, MODULES
+from lab.components import BINARIES, CLUSTER_BINARIES, MODULES
 from lab.errors import LabError
-from lab.supervisor import PARTS, SEALED_SECRETS
+from lab.supervisor import ARGOCD, PARTS, SEALED_SECRETS
 
 # What the lab's hosts need, made by Debian's tools and by Go.
 ROOTFS, K3S = "rootfs", "k3s"
@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--state", type=Path, default=places.default_state(), help="its folder (default: %(default)s)")
         one.set_defaults(run=run)
         if name == "start":
-            one.add_argument("--with", dest="parts", action="append", default=[], choices=PARTS, help="the real controller beside it, in kube-system")
+            one.add_argument("--with", dest="parts", action="extend", type=_parts, default=[], metavar="PARTS",
+                             help=f"the real controllers beside it, separated by commas: {', '.join(PARTS)}")
         if name == "status":
             one.add_argument("--json", action="store_true", help="print all of what is known of it")
     one = cluster.add_parser("shell", help="a shell, or one command, with kubectl and helm for the cluster that runs (or the kept demo's)")
@@ -140,6 +141,14 @@ def _hosts_commands(commands: Any) -> None:
             one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
 
 
+def _parts(words: str) -> List[str]:
+    parts = words.split(",")
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(PARTS)}")
+    return parts
+
+
 def _say(line: str) -> None:
     # Standard output is for the one path that a script takes from it.
     print(line, file=sys.stderr, flush=True)
@@ -193,10 +202,15 @@ def _start(options: argparse.Namespace) -> None:
 
     if SEALED_SECRETS in options.parts:
         build.build(["helm", "sealed-secrets-controller"], _say)  # before the cluster waits for it
+    if ARGOCD in options.parts:
+        from lab import argocd
+        argocd.program(_say)
+        build.build(["helm"], _say)
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
     try:
-        cluster = Cluster.start(options.state, detached=True, say=_say, owner=_owner(), parts=options.parts)
+        binaries = (*CLUSTER_BINARIES, "helm") if ARGOCD in options.parts else CLUSTER_BINARIES
+        cluster = Cluster.start(options.state, detached=True, say=_say, owner=_owner(), parts=options.parts, binaries=binaries)
     except AlreadyRuns as runs:
         cluster = Cluster.join(options.state)
         if set(options.parts) - set(cluster.parts):

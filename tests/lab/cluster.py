@@ -137,6 +137,7 @@ class Cluster(Supervised):
         self.audit_log = str(info["audit_log"])
         self.bin = str(info["bin"])
         self.parts = tuple(info["with"])
+        self.argocd = dict(info.get("argocd", {}))  # of lab.argocd, where it runs beside
         self.api = Api(self.url, Path(self.ca_file), self.admin_token)
 
     @classmethod

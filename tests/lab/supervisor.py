@@ -38,8 +38,8 @@ NODES = ("node-1", "node-2", "node-3")
 READY_WITHIN = 120.0
 ADDRESS_TAKEN = "address already in use"
 WELCOME = b"1"
-SEALED_SECRETS = "sealed-secrets"
-PARTS = (SEALED_SECRETS,)  # what may run beside the cluster
+SEALED_SECRETS, ARGOCD = "sealed-secrets", "argocd"
+PARTS = (SEALED_SECRETS, ARGOCD)  # what may run beside the cluster
 
 # Requests of tests are what is counted, so what the cluster does by itself is left out of the log.
 AUDIT_POLICY = """\
@@ -182,7 +182,9 @@ class Supervisor:
         self._tell(progress=f"nodes {', '.join(NODES)} are ready after {time.monotonic() - begin:.1f} s")
         if SEALED_SECRETS in self.parts:
             self._sealed_secrets(pki)
+        more = {"argocd": self._argocd(pki, api)} if ARGOCD in self.parts else {}
         return {
+            **more,
             "kubeconfig": str(state / "kubeconfig"), "url": self.url, "ca_file": str(pki.certificate),
             "admin_token": self.token, "audit_log": str(state / "audit.log"), "bin": str(self.bin),
             "supervisor": os.getpid(), "with": list(self.parts), "seconds": round(time.monotonic() - begin, 2),
@@ -274,6 +276,19 @@ class Supervisor:
         self.running["sealed-secrets"] = processes.spawn(sealed_secrets.command(self.url, str(pki.certificate), self.logs), self.logs / "sealed-secrets.log",
                                                          {**os.environ, sealed_secrets.TOKEN: self.token})
 
+    def _argocd(self, pki: Authority, api: Api) -> Dict[str, Any]:
+        from lab import argocd
+
+        argocd.install(self.bin / "kubectl", self.state / "kubeconfig")
+        ports = argocd.Ports.free()
+        user = self._client(pki, "argocd", ["system:masters"])
+        for name, (command, environment) in argocd.components(argocd.program(), user, self.bin, self.state, ports).items():
+            (self.logs / f"{name}.log").unlink(missing_ok=True)
+            self.running[name] = processes.spawn(command, self.logs / f"{name}.log", {**environment, **self._garbage()})
+        self._wait_for("Argo CD to be ready", lambda: argocd.is_ready(api, ports))
+        self._tell(progress="Argo CD answers")
+        return {"port": ports.server, "processes": {name: process.pid for name, process in self.running.items() if name.startswith("argocd-")}}
+
     def _client(self, pki: Authority, name: str, groups: Sequence[str]) -> Path:
         certificate, key = pki.client(name, groups)
         file = self.state / "pki" / f"{name.replace(':', '_')}.kubeconfig"
@@ -294,8 +309,11 @@ class Supervisor:
         log.unlink(missing_ok=True)
         # HOME inside the state: no component shall read, or leave, anything in the user's own.
         env = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.state)}
-        env.update({name: os.environ[name] for name in ("GOMAXPROCS", "GOGC") if os.environ.get(name)})
+        env.update(self._garbage())
         self.running[name] = processes.spawn([str(self.bin / name), *arguments], log, env)
+
+    def _garbage(self) -> Dict[str, str]:
+        return {name: os.environ[name] for name in ("GOMAXPROCS", "GOGC") if os.environ.get(name)}
 
     def _wait_for(self, what: str, condition: Any) -> None:
         end = time.monotonic() + self.ready_within

@@ -8,6 +8,9 @@ kinds     the table: one row for each kind
 manage    the one implementation of present and absent
 guard     the rules that refuse, each one named
 removal   how an object goes: refused, cascaded, orphaned
+operation what an Application says of its operations and commits
+sync      Applications synced at exactly one commit, or waited for
+evidence  what their objects say when that fails
 follow    Applications as they change, and the refresh that proves a status to be new
 """
 

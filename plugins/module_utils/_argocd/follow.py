@@ -31,6 +31,7 @@ class Asked(NamedTuple):
 
     stamp: str
     at: datetime
+    version: int = 0  # of the object with our annotations; an older one knows nothing of them
 
 
 def key_of(body: Mapping[str, Any]) -> Key:
@@ -38,8 +39,9 @@ def key_of(body: Mapping[str, Any]) -> Key:
     return body["metadata"].get("namespace", ""), body["metadata"]["name"]
 
 
-def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Dict[Key, Body]]:
-    """The wanted Applications as they are now, and again after each change, until the time is up; one that is gone is missing."""
+def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: Callable[[], float] = time.monotonic,
+           tick: float = ROUND) -> Iterator[Dict[Key, Body]]:
+    """The wanted Applications as they are now, and again after each change and each tick, until the time is up; one that is gone is missing."""
     namespaces = {namespace for namespace, _name in wanted}
     namespace = min(namespaces) if len(namespaces) == 1 else ""
     known: Dict[Key, Body] = {}
@@ -48,7 +50,7 @@ def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: C
         known = {key_of(item): item for item in items if key_of(item) in wanted}
         yield dict(known)
         while clock() < until:
-            left = min(ROUND, until - clock())
+            left = min(tick, until - clock())
             watch = cluster.watch(resource, namespace, "", version, left)
             try:
                 for event, body in watch:
@@ -108,7 +110,13 @@ def refresh(cluster: Any, resource: Any, key: Key, hard: bool, stamp: Optional[s
     """Ask Argo CD to look at an Application anew; hard: also at the repository, whatever it has in its cache."""
     stamp = stamp or datetime.now(timezone.utc).isoformat()
     live = change(cluster, resource, key, lambda body: annotated(body, {REFRESH: "hard" if hard else "normal", REFRESH_TIMESTAMP: stamp}))
-    return Asked(stamp, _written_at(live or {}))
+    return Asked(stamp, _written_at(live or {}), version_of(live or {}))
+
+
+def version_of(live: Body) -> int:
+    """The resourceVersion, which the versions of one object can be ordered by (KEP-5504)."""
+    text = str(live["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0
 
 
 def _written_at(live: Body) -> datetime:

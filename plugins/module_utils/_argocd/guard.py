@@ -23,9 +23,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import
     decoded,
     same_url,
 )
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import few
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_url
-
-SHOWN = 10
 
 
 class World:
@@ -80,7 +79,7 @@ def stays_where_it_is(params: Body, live: Optional[Body], _world: World) -> str:
     old, new = ((live or {}).get("spec") or {}).get("destination") or {}, params.get("destination") or {}
     if (old.get("server"), old.get("name"), old.get("namespace")) == (new.get("server"), new.get("name"), new.get("namespace")):
         return ""
-    return (f"has {len(there)} objects at {_place(old)}, which would run on there with nobody in charge when it moves to {_place(new)}: {_few(there)}. "
+    return (f"has {len(there)} objects at {_place(old)}, which would run on there with nobody in charge when it moves to {_place(new)}: {few(there)}. "
             "Delete it first, with deletion: cascade, or with deletion: orphan if they are to stay")
 
 
@@ -143,10 +142,10 @@ def nothing_lives_of_it(params: Body, live: Optional[Body], world: World) -> str
         return ""
     if live["kind"] == "ApplicationSet":
         made = [key["metadata"]["name"] for key in _generated(live, world)]
-        what = f"has made {len(made)} Applications: {_few(made)}" if made else ""
+        what = f"has made {len(made)} Applications: {few(made)}" if made else ""
     else:
         there = resources_of(live)
-        what = f"has {len(there)} objects: {_few(there)}" if there else ""
+        what = f"has {len(there)} objects: {few(there)}" if there else ""
     return f"{what}. Say deletion: cascade to delete them too, or deletion: orphan to leave them in place" if what else ""
 
 
@@ -166,7 +165,7 @@ def is_not_used(kind: Kind) -> Rule:
             return ""
         users = [f"{app['metadata']['namespace']}/{app['metadata']['name']}" for app in world.objects("Application")
                  if _is_of(app, live["metadata"]["namespace"], world) and _uses(kind, params, live, app, world)]
-        return f"is used by {len(users)} Applications: {_few(users)}" if users else ""
+        return f"is used by {len(users)} Applications: {few(users)}" if users else ""
 
     return rule
 
@@ -237,10 +236,6 @@ def _is_of(app: Body, namespace: str, world: World) -> bool:
 
 def _place(destination: Mapping[str, Any]) -> str:
     return f"{destination.get('name') or destination.get('server') or '-'}/{destination.get('namespace') or '-'}"
-
-
-def _few(names: List[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" (+{len(names) - SHOWN} more)" if len(names) > SHOWN else "")
 
 
 def _names(objects: List[Body]) -> str:

@@ -141,6 +141,30 @@ CLUSTER: Spec = dict(
     )),
 )
 
+# Which Applications: of argocd_sync and argocd_info.
+CHOICE: Spec = dict(
+    name=dict(type="str"),
+    names=_texts(),
+    namespace=dict(type="str", default=NAMESPACE),
+    label_selector=dict(type="str"),
+    applicationset=dict(type="str"),
+)
+SYNC: Spec = dict(
+    **CHOICE,
+    operation=dict(type="str", choices=["sync", "wait", "abort"], default="sync"),
+    revision=dict(type="str"),
+    revisions=_texts(),
+    prune=dict(type="bool", default=False),
+    dry_run=dict(type="bool", default=False),
+    resources=_items(dict(group=dict(type="str"), kind=dict(type="str", required=True), name=dict(type="str", required=True), namespace=dict(type="str"))),
+    syncOptions=_texts(),
+    retry=dict(type="dict", options={name: option for name, option in RETRY.items() if name != "refresh"}),
+    abort=dict(type="bool", default=False),
+    hard_refresh=dict(type="bool", default=False),
+    health=dict(type="bool", default=True),
+    wait_timeout=dict(type="int", default=300),
+)
+
 DELETION: Dict[str, Any] = dict(type="str", choices=["refuse", "cascade", "orphan"], default="refuse")
 STATE: Spec = dict(state=dict(type="str", choices=["present", "absent"], default="present"), wait_timeout=dict(type="int", default=60))
 

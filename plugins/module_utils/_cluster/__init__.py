@@ -215,6 +215,11 @@ class Cluster:
         where = f"Service {namespace}/{service.split(':')[1] if ':' in service else service}"
         return self._transport.raw("proxy", method, f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}", where, body, repeatable)
 
+    def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """The last lines that a container wrote."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&tailLines={lines}&limitBytes=65536"
+        return self._transport.raw("log", "GET", path, f"log of Pod {namespace}/{pod}").decode("utf-8", "replace")
+
     def watch(
         self, resource: interface.Resource, namespace: str, selector: str, resource_version: str, timeout: float
     ) -> Watch:

@@ -1,0 +1,385 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules say of Applications, with the real Argo CD beside the cluster."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.modules import argocd_sync
+from argocd_tasks import Tasks
+from reconciling import config_map, deployment, wait_until
+
+IN_CLUSTER = "https://kubernetes.default.svc"
+APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
+# Building Argo CD takes longer than everything else of the lab.
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("argocd")]
+
+
+@pytest.fixture(scope="module")
+def argo():
+    """A cluster with Argo CD beside it."""
+    from lab import argocd
+
+    with argocd.shared() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(argo):
+    """A new namespace in that cluster."""
+    name = argo.namespace("argo")
+    yield name
+    argo.remove_namespace(name)
+
+
+@pytest.fixture
+def tasks(argo):
+    return Tasks(argo)
+
+
+@pytest.fixture
+def app(argo, tasks, namespace, git_repo):
+    """Makes an Application of the folder `app`, which holds one ConfigMap, into the test's namespace; its name."""
+    made = []
+
+    def make(name="", **options):
+        made.append(name or namespace)
+        if not (git_repo.path / "app").exists():
+            push(git_repo)
+        options = {"source": {"repoURL": git_repo.url, "path": "app", "targetRevision": "main"}, "destination": {"server": IN_CLUSTER, "namespace": namespace},
+                   **options}
+        tasks(APPLICATION, name=made[-1], **options)
+        return made[-1]
+
+    yield make
+    for name in made:
+        argo.kubectl("patch", "applications", name, "--namespace", "argocd", "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+        argo.kubectl("delete", "applications", name, "--namespace", "argocd", "--ignore-not-found")
+
+
+def push(repository, value="one", name="settings", more=""):
+    """Commit a ConfigMap with this value; the commit."""
+    repository.write(f"app/{name}.yaml", config_map(name, value) + more)
+    return repository.commit()
+
+
+def live(argo, name):
+    return argo.api.do("GET", f"{APPLICATIONS}/{name}")
+
+
+def only(result):
+    (one,) = result["applications"]
+    return one
+
+
+def value(argo, namespace, name="settings"):
+    return argo.api.do("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")["data"]["key"]
+
+
+def failing_hook(name, phase="PreSync", pod="failed", policy="BeforeHookCreation"):
+    return yaml.safe_dump({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": name, "annotations": {"argocd.argoproj.io/hook": phase, "argocd.argoproj.io/hook-delete-policy": policy}},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"annotations": {"lab/pod": pod}}, "spec": {
+            "restartPolicy": "Never", "containers": [{"name": "migrate", "image": "registry.example/migrate:1"}]}}}})
+
+
+def test_the_lab_has_the_real_argo_cd_beside_its_cluster(argo):
+    from lab.argocd import Server
+    from lab.components import ARGOCD
+
+    server = Server(argo)
+    assert server.do("GET", "/api/version")["Version"].startswith(ARGOCD.version)
+    assert server.send("GET", "/api/v1/applications", token="nobody")[0] == 401
+    assert [each["name"] for each in server.do("GET", "/api/v1/clusters")["items"]] == ["in-cluster"]
+
+
+# ---- at exactly this commit
+
+
+def test_a_sync_ends_when_everything_is_well_at_exactly_this_commit_and_a_second_one_does_nothing(argo, tasks, app, namespace, git_repo):
+    first = push(git_repo, "one")
+    name = app()
+    assert only(tasks.sync(check_mode=True, name=name))["outcome"] == "synced" and "operation" not in live(argo, name)
+    done = tasks.sync(name=name, revision=first)
+    one = only(done)
+    assert done["changed"] and (one["outcome"], one["revision"], one["sync"], one["health"]) == ("synced", first, "Synced", "Healthy")
+    assert one["objects"] == [{"object": f"ConfigMap {namespace}/settings", "status": "Synced", "message": "configmap/settings created", "hook": "",
+                               "failed": False}]
+    assert value(argo, namespace) == "one"
+    again = tasks.sync(name=name, revision=first)
+    assert not again["changed"] and only(again)["outcome"] == "unchanged"
+    assert live(argo, name)["status"]["operationState"]["finishedAt"] == one["finished_at"]
+
+
+def test_without_a_commit_the_newest_one_is_synced_however_long_argo_cd_has_known_an_older_one(argo, tasks, app, namespace, git_repo):
+    """argo-cd#7680, argo-cd#12211"""
+    name = app()
+    tasks.sync(name=name)
+    second = push(git_repo, "two")
+    assert only(tasks.sync(name=name))["revision"] == second and value(argo, namespace) == "two"
+
+
+def test_a_commit_that_changes_nothing_of_the_application_is_still_the_one_that_is_synced(argo, tasks, app, git_repo):
+    """A hook of that commit may do something else: argo-cd#9830."""
+    name = app()
+    tasks.sync(name=name)
+    git_repo.write("elsewhere/other.yaml", config_map("other"))
+    second = git_repo.commit()
+    done = tasks.sync(name=name, revision=second)
+    assert done["changed"] and only(done)["revision"] == second
+    assert live(argo, name)["status"]["history"][-1]["revision"] == second
+
+
+def test_a_newer_commit_is_told_apart_by_what_it_changes(argo, tasks, app, namespace, git_repo):
+    """argo-cd#16601"""
+    first = push(git_repo, "one")
+    name = app()
+    git_repo.write("elsewhere/other.yaml", config_map("other"))
+    newer = git_repo.commit()
+    one = only(tasks.sync(name=name, revision=first))
+    assert (one["outcome"], one["revisions"], one["newer_revisions"]) == ("synced", [first], [newer])
+    newest = push(git_repo, "two")
+    with pytest.raises(Failure, match=f"was synced at {first}, and its branch is at {newest} now, which changes ConfigMap {namespace}/settings"):
+        tasks.sync(name=name, revision=first)
+
+
+def test_an_older_commit_of_an_application_that_syncs_itself_is_refused(tasks, app, git_repo):
+    """argo-cd#10367"""
+    first = push(git_repo, "one")
+    second = push(git_repo, "two")
+    name = app(syncPolicy={"automated": {}})
+    tasks.sync(name=name, operation="wait")
+    with pytest.raises(Failure, match=f"is synced by itself, and its branch is at {second}: it would go back there from {first} at once"):
+        tasks.sync(name=name, revision=first)
+
+
+def test_waiting_sees_what_argo_cd_does_by_itself(argo, tasks, app, namespace, git_repo):
+    name = app(syncPolicy={"automated": {"prune": True, "selfHeal": True}})
+    second = push(git_repo, "two")
+    waited = tasks.sync(name=name, operation="wait", revision=second)
+    assert not waited["changed"] and only(waited)["outcome"] == "unchanged" and value(argo, namespace) == "two"
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_while_others_push_a_sync_never_returns_for_another_commit(number, argo, tasks, app, namespace, git_repo):
+    """argo-cd#5592, argo-cd#12141, akuity/kargo#6357: pushes and refreshes of others at every moment, and a status that is older than all."""
+    name, stop, pushed = app(), threading.Event(), []
+
+    def others():
+        while not stop.is_set():
+            pushed.append(push(git_repo, f"other-{len(pushed)}", "others"))
+            argo.kubectl("annotate", "applications", name, "--namespace", "argocd", "--overwrite", "argocd.argoproj.io/refresh=normal")
+            stop.wait(0.05 * (number + 1))
+
+    asked = push(git_repo, f"asked-{number}")
+    racer = threading.Thread(target=others)
+    racer.start()
+    try:
+        one = only(tasks.sync(name=name, revision=asked))
+        assert one["revision"] == asked and one["outcome"] == "synced"
+    except Failure as failure:
+        assert f"was synced at {asked}, and its branch is at " in str(failure)
+    finally:
+        stop.set()
+        racer.join()
+    assert value(argo, namespace) == f"asked-{number}"
+    assert live(argo, name)["status"]["history"][-1]["revision"] == asked
+
+
+def test_each_of_several_sources_is_synced_at_its_own_commit(argo, tasks, app, namespace, git_repo, tmp_path):
+    from lab.repository import Repository
+
+    other = Repository(tmp_path / "other")
+    other.write("more/limits.yaml", config_map("limits", "low"))
+    mine, theirs = push(git_repo), other.commit()
+    name = app(sources=[{"repoURL": git_repo.url, "path": "app", "targetRevision": "main"}, {"repoURL": other.url, "path": "more", "targetRevision": "main"}],
+               source=None)
+    one = only(tasks.sync(name=name, revisions=[mine, theirs]))
+    assert one["revisions"] == [mine, theirs] and value(argo, namespace, "limits") == "low"
+    with pytest.raises(Refused, match="has 2 sources, and the task names 1 commits"):
+        tasks.sync(name=name, revision=mine)
+    other.write("more/limits.yaml", config_map("limits", "high"))
+    later = other.commit()
+    assert only(tasks.sync(name=name))["revisions"] == [mine, later] and value(argo, namespace, "limits") == "high"
+
+
+def test_many_applications_are_synced_at_once_by_name_label_or_applicationset(argo, tasks, app, namespace, git_repo):
+    for number in range(6):
+        git_repo.write(f"many/{number}/settings.yaml", config_map(f"settings-{number}"))
+    commit = git_repo.commit()
+    tasks(APPLICATIONSET, name=namespace, generators=[{"list": {"elements": [{"number": str(number)} for number in range(6)]}}], goTemplate=True,
+          syncPolicy={"preserveResourcesOnDeletion": True},
+          template={"metadata": {"name": f"{namespace}-{{{{ .number }}}}", "labels": {"team": namespace}}, "spec": {
+              "project": "default", "source": {"repoURL": git_repo.url, "path": "many/{{ .number }}", "targetRevision": "main"},
+              "destination": {"server": IN_CLUSTER, "namespace": namespace}}})
+    names = [f"{namespace}-{number}" for number in range(6)]
+    wait_until(lambda: all(argo.api.send("GET", f"{APPLICATIONS}/{name}")[0] == 200 for name in names))
+    done = tasks.sync(applicationset=namespace)
+    assert {each["name"]: (each["outcome"], each["revision"]) for each in done["applications"]} == {name: ("synced", commit) for name in names}
+    assert {each["outcome"] for each in tasks.sync(label_selector=f"team={namespace}")["applications"]} == {"unchanged"}
+    assert [each["name"] for each in tasks.sync(names=names[:2])["applications"]] == names[:2]
+    tasks(APPLICATIONSET, name=namespace, state="absent", deletion="orphan")
+    tasks(APPLICATION, applications=[{"name": name} for name in names], state="absent", deletion="orphan")
+
+
+# ---- failed as soon as that is certain
+
+
+def test_an_object_that_the_server_refuses_is_a_failure_with_its_message(tasks, app, namespace, git_repo):
+    git_repo.write("app/bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n")
+    commit = push(git_repo)
+    name = app()
+    began = time.monotonic()
+    with pytest.raises(Failure, match=f"the sync of {commit} failed: .*\n  Service {namespace}/bad: .*99999") as caught:
+        tasks.sync(name=name, retry={"limit": 0})
+    assert time.monotonic() - began < 60 and caught.value.details["changed"]
+    assert [each["object"] for each in only(caught.value.details)["objects"] if each["failed"]] == [f"Service {namespace}/bad"]
+
+
+def test_what_the_server_says_of_a_secret_is_not_passed_on(tasks, app, git_repo):
+    """argo-cd#16193"""
+    git_repo.write("app/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: login}\nstringData: {password: 4711471147, user: swordfish-one}\n")
+    push(git_repo)
+    name = app()
+    with pytest.raises(Failure) as caught:
+        tasks.sync(name=name, retry={"limit": 0})
+    assert "Secret" in str(caught.value)
+    assert "swordfish-one" not in str(caught.value) + json.dumps(caught.value.details) and "4711471147" not in str(caught.value)
+
+
+def test_a_hook_that_fails_is_a_failure_that_names_it_and_its_pod(tasks, app, namespace, git_repo):
+    git_repo.write("app/migrate.yaml", failing_hook("migrate"))
+    push(git_repo)
+    name = app()
+    with pytest.raises(Failure) as caught:
+        tasks.sync(name=name, retry={"limit": 0})
+    assert f"Job.batch {namespace}/migrate (hook PreSync)" in str(caught.value)
+    assert f"Pod {namespace}/migrate-" in str(caught.value) and "event BackoffLimitExceeded" in str(caught.value)
+
+
+def test_a_hook_that_cannot_start_ends_the_wait_with_its_pod_and_its_message(argo, tasks, app, namespace, git_repo, monkeypatch):
+    """argo-cd#15593"""
+    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.STUCK", 2.0)
+    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.LOOK_AT_PODS", 0.5)
+    git_repo.write("app/migrate.yaml", failing_hook("migrate", pod="image-pull-backoff"))
+    push(git_repo)
+    name = app()
+    with pytest.raises(Failure, match=f"Pod {namespace}/migrate-.*, container migrate: ImagePullBackOff: Back-off pulling image"):
+        tasks.sync(name=name)
+    ended = tasks.sync(name=name, operation="abort")
+    assert ended["changed"] and only(ended)["outcome"] == "aborted"
+    found = live(argo, name)
+    assert "operation" not in found and found["status"]["operationState"]["phase"] == "Failed"
+    assert not tasks.sync(name=name, operation="abort")["changed"]
+
+
+def test_an_operation_that_is_tried_again_and_again_is_told_at_once_and_abort_ends_it(argo, tasks, app, namespace, git_repo):
+    """argo-cd#11494"""
+    git_repo.write("app/bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n")
+    broken = push(git_repo)
+    name = app()
+    with pytest.raises(Failure, match="did not end within 6 s.*, and goes on"):
+        tasks.sync(name=name, retry={"limit": 5, "backoff": {"duration": "1h"}}, wait_timeout=6)
+    git_repo.remove("app/bad.yaml")
+    mended = git_repo.commit()
+    with pytest.raises(Failure, match=f"a sync of {broken} by nordic.gitops runs since .*, has failed 1 times with 4 retries left"):
+        tasks.sync(name=name)
+    one = only(tasks.sync(name=name, abort=True))
+    assert (one["outcome"], one["revision"]) == ("synced", mended) and value(argo, namespace) == "one"
+
+
+def test_a_path_that_does_not_exist_is_a_failure_with_argo_cds_words(tasks, app, git_repo):
+    push(git_repo)
+    name = app()
+    git_repo.remove("app")
+    git_repo.write("elsewhere/a.yaml", config_map("a"))
+    git_repo.commit()
+    with pytest.raises(Failure, match="ComparisonError: .*app: app path does not exist"):
+        tasks.sync(name=name)
+
+
+def test_what_has_to_be_pruned_is_named_and_prune_deletes_it(argo, tasks, app, namespace, git_repo):
+    push(git_repo, name="extra")
+    push(git_repo)
+    name = app()
+    tasks.sync(name=name)
+    git_repo.remove("app/extra.yaml")
+    commit = git_repo.commit()
+    with pytest.raises(Failure, match=f"is OutOfSync, as ConfigMap {namespace}/extra is no longer in the repository; prune: true deletes it"):
+        tasks.sync(name=name)
+    one = only(tasks.sync(name=name, prune=True))
+    assert one["revision"] == commit and argo.api.send("GET", f"/api/v1/namespaces/{namespace}/configmaps/extra")[0] == 404
+
+
+def test_a_workload_that_stays_degraded_is_a_failure_that_says_why(tasks, app, namespace, git_repo):
+    text = deployment("web", more="  progressDeadlineSeconds: 1\n") .replace("labels: {app: web}}", 'labels: {app: web}, annotations: {lab/pod: crash-loop}}')
+    git_repo.write("app/web.yaml", text)
+    push(git_repo)
+    name = app()
+    with pytest.raises(Failure, match=f"and Degraded.*\n  Deployment.apps {namespace}/web: .*CrashLoopBackOff"):
+        tasks.sync(name=name, wait_timeout=90)
+
+
+@pytest.mark.parametrize("stopped, told", [
+    ("argocd-application-controller", "Argo CD did not look at it within 3 s. Does its application controller run"),
+    ("argocd-repo-server", "Argo CD did not look at it within 3 s. Does its application controller run, does it reach the repository"),
+])
+def test_a_part_of_argo_cd_that_does_not_answer_is_said_and_an_old_status_is_no_success(stopped, told, argo, tasks, app, git_repo):
+    from lab import argocd
+
+    name = app()
+    tasks.sync(name=name)
+    push(git_repo, "two")
+    with argocd.stopped(argo, stopped), pytest.raises(Failure, match=told):
+        tasks.sync(name=name, wait_timeout=3)
+    assert only(tasks.sync(name=name))["outcome"] == "synced"
+
+
+def test_a_closed_sync_window_is_a_failure_and_leaves_no_operation_behind(argo, tasks, app, namespace, git_repo):
+    """argo-cd#25361"""
+    tasks(PROJECT, name=namespace, sourceRepos=["*"], destinations=[{"server": "*", "namespace": "*"}],
+          syncWindows=[{"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["*"]}])
+    name = app(project=namespace)
+    with pytest.raises(Failure, match=f"a sync window of the project {namespace} is closed"):
+        tasks.sync(name=name)
+    wait_until(lambda: "operation" not in live(argo, name) and live(argo, name)["status"]["operationState"]["phase"] == "Failed")
+
+
+# ---- without a sync
+
+
+def test_a_dry_run_changes_nothing(argo, tasks, app, namespace):
+    name = app()
+    done = tasks.sync(name=name, dry_run=True)
+    assert not done["changed"] and only(done)["outcome"] == "dry_run"
+    assert only(done)["objects"][0]["message"] == "configmap/settings created (dry run)"
+    assert argo.api.send("GET", f"/api/v1/namespaces/{namespace}/configmaps/settings")[0] == 404
+
+
+def test_only_the_chosen_objects_are_synced(argo, tasks, app, namespace, git_repo):
+    push(git_repo, name="other")
+    push(git_repo)
+    name = app()
+    done = tasks.sync(name=name, resources=[{"kind": "ConfigMap", "name": "other"}])
+    assert [each["object"] for each in only(done)["objects"]] == [f"ConfigMap {namespace}/other"]
+    assert argo.api.send("GET", f"/api/v1/namespaces/{namespace}/configmaps/settings")[0] == 404
+
+
+def test_each_example_of_argocd_sync_runs(argo, tasks, app, namespace, git_repo):
+    git_repo.write("app/web.yaml", deployment("payment-gateway"))
+    commit = push(git_repo)
+    name = app(labels={"team": namespace})
+    for task in yaml.safe_load(argocd_sync.EXAMPLES):
+        text = json.dumps(task["nordic.gitops.argocd_sync"]).replace("production-payment-gateway", name).replace("{{ pushed.commit }}", commit)
+        options = json.loads(text.replace("team=shop", f"team={namespace}"))
+        if "applicationset" not in options:
+            assert {each["outcome"] for each in tasks.sync(**options)["applications"]} <= {"synced", "unchanged", "dry_run"}, task["name"]
