@@ -266,10 +266,8 @@ def test_a_hook_that_fails_is_a_failure_that_names_it_and_its_pod(tasks, app, na
     assert f"Pod {namespace}/migrate-" in str(caught.value) and "event BackoffLimitExceeded" in str(caught.value)
 
 
-def test_a_hook_that_cannot_start_ends_the_wait_with_its_pod_and_its_message(argo, tasks, app, namespace, git_repo, monkeypatch):
+def test_a_hook_that_cannot_start_ends_the_wait_with_its_pod_and_its_message(argo, tasks, app, namespace, git_repo):
     """argo-cd#15593"""
-    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.STUCK", 2.0)
-    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.LOOK_AT_PODS", 0.5)
     git_repo.write("app/migrate.yaml", failing_hook("migrate", pod="image-pull-backoff"))
     push(git_repo)
     name = app()

@@ -466,9 +466,8 @@ def test_a_status_that_is_older_than_the_question_is_no_success(cluster, namespa
     assert "operation" not in live(cluster, namespace, "applications", "web")
 
 
-def test_abort_takes_away_an_operation_that_nobody_begins(cluster, namespace, tasks, monkeypatch):
+def test_abort_takes_away_an_operation_that_nobody_begins(cluster, namespace, tasks):
     """argo-cd#17155"""
-    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync.TAKEN_UP", 0.5)
     tasks(APPLICATION, **application())
     operation = {"sync": {"revision": COMMIT}, "initiatedBy": {"username": "astrid"}}
     cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps({"operation": operation}))
