@@ -46,7 +46,7 @@ _value:
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.html import page
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.page import page
 
 
 def preflight_report(results, title="Preflight"):

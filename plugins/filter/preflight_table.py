@@ -41,7 +41,7 @@ _value:
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.table import table
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.table import table
 
 
 def preflight_table(results, width=120):

@@ -297,7 +297,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import make
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import ensure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC, secrets, spec_of
 
 
@@ -314,7 +314,7 @@ def main():
                     required_by={"binary_url": ["checksum"]})
     module.no_log_values.update(secrets(module.params))
     try:
-        outcome = make(module.params["state"], spec_of(module.params, module.check_mode))
+        outcome = ensure(module.params["state"], spec_of(module.params, module.check_mode))
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     for note in outcome.notes:

@@ -262,6 +262,27 @@ trouble:
   description: Why something could not be asked.
   returned: with O(cluster)
   type: str
+addresses:
+  description: The host's own addresses.
+  returned: with O(cluster)
+  type: list
+  elements: str
+recorded_members:
+  description:
+    - Where etcd gives no answer, the members that its database on this server names, with C(name), C(node), C(address) and C(voter), and whether
+      the member there C(answers) to this server's certificate.
+  returned: with O(cluster)
+  type: list
+  elements: dict
+recorded_servers:
+  description: On an agent, the C(address) of each server that its k3s knows, and whether a server of the same cluster C(answers) there.
+  returned: with O(cluster)
+  type: list
+  elements: dict
+record_trouble:
+  description: Why the database on this server cannot be read. Null when it can, or when there is none.
+  returned: with O(cluster)
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -38,7 +38,7 @@ options:
     description: The host that restores. The server that begins the cluster when left out.
     type: str
   lost:
-    description: Hosts of O(unseen) that are gone for good, for O(operation=restore).
+    description: Servers of the cluster that are not in O(observed) and gone for good, for O(operation=restore). One that answers is refused all the same.
     type: list
     elements: str
     default: []

@@ -283,7 +283,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import NAMES, peers, preflight, require_root
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.host import Host
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import Options
 
 SPEC = dict(
@@ -314,7 +314,7 @@ def main():
             module.exit_json(changed=False, peer=masked(peers.listen(Machine(), options.name, options.address, options.profile).as_dict()))
         if module.params["state"] == "stopped":
             module.exit_json(changed=False, stopped=masked(peers.stop()))
-        report = preflight(Node(Machine(), options))
+        report = preflight(Host(Machine(), options))
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     if report.passed:

@@ -16,9 +16,15 @@ BEFORE = ("Use ", "use ", "Give ", "Set ", "set ", "Leave ", "into ", "option ",
 SENTENCES = (
     ("with state absent", "by the playbook reset with k3s_reset_remove=true"), ("Use state present", "Use the playbook bootstrap"),
     (" (state upgraded)", ""), ("no binary is given", "no k3s_binary is given"), ("or set force", "or set k3s_drain_force"),
-    ("Set delete_emptydir_data", "Set k3s_drain_delete_emptydir_data"))
+    ("Set delete_emptydir_data", "Set k3s_drain_delete_emptydir_data"), ("by `private_key`", "by `k3s_restore_private_key`"),
+    ("`etcd_snapshot` with `state: pruned` removes old snapshots", "The playbook snapshot removes old ones, as k3s_snapshot_keep says"),
+    ("`state: pruned` removes old snapshots", "the playbook snapshot removes old ones, as k3s_snapshot_keep says"))
+# The options of etcd_snapshot have the name of what the role does with it.
+SNAPSHOT = {"s3": "k3s_snapshot_s3", "recipient": "k3s_snapshot_recipient", "name": "k3s_restore_name", "file": "k3s_restore_file",
+            "max_age": "k3s_restore_max_age", "private_key": "k3s_restore_private_key"}
 
 _PLACE = re.compile(rf"(^|; )({'|'.join((*OPTIONS, *WORDS))})(?=[.:]| is | has )")
+_SNAPSHOT = re.compile(rf"(^|; )({'|'.join(SNAPSHOT)})(?=[.:])")
 _OPTION = re.compile(rf"(?<![\w./-])({'|'.join(OPTIONS)})(?![\w/-])")
 _WORD = re.compile(rf"({'|'.join(map(re.escape, BEFORE))})({'|'.join(WORDS)})(?![\w/.-])")
 
@@ -33,6 +39,7 @@ def in_roles_words(result: Dict[str, Any], task_vars: Optional[Mapping[str, Any]
 def said(message: str) -> str:
     for words, ours in SENTENCES:
         message = message.replace(words, ours)
+    message = _SNAPSHOT.sub(lambda found: found.group(1) + SNAPSHOT[found.group(2)], message)
     message = _PLACE.sub(r"\1k3s_\2", message)
     message = _OPTION.sub(r"k3s_\1", message)
     return _WORD.sub(r"\1k3s_\2", message)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import random
 import signal
 import socket
 import threading
@@ -19,6 +21,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import health, membership
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.database import recorded_members
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit, wait_until
 from lab.certificates import Authority
 from lab.cluster import Cluster
@@ -87,6 +90,43 @@ def test_without_a_quorum_there_is_no_view(three):
         while True:  # the killed ones' last answers may still count for a moment
             asked_at(three, ONE, timeout=10).view()
     assert caught.value.no_quorum
+
+
+def test_the_database_on_disk_names_the_members_whether_etcd_runs_or_not(three):
+    path = three.folder / ONE / "member/snap/db"
+
+    def known():
+        return {(member.id, member.name, member.peer_urls, member.learner) for member in recorded_members(str(path))}
+
+    asked = {(member.id, member.name, member.peer_urls, member.learner) for member in asked_at(three, ONE).members()}
+    assert wait_until(lambda: "" if known() == asked else "not written yet", 20, time.sleep, time.monotonic) == ""
+    three.add_learner("four-0badcafe")
+    assert wait_until(lambda: "" if len(known()) == 4 else "not written yet", 20, time.sleep, time.monotonic) == ""
+    three.kill(ONE)
+    assert sorted((name, learner) for _number, name, _urls, learner in known()) == [("", True), (ONE, False), (THREE, False), (TWO, False)]
+    # And who of them lives.
+    etcd = asked_at(three, TWO)
+    assert {member.name for member in recorded_members(str(path)) if etcd.answers(member)} == {TWO, THREE}
+
+
+def test_a_database_that_is_cut_short_or_damaged_is_told_in_a_sentence(three, tmp_path):
+    three.kill(ONE)
+    data = (three.folder / ONE / "member/snap/db").read_bytes()
+    damaged = tmp_path / "db"
+    for content in (b"", b"no database", data[:100], data[:8192], data[:4096] * 20, b"\0" * len(data)):
+        damaged.write_bytes(content)
+        with pytest.raises(Failure, match="is not a database of etcd, or is damaged"):
+            recorded_members(str(damaged))
+    chance = random.Random(3)
+    for _round in range(200):
+        content = bytearray(data)
+        for _byte in range(chance.randrange(1, 40)):
+            content[chance.choice((chance.randrange(len(content)), 4096 * chance.randrange(len(content) // 4096) + chance.randrange(64)))] = chance.randrange(256)
+        damaged.write_bytes(content)
+        with contextlib.suppress(Failure):  # and no other error
+            assert {member.name for member in recorded_members(str(damaged))}
+    with pytest.raises(Failure, match="cannot be read: No such file"):
+        recorded_members(str(tmp_path / "none"))
 
 
 def test_leadership_moves_to_the_member_that_is_asked_for(three):

@@ -13,6 +13,7 @@ import subprocess
 from typing import Any, Dict, List
 
 import pytest
+import yaml
 from fleet import SERVERS, Fleet
 from lab.hosts import Hosts
 from lab.hosts.k3s import SERVER_CONFIG
@@ -58,6 +59,35 @@ def test_a_restore_that_leaves_servers_out_is_refused_while_they_may_live(fleet)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode != 0 and "server2, server3 are servers of this cluster and alive" in done.stdout, done.stdout[-3000:]
     assert processes(fleet) == before
+
+
+def test_servers_that_no_inventory_names_are_asked_though_k3s_runs_on_no_server_of_the_run(fleet):
+    """The database on disk names them. One that does not answer has to be said to be lost."""
+    inventory = yaml.safe_load(fleet.hosts.inventory.read_text())
+    groups = inventory["all"]["children"]
+    groups["k3s_servers"]["hosts"] = {"server1": groups["k3s_servers"]["hosts"]["server1"]}
+    groups["k3s_agents"]["hosts"] = {}
+    alone = fleet.hosts.inventory.with_name("alone.yml")  # paths in it are relative to it
+    alone.write_text(yaml.safe_dump(inventory))
+    command = fleet.command("restore", k3s_restore_name="first", k3s_restore_confirmed=True)
+    command[command.index(str(fleet.hosts.inventory))] = str(alone)
+
+    def refusal():
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode != 0
+        return " ".join(done.stdout.split())
+
+    fleet.hosts.run("server1", "systemctl stop k3s")
+    told = refusal()
+    assert "server2, server3 are servers of this cluster and alive" in told, told[-3000:]
+    for name in ("server2", "server3"):
+        fleet.hosts.run(name, "systemctl stop k3s")
+    told = refusal()
+    assert "are members of etcd in the database on disk" in told and "k3s_restore_lost=[server2,server3]" in told, told[-3000:]
+    assert [set_aside(fleet, name) for name in SERVERS] == [[], [], []]
+    fleet.run("power", k3s_power="start")
+    fleet.is_whole(*NODES)
+    assert written(fleet) == ["first", "second", "third"]
 
 
 def test_a_restore_that_nobody_confirmed_says_what_it_would_do_and_stops_nothing(fleet):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC, WANTED
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.system import SYSCTLS
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "k3s"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
@@ -48,6 +49,11 @@ def test_the_defaults_are_those_that_are_documented():
     for entry in SPECS.values():
         documented.update({name: variable["default"] for name, variable in entry["options"].items() if "default" in variable})
     assert {name: value for name, value in DEFAULTS.items() if "{{" not in str(value)} == documented
+
+
+def test_what_the_kubelet_insists_on_is_what_preflight_asks_for():
+    asked = {row.name: row.wanted for row in SYSCTLS if "protect-kernel-defaults" in row.purpose or row.name.startswith("vm.")}
+    assert yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))["k3s_cis_sysctls"] == asked
 
 
 def test_every_entry_point_of_the_role_is_documented():

@@ -184,7 +184,7 @@ class Etcd:
         own, leader = _number(status["header"].get("member_id")), _number(status.get("leader"))
         members = self.members()
         connected = {peer for peer, connections in self._peers().items() if connections > 0}
-        healthy = {own} | {member.id for member in members if member.id in connected and self._answers(member)}
+        healthy = {own} | {member.id for member in members if member.id in connected and self.answers(member)}
         return View(
             members=tuple(members),
             own_id=own,
@@ -224,7 +224,7 @@ class Etcd:
             found[int(remote, 16)] = found.get(int(remote, 16), 0) + int(float(value))
         return found
 
-    def _answers(self, member: Member) -> bool:
+    def answers(self, member: Member) -> bool:
         """Whether the other's etcd says its version on the port that the members use among themselves."""
         parts = urlsplit(member.peer_urls[0])
         kind = http.client.HTTPConnection if parts.scheme == "http" else partial(http.client.HTTPSConnection, context=self._peer_tls)

@@ -35,7 +35,7 @@ _NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # by Y
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ManagedFile:
     """A file as it shall be; text None means that there shall be none."""
 
     path: str
@@ -48,7 +48,7 @@ class Wanted:
 class Change:
     """A file that is not as it shall be."""
 
-    wanted: Wanted
+    wanted: ManagedFile
     before: Optional[str]
     before_mode: Optional[int]
 
@@ -134,7 +134,7 @@ def keep(path: str, home: str = HOME) -> str:
     return place
 
 
-def compare(wanted: Wanted) -> Optional[Change]:
+def compare(wanted: ManagedFile) -> Optional[Change]:
     """None where the file is as it shall be."""
     try:
         found = os.lstat(wanted.path)

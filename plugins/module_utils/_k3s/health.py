@@ -20,6 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.configuration import PORT
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import CERTIFICATES, Etcd, EtcdFailure, View
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_in
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import BELIEVED, Service, State
 
 # The kubelet binds the loopback address of its first node-ip's family.
@@ -172,7 +173,12 @@ def is_own(address: str) -> bool:
 
 
 def first_server_answers(url: str, timeout: float = 3) -> bool:
-    """Whether the server to join hands out its CA, which it does before anything else. Nothing it says is trusted here."""
+    """Whether the server to join hands out its CA, which it does before anything else."""
+    return authority_at(url, timeout) is not None
+
+
+def authority_at(url: str, timeout: float = 3) -> Optional[str]:
+    """Which cluster the server at this URL is of, as it says itself, which nobody should trust; None when it does not answer."""
     parts = urlsplit(url)
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -180,9 +186,10 @@ def first_server_answers(url: str, timeout: float = 3) -> bool:
     connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=timeout, context=context)
     try:
         connection.request("GET", "/cacerts")
-        return connection.getresponse().status == 200
+        answer = connection.getresponse()
+        return authority_in(answer.read(1 << 16).decode("ascii", "replace")) if answer.status == 200 else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -24,5 +24,10 @@ def authority_of(data_dir: str) -> Optional[str]:
     for name in ("server/tls/server-ca.crt", "agent/server-ca.crt"):
         text = files.read(os.path.join(data_dir, name))
         if text:
-            return hashlib.sha256("".join(re.findall("[A-Za-z0-9+/=]{20,}", text)).encode()).hexdigest()
+            return authority_in(text)
     return None
+
+
+def authority_in(text: str) -> str:
+    """The same of a CA's certificates in PEM."""
+    return hashlib.sha256("".join(re.findall("[A-Za-z0-9+/=]{20,}", text)).encode()).hexdigest()

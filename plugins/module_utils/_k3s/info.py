@@ -25,7 +25,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import H
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.manifests import Manifests
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.membership import LABELLED, TAINTED
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Node, Spec, pending
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Installation, Spec, pending
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.servers import own_addresses, recorded_members, recorded_servers
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 
 # Certificates by the folder that k3s keeps them in; the soonest to expire decides.
@@ -56,7 +57,9 @@ def observe(salt: str, with_cluster: bool, wanted: Optional[Mapping[str, Any]] =
         "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
         "manifests": sorted({*Manifests(data_dir).ours(), *Manifests(data_dir).waiting()}),
     }
-    found.update(_cluster(role, data_dir, name, state.runs) if with_cluster else {})
+    if with_cluster:
+        found.update(_cluster(role, data_dir, name, state.runs))
+        found.update(_recorded(role, data_dir, bool(found["etcd"])))
     if wanted:
         found["wanted"] = what_is_wanted(wanted, found)
     return found
@@ -71,7 +74,7 @@ def what_is_wanted(params: Mapping[str, Any], found: Mapping[str, Any]) -> Dict[
     there = configuration.of_this_node()
     joins = {**({"server": there["server"]} if there.get("server") else {}), **({"cluster-init": True} if found["cluster_init"] else {})}
     part = found["has_cluster"] and found["role"] == spec.role
-    differences = Node(replace(spec, config={**spec.config, **joins})).differences() if part else {"changes": [], "restarts": []}
+    differences = Installation(replace(spec, config={**spec.config, **joins})).differences() if part else {"changes": [], "restarts": []}
     merged = configuration.merged(params["config"], params["drop_ins"])
     return {"role": spec.role, "address": params["address"] or None, "binary": params["binary"] or None, "adopt": spec.adopt,
             "config": {key: files.MASK if files.secrets_of(value, key) else value for key, value in merged.items()},
@@ -121,6 +124,19 @@ def _cluster(role: Optional[str], data_dir: str, name: str, runs: bool) -> Dict[
     except ApiFailure as failure:
         found["trouble"] = str(failure)
         found["ready"] = False
+    return found
+
+
+def _recorded(role: Optional[str], data_dir: str, answered: bool) -> Dict[str, Any]:
+    """Which servers the files of this host name: the only ones to tell where no etcd can be asked."""
+    found: Dict[str, Any] = {"addresses": own_addresses(), "recorded_members": [], "recorded_servers": [], "record_trouble": None}
+    if role == "agent":
+        found["recorded_servers"] = recorded_servers(data_dir)
+    elif not answered:
+        try:
+            found["recorded_members"] = recorded_members(data_dir)
+        except Failure as failure:
+            found["record_trouble"] = str(failure)
     return found
 
 

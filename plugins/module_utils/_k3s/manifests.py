@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, HOME, files
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import MARK, Change, Wanted
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import MARK, Change, ManagedFile
 
 FOLDER = "server/manifests"
 TAKEN_OUT = os.path.join(HOME, "manifests-taken-out")
@@ -63,9 +63,9 @@ class Manifests:
         """What differs from these files; what is not ours and not wanted stays."""
         for name in wanted:
             check_name(name)
-        found = [Wanted(os.path.join(self.folder, name), MARK + text.rstrip("\n") + "\n", secret=bool(SECRET.search(text)))
+        found = [ManagedFile(os.path.join(self.folder, name), MARK + text.rstrip("\n") + "\n", secret=bool(SECRET.search(text)))
                  for name, text in sorted(wanted.items())]
-        found += [Wanted(os.path.join(self.folder, name), None, secret=True) for name in self.ours() if name not in wanted]
+        found += [ManagedFile(os.path.join(self.folder, name), None, secret=True) for name in self.ours() if name not in wanted]
         return [change for change in map(files.compare, found) if change]
 
     def put(self, change: Change) -> None:
@@ -74,7 +74,7 @@ class Manifests:
         aside = os.path.join(self.taken_out, name)
         if change.wanted.text is None:
             os.makedirs(self.taken_out, mode=0o700, exist_ok=True)
-            Change(Wanted(aside, change.before), None, None).write(self.home)
+            Change(ManagedFile(aside, change.before), None, None).write(self.home)
         elif os.path.exists(aside):
             os.unlink(aside)
         os.makedirs(self.folder, mode=0o700, exist_ok=True)

@@ -24,7 +24,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s import (
     BINARY, CONFIG_DIR, DATA_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, admit
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, Wanted
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, ManagedFile
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import (
     Health, StillWaiting, Wait, has_cluster, has_embedded_etcd, node_name, wait_for_first_server, wait_until_up)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
@@ -107,8 +107,8 @@ class Outcome:
         return result
 
 
-class Node:
-    """This host, as one k3s node."""
+class Installation:
+    """k3s on this host."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -228,20 +228,20 @@ class Node:
         self._run()
         return self.outcome
 
-    def _join_files(self) -> List[Wanted]:
+    def _join_files(self) -> List[ManagedFile]:
         """The configuration files and tokens as they shall be for it."""
         found = []
         for path in configuration.paths():
             text = files.read(path)
             keys = self.spec.config if os.path.basename(path) == "config.yaml" else {}
             if text is not None and not _joins_so(text, keys):
-                found.append(Wanted(path, configuration.with_join_keys(text, keys), stat.S_IMODE(os.stat(path).st_mode)))
+                found.append(ManagedFile(path, configuration.with_join_keys(text, keys), stat.S_IMODE(os.stat(path).st_mode)))
         # A token's long form pins the CA.
         for name in files.TOKEN_FILES.values() if authority_of(self.spec.data_dir) != self.spec.authority else ():
             path = os.path.join(CONFIG_DIR, name)
             there = (files.read(path) or "").strip()
             if there != password_of(there):
-                found.append(Wanted(path, password_of(there) + "\n", secret=True))
+                found.append(ManagedFile(path, password_of(there) + "\n", secret=True))
         return found
 
     def reset(self) -> Outcome:
@@ -384,7 +384,7 @@ class Node:
             os.unlink(target)  # so that the next run tries again
             raise Failure(refusal, target, "Is it an archive of container images?")
 
-    def _files(self) -> List[Wanted]:
+    def _files(self) -> List[ManagedFile]:
         spec = self.spec
         config = dict(spec.config)
         wanted = []
@@ -397,37 +397,37 @@ class Node:
             if value:
                 # The long form of the same token, with the CA's hash, is no other token.
                 same = there is not None and password_of(there.strip()) == password_of(value) and has_cluster(spec.role, spec.data_dir)
-                wanted.append(Wanted(path, there if same else value + "\n", secret=True))
+                wanted.append(ManagedFile(path, there if same else value + "\n", secret=True))
             elif option == "agent_token" and there is not None:
                 self.outcome.notes.append(f"{path} of an earlier run stays, and new agents need it: "
                                           "give it as agent_token, or remove the file from all servers")
             if value or there is not None:
                 config[f"{option.replace('_', '-')}-file"] = path
-        wanted.append(Wanted(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(config.items())))))
+        wanted.append(ManagedFile(os.path.join(CONFIG_DIR, "config.yaml"), files.to_yaml(dict(sorted(config.items())))))
         folder = os.path.join(CONFIG_DIR, "config.yaml.d")
         names = {f"{name}.yaml" for name in spec.drop_ins}
-        wanted += [Wanted(os.path.join(folder, f"{name}.yaml"), files.to_yaml(dict(sorted(values.items())))) for name, values in spec.drop_ins.items()]
+        wanted += [ManagedFile(os.path.join(folder, f"{name}.yaml"), files.to_yaml(dict(sorted(values.items())))) for name, values in spec.drop_ins.items()]
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             path = os.path.join(folder, name)
             if name in names or not name.endswith((".yaml", ".yml")):
                 continue
             if (files.read(path) or "").startswith(files.MARK):
-                wanted.append(Wanted(path, None))
+                wanted.append(ManagedFile(path, None))
             else:
                 self.outcome.notes.append(f"{path} is read by k3s too, and was not written by this module: it stays")
         path = os.path.join(CONFIG_DIR, "registries.yaml")
         if spec.registries:
-            wanted.append(Wanted(path, files.to_yaml(spec.registries)))
+            wanted.append(ManagedFile(path, files.to_yaml(spec.registries)))
         elif spec.registries is not None:
-            wanted.append(Wanted(path, None))
-        wanted += [Wanted(_allowed(path, spec.data_dir), text) for path, text in spec.files.items()]
-        wanted.append(Wanted(self.service.path, files.unit(spec.role), 0o644))
+            wanted.append(ManagedFile(path, None))
+        wanted += [ManagedFile(_allowed(path, spec.data_dir), text) for path, text in spec.files.items()]
+        wanted.append(ManagedFile(self.service.path, files.unit(spec.role), 0o644))
         variables, drop_in = os.path.join(CONFIG_DIR, "environment"), self.service.drop_in
         if spec.environment:
-            wanted.append(Wanted(variables, files.environment(spec.environment), secret=True))
-            wanted.append(Wanted(drop_in, files.MARK + f"[Service]\nEnvironmentFile={variables}\n", 0o644))
+            wanted.append(ManagedFile(variables, files.environment(spec.environment), secret=True))
+            wanted.append(ManagedFile(drop_in, files.MARK + f"[Service]\nEnvironmentFile={variables}\n", 0o644))
         else:
-            wanted += [Wanted(path, None) for path in (variables, drop_in) if (files.read(path) or "").startswith(files.MARK)]
+            wanted += [ManagedFile(path, None) for path in (variables, drop_in) if (files.read(path) or "").startswith(files.MARK)]
         return wanted
 
     # What is refused
@@ -643,7 +643,7 @@ class Node:
         for name in files.TOKEN_FILES.values():
             path = os.path.join(CONFIG_DIR, name)
             there = (files.read(path) or "").strip()
-            change = files.compare(Wanted(path, password_of(there) + "\n", secret=True)) if there else None
+            change = files.compare(ManagedFile(path, password_of(there) + "\n", secret=True)) if there else None
             if change:
                 self.outcome.changes.append(f"{path} is kept without the ended cluster's CA")
                 if not self.spec.check_mode:
@@ -658,12 +658,12 @@ class Node:
             self.outcome.seconds[stage] = self.outcome.seconds.get(stage, 0.0) + time.monotonic() - begun
 
 
-STATES: Dict[str, Callable[[Node], Outcome]] = {
-    "present": Node.present, "staged": Node.staged, "upgraded": Node.upgraded, "rolled_back": Node.rolled_back, "restarted": Node.restarted,
-    "stopped": Node.stopped, "rejoined": Node.rejoined, "reset": Node.reset, "absent": Node.absent}
+STATES: Dict[str, Callable[[Installation], Outcome]] = {
+    "present": Installation.present, "staged": Installation.staged, "upgraded": Installation.upgraded, "rolled_back": Installation.rolled_back, "restarted": Installation.restarted,
+    "stopped": Installation.stopped, "rejoined": Installation.rejoined, "reset": Installation.reset, "absent": Installation.absent}
 
 
-def make(state: str, spec: Spec) -> Outcome:
+def ensure(state: str, spec: Spec) -> Outcome:
     """The node in this state. Two runs on one node take turns."""
     if platform.system() != "Linux":
         raise Failure(f"this host runs {platform.system()}", hint="k3s runs on Linux.")
@@ -673,16 +673,16 @@ def make(state: str, spec: Spec) -> Outcome:
         decided = ("server", "cluster-init") if state == "rejoined" else ()
         spec = replace(spec, here={key: value for key, value in configuration.of_this_node().items() if key not in decided})
     if spec.check_mode:
-        return STATES[state](Node(spec))
+        return STATES[state](Installation(spec))
     folder = os.path.dirname(HOME)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, "k3s.lock"), "w", encoding="ascii") as lock:
         os.chmod(lock.fileno(), 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _as_far_as_patience(state, Node(spec))
+        return _as_far_as_patience(state, Installation(spec))
 
 
-def _as_far_as_patience(state: str, node: Node) -> Outcome:
+def _as_far_as_patience(state: str, node: Installation) -> Outcome:
     """The state, or what is waited for. Where k3s was started already, the next call has nothing but to wait; else it begins anew."""
     begun, told = time.monotonic(), node.spec.progress
     try:

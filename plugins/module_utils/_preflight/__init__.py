@@ -26,7 +26,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import (
     virtualisation,
 )
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import FAIL, NOT_APPLICABLE, VERDICTS, Check, Finding, Result, worst
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.host import Host
 
 # Every check there is, in the order of a report. The one of fsync is last, with the machine to itself.
 CHECKS: Tuple[Check, ...] = (
@@ -48,7 +48,7 @@ NAMES = tuple(check.name for check in CHECKS)
 
 @dataclass(frozen=True)
 class Report:
-    node: Node
+    node: Host
     results: Tuple[Result, ...]
     seconds: float
 
@@ -67,8 +67,8 @@ class Report:
             "verdict": worst(*(result.verdict for result in self.results)),
             "counts": {verdict.replace(" ", "_"): len(self.of(verdict)) for verdict in VERDICTS},
             "checks": [result.as_dict() for result in self.results],
-            "peers": [met.as_dict() for met in self.node.met],
-            "dismissed": self.node.meeting.dismissed,
+            "peers": [peer.as_dict() for peer in self.node.peers],
+            "dismissed": self.node.peer_results.dismissed,
             "profile": {"role": options.profile.role, "cni": options.profile.cni, "datastore": options.profile.datastore},
             "node": {"name": options.name, "hostname": os.uname().nodename, "address": options.own.address if options.own else options.address,
                      "kernel": machine.release, "architecture": machine.architecture, "system": _system(machine.lines("/etc/os-release"))},
@@ -85,14 +85,14 @@ class Report:
         return f"{count} failed on {self.node.options.name} ({self.node.profile}). " + " | ".join(sentences)
 
 
-def preflight(node: Node) -> Report:
+def preflight(node: Host) -> Report:
     """Every check that the node's profile asks for, one after another."""
     begin = time.monotonic()
     results = tuple(_run(check, node) for check in CHECKS)
     return Report(node, results, time.monotonic() - begin)
 
 
-def _run(check: Check, node: Node) -> Result:
+def _run(check: Check, node: Host) -> Result:
     begin = time.monotonic()
     if check.applies(node.profile):
         try:

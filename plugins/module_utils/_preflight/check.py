@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Tuple
 
 if TYPE_CHECKING:
-    from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
+    from ansible_collections.nordic.gitops.plugins.module_utils._preflight.host import Host
     from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
 
 PASS, WARN, FAIL, ACCEPTED, NOT_APPLICABLE = "pass", "warn", "fail", "accepted", "not applicable"
@@ -48,7 +48,7 @@ class Check:
     family: str
     title: str
     threshold: Callable[[Profile], str]
-    measure: Callable[[Node], Finding]
+    measure: Callable[[Host], Finding]
     why: str
     mend: str
     applies: Callable[[Profile], bool] = lambda profile: True

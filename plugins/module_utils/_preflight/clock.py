@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Iterable, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import FAIL, NOT_APPLICABLE, PASS, WARN, Check, Finding, worst
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import PeerResult
 
 UNSYNCHRONISED = 0x40
 # Seconds: (good, etcd's own line for a warning).
@@ -46,11 +46,11 @@ def sync(clock: Optional[KernelClock]) -> Finding:
     return Finding(PASS if clock.error_seconds <= SKEW[1] else WARN, f"synchronised, error ≤ {clock.error_seconds * 1000:.0f} ms", evidence)
 
 
-def skew(met: Iterable[Met]) -> Finding:
+def skew(peers: Iterable[PeerResult]) -> Finding:
     evidence = []
     verdicts = []
     worst_of: Tuple[float, str] = (0.0, "")
-    for peer in met:
+    for peer in peers:
         if peer.skew is None:
             evidence.append(f"{peer.name}: not measured, {peer.silence}")
             verdicts.append(WARN)
@@ -81,7 +81,7 @@ ROWS = (
         family="time",
         title="Clock skew between nodes",
         threshold=lambda profile: f"≤ {SKEW[0]} s, never > {SKEW[1]} s",
-        measure=lambda node: skew(node.met),
+        measure=lambda node: skew(node.peers),
         why="etcd warns at one second, leases and tokens are judged by two clocks, and a node that joins with a wrong clock gets certificates that "
             "are not valid for the others.",
         mend="Set the clock of the node that is apart (chronyc makestep, or timedatectl set-time) and keep it synchronised.",

@@ -15,7 +15,7 @@ from typing import Iterable, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import FAIL, NOT_APPLICABLE, PASS, WARN, Check, Finding, worst
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import PeerResult
 
 # The kubelet gives pods no more than three, as the C library reads no more.
 MOST_NAMESERVERS = 3
@@ -25,11 +25,11 @@ SLOW_DNS = 0.5
 LEAST_MTU = 1330
 
 
-def mtu(met: Iterable[Met]) -> Finding:
+def mtu(peers: Iterable[PeerResult]) -> Finding:
     evidence: List[str] = []
     verdicts = []
     values = []
-    for peer in met:
+    for peer in peers:
         if peer.mtu is None:
             verdicts.append(WARN)
             evidence.append(f"{peer.name}: not measured, {peer.silence}")
@@ -163,7 +163,7 @@ ROWS = (
         family="network",
         title="MTU between nodes",
         threshold=lambda profile: f"what the interfaces promise, ≥ {LEAST_MTU}",
-        measure=lambda node: mtu(node.met),
+        measure=lambda node: mtu(node.peers),
         why="The CNI takes the interface's MTU for the path's. Where the path carries less, small requests work and large answers vanish.",
         mend="Set the interface's MTU to what the path carries (cloud networks often carry 1450 or less), or set the CNI's MTU.",
     ),

@@ -85,7 +85,7 @@ class Peer:
 
 
 @dataclass(frozen=True)
-class Met:
+class PeerResult:
     """What one node learnt of another."""
 
     name: str
@@ -317,14 +317,14 @@ def _converse(one: socket.socket, word: bytes, now: Callable[[], float], done: S
 # ---- asking the others
 
 
-class Meeting(NamedTuple):
+class PeerResults(NamedTuple):
     """dismissed: whether every listener, the own one too, knows that this node is done with it."""
 
-    met: Tuple[Met, ...]
+    results: Tuple[PeerResult, ...]
     dismissed: bool
 
 
-def meet(machine: Machine, own: Peer, peers: Sequence[Peer]) -> Meeting:
+def ask_all(machine: Machine, own: Peer, peers: Sequence[Peer]) -> PeerResults:
     """All other nodes at once; the slowest one, not their number, decides how long it takes."""
     others = [peer for peer in peers if peer.name != own.name]
     with ThreadPoolExecutor(max_workers=min(64, 4 * len(peers))) as pool:
@@ -333,11 +333,11 @@ def meet(machine: Machine, own: Peer, peers: Sequence[Peer]) -> Meeting:
         outcomes = {peer.name: {str(port): future.result() for (name, port), future in tried.items() if name == peer.name} for peer in others}
         farewell = f"done {len(peers)} {own.name}\n"
         learnt = [pool.submit(_learn, peer, outcomes[peer.name], own_mtu(machine, own.address), farewell) for peer in others]
-        met = tuple(future.result() for future in learnt)
+        results = tuple(future.result() for future in learnt)
     # The own listener last, and over loopback, where no firewall is.
     loopback = "::1" if family_of(own.address) == socket.AF_INET6 else "127.0.0.1"
     at_home = _dismiss(loopback, [own.extra_tcp], own.nonce, farewell)
-    return Meeting(met, at_home and all(one.dismissed for one in met))
+    return PeerResults(results, at_home and all(one.dismissed for one in results))
 
 
 def _dismiss(address: str, numbers: Sequence[int], nonce: str, farewell: str) -> bool:
@@ -406,11 +406,11 @@ def family_of_host(address: str, number: int) -> int:
     return int(socket.getaddrinfo(address, number, type=socket.SOCK_DGRAM)[0][0])
 
 
-def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int, farewell: str) -> Met:
+def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int, farewell: str) -> PeerResult:
     """Clock and MTU over the first ports that work."""
     answered = [int(name.partition("/")[0]) for name, outcome in outcomes.items() if outcome == OPEN and name.endswith("/tcp")]
     datagrams = [int(name.partition("/")[0]) for name, outcome in outcomes.items() if outcome == OPEN and name.endswith("/udp")]
-    met = Met(peer.name, peer.address, outcomes, promised=min(mtu, peer.mtu))
+    result = PeerResult(peer.name, peer.address, outcomes, promised=min(mtu, peer.mtu))
     silence = []
     values: Dict[str, Any] = {}
     for number in [*answered, peer.extra_tcp]:
@@ -421,14 +421,14 @@ def _learn(peer: Peer, outcomes: Mapping[str, str], mtu: int, farewell: str) -> 
         silence.append("no TCP port of its listener can be reached")
     for number in [*datagrams, peer.extra_udp]:
         with contextlib.suppress(OSError):
-            found = path_mtu(peer.address, number, peer.nonce, met.promised, values.get("rtt", UDP_TIMEOUT))
+            found = path_mtu(peer.address, number, peer.nonce, result.promised, values.get("rtt", UDP_TIMEOUT))
             if found:
                 values["mtu"] = found
                 break
     else:
         silence.append("no UDP port of its listener can be reached")
     dismissed = _dismiss(peer.address, [*answered, peer.extra_tcp], peer.nonce, farewell)
-    return replace(met, silence=", ".join(silence), dismissed=dismissed, **values)
+    return replace(result, silence=", ".join(silence), dismissed=dismissed, **values)
 
 
 def _clock(address: str, number: int, nonce: str) -> Tuple[float, float, float]:

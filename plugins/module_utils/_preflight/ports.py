@@ -162,14 +162,14 @@ def free(held: Mapping[str, str], profile: Profile) -> Finding:
 OPEN, RUNS, UNPROBED = "open", "runs", "unprobed"
 
 
-def reachable(met: Iterable[Tuple[str, str, Dict[str, str]]]) -> Finding:
-    """met: name and address of each peer, and port by port what came of it."""
+def reachable(results: Iterable[Tuple[str, str, Dict[str, str]]]) -> Finding:
+    """results: name and address of each peer, and port by port what came of it."""
     evidence: List[str] = []
     blocked: List[str] = []
     verdicts = [PASS]
     reached = 0
     peers: Optional[int] = None
-    for name, address, outcomes in met:
+    for name, address, outcomes in results:
         peers = (peers or 0) + 1
         for port, outcome in outcomes.items():
             if outcome in (OPEN, RUNS):
@@ -207,7 +207,7 @@ ROWS = (
         family="network",
         title="Ports reachable between nodes",
         threshold=lambda profile: "every port that this node needs on the others",
-        measure=lambda node: reachable((peer.name, peer.address, dict(peer.ports)) for peer in node.met),
+        measure=lambda node: reachable((peer.name, peer.address, dict(peer.ports)) for peer in node.peers),
         why="A blocked port shows late: etcd loses a member at the next restart, logs and exec hang, pods of two nodes do not see each other.",
         mend="Open the port in the host's firewall and in the cloud's security group, in both directions.",
     ),

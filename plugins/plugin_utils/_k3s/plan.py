@@ -258,11 +258,11 @@ def moves(node: Host, fleet: Fleet) -> bool:
     if fleet.url:
         return there.rstrip("/") != fleet.url.rstrip("/")
     known = {str(name).lower() for server in fleet.servers
-             for name in (server.address, server.name, server.node_name, server.info.get("hostname"), *_addresses(server)) if name}
+             for name in (server.address, server.name, server.node_name, server.info.get("hostname"), *addresses_of(server)) if name}
     return not fleet.unseen and (urlsplit(there).hostname or "") not in known
 
 
-def _addresses(server: Host) -> List[str]:
+def addresses_of(server: Host) -> List[str]:
     return list((server.info.get("node") or {}).get("addresses") or [])
 
 
@@ -336,13 +336,13 @@ def one_address_each(fleet: Fleet) -> str:
 def one_node_ip_each(fleet: Fleet) -> str:
     found: Dict[str, List[str]] = {}
     for node in fleet.nodes:
-        for address in _addresses_in(node.config.get("node-ip")):
+        for address in addresses_in(node.config.get("node-ip")):
             found.setdefault(address, []).append(node.name)
     told = [f"{' and '.join(names)} have the same node-ip, {address}." for address, names in sorted(found.items()) if len(names) > 1]
     return f"{' '.join(told)} Set node-ip in the variables of each host, or leave it out." if told else ""
 
 
-def _addresses_in(value: Any) -> List[str]:
+def addresses_in(value: Any) -> List[str]:
     """k3s takes a list, or a text with commas."""
     items = value if isinstance(value, (list, tuple)) else str(value or "").split(",")
     return [str(item).strip().lower() for item in items if str(item).strip()]

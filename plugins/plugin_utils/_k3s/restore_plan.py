@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import (
-    Fleet, Host, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server, token_source)
+    Fleet, Host, addresses_in, addresses_of, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server, token_source)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class RestorePlan:
 def plan_restore(fleet: Fleet, restore_on: str, lost: Sequence[str]) -> RestorePlan:
     """lost: servers of the inventory that the user says are gone. Raises Refused with the sentences of all rules that object."""
     objections = [objection for objection in (rule(fleet) for rule in RULES) if objection]
-    objections += [objection for objection in (no_server_is_left_out(fleet, lost), the_server_is_there(fleet, restore_on)) if objection]
+    objections += [objection for objection in (no_server_is_left_out(fleet, lost), no_recorded_server_is_left_out(fleet, lost),
+                                               the_server_is_there(fleet, restore_on)) if objection]
     if objections:
         raise Refused(" ".join(objections), objections=objections)
     restorer = choose_restorer(fleet, restore_on)
@@ -49,6 +51,8 @@ def plan_restore(fleet: Fleet, restore_on: str, lost: Sequence[str]) -> RestoreP
     lines = [f"{restorer.name} is restored from the snapshot."]
     lines += [f"{', '.join(others)} set their databases aside and join it by {url}."] if others else []
     lines += [f"{', '.join(node.name for node in fleet.agents)} join again."] if fleet.agents else []
+    lines += [f"Which servers the cluster had is not known from {node.name}: {node.info['record_trouble']}." for node in fleet.servers
+              if node.info.get("record_trouble")]
     lines += [f"{', '.join(absent)} of the cluster take no part: remove them afterwards with the playbook replace or remove."] if absent else []
     return RestorePlan(
         restorer.name, (restorer.name, *others), tuple(node.name for node in fleet.agents),
@@ -67,13 +71,17 @@ def choose_restorer(fleet: Fleet, restore_on: str) -> Host:
 
 
 def no_living_server_is_left_out(fleet: Fleet) -> str:
-    """As the Nodes and the members of etcd tell: it would go on with the old database under the same CA, a second cluster."""
+    """As the Nodes, the members of etcd and, where neither can be asked, the files of the hosts tell: it would go on with the old database under
+    the same CA, a second cluster."""
     names = _names(fleet)
+    stopped = {str(node.node_name) for node in fleet.servers if str((node.info.get("service") or {}).get("state")) in ("inactive", "failed")}
     ready = [name for name, node in _nodes(fleet).items()
              if name not in names and node.get("ready") and {"control-plane", "etcd", "master"} & set(node.get("roles") or [])]
     healthy = [str(member.get("node") or member.get("name")) for member in _members(fleet)
                if member.get("healthy") and str(member.get("node") or "") not in names]
-    alive = sorted({*ready, *healthy})
+    # A member that answers in the name of a host whose k3s is stopped is another machine.
+    answering = [_called(member) for member in _recorded(fleet) if member.get("answers") and (member["node"] not in names or member["node"] in stopped)]
+    alive = sorted({*ready, *healthy, *answering, *_servers_of_agents(fleet)})
     if not alive:
         return ""
     return (f"{', '.join(alive)} {'is a server' if len(alive) == 1 else 'are servers'} of this cluster and alive, and not part of this run: "
@@ -89,6 +97,21 @@ def no_server_is_left_out(fleet: Fleet, lost: Sequence[str]) -> str:
     return (f"{', '.join(left)} {'is a server' if len(left) == 1 else 'are servers'} of the inventory, and not part of this run (--limit?): "
             "if alive, there would be two clusters after a restore of the others. Let the run include all servers; "
             f"if the host is gone for good, take it out of the inventory, or give k3s_restore_lost={_json(left)}.")
+
+
+def no_recorded_server_is_left_out(fleet: Fleet, lost: Sequence[str]) -> str:
+    """Where no etcd answers, as its database on disk tells. With a quorum that answers, one that does not cannot take a write any more."""
+    if _members(fleet):
+        return ""
+    names = _names(fleet)
+    left = {_called(member): member for member in _recorded(fleet) if not member.get("answers") and member["node"] not in names}
+    absent = sorted(name for name, member in left.items() if not {name, member["node"], member["address"]} & set(lost) - {""})
+    if not absent:
+        return ""
+    told = ", ".join(f"{name} ({left[name]['address']})" for name in absent)
+    return (f"{told} {'is a member' if len(absent) == 1 else 'are members'} of etcd in the database on disk, not part of this run, and "
+            f"{'does' if len(absent) == 1 else 'do'} not answer: if alive, there would be two clusters after a restore of the others. Add each to the "
+            f"inventory and to --limit; if the host is gone for good, give k3s_restore_lost={_json(absent)}.")
 
 
 def the_server_is_there(fleet: Fleet, restore_on: str) -> str:
@@ -123,6 +146,26 @@ def _nodes(fleet: Fleet) -> Dict[str, Mapping[str, Any]]:
 
 def _members(fleet: Fleet) -> List[Mapping[str, Any]]:
     return [member for node in fleet.servers for member in (node.info.get("etcd") or {}).get("members") or []]
+
+
+def _recorded(fleet: Fleet) -> List[Mapping[str, Any]]:
+    return [member for node in fleet.servers for member in node.info.get("recorded_members") or []]
+
+
+def _called(member: Mapping[str, Any]) -> str:
+    """One that has never started has no name."""
+    return str(member["node"] or member["address"])
+
+
+def _servers_of_agents(fleet: Fleet) -> Set[str]:
+    """Addresses at which a server of the agents' cluster answers that is none of this run."""
+    own = {str(address).lower() for server in fleet.servers for address in (
+        server.address, server.name, server.node_name, server.info.get("hostname"), *addresses_of(server), *(server.info.get("addresses") or []),
+        *(address for key in ("node-ip", "node-external-ip", "advertise-address") for address in addresses_in(server.config.get(key)))) if address}
+    if any(server.runs for server in fleet.servers):  # what leads to all of them, leads to one of these
+        own |= {str(urlsplit(str(url)).hostname) for url in (fleet.url, *(node.info.get("server_url") for node in fleet.nodes)) if url}
+    return {str(server["address"]) for agent in fleet.agents for server in agent.info.get("recorded_servers") or []
+            if server.get("answers") and str(server["address"]).lower() not in own}
 
 
 def _json(names: Sequence[str]) -> str:

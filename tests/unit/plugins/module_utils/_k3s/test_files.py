@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import (
-    MASK, Change, Wanted, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit)
+    MASK, Change, ManagedFile, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit)
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 SCALARS = st.one_of(TEXT, st.booleans(), st.integers(), st.none())
@@ -81,13 +81,13 @@ def test_the_credentials_of_any_url_are_masked_up_to_its_last_at_sign(url: str, 
 
 def test_a_difference_names_the_keys(tmp_path) -> None:
     path = str(tmp_path / "config.yaml")
-    Change(Wanted(path, to_yaml({"tls-san": ["a"], "debug": True, "node-name": "x"})), None, None).write()
-    change = compare(Wanted(path, to_yaml({"tls-san": ["a", "b"], "node-name": "x", "selinux": True})))
+    Change(ManagedFile(path, to_yaml({"tls-san": ["a"], "debug": True, "node-name": "x"})), None, None).write()
+    change = compare(ManagedFile(path, to_yaml({"tls-san": ["a", "b"], "node-name": "x", "selinux": True})))
     assert change and change.reason == f"{path} differs in debug, selinux, tls-san"
 
 
 def test_a_file_is_written_whole_with_its_mode_and_then_nothing_differs(tmp_path) -> None:
-    wanted = Wanted(str(tmp_path / "new" / "token"), "secret\n", secret=True)
+    wanted = ManagedFile(str(tmp_path / "new" / "token"), "secret\n", secret=True)
     change = compare(wanted)
     assert change and change.reason.endswith("is missing")
     change.write()
@@ -96,7 +96,7 @@ def test_a_file_is_written_whole_with_its_mode_and_then_nothing_differs(tmp_path
 
 
 def test_a_mode_that_is_too_open_is_a_difference(tmp_path) -> None:
-    wanted = Wanted(str(tmp_path / "token"), "secret\n")
+    wanted = ManagedFile(str(tmp_path / "token"), "secret\n")
     Change(wanted, None, None).write()
     os.chmod(wanted.path, 0o644)
     change = compare(wanted)
@@ -106,10 +106,10 @@ def test_a_mode_that_is_too_open_is_a_difference(tmp_path) -> None:
 def test_a_file_that_shall_not_be_is_removed(tmp_path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text("x", encoding="utf-8")
-    change = compare(Wanted(str(path), None))
+    change = compare(ManagedFile(str(path), None))
     assert change and "shall not be" in change.reason
     change.write(str(tmp_path / "home"))
-    assert not path.exists() and compare(Wanted(str(path), None)) is None
+    assert not path.exists() and compare(ManagedFile(str(path), None)) is None
     assert [kept.read_text(encoding="utf-8") for kept in (tmp_path / "home").rglob("old.yaml")] == ["x"]
 
 
@@ -118,17 +118,17 @@ def test_a_file_of_somebody_elses_is_kept_each_time_it_is_replaced_and_one_of_ou
     path, home = tmp_path / "registries.yaml", tmp_path / "home"
     for number in range(3):  # within one second, too
         path.write_text(f"theirs {number}\n", encoding="utf-8")
-        change = compare(Wanted(str(path), to_yaml({"mirrors": {}})))
+        change = compare(ManagedFile(str(path), to_yaml({"mirrors": {}})))
         assert change
         change.write(str(home))
     kept = [one for one in home.rglob("*") if one.is_file()]
     assert sorted(one.read_text(encoding="utf-8") for one in kept) == [f"theirs {number}\n" for number in range(3)]
     assert {stat.S_IMODE(one.stat().st_mode) for one in kept} == {0o600} and all(str(one).endswith(str(path)) for one in kept)
-    ours = compare(Wanted(str(path), to_yaml({"mirrors": {"a": {}}})))
+    ours = compare(ManagedFile(str(path), to_yaml({"mirrors": {"a": {}}})))
     assert ours
     ours.write(str(home))
     os.chmod(path, 0o644)
-    closed = compare(Wanted(str(path), to_yaml({"mirrors": {"a": {}}})))
+    closed = compare(ManagedFile(str(path), to_yaml({"mirrors": {"a": {}}})))
     assert closed
     closed.write(str(home))
     assert len([one for one in home.rglob("*") if one.is_file()]) == 3
@@ -138,7 +138,7 @@ def test_a_file_of_somebody_elses_is_kept_each_time_it_is_replaced_and_one_of_ou
 def test_a_disk_that_takes_nothing_is_a_sentence_and_the_old_file_is_whole(tmp_path, monkeypatch, number: int, said: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml({"a": 1}), encoding="utf-8")
-    change = compare(Wanted(str(path), to_yaml({"a": 2})))
+    change = compare(ManagedFile(str(path), to_yaml({"a": 2})))
 
     def full(_descriptor: int) -> None:
         raise OSError(number, os.strerror(number))  # fake: an injected fault
@@ -155,7 +155,7 @@ def test_a_folder_where_a_file_should_be_and_a_file_where_a_folder_should_be_are
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match="Move it away|move it away") as failure:
-        compare(Wanted(str(tmp_path / path), "x"))
+        compare(ManagedFile(str(tmp_path / path), "x"))
     assert str(tmp_path / path) in str(failure.value)
 
 
@@ -163,11 +163,11 @@ def test_a_link_or_a_folder_is_never_replaced(tmp_path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     for name in ("link", "."):
         with pytest.raises(Failure, match="only regular files are replaced"):
-            compare(Wanted(str(tmp_path / name), "x"))
+            compare(ManagedFile(str(tmp_path / name), "x"))
 
 
 def test_the_diff_shows_no_secret_but_that_there_is_another_one(tmp_path) -> None:
-    wanted = Wanted(str(tmp_path / "token"), "hunter3\n", secret=True)
+    wanted = ManagedFile(str(tmp_path / "token"), "hunter3\n", secret=True)
     diff = Change(wanted, "hunter2\n", 0o600).diff()
     assert "hunter" not in str(diff) and diff["before"] != diff["after"]
 

@@ -20,7 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import en
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.endpoints import Endpoint, Heard
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.network import Answer
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import PeerResult
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.ports import Port
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import CNIS, Profile
 from machines import lay_out
@@ -44,7 +44,7 @@ def test_the_name_that_is_judged_is_the_one_that_k3s_registers(found, given, reg
 
 
 def met(mtu, promised=1500, silence=""):
-    return Met("other", "10.0.0.2", {}, mtu=mtu, promised=promised, silence=silence)
+    return PeerResult("other", "10.0.0.2", {}, mtu=mtu, promised=promised, silence=silence)
 
 
 @pytest.mark.parametrize(("peers", "verdict"), [

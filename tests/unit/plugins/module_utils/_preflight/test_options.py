@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import NAMES, disk, preflight
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.host import Host
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Peer
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
@@ -61,22 +61,22 @@ def test_a_data_dir_that_is_mounted_read_only_is_refused_though_root_may_write_e
 
 
 def test_the_datastores_folder_is_the_members_own_or_the_nearest_that_exists(tmp_path):
-    node = Node(Machine(), options(data_dir=str(tmp_path)))
+    node = Host(Machine(), options(data_dir=str(tmp_path)))
     assert node.datastore_folder == str(tmp_path)
     etcd = tmp_path / "server" / "db" / "etcd"
     etcd.mkdir(parents=True)
-    assert Node(Machine(), options(data_dir=str(tmp_path))).datastore_folder == str(etcd)
-    assert Node(Machine(), options(data_dir=str(tmp_path), role="agent")).state_folder == str(tmp_path)
+    assert Host(Machine(), options(data_dir=str(tmp_path))).datastore_folder == str(etcd)
+    assert Host(Machine(), options(data_dir=str(tmp_path), role="agent")).state_folder == str(tmp_path)
     assert disk.existing("/no/such/folder") == "/"
 
 
 def test_folders_on_one_file_system_are_looked_at_once(tmp_path):
-    assert len(Node(Machine(), options(data_dir=str(tmp_path))).folders) <= 2
+    assert len(Host(Machine(), options(data_dir=str(tmp_path))).folders) <= 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="bpf() and raw sockets are root's")
 def test_this_very_machine_is_measured_whole_within_seconds(tmp_path):
-    report = preflight(Node(Machine(), options(data_dir=str(tmp_path), role="agent", cni="cilium")))
+    report = preflight(Host(Machine(), options(data_dir=str(tmp_path), role="agent", cni="cilium")))
     assert [result.check.name for result in report.results] == list(NAMES)
     assert report.seconds < 20
     for result in report.results:

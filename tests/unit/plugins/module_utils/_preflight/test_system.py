@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import clock, system
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import PeerResult
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
 from machines import lay_out
 
@@ -86,12 +86,12 @@ def test_a_clock_that_nobody_keeps_is_a_warning_and_one_that_is_kept_passes():
     (0.9, 0.6, "pass"),  # a slow line, not a wrong clock
 ])
 def test_skew_is_judged_in_both_directions_less_what_is_not_known(skew, uncertainty, verdict):
-    finding = clock.skew([Met("other", "10.0.0.2", {}, skew=skew, uncertainty=uncertainty)])
+    finding = clock.skew([PeerResult("other", "10.0.0.2", {}, skew=skew, uncertainty=uncertainty)])
     assert finding.verdict == verdict
     assert f"other is {abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}" in finding.evidence[0]
 
 
 def test_a_node_that_could_not_be_asked_is_a_warning_with_the_reason():
-    finding = clock.skew([Met("other", "10.0.0.2", {}, silence="no TCP port of its listener can be reached")])
+    finding = clock.skew([PeerResult("other", "10.0.0.2", {}, silence="no TCP port of its listener can be reached")])
     assert finding.verdict == "warn" and "no TCP port" in finding.evidence[0]
     assert clock.skew([]).verdict == "not applicable"

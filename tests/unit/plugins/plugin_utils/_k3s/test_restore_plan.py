@@ -93,6 +93,56 @@ def test_a_server_that_is_dead_by_its_node_and_its_member_may_be_left_out_and_is
     assert plan.absent_nodes == ("agent9", "server2") and "agent9, server2 of the cluster take no part" in " ".join(plan.summary)
 
 
+def recorded(name: str, answers: bool = False, **info: Any) -> Dict[str, Any]:
+    return {"name": f"{name}-12345678" if name else "", "node": name, "address": f"10.0.0.{name[-1:] or 8}", "voter": True, "answers": answers, **info}
+
+
+DOWN = {"service": {"state": "inactive"}}
+
+
+def test_where_nothing_runs_a_server_that_answers_refuses_it_as_the_database_on_disk_names_it() -> None:
+    told = refused(host("server1", **DOWN, recorded_members=[recorded("server1"), recorded("server2", True), recorded("server3", True)]),
+                   lost=["server2", "server3"])
+    assert "server2, server3 are servers of this cluster and alive" in told, told
+
+
+def test_a_member_that_answers_in_the_name_of_a_host_whose_k3s_is_stopped_is_another_machine() -> None:
+    members = [recorded("server1"), recorded("server2", True)]
+    told = refused(host("server1", **DOWN, recorded_members=members), host("server2", **DOWN))
+    assert "server2 is a server of this cluster and alive" in told, told
+    assert planned(host("server1", **DOWN, recorded_members=members), host("server2", service={"state": "activating"})).restores == "server1"
+
+
+def test_where_nothing_runs_a_recorded_member_that_does_not_answer_has_to_be_said_to_be_lost() -> None:
+    members = [recorded("server1"), recorded("server2"), recorded("server3"), recorded("")]
+    one = host("server1", **DOWN, recorded_members=members)
+    told = refused(one, lost=["server3"])
+    assert "10.0.0.8 (10.0.0.8), server2 (10.0.0.2) are members of etcd in the database on disk" in told and "k3s_restore_lost=[10.0.0.8,server2]" in told
+    assert planned(one, lost=["10.0.0.8", "server2", "server3"]).restores == "server1"
+    # A quorum that answers tells that the others cannot take a write any more.
+    etcd = {"members": [member("server1"), member("server2", False)]}
+    assert planned(one, host("server4", etcd=etcd)).restores == "server1"
+
+
+def test_a_server_that_only_an_agent_knows_refuses_it_while_it_answers() -> None:
+    def agent(*addresses: str, answers: bool = True) -> Dict[str, Any]:
+        return host("agent1", "agent", server_url="https://lb.example.no", recorded_servers=[{"address": name, "answers": answers} for name in addresses])
+
+    burnt = new("server1")
+    burnt["info"]["addresses"] = ["10.0.0.1", "192.168.7.1"]
+    assert "10.0.0.9 is a server of this cluster and alive" in refused(burnt, agent("10.0.0.9"))
+    assert planned(burnt, agent("10.0.0.9", answers=False)).restores == "server1"
+    assert planned(burnt, agent("192.168.7.1", "10.0.0.1")).restores == "server1"
+    # A load balancer leads to one of the servers; where none of this run runs, to another one.
+    assert "lb.example.no is a server" in refused(burnt, agent("lb.example.no"))
+    assert planned(host("server1", service={"state": "active"}), agent("lb.example.no")).restores == "server1"
+
+
+def test_a_database_that_cannot_be_read_is_told_before_anything_is_confirmed() -> None:
+    plan = planned(host("server1", **DOWN, record_trouble="/db: is not a database of etcd, or is damaged"))
+    assert any("is not known from server1" in line for line in plan.summary)
+
+
 def test_names_are_compared_whole() -> None:
     """server1 is not server10, and a host goes by the name that it has in Kubernetes."""
     assert "server10 is a server of this cluster and alive" in refused(host("server1", nodes=[node("server1"), node("server10")]))

@@ -13,11 +13,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._preflight import pe
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.disk import existing
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import DATA_DIR, Options
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import Meeting, Met
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.peers import PeerResult, PeerResults
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
 
 
-class Node:
+class Host:
     machine: Machine
     options: Options
 
@@ -57,10 +57,10 @@ class Node:
         return own.held if own else ports.in_use(self.machine, ports.own_ports(self.profile))
 
     @cached_property
-    def meeting(self) -> Meeting:
+    def peer_results(self) -> PeerResults:
         own = self.options.own
-        return peers.meet(self.machine, own, self.options.peers) if own else Meeting((), False)
+        return peers.ask_all(self.machine, own, self.options.peers) if own else PeerResults((), False)
 
     @property
-    def met(self) -> Tuple[Met, ...]:
-        return self.meeting.met
+    def peers(self) -> Tuple[PeerResult, ...]:
+        return self.peer_results.results

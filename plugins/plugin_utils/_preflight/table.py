@@ -9,7 +9,7 @@ import textwrap
 from typing import Any, List, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import ACCEPTED, FAIL, NOT_APPLICABLE, PASS, WARN
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.fleet import Fleet
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.fleet import Fleet
 
 WORDS = {PASS: "ok", WARN: "warn", FAIL: "FAIL", ACCEPTED: "accepted", NOT_APPLICABLE: "-"}
 NAME, NARROWEST = 16, 24

@@ -15,13 +15,13 @@ from ansible_collections.nordic.gitops.plugins.filter.preflight_table import pre
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight import CHECKS, NAMES, Report, fsync, virtualisation
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.check import Finding, Result, worst
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.fleet import Fleet
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.html import page
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.fleet import Fleet
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.page import page
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.machine import Machine
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.node import Node
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.host import Host
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._preflight.profile import Profile
-from ansible_collections.nordic.gitops.plugins.module_utils._preflight.table import table
+from ansible_collections.nordic.gitops.plugins.plugin_utils._preflight.table import table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ def result(name, accept=(), role="server", **found):
     options = Options(profile, name, "10.0.0.1", None, tuple(accept), (), ())
     results = tuple(Result(check, found.get(check.name, Finding("pass", "good", ("it is good",))), check.threshold(profile), check.name in accept, 0.01)
                     for check in CHECKS)
-    return Report(Node(Machine(), options), results, 4.2).result()
+    return Report(Host(Machine(), options), results, 4.2).result()
 
 
 PEER = {"name": "b", "address": "10.0.0.2",
@@ -71,7 +71,7 @@ def test_the_failure_lists_every_failed_check_with_evidence_and_mending():
     options = Options(Profile(), "a", "", None, (), (), ())
     found = {"virtualisation": CONTAINER, "fsync_latency": SLOW}
     results = tuple(Result(check, found.get(check.name, Finding("pass", "")), "", False, 0) for check in CHECKS)
-    message = Report(Node(Machine(), options), results, 1).failure()
+    message = Report(Host(Machine(), options), results, 1).failure()
     assert message.startswith("2 checks failed on a (server, flannel, embedded datastore). virtualisation: container: lxc (/proc/1/environ has ")
     assert "Install on a KVM virtual machine or on bare metal." in message
     assert "fsync_latency: p99 6" in message and "Put the datastore on a local NVMe" in message
