@@ -50,6 +50,11 @@ class Runs:
         except Failure as failure:
             raise Failed(failure) from failure
 
+    def keeps(self, *instances: Dict[str, Any], **options: Any) -> None:
+        """A run changes nothing, and has nothing to report about a declared instance."""
+        result = self.run(*instances, **options)
+        assert not result["changed"] and set(result["counts"]) <= {"unchanged", "undeclared"}, result["table"]
+
     def fails(self, *instances: Dict[str, Any], check: bool = False, **options: Any) -> Failed:
         """How it failed; a success is none."""
         try:

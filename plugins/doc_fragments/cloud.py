@@ -48,6 +48,7 @@ options:
     description:
       - A host with libvirt and QEMU instead of a cloud. O(region) is what this host counts as.
       - Names of networks are those of its networks and bridges, volume types are its pools, its only availability zone is its host name.
+        A bridge has its own DHCP, so no fixed addresses are possible in it.
         A flavor is a size, such as V(4 vCPU, 16384 MB, 160 GB). It has no key pairs, security groups, server groups or floating addresses.
     type: dict
     suboptions:
@@ -56,7 +57,7 @@ options:
         type: str
         required: true
       pool:
-        description: The storage pool of root disks, and of volumes without a type. A pool of files has overlays of the image, any other raw copies.
+        description: The storage pool of root disks, and of volumes without a type. Its type has to be C(dir), C(fs) or C(netfs).
         type: str
         default: default
       images:

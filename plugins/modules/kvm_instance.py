@@ -199,7 +199,7 @@ options:
         type: str
         choices: [refuse, replace, report]
   allow_data_loss:
-    description: Whether a rebuild or a replacement may destroy a root disk.
+    description: Whether a rebuild or a replacement may destroy a root disk, and whether snapshots on a libvirt host go with their instance.
     type: bool
     default: false
   prune:
@@ -259,7 +259,7 @@ options:
     description:
       - A command, and its arguments, that decides whether an instance may be interrupted. It runs before each resize, rebuild and replacement, until it
         ends with 0 or O(wait_timeout) is over. C({name}) and C({operation}) are filled in.
-      - For a control plane it asks whether etcd has its quorum without this member.
+      - For the nodes of a cluster, the playbook C(nordic.gitops.gate) asks whether etcd has its quorum without this one and all others are Ready.
     type: list
     elements: str
   instances:

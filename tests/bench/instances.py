@@ -33,6 +33,7 @@ HOW = {
     "instances": "whole ansible-playbook calls on one OpenStack, in turns, every second round in the other order; the driver of its Nova runs no guests, "
     "so that what is measured is API and client",
     "the cloud's own time": "from the request that creates the first instance until the last is ACTIVE, as Nova tells both times",
+    "1,000 instances": "one was made; the others are copies of its rows in the databases of Nova and Neutron, which the APIs list as they list any",
     "the API's own answer time": "the same lists, asked for by plain requests of one process and thrown away",
     "replacement": "the steps that the module tells, of an instance in ERROR; the provider's own creation is its create request until ACTIVE, in the same run",
 }
@@ -131,8 +132,10 @@ class Bench:
 
     def many(self, say: Say) -> None:
         fleet = "m%s" % secrets.token_hex(3)
-        say("instances: %d of them, once" % MANY)
-        self.play("many", self.ours(fleet, instances=[{"name": "%s-%d" % (fleet, n)} for n in range(MANY)], parallel=20, wait_timeout=2400))
+        say("instances: %d of them" % MANY)
+        names = ["%s-%d" % (fleet, number) for number in range(MANY)]
+        self.play("many", self.ours(fleet, instances=[{"name": names[0]}]))
+        self.cloud.copy(self.sdk.compute.find_server(names[0]), names[1:])
         for _round in range(3):
             began = time.monotonic()
             for path in ("/servers/detail?limit=1000&tags=nordic:fleet:%s" % fleet,):
@@ -142,7 +145,7 @@ class Bench:
             cost = self.play(
                 "list",
                 {"nordic.gitops.instance_info": {"cloud": "nordic", "region": self.cloud.region, "fleet": fleet}, "register": "answer"},
-                {"ansible.builtin.assert": {"that": "answer.instances | length == %d" % MANY, "quiet": True}},
+                {"ansible.builtin.assert": {"that": "answer.instances | map(attribute='address') | unique | length == %d" % MANY, "quiet": True}},
             )
             self.add(LIST, INFO, cost.seconds, peak_mb=round(cost.peak_mb, 1))
 

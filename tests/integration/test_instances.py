@@ -68,7 +68,8 @@ def test_everything_that_is_declared_is_there(fleet):
         assert facts["floating_addresses"] and facts["address"] == facts["floating_addresses"][0]
         assert sdk.compute.get_server_group(group.id).member_ids == [server.id]
         again = fleet.run({"name": f"{fleet.name}-a", **declared})
-        assert not again["changed"], again["table"]
+        assert again["counts"] == {"unchanged": 1}, again["table"]
+        assert again["instances"][0]["server_groups"] == [group.id]
         # A key that was taken from the list is named, with the fact that it still lets people in.
         without = fleet.run({"name": f"{fleet.name}-a", **{**declared, "key": None, "public_key": None}}, check=True)
         assert without["counts"] == {"report": 1} and f"{fleet.name}-key may still open it" in without["table"]
@@ -91,7 +92,7 @@ def test_another_image_is_refused_while_it_would_destroy_the_root_disk(fleet):
     fleet.run(*fleet.named("a"), image="debian-13", on_drift={"image": "rebuild"}, allow_data_loss=True)
     after = fleet.server("a")
     assert after.id == before.id and after.image.id == fleet.sdk.image.find_image("debian-13").id
-    assert not fleet.run(*fleet.named("a"), image="debian-13")["changed"]
+    fleet.keeps(*fleet.named("a"), image="debian-13")
 
 
 def test_addresses_and_volumes_survive_a_replacement(fleet):
@@ -114,7 +115,7 @@ def test_a_new_system_on_a_boot_volume_leaves_the_old_volume(fleet):
     declared = {"name": f"{fleet.name}-a", "boot_volume": {"size": 5}}
     first = fleet.run(declared)["instances"][0]
     # The API shows no image for such an instance; what the volume was made of is compared.
-    assert not fleet.run(declared)["changed"]
+    fleet.keeps(declared)
     done = fleet.run({**declared, "image": "debian-13"}, on_drift={"image": "replace"})
     assert any("the old boot volume" in text and first["volumes"][0]["id"] in text for text in done["warnings"])
     assert len(fleet.volumes()) == 2 and done["instances"][0]["volumes"][0]["id"] != first["volumes"][0]["id"]
@@ -167,7 +168,7 @@ def test_networks_groups_metadata_and_addresses_change_in_place(fleet):
         assert set(server.addresses) == {"private", "storage"} and {tuple(port.security_group_ids) for port in fleet.ports()} == {(rules.id,)}
         # The address is no longer used, and it is kept.
         assert [(one.port_id) for one in fleet.floating()] == [None]
-        assert not fleet.run(*fleet.named("a"), **changed)["changed"]
+        fleet.keeps(*fleet.named("a"), **changed)
         fleet.run(*fleet.named("a"), metadata={"role": "agent"})
         assert set(fleet.server("a").addresses) == {"private"} and len(fleet.ports()) == 1
     finally:
@@ -188,6 +189,10 @@ def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
         networks=[{"uuid": network.id}],
     )
     fleet.sdk.compute.wait_for_server(stranger, interval=0.3, wait=600)
+    # Named as ours are, without the mark: a port, and the floating address of somebody's server.
+    port = fleet.sdk.network.create_port(network_id=network.id, name=f"{fleet.name}-y|private|2")
+    theirs = next(fleet.sdk.network.ports(device_id=stranger.id))
+    address = fleet.sdk.network.create_ip(floating_network_id=fleet.sdk.network.find_network("public").id, port_id=theirs.id)
     assert "the name is taken by the instance" in str(fleet.fails({"name": stranger.name}))
     assert "belongs to the fleet" in str(fleet.fails({"name": f"{other.name}-x"}))
     undeclared = fleet.run(*fleet.named("x"))
@@ -198,6 +203,8 @@ def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):
     done = fleet.run(*fleet.named("x"), prune=True)
     assert done["counts"] == {"unchanged": 1, "delete": 1}
     assert [one.name for one in fleet.servers()] == sorted([f"{fleet.name}-1", f"{fleet.name}-b-x", f"{fleet.name}-x"])
+    assert fleet.sdk.network.get_port(port.id).id and fleet.sdk.network.get_ip(address.id).port_id == theirs.id
+    fleet.sdk.network.delete_ip(address)
     assert "prune_limit" in str(fleet.fails(*fleet.named("new"), prune=True, prune_limit="0"))
 
 
@@ -224,7 +231,7 @@ def test_a_protected_instance_is_neither_deleted_nor_replaced(fleet):
     )
     fleet.run(*fleet.named("a"), protected=False)
     assert fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["counts"] == {"delete": 1} and fleet.left() == NOTHING
-    assert not fleet.run({"name": f"{fleet.name}-a", "state": "absent"})["changed"]
+    fleet.keeps({"name": f"{fleet.name}-a", "state": "absent"})
 
 
 def test_the_gate_decides_one_at_a_time(fleet, tmp_path):
@@ -252,9 +259,49 @@ def test_a_dead_instance_comes_back_with_what_it_was(cloud, fleet):
     cloud.connect("admin").compute.reset_server_state(before["id"], "error")
     told = fleet.run(declared)
     assert told["counts"] == {"report": 1} and "status: ERROR -> ACTIVE" in told["table"]
+    # Each run reads it anew.
+    cloud.connect("admin").compute.reset_server_state(before["id"], "active")
+    assert fleet.run(declared)["counts"] == {"unchanged": 1}
+    cloud.connect("admin").compute.reset_server_state(before["id"], "error")
     after = fleet.run(declared, on_drift={"status": "replace"}, allow_data_loss=True)["instances"][0]
     assert after["status"] == "ACTIVE" and re.sub("'id': '[^']*'", "", str(after["ports"])) == re.sub("'id': '[^']*'", "", str(before["ports"]))
     assert [volume["id"] for volume in after["volumes"]] == [volume["id"] for volume in before["volumes"]]
+
+
+def test_two_instances_of_one_name_are_refused_with_all_ids(fleet):
+    sdk = fleet.sdk
+    image, flavor = sdk.image.find_image("debian-13").id, sdk.compute.find_flavor("cv-nvme-2gb").id
+
+    def somebody(name, metadata):
+        made = sdk.compute.create_server(name=name, flavor_id=flavor, image_id=image, networks="none", metadata=metadata)
+        return sdk.compute.wait_for_server(made, interval=0.3, wait=600).id
+
+    fleet.run(*fleet.named("a"))
+    twin = somebody(f"{fleet.name}-a", {"nordic:fleet": fleet.name})
+    sdk.compute.put(f"/servers/{twin}/tags/nordic:fleet:{fleet.name}", microversion="2.72").raise_for_status()
+    said = str(fleet.fails(*fleet.named("a"), prune=True))
+    assert f"the fleet {fleet.name} has 2 instances of this name" in said and all(one.id in said for one in fleet.servers())
+    ids = [somebody(f"{fleet.name}-b", {}) for _each in "12"]
+    said = str(fleet.fails(*fleet.named("b")))
+    assert "the name is taken by 2 instances" in said and all(one in said for one in ids)
+    assert len(fleet.servers()) == 4
+
+
+def test_a_server_group_without_room_is_refused_before_the_first_is_made(cloud, fleet):
+    admin, project = cloud.connect("admin").compute, fleet.sdk.current_project_id
+    group = fleet.sdk.compute.create_server_group(name=f"{fleet.name}-spread", policy="soft-anti-affinity")
+    admin.put(f"/os-quota-sets/{project}", json={"quota_set": {"server_group_members": 2}}).raise_for_status()
+    try:
+        fleet.run(*fleet.named("a"), server_group=group.name)
+        said = str(fleet.fails(*fleet.named("a", "b", "c"), server_group=group.name))
+        assert f"members of the server group {group.name}: 2 more are needed, 1 of 2 are in use, so it is exceeded by 1" in said
+        assert fleet.left() == {**NOTHING, "servers": 1, "ports": 1}
+        done = fleet.run(*fleet.named("a", "b"), server_group=group.name)
+        assert done["counts"] == {"unchanged": 1, "create": 1}, done["table"]
+    finally:
+        admin.delete(f"/os-quota-sets/{project}").raise_for_status()
+        fleet.clean()
+        fleet.sdk.compute.delete_server_group(group)
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -175,6 +175,33 @@ def test_a_fleet_is_provisioned_and_listed(cloud, fleet, ansible, tmp_path):
     assert len(listing(ansible("ansible-inventory", "-i", "shop.instances.yml", "--list"))["_meta"]["hostvars"]) == 4
 
 
+def test_a_recorded_fleet_is_not_made_anew_in_another_project_or_region(cloud, fleet, ansible, tmp_path):
+    """Valid credentials of the wrong place find nothing there."""
+    variables = {
+        "instance_cloud": "nordic",
+        "instance_region": "no-oslo-1",
+        "instance_fleet": fleet.name,
+        "instance_image": "ubuntu-24-04-lts",
+        "instance_flavor": "cv-nvme-2gb",
+        "instance_networks": [{"network": "private"}],
+        "instance_record": str(tmp_path / "record.json"),
+        "instance_groups": [{"name": "server", "count": 1}],
+    }
+    (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
+    neighbour = Fleet(cloud, "neighbour", fleet.name)
+    ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
+    recorded = (tmp_path / "record.json").read_text()
+    for playbook, more in (("provision", {}), ("provision", {"instance_prune": True}), ("resurrect", {"instance_lost": [f"{fleet.name}-server-1"]})):
+        wrong = json.dumps({"instance_cloud": "neighbour", **more})
+        said = ansible("ansible-playbook", str(PLAYBOOKS / f"{playbook}.yml"), "-e", "@shop.yml", "-e", wrong, fails=True)
+        assert "Nothing was looked for in it, and nothing was changed." in said
+        wrong = json.dumps({"instance_region": "us-east-1", **more})
+        said = ansible("ansible-playbook", str(PLAYBOOKS / f"{playbook}.yml"), "-e", "@shop.yml", "-e", wrong, fails=True)
+        assert f"is the record of the fleet {fleet.name} in no-oslo-1" in said
+    assert (tmp_path / "record.json").read_text() == recorded and neighbour.servers() == []
+    assert "changed=0" in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
+
+
 @pytest.mark.parametrize("dead", [False, True], ids=["deleted", "in ERROR"])
 def test_a_lost_instance_is_resurrected_with_every_field_as_it_was(cloud, fleet, ansible, tmp_path, dead):
     variables = {

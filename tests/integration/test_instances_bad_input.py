@@ -130,6 +130,16 @@ def test_wrong_credentials_say_where_they_were_refused(cloud, mistaken):
     assert "the cloud refused the credentials" in said and auth["auth_url"] in said and auth["password"] not in said
 
 
+def test_a_token_that_is_no_longer_valid_says_where_it_was_refused(cloud, mistaken):
+    sdk = cloud.connect("nordic")
+    given = cloud.clouds["nordic"]["auth"]
+    token = sdk.auth_token
+    auth = {"auth_url": given["auth_url"], "token": token, "project_name": given["project_name"], "project_domain_name": given["project_domain_name"]}
+    sdk.identity.delete("/auth/tokens", headers={"X-Subject-Token": token}).raise_for_status()
+    said = str(mistaken.fails(*mistaken.named("a"), cloud=None, clouds_file=None, auth=auth, auth_type="token"))
+    assert "the cloud refused the credentials" in said and auth["auth_url"] in said and token not in said
+
+
 def test_a_region_that_the_catalog_lacks_is_refused_with_those_that_it_has(cloud, mistaken):
     said = str(mistaken.fails(*mistaken.named("a"), cloud=None, clouds_file=None, auth=cloud.clouds["nordic"]["auth"], region="no-oslo-2"))
     assert "the catalog has no compute service in the region no-oslo-2. Its regions are: no-oslo-1, us-east-1." in said

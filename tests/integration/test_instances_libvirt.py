@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_volumes_and_addresses_survive_a_replacement(virt, fleet):
     assert (second["addresses"], second["ports"], second["volumes"]) == (first["addresses"], first["ports"], first["volumes"])
     # A guest that does not shut down is powered off, and that is said.
     assert any("did not shut down within 1 s and was powered off" in text for text in done["warnings"])
-    assert not fleet.run(changed)["changed"]
+    fleet.keeps(changed)
 
 
 def test_a_volume_grows_in_place_and_what_is_on_it_stays(virt, fleet):
@@ -131,7 +132,7 @@ def test_a_disk_of_the_user_is_attached_and_never_deleted(virt, fleet):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(virt.images / own), "1G"], check=True)
     declared = {"name": f"{fleet.name}-a", "volumes": [{"volume": own}, {"label": "ours", "size": 1}]}
     assert [volume["ours"] for volume in fleet.run(declared)["instances"][0]["volumes"]] == [False, True]
-    assert not fleet.run(declared)["changed"]
+    fleet.keeps(declared)
     gone = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
     assert (virt.images / own).exists() and fleet.files() == [] and any(own in kept for kept in gone["plan"][0]["keeps"])
     (virt.images / own).unlink()
@@ -140,7 +141,7 @@ def test_a_disk_of_the_user_is_attached_and_never_deleted(virt, fleet):
 def test_the_real_power_state_is_read_and_enforced(fleet):
     fleet.run(*fleet.named("a", "b"))
     fleet.domains()[f"{fleet.name}-a"].destroy()
-    assert not fleet.run(*fleet.named("a", "b"))["changed"]
+    fleet.keeps(*fleet.named("a", "b"))
     done = fleet.run(*fleet.named("a", "b"), state="started")
     assert done["counts"] == {"start": 1, "unchanged": 1} and fleet.domains()[f"{fleet.name}-a"].isActive()
 
@@ -152,7 +153,7 @@ def test_a_resize_keeps_the_disk_and_the_marks(fleet):
     assert done["counts"] == {"resize": 1}
     domain = tree(fleet, "a")
     assert (domain.findtext("vcpu"), domain.findtext("memory")) == ("2", str(384 * 1024)) and not fleet.domains()[f"{fleet.name}-a"].isActive()
-    assert not fleet.run(*fleet.named("a"), flavor="2 vCPU, 384 MB, 3 GB")["changed"]
+    fleet.keeps(*fleet.named("a"), flavor="2 vCPU, 384 MB, 3 GB")
     assert "would become smaller" in str(fleet.fails(*fleet.named("a"), on_drift={"flavor": "resize"}))
 
 
@@ -162,7 +163,7 @@ def test_metadata_and_networks_change_in_place(fleet):
     done = fleet.run(*fleet.named("a"), metadata={"role": "agent <&> '\""}, networks=[{"network": "default"}, {"network": "default", "address": None}])
     one = done["instances"][0]
     assert (one["id"], one["metadata"], len(one["ports"])) == (before, {"role": "agent <&> '\""}, 2)
-    assert not fleet.run(*fleet.named("a"), metadata={"role": "agent <&> '\""}, networks=[{"network": "default"}, {"network": "default"}])["changed"]
+    fleet.keeps(*fleet.named("a"), metadata={"role": "agent <&> '\""}, networks=[{"network": "default"}, {"network": "default"}])
 
 
 def test_a_dead_instance_comes_back_with_what_it_was(virt, fleet):
@@ -207,11 +208,100 @@ def test_only_what_carries_the_mark_of_the_fleet_is_touched(virt, empty, fleet):
         other.clean()
 
 
-def test_snapshots_are_not_deleted(fleet):
-    fleet.run(*fleet.named("a"))
-    fleet.domains()[f"{fleet.name}-a"].snapshotCreateXML("<domainsnapshot><name>before</name></domainsnapshot>")
-    assert "has snapshots" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
+def test_snapshots_and_checkpoints_and_a_saved_state_go_only_as_asked(fleet):
+    fleet.run(*fleet.named("a", "b", "c"))
+    domains = fleet.domains()
+    domains[f"{fleet.name}-a"].snapshotCreateXML("<domainsnapshot><name>before</name></domainsnapshot>")
+    domains[f"{fleet.name}-b"].checkpointCreateXML("<domaincheckpoint><name>before</name></domaincheckpoint>")
+    domains[f"{fleet.name}-c"].managedSave()
+    assert "it has 1 snapshots, which hold data" in str(fleet.fails({"name": f"{fleet.name}-a", "state": "absent"}))
+    told = fleet.run(prune=True, prune_limit="100%", instances=[], check=True)
+    assert told["counts"] == {"skipped": 1, "delete": 2}
+    changed = dict(user_data="#!/bin/sh\ntrue\n", on_drift={"user_data": "replace"})
+    assert "it destroys the root disk and the snapshots" in str(fleet.fails(*fleet.named("a"), **changed))
     assert fleet.domains()[f"{fleet.name}-a"].snapshotNum() == 1 and f"_disk+{fleet.name}-a+{fleet.name}" in fleet.files()
+    fleet.run(*({**one, "state": "absent"} for one in fleet.named("b", "c")))
+    done = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, allow_data_loss=True)
+    assert "snapshots" in done["plan"][0]["destroys"] and fleet.domains() == {} and fleet.files() == []
+
+
+def test_a_guest_in_a_bridge_keeps_the_mac_address_that_a_dhcp_knows_it_by(virt, fleet):
+    one = fleet.run(*fleet.named("a"), networks=[{"network": "br0"}])["instances"][0]
+    interface = tree(fleet, "a").find("devices/interface")
+    assert (interface.get("type"), interface.find("source").get("bridge")) == ("bridge", "br0") and one["address"] is None
+    again = fleet.run(*fleet.named("a"), networks=[{"network": "bridge:br0"}])
+    assert not again["changed"], again["table"]
+    assert "has no address by which it could be reached" in str(fleet.fails(*fleet.named("a", "b"), networks=[{"network": "br0"}], wait_for="ssh",
+                                                                          wait_timeout=1))
+    after = fleet.run(*fleet.named("a"), networks=[{"network": "br0"}], user_data="#!/bin/sh\n", on_drift={"user_data": "replace"}, allow_data_loss=True)
+    assert after["instances"][0]["ports"][0]["mac"] == one["ports"][0]["mac"] and after["instances"][0]["id"] != one["id"]
+    moved = fleet.run(*fleet.named("a"), networks=[{"network": "default"}, {"network": "br0"}], user_data="#!/bin/sh\n")
+    assert moved["counts"]["update"] == 1 and len(moved["instances"][0]["ports"]) == 2
+    assert "is in no subnet of the network br0. It has: none" in str(fleet.fails(*fleet.named("c"), networks=[{"network": "br0", "address": "192.0.2.9"}]))
+
+
+def seed_of(virt, fleet, suffix, file):
+    seed = virt.images / f"_seed+{fleet.name}-{suffix}+{fleet.name}"
+    done = subprocess.run(["xorriso", "-osirrox", "on", "-indev", str(seed), "-concat", "append", "-", f"/{file}", "--"], check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+def test_a_fixed_address_without_dhcp_is_told_to_the_guest(virt, fleet):
+    network = virt.connect().networkDefineXML(
+        "<network><name>static</name><forward mode='open'/><bridge name='virbr7' stp='off'/><ip address='198.51.100.1' prefix='24'/>"
+        "<ip family='ipv6' address='2001:db8::1' prefix='64'/></network>")
+    network.create()
+    networks = [{"network": "default"}, {"network": "static", "address": "198.51.100.7"}, {"network": "static", "address": "2001:db8::7"}]
+    try:
+        made = fleet.run(*fleet.named("a"), networks=networks)["instances"][0]
+        assert {"198.51.100.7", "2001:db8::7"} <= {each["address"] for each in made["addresses"]}
+        told = list(seed_of(virt, fleet, "a", "network-config")["ethernets"].values())
+        assert told[0]["dhcp4"] and told[1]["addresses"] == ["198.51.100.7/24"] and told[2]["addresses"] == ["2001:db8::7/64"]
+        assert (told[1]["gateway4"], told[2]["gateway6"]) == ("198.51.100.1", "2001:db8::1")
+        assert told[1]["nameservers"] == {"addresses": ["198.51.100.1"]}
+        fleet.keeps(*fleet.named("a"), networks=networks)
+        assert "the address 198.51.100.7 that" in str(fleet.fails(*fleet.named("b"), networks=networks[1:2]))
+        # Another address would take its interface away, and never reach the guest.
+        networks[1] = {"network": "static", "address": "198.51.100.8"}
+        drifted = fleet.run(*fleet.named("a"), networks=networks)
+        assert not drifted["changed"] and "only at its first boot" in drifted["table"]
+        after = fleet.run(*fleet.named("a"), networks=networks, on_drift={"networks": "replace"}, allow_data_loss=True)["instances"][0]
+        assert "198.51.100.8" in {each["address"] for each in after["addresses"]} and after["id"] != made["id"]
+        assert list(seed_of(virt, fleet, "a", "network-config")["ethernets"].values())[1]["addresses"] == ["198.51.100.8/24"]
+        fleet.keeps(*fleet.named("a"), networks=networks)
+    finally:
+        fleet.clean()
+        network.destroy()
+        network.undefine()
+
+
+def test_a_pool_without_files_is_refused(virt, fleet):
+    """The kernel need not know LVM for that."""
+    pool = virt.connect().storagePoolDefineXML("<pool type='logical'><name>vg0</name><source><name>vg0</name></source><target><path>/dev/vg0</path></target></pool>")
+    try:
+        said = str(VirtFleet(virt, fleet.image, name=fleet.name, pool="vg0").fails(*fleet.named("a")))
+        assert "the storage pool vg0 is of type logical. Instances need a pool whose volumes are files: dir, fs, netfs." in said, said
+        assert "there is no volume type vg0" in str(fleet.fails(*fleet.named("a"), volumes=[{"label": "data", "size": 1, "type": "vg0"}]))
+    finally:
+        pool.undefine()
+
+
+def test_a_user_without_permission_is_told_so(virt, fleet):
+    """As nobody, who may not even enter the folder of the socket."""
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+
+    def as_nobody():
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        told.put(str(fleet.fails(*fleet.named("a"))))
+
+    process = context.Process(target=as_nobody)
+    process.start()
+    said = told.get(timeout=60)
+    process.join()
+    assert "no connection to libvirt" in said and "The user has to be in the group libvirt there, or root." in said, said
 
 
 def test_a_domain_that_could_not_start_is_finished_by_the_next_run(virt, fleet):
@@ -251,7 +341,7 @@ def test_a_killed_run_is_finished_by_the_next_one(virt, fleet, moment):
     assert len(fleet.domains()) == 2 and all(one.isActive() for one in fleet.domains().values())
     kinds = sorted(name.split("+")[0] for name in fleet.files())
     assert kinds == sorted(["_console", "_disk", "_seed", "data"] * 2)
-    assert not fleet.run(*declared)["changed"]
+    fleet.keeps(*declared)
 
 
 def test_two_runs_at_once_make_no_instance_twice(fleet, monkeypatch, tmp_path):
@@ -315,7 +405,7 @@ copy(peer.fileno(), 1)
     fleet = VirtFleet(virt, empty, uri=f"{where}&no_verify=1&proxy=netcat&netcat={relay}")
     try:
         assert fleet.run(*fleet.named("a"))["counts"] == {"create": 1}
-        assert not fleet.run(*fleet.named("a"))["changed"]
+        fleet.keeps(*fleet.named("a"))
     finally:
         fleet.clean()
     assert "no connection to libvirt" in str(VirtFleet(virt, empty, uri=where.replace(str(git_ssh.key), str(git_ssh.other_key)) + "&no_verify=1").fails(
@@ -379,7 +469,7 @@ def test_what_is_wrong_with_the_host_is_said(virt, empty, fleet):
     assert "has the SHA-256" in said(images=[{"name": "debian-12", "path": str(empty), "checksum": f"sha256:{'0' * 64}"}])
     assert "is no checksum" in said(images=[{"name": "debian-12", "path": str(empty), "checksum": "md5:0"}])
     assert "cannot be read" in said(images=[{"name": "debian-12", "path": "/nowhere", "checksum": f"sha256:{'0' * 64}"}])
-    assert "pool" in said(pool="nowhere")
+    assert "there is no storage pool nowhere. There are: default, nvme, small." in said(pool="nowhere")
     provider = Libvirt({**fleet.defaults, "libvirt": {**fleet.defaults["libvirt"], "emulation": False}})
     provider._kvm = False
     with pytest.raises(Exception, match="KVM cannot run a guest on this host. Allow emulation"):
@@ -396,7 +486,7 @@ def test_a_guest_boots_and_comes_back_from_a_destroyed_disk_with_the_same_keys_a
         keys[name] = (tmp_path / name).read_text(), (tmp_path / f"{name}.pub").read_text()
     fleet = VirtFleet(virt, virt.image, firmware="uefi")
     fleet.defaults.update(
-        flavor="1 vCPU, 512 MB, 2 GB", shutdown_timeout=300, wait_for="cloud_init", wait_timeout=1200,
+        flavor="1 vCPU, 512 MB, 2 GB", shutdown_timeout=300, wait_for="cloud_init", wait_timeout=2400,
         ssh={"user": "debian", "private_key_file": str(tmp_path / "user"), "known_hosts_file": str(tmp_path / "known_hosts")},
         cloud_init={
             "ssh_authorized_keys": [keys["user"][1]],
@@ -418,6 +508,9 @@ def test_a_guest_boots_and_comes_back_from_a_destroyed_disk_with_the_same_keys_a
                               text=True).stdout
         assert said.split() == [before["name"], before["volumes"][0]["path"], before["id"]]
         assert before["name"] in fleet.run(declared, check=True)["table"]
+        # What the guest's agent tells serves where no DHCP of libvirt knows an address.
+        provider = Libvirt(fleet.params(instances=[]))
+        assert provider._heard(fleet.domains()[before["name"]])[before["ports"][0]["mac"]] == [before["address"]]
         fleet.domains()[before["name"]].destroy()
         (virt.images / f"_disk+{before['name']}+{fleet.name}").unlink()
         begin = time.monotonic()
@@ -427,9 +520,9 @@ def test_a_guest_boots_and_comes_back_from_a_destroyed_disk_with_the_same_keys_a
         assert [after[field] for field in ("addresses", "ports", "volumes")] == [before[field] for field in ("addresses", "ports", "volumes")]
         said = subprocess.run([*login, "cloud-init query instance_id"], check=True, capture_output=True, text=True).stdout
         assert said.strip() == after["id"] != before["id"]
-        console = Libvirt(fleet.params(instances=[])).console(after["id"], 50)
+        console = provider.console(after["id"], 50)
         assert "login:" in console or "cloud-init" in console
-        assert not fleet.run(declared, wait_for="active")["changed"]
+        fleet.keeps(declared, wait_for="active")
         tell(f"a guest ({fleet.domains()[after['name']].XMLDesc().split(chr(39))[1]}): cloud-init done after {first:.0f} s, resurrected in {second:.0f} s: "
              + ", ".join(f"{step['step']} {step['seconds']}" for step in done["steps"]))
     finally:

@@ -35,6 +35,20 @@ def test_it_listens_on_the_loopback_only(cloud):
     assert {address.ip for address in found} <= {"127.0.0.1", "::1"}
 
 
+def test_copies_of_a_server_are_listed_as_it_is(cloud, fleet):
+    """The bench lists so many of them."""
+    fleet.run(*fleet.named("0"))
+    cloud.copy(fleet.server("0"), [f"{fleet.name}-{number}" for number in range(1, 5)])
+    try:
+        found = fleet.run(*fleet.named("0"))
+        assert not found["changed"] and found["undeclared"] == [f"{fleet.name}-{number}" for number in range(1, 5)]
+        for field in ("id", "address"):
+            assert len({one[field] for one in found["instances"]} - {None}) == 5, field
+        assert [len(one["ports"]) for one in found["instances"]] == [1] * 5 and {one["status"] for one in found["instances"]} == {"ACTIVE"}
+    finally:
+        fleet.clean()
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_a_detached_one_ends_with_its_owner_and_leaves_nothing(tmp_path):

@@ -324,7 +324,7 @@ class Supervisor:
             for name, process in self.running.items():
                 if process.poll() is not None:
                     words = processes.last_lines(self.logs / f"{name}.log")
-                    kind = Taken if ADDRESS_TAKEN in words else LabError
+                    kind = Taken if ADDRESS_TAKEN in words.lower() else LabError
                     raise kind(f"{name} ended with {process.returncode}; its last lines:\n{words}")
             try:
                 if condition():

@@ -408,7 +408,9 @@ class Run:
                 if done.returncode == 0:
                     return
                 if time.monotonic() > end:
-                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {(done.stderr or done.stdout).strip()[-500:]}")
+                    # A playbook tells its reason on one of them, and ends with a summary.
+                    said = f"{done.stdout.strip()}\n{done.stderr.strip()}".strip()[-3000:]
+                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {said}")
                 time.sleep(2)
 
     def _resize(self, change: Change, wanted: Wanted, instance: Instance) -> None:

@@ -93,8 +93,10 @@ def _judge(plan: Plan, options: Options, provider: Provider, declared: Sequence[
     guard.guard(plan, options)
     if plan.of("create", "update", "resize", "rebuild", "replace"):
         creating = {change.name for change in plan.of("create")}
-        ours = {port.id for instance in plan.world.instances for port in instance.ports}
-        wanted.no_address_taken([one for one in declared if one.name in creating], provider, ours)
+        # What is deleted goes first, and an instance's own ports stay its own.
+        going = {change.name for change in plan.of("delete")}
+        holders = {port.id: "" if instance.name in going else instance.name for instance in plan.world.instances for port in instance.ports}
+        wanted.no_address_taken([one for one in declared if one.name in creating], provider, holders)
         if any(guard.needs(plan).values()):
             guard.quota(plan, provider.limits())
 
@@ -121,15 +123,15 @@ def _ready(provider: Provider, ask: Ask, declared: Sequence[Wanted]) -> Callable
     def ready(instance: Instance, one: Wanted) -> None:
         if until == "active":
             return
-        end = time.monotonic() + min(timeout, 60)
-        address = None
-        while address is None:
-            now = [each for each in provider.world(ask.fleet, [one.name]).instances if each.id == instance.id]
-            address = rule.choose(now[0]) if now else None
-            if address is None and time.monotonic() > end:
+        begin = time.monotonic()
+        while True:
+            now = next((each for each in provider.world(ask.fleet, [one.name]).instances if each.id == instance.id), None)
+            address = rule.choose(now) if now else None
+            # A provider that gives addresses tells them at once. Those in a bridge are heard of when the guest has booted.
+            patience = timeout if now and any(not port.addresses for port in now.ports) else min(timeout, 60)
+            if address or time.monotonic() - begin > patience:
                 break
-            if address is None:
-                time.sleep(1)
+            time.sleep(1)
         wait(one.name, address, until, login, timeout, lambda: console(instance))
 
     return ready

@@ -7,7 +7,7 @@ What a cloud keeps apart is kept by other means here, so that the same plan serv
   - the marks of an instance are in its domain's metadata; those of a volume in its name, LABEL+INSTANCE+FLEET;
   - a port is a MAC address that follows from fleet, instance and network, with a reservation in the network's DHCP; it outlives the domain;
   - an image is a volume of the pool that carries no mark; a flavor is a size; a volume type is a pool; the only zone is the host;
-  - the root disk is an overlay of its image (a copy where the pool holds no files), and goes with its instance; data volumes stay.
+  - the root disk is an overlay of its image, and goes with its instance; data volumes stay. So a pool has to be one whose volumes are files.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ import re
 import threading
 import time
 import uuid
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 from xml.etree import ElementTree as xml
 
 from .._errors import Failure, MissingLibrary
-from . import nocloud, provider
+from . import lookup, nocloud, provider
 from .provider import Flavor, Floating, Image, Instance, Key, Limit, Named, Place, Port, ServerGroup, Volume, Wanted, WantedPort, WantedVolume, World
 
 SPACE = "https://nordic.gitops/instance/1"
 GIB = 1024**3
 OWN_MAC = r"52:54(:[0-9a-f]{2}){4}"
 POLL = 0.3
+# Pools whose volumes are files. An overlay needs one, and a copy on a device (LVM) that a killed run left half-made would look like a whole disk.
+FILE_POOLS = ("dir", "fs", "netfs")
 # Labels of what is no data volume; no declared label begins so.
 ROOT, SEED, CONSOLE, LOCK = "_disk", "_seed", "_console", "_lock"
 # A boot sector: it writes a letter to the serial port and has the machine reset.
@@ -59,6 +62,7 @@ class Libvirt:
         self._asked = 0
         self._count, self._pools_lock, self._images_lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._kvm: Optional[bool] = None
+        self._networks_of_ports: Dict[str, Named] = {}
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # it would print to standard error
         self.host = self._connect()
 
@@ -107,7 +111,25 @@ class Libvirt:
 
     # Look-ups
 
+    def _know_pool(self) -> None:
+        """The default pool exists, runs, and is of a kind that serves."""
+        with self._saying("pools"):
+            pools = {one.name(): one for one in self.host.listAllStoragePools()}
+            if self.default_pool not in pools:
+                raise lookup.unknown("storage pool", self.default_pool, list(pools))
+            pool = pools[self.default_pool]
+            if _pool_type(pool) not in FILE_POOLS:
+                raise Failure(f"the storage pool {self.default_pool} is of type {_pool_type(pool)}",
+                              hint=f"Instances need a pool whose volumes are files: {', '.join(FILE_POOLS)}.")
+            if not pool.isActive():
+                raise Failure(f"the storage pool {self.default_pool} is not active", hint=f"Start it: virsh pool-start {self.default_pool}.")
+
+    def _pools(self) -> List[Any]:
+        """The active ones of a kind that serves."""
+        return [one for one in self.host.listAllStoragePools() if one.isActive() and _pool_type(one) in FILE_POOLS]
+
     def images(self) -> List[Image]:
+        self._know_pool()
         found = {name: _gib(one[2]) for name, one in self._files().items() if not _marks(name)[0] and not name.endswith(".partial")}
         images = [Image(name, name, size) for name, size in found.items() if name not in self.declared]
         for name, given in self.declared.items():
@@ -136,10 +158,13 @@ class Libvirt:
     def external_networks(self) -> List[Named]:
         return []
 
+    def addresses_at_first_boot(self, network: Named) -> bool:
+        return any(name == network.id and tree.find("ip/dhcp") is None for name, tree in self._network_trees())
+
     def subnets(self) -> List[Tuple[Named, str, str]]:
         with self._saying("networks"):
             listed = [(one.name(), xml.fromstring(one.XMLDesc())) for one in self.host.listAllNetworks()]
-        return [(Named(str(cidr), str(cidr)), name, str(cidr)) for name, tree in listed for cidr in _cidrs(tree)]
+        return [(Named(str(cidr), str(cidr)), name, str(cidr)) for name, tree in listed for _ip, cidr in _subnets(tree)]
 
     def security_groups(self) -> List[Named]:
         return []
@@ -156,7 +181,7 @@ class Libvirt:
 
     def volume_types(self) -> List[Named]:
         with self._saying("pools"):
-            return [Named(one.name(), one.name()) for one in self.host.listAllStoragePools() if one.isActive()]
+            return [Named(one.name(), one.name()) for one in self._pools()]
 
     def server_groups(self) -> List[ServerGroup]:
         return []
@@ -190,6 +215,12 @@ class Libvirt:
                     mac = host.get("mac") or ""
                     found.append(Port(mac, host.get("name") or mac, Named(name, name), (host.get("ip") or "",), (), mac))
             reserved = {port.mac for port in found}
+            # Of a network without DHCP each guest was told its own.
+            for instance in self._domains():
+                for port in instance.ports:
+                    if port.network.id == network_id and port.mac not in reserved and set(port.addresses) & set(addresses):
+                        reserved.add(port.mac)
+                        found.append(port)
             for lease in self._leases(name):
                 if lease["ipaddr"] in addresses and lease["mac"] not in reserved:
                     found.append(Port(lease["mac"], lease["mac"], Named(name, name), (lease["ipaddr"],), (), lease["mac"]))
@@ -254,11 +285,15 @@ class Libvirt:
             found = []
             for domain in self.host.listAllDomains():
                 with contextlib.suppress(self.api.libvirtError):  # it went meanwhile
-                    found.append((domain, domain.XMLDesc(), domain.state()))
+                    found.append((domain, domain.XMLDesc(), domain.state(), domain.snapshotNum()))
         leases = {lease["mac"]: lease["ipaddr"] for name, _tree in self._network_trees() for lease in self._leases(name)}
         reserved = {host.get("mac"): host.get("ip") for _name, tree in self._network_trees() for host in tree.iterfind("ip/dhcp/host")}
         files = {path: (name, size) for name, (_pool, path, size, _used, _format) in self._files().items()}
-        return [self._instance(domain, xml.fromstring(text), state, zone, known, {**leases, **reserved}, files) for domain, text, state in found]
+        known_addresses = {**leases, **reserved}
+        return [
+            replace(self._instance(domain, xml.fromstring(text), state, zone, known, known_addresses, files), snapshots=int(snapshots))
+            for domain, text, state, snapshots in found
+        ]
 
     def _instance(
         self,
@@ -282,6 +317,9 @@ class Libvirt:
             fault = "its domain was defined and never started"
         elif root and root not in files:
             fault = f"its disk {root} is gone"
+        static: Mapping[str, Any] = record.get("static") or {}
+        macs = [_attribute(one, "mac", "address") for one in tree.iterfind("devices/interface")]
+        heard = self._heard(domain) if _status(self.api, state[0]) == "ACTIVE" and any(mac not in addresses and mac not in static for mac in macs) else {}
         ports = []
         for one in tree.iterfind("devices/interface"):
             mac, source = _attribute(one, "mac", "address"), one.find("source")
@@ -289,8 +327,8 @@ class Libvirt:
             bridge = (source.get("bridge") or "") if source is not None else ""
             network = Named(where, where) if where else Named(f"bridge:{bridge}", bridge)
             alias = next((port for port in _names(name, network.name) if _mac(fleet, port) == mac), "") if fleet else ""
-            fixed = addresses.get(mac) or next((text.split("/")[0] for text in (record.get("static") or {}).get(mac, [])), "")
-            ports.append(Port(mac, alias or mac, network, (str(fixed),) if fixed else (), (), mac, fleet if alias else "", own))
+            fixed = [str(addresses[mac])] if addresses.get(mac) else [str(text).split("/")[0] for text in static.get(mac, [])] or heard.get(mac, [])
+            ports.append(Port(mac, alias or mac, network, tuple(fixed), (), mac, fleet if alias else "", own))
         attached = [next(volume for volume in volumes if volume.device == source) for source in sources if any(v.device == source for v in volumes)]
         return Instance(
             own,
@@ -316,6 +354,16 @@ class Libvirt:
             tuple(ports),
             tuple(one for one in attached if not one.label.startswith("_")),
         )
+
+    def _heard(self, domain: Any) -> Dict[str, List[str]]:
+        """Addresses by MAC that the guest's agent tells: in a bridge no DHCP of libvirt knows them. (The host's ARP table does, and libvirt 9.0
+        fails to read it.)"""
+        found: Dict[str, List[str]] = {}
+        with contextlib.suppress(self.api.libvirtError):  # it has no agent, or none that runs yet
+            for one in domain.interfaceAddresses(self.api.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT).values():
+                told = [str(address["addr"]) for address in one.get("addrs") or [] if not ipaddress.ip_address(address["addr"]).is_link_local]
+                found[str(one.get("hwaddr"))] = sorted(told, key=lambda text: ":" in text)
+        return found
 
     def _domain(self, instance_id: str) -> Any:
         with self._saying(f"instance {instance_id}"):
@@ -357,6 +405,7 @@ class Libvirt:
             if tree is not None and tree.find("ip/dhcp") is not None:
                 address = address or self._free_address(want.network.name)
                 self._reserve(want.network.name, name, mac, address)
+            self._networks_of_ports[mac] = want.network
             made.append(Port(mac, name, want.network, (address,) if address else (), (), mac, fleet))
         return made
 
@@ -396,10 +445,11 @@ class Libvirt:
         raise Failure("libvirt has no security groups", port_id, "Leave security_groups out.")
 
     def attach_port(self, instance_id: str, port_id: str) -> None:
-        network = next((name for name, tree in self._network_trees() for host in tree.iterfind("ip/dhcp/host") if host.get("mac") == port_id), "")
-        if not network:
-            raise Failure(f"the port {port_id} is of no network with DHCP, so it cannot be attached to an instance that exists")
-        self._device(instance_id, _interface(Named(network, network), port_id), True)
+        reserved = next((name for name, tree in self._network_trees() for host in tree.iterfind("ip/dhcp/host") if host.get("mac") == port_id), "")
+        network = self._networks_of_ports.get(port_id) or (Named(reserved, reserved) if reserved else None)
+        if network is None:
+            raise Failure(f"no network is known of the port {port_id}", hint="Name the network instead of the port.")
+        self._device(instance_id, _interface(network, port_id), True)
 
     def detach_port(self, instance_id: str, port_id: str) -> None:
         tree = xml.fromstring(self._domain(instance_id).XMLDesc())
@@ -419,8 +469,7 @@ class Libvirt:
         """Every volume of every active pool: name -> (pool, path, capacity, allocation, format). A name in two pools is the default pool's."""
         found: Dict[str, Tuple[str, str, int, int, str]] = {}
         with self._pools_lock, self._saying("pools"):
-            pools = [one for one in self.host.listAllStoragePools() if one.isActive()]
-            for pool in sorted(pools, key=lambda one: one.name() == self.default_pool):
+            for pool in sorted(self._pools(), key=lambda one: one.name() == self.default_pool):
                 with contextlib.suppress(self.api.libvirtError):  # busy with another job: then what it knows serves
                     pool.refresh()
                 for volume in pool.listAllVolumes():
@@ -453,10 +502,9 @@ class Libvirt:
         return made
 
     def _lookup(self, name: str) -> Any:
-        for pool in sorted(self.host.listAllStoragePools(), key=lambda one: one.name() != self.default_pool):
-            if pool.isActive():
-                with contextlib.suppress(self.api.libvirtError):
-                    return pool.storageVolLookupByName(name)
+        for pool in sorted(self._pools(), key=lambda one: one.name() != self.default_pool):
+            with contextlib.suppress(self.api.libvirtError):
+                return pool.storageVolLookupByName(name)
         raise Failure(f"there is no volume {name}")
 
     def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume:
@@ -466,13 +514,8 @@ class Libvirt:
             self._system_disk(name, pool, wanted.size, image)
         else:
             with self._saying(f"volume {wanted.label} of {instance}"):
-                self._make(pool, name, wanted.size * GIB, self._format(pool))
+                self._make(pool, name, wanted.size * GIB, "qcow2")
         return next(one for one in self._volumes() if one.name == name)
-
-    def _format(self, pool: str) -> str:
-        """raw where a volume is a device (LVM), qcow2 where it is a file."""
-        kind = xml.fromstring(self.host.storagePoolLookupByName(pool).XMLDesc()).get("type")
-        return "qcow2" if kind in ("dir", "fs", "netfs") else "raw"
 
     def _make(self, pool: str, name: str, size: int, form: str, backing: str = "", backing_form: str = "", source: Any = None) -> Any:
         tree = xml.Element("volume")
@@ -480,7 +523,11 @@ class Libvirt:
         xml.SubElement(tree, "capacity", unit="bytes").text = str(size)
         if form == "qcow2":
             xml.SubElement(tree, "allocation").text = "0"
-        xml.SubElement(xml.SubElement(tree, "target"), "format", type=form)
+        target = xml.SubElement(tree, "target")
+        xml.SubElement(target, "format", type=form)
+        if form == "qcow2":
+            # libvirt's default is the version before, which cannot keep the bitmaps of checkpoints (incremental backups).
+            xml.SubElement(target, "compat").text = "1.1"
         if backing:
             chain = xml.SubElement(tree, "backingStore")
             xml.SubElement(chain, "path").text = backing
@@ -507,10 +554,7 @@ class Libvirt:
                 )
             return
         with self._saying(f"disk {name}"):
-            if self._format(pool) == "qcow2":
-                self._make(pool, name, size * GIB, "qcow2", path, form)
-            else:
-                self._make(pool, name, size * GIB, "raw", source=self._lookup(base))
+            self._make(pool, name, size * GIB, "qcow2", path, form)
 
     def _base(self, image: Image) -> str:
         """The image's volume. It gets its name only when it is whole and its checksum was right."""
@@ -613,7 +657,7 @@ class Libvirt:
             raise Failure(f"the volume {volume_id} vanished")
         with self._saying(f"volume {volume.name}"):
             source = self._lookup(volume.name)
-            self._make(volume.type, f"{label}+{volume.instance}+{volume.fleet}", source.info()[1], self._format(volume.type), source=source)
+            self._make(volume.type, f"{label}+{volume.instance}+{volume.fleet}", source.info()[1], "qcow2", source=source)
             source.delete()
 
     def attach(self, instance_id: str, volume_id: str) -> None:
@@ -677,13 +721,22 @@ class Libvirt:
         """The addresses that the guest is told itself, by MAC: those of networks without DHCP."""
         trees = dict(self._network_trees())
         static: Dict[str, List[str]] = {}
-        interfaces = []
+        interfaces: List[Dict[str, Any]] = []
+        routed: Set[int] = set()
         for want, mac in pairs:
-            tree, gateway = trees.get(want.network.id), ""
-            if tree is not None and tree.find("ip/dhcp") is None and want.address:
-                cidr = next(cidr for cidr in _cidrs(tree) if ipaddress.ip_address(want.address) in cidr)
-                static[mac], gateway = [f"{want.address}/{cidr.prefixlen}"], _attribute(tree, "ip", "address")
-            interfaces.append(nocloud.interface(mac, static.get(mac, []), gateway))
+            tree = trees.get(want.network.id)
+            if tree is None or tree.find("ip/dhcp") is not None or not want.address:
+                interfaces.append(nocloud.interface(mac))
+                continue
+            address = ipaddress.ip_address(want.address)
+            here, cidr = next((one, cidr) for one, cidr in _subnets(tree) if address in cidr)
+            static[mac] = [f"{want.address}/{cidr.prefixlen}"]
+            # The host is a router only of networks that it forwards, and one default route is enough.
+            router = str(here.get("address")) if tree.find("forward") is not None and address.version not in routed else ""
+            routed.update({address.version} if router else ())
+            dns = tree.find("dns")
+            resolver = "" if dns is not None and dns.get("enable") == "no" else str(here.get("address"))
+            interfaces.append(nocloud.interface(mac, static[mac], router, resolver))
         content = nocloud.image(own, wanted.name, wanted.user_data, interfaces)
         name = f"{SEED}+{wanted.name}+{fleet}"
         with self._saying(f"the seed of {wanted.name}"):
@@ -725,8 +778,7 @@ class Libvirt:
             devices.append(_interface(network, mac))
         serial = xml.SubElement(devices, "serial", type="pty")
         root = self._files()[disks[0]]
-        if self._format(root[0]) == "qcow2":
-            xml.SubElement(serial, "log", file=os.path.join(os.path.dirname(root[1]), f"{CONSOLE}+{wanted.name}+{fleet}"), append="on")
+        xml.SubElement(serial, "log", file=os.path.join(os.path.dirname(root[1]), f"{CONSOLE}+{wanted.name}+{fleet}"), append="on")
         channel = xml.SubElement(devices, "channel", type="unix")
         xml.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
         random = xml.SubElement(devices, "rng", model="virtio")
@@ -735,10 +787,9 @@ class Libvirt:
 
     def _disk(self, name: str, target: str) -> xml.Element:
         _pool, path, _capacity, _allocation, form = self._files()[name]
-        block = path.startswith("/dev/")
-        disk = xml.Element("disk", type="block" if block else "file", device="disk")
-        xml.SubElement(disk, "driver", name="qemu", type="raw" if block else form, cache=self.cache, io=self.io, discard="unmap")
-        xml.SubElement(disk, "source", {"dev" if block else "file": path})
+        disk = xml.Element("disk", type="file", device="disk")
+        xml.SubElement(disk, "driver", name="qemu", type=form, cache=self.cache, io=self.io, discard="unmap")
+        xml.SubElement(disk, "source", file=path)
         xml.SubElement(disk, "target", dev=target, bus="virtio")
         # By it the guest finds the volume, in whatever order devices come.
         xml.SubElement(disk, "serial").text = _serial(name)
@@ -791,8 +842,6 @@ class Libvirt:
             return
         domain = self._domain(instance_id)
         with self._saying(f"instance {found.name}"):
-            if domain.hasCurrentSnapshot() or domain.snapshotNum():
-                raise Failure(f"{found.name} has snapshots", hint="They hold data. Delete them first, or keep the instance.")
             if domain.isActive():
                 domain.destroy()
             for name in self._files(fresh=True):
@@ -989,13 +1038,17 @@ def _has_bridge(network: Any) -> bool:
     return xml.fromstring(network.XMLDesc()).find("bridge") is not None
 
 
-def _cidrs(network: xml.Element) -> List[Any]:
+def _subnets(network: xml.Element) -> List[Tuple[xml.Element, Any]]:
     found = []
     for one in network.iterfind("ip"):
         size = one.get("prefix") or one.get("netmask")
         if one.get("address") and size:
-            found.append(ipaddress.ip_network(f"{one.get('address')}/{size}", strict=False))
+            found.append((one, ipaddress.ip_network(f"{one.get('address')}/{size}", strict=False)))
     return found
+
+
+def _pool_type(pool: Any) -> str:
+    return xml.fromstring(pool.XMLDesc()).get("type") or ""
 
 
 def _names(instance: str, network: str) -> List[str]:

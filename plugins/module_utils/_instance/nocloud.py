@@ -18,13 +18,18 @@ from .._errors import Failure
 PROGRAMS: Sequence[Tuple[str, Sequence[str]]] = (("xorriso", ("-as", "mkisofs")), ("genisoimage", ()), ("mkisofs", ()))
 
 
-def interface(mac: str, addresses: Sequence[str], gateway: str) -> Dict[str, Any]:
+def interface(mac: str, addresses: Sequence[str] = (), router: str = "", resolver: str = "") -> Dict[str, Any]:
     """One entry of network-config. addresses with their prefix, none: by DHCP, which knows the guest by its MAC. Guests made of one image
     share a machine-id, and would else be given one address."""
     one: Dict[str, Any] = {"match": {"macaddress": mac}}
     if not addresses:
         return {**one, "dhcp4": True, "dhcp-identifier": "mac"}
-    return {**one, "addresses": list(addresses), **({"gateway4": gateway} if gateway else {})}
+    made = {**one, "addresses": list(addresses)}
+    if router:
+        made["gateway6" if ":" in router else "gateway4"] = router
+    if resolver:
+        made["nameservers"] = {"addresses": [resolver]}
+    return made
 
 
 def image(instance_id: str, name: str, user_data: str, interfaces: Sequence[Mapping[str, Any]]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import Failure
@@ -79,6 +80,9 @@ class OpenStack:
 
     def external_networks(self) -> List[Named]:
         return [Named(one["id"], one["name"]) for one in self._networks() if one.get("router:external")]
+
+    def addresses_at_first_boot(self, network: Named) -> bool:
+        return False
 
     def subnets(self) -> List[Tuple[Named, str, str]]:
         return [(Named(one["id"], one["name"]), one["network_id"], one["cidr"]) for one in self.rest.every("network", "/subnets", "subnets")]
@@ -187,6 +191,8 @@ class OpenStack:
         volume_values = [_volume(one) for one in volumes]
         floating_values = [_floating(one, port_values) for one in floating]
         made = [_instance(one, port_values, volume_values, floating_values) for one in servers.values()]
+        if ours:
+            made = self._with_groups(made)
         return World(
             tuple(one for one in made if one.fleet == fleet),
             tuple(one for one in made if one.fleet != fleet and one.name in names),
@@ -194,6 +200,14 @@ class OpenStack:
             tuple(one for one in volume_values if one.fleet == fleet),
             tuple(one for one in floating_values if one.fleet == fleet),
         )
+
+    def _with_groups(self, instances: Sequence[Instance]) -> List[Instance]:
+        """A list of servers does not tell their groups, a list of groups tells their servers."""
+        groups: Dict[str, List[str]] = {}
+        for group in self.rest.get("compute", "/os-server-groups")["server_groups"]:
+            for member in group["members"]:
+                groups.setdefault(member, []).append(group["id"])
+        return [replace(one, server_groups=tuple(groups.get(one.id, ()))) for one in instances]
 
     def _ports_of_others(self, servers: Sequence[Mapping[str, Any]], known: Iterable[str]) -> List[Dict[str, Any]]:
         """Ports that somebody gave or attached."""
@@ -671,7 +685,7 @@ def _instance(one: Mapping[str, Any], ports: Sequence[Port], volumes: Sequence[V
         Flavor("", flavor.get("original_name", ""), flavor.get("vcpus", 0), flavor.get("ram", 0), flavor.get("disk", 0)),
         one.get("key_name") or "",
         one.get("OS-EXT-AZ:availability_zone") or "",
-        tuple(one.get("server_groups") or ()),
+        (),
         bool(one.get("locked")),
         one.get("created", ""),
         one.get("hostId", ""),

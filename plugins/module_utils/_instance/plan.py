@@ -143,7 +143,9 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
     by_name: Dict[str, List[Instance]] = {}
     for instance in world.instances:
         by_name.setdefault(instance.name, []).append(instance)
-    strangers = {stranger.name: stranger for stranger in world.strangers}
+    strangers: Dict[str, List[Instance]] = {}
+    for stranger in world.strangers:
+        strangers.setdefault(stranger.name, []).append(stranger)
     changes: List[Change] = []
     warnings: List[str] = []
     for one in wanted:
@@ -179,7 +181,11 @@ def _for_missing(one: Wanted, world: World) -> Change:
     return Change("create", one.name, ("declared, and does not exist",), keeps=keeps, wanted=one)
 
 
-def _for_stranger(fleet: str, one: Wanted, stranger: Instance) -> Change:
+def _for_stranger(fleet: str, one: Wanted, strangers: Sequence[Instance]) -> Change:
+    if len(strangers) > 1:
+        whose = ", ".join(f"{stranger.id} ({f'of the fleet {stranger.fleet}' if stranger.fleet else 'of no fleet'})" for stranger in strangers)
+        return Change("refuse", one.name, (f"the name is taken by {len(strangers)} instances that do not belong to {fleet}: {whose}",), wanted=one)
+    stranger = strangers[0]
     whose = f"the fleet {stranger.fleet}" if stranger.fleet else "no fleet"
     return Change("refuse", one.name, (f"the name is taken by the instance {stranger.id}, which belongs to {whose}, not to {fleet}",), wanted=one)
 
@@ -189,6 +195,8 @@ def _for_undeclared(instance: Instance, options: Options) -> Change:
         return Change("undeclared", instance.name, ("belongs to this fleet and is no longer declared; prune deletes it",), instance=instance)
     if instance.protected:
         return Change("skipped", instance.name, (f"no longer declared, but {_protection(instance)}",), instance=instance)
+    if instance.snapshots and not options.allow_data_loss:
+        return Change("skipped", instance.name, (f"no longer declared, but {_snapshots(instance)}",), instance=instance)
     return _deletion(instance, "no longer declared", options, None)
 
 
@@ -197,6 +205,7 @@ def _deletion(instance: Instance, reason: str, options: Options, one: Optional[W
     gone = tuple(f"volume {volume.label or volume.id}" for volume in ours) if options.delete_volumes else ()
     keeps = tuple(f"volume {volume.label or volume.name} ({volume.id})" for volume in instance.volumes if not (volume.fleet and options.delete_volumes))
     root = () if instance.boots_from_volume or not instance.launched else ("root disk",)
+    gone += ("snapshots",) if instance.snapshots else ()
     return Change("delete", instance.name, (reason,), destroys=root + gone, keeps=keeps, wanted=one, instance=instance)
 
 
@@ -204,10 +213,16 @@ def _protection(instance: Instance) -> str:
     return "the provider has locked it" if instance.locked else "it is protected (metadata %s)" % provider.PROTECTED
 
 
+def _snapshots(instance: Instance) -> str:
+    return f"it has {instance.snapshots} snapshots, which hold data and are deleted only with allow_data_loss"
+
+
 def _for_existing(one: Wanted, instance: Instance, world: World, options: Options, warnings: List[str]) -> Change:
     if one.state == "absent":
         if instance.protected:
             return Change("refuse", one.name, (f"is to be absent, but {_protection(instance)}",), wanted=one, instance=instance)
+        if instance.snapshots and not options.allow_data_loss:
+            return Change("refuse", one.name, (f"is to be absent, but {_snapshots(instance)}",), wanted=one, instance=instance)
         return _deletion(instance, "declared absent", options, one)
     if not instance.launched:
         if instance.status == "ERROR":
@@ -255,6 +270,8 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     if operation in ("rebuild", "replace"):
         if not instance.boots_from_volume:
             destroys = ("root disk",)
+        if instance.snapshots:
+            destroys += ("snapshots",)
         keeps = tuple(f"volume {volume.label or volume.id}" for volume in instance.volumes) + tuple(
             f"address {address}" for port in instance.ports for address in port.addresses
         )
@@ -266,9 +283,8 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     if operation == "replace" and one.image is None and not instance.boots_from_volume:
         return replace(made, operation="refuse", reasons=(f"there is no image {one.image_name} to replace it with: {'; '.join(reasons)}",))
     if destroys and not options.allow_data_loss:
-        return replace(
-            made, operation="refuse", reasons=(f"to {operation} it destroys the root disk, which allow_data_loss allows: {'; '.join(reasons)}",)
-        )
+        lost = " and the ".join(destroys)
+        return replace(made, operation="refuse", reasons=(f"to {operation} it destroys the {lost}, which allow_data_loss allows: {'; '.join(reasons)}",))
     return made
 
 
@@ -351,11 +367,15 @@ def fits(want: WantedPort, port: Port) -> bool:
 def _of_ports(one: Wanted, instance: Instance, options: Options) -> Iterable[Difference]:
     pairs, missing, surplus = pair_ports(one, instance)
     if missing or surplus:
+        action, note = options.action("networks"), ""
+        if action == "update" and any(want.first_boot for want in missing):
+            action, note = "report", "a guest learns a fixed address in this network only at its first boot, so it takes effect with replace"
         yield Difference(
             "networks",
             [_port(port) for port in instance.ports],
             [_port(port) for _want, port in pairs] + [_wanted_port(want) for want in missing],
-            options.action("networks"),
+            action,
+            note,
         )
     for want, port in pairs:
         if want.manage_groups and set(want.groups) != set(port.groups):

@@ -121,6 +121,7 @@ class Instance:
     ports: Tuple[Port, ...] = ()
     volumes: Tuple[Volume, ...] = ()
     floating: Tuple[Floating, ...] = ()
+    snapshots: int = 0  # that are lost with it
 
     @property
     def fleet(self) -> str:
@@ -137,7 +138,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class WantedPort:
-    """port: an existing one that somebody gave; it is never made or deleted. groups None: what the instance says."""
+    """port: an existing one that somebody gave; it is never made or deleted. first_boot: a guest learns the address only then."""
 
     network: Named
     address: str = ""
@@ -145,6 +146,7 @@ class WantedPort:
     port: Optional[Port] = None
     groups: Tuple[str, ...] = ()
     manage_groups: bool = False
+    first_boot: bool = False
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,9 @@ class Provider(Protocol):
     def networks(self) -> List[Named]: ...
 
     def external_networks(self) -> List[Named]: ...
+
+    def addresses_at_first_boot(self, network: Named) -> bool:
+        """Whether a guest is told its fixed address in this network only when it first boots, as no DHCP knows it."""
 
     def subnets(self) -> List[Tuple[Named, str, str]]:
         """(subnet, id of its network, CIDR)"""

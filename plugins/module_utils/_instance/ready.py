@@ -16,6 +16,11 @@ from .._errors import Failure
 
 WAITS = ("active", "ssh", "cloud_init")
 PAUSE = 2.0
+# It waits in the guest, for a minute at most: each login, and each start of cloud-init, takes time from what is waited for. Without --wait,
+# which does not return when a stage never ran or no datasource was found.
+STATUS = (
+    "n=0; while [ $n -lt 20 ] && ! [ -e /run/cloud-init/result.json ]; do sleep 3; n=$((n+1)); done; cloud-init status --format json"
+)
 STAGES = ("init-local", "init", "modules-config", "modules-final")
 
 
@@ -37,6 +42,9 @@ class Login:
         options = [
             "BatchMode=yes",
             "ConnectTimeout=10",
+            # A guest that restarts meanwhile does not say goodbye.
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=4",
             "StrictHostKeyChecking=accept-new",
             *([f"UserKnownHostsFile={self.known_hosts}"] if self.known_hosts else []),
         ]
@@ -53,7 +61,8 @@ def wait(name: str, address: Optional[str], until: str, login: Login, timeout: f
     if until == "active":
         return
     if not address:
-        raise Failure(f"{name} has no address by which it could be reached", hint="The option address says which one it is to be.")
+        raise Failure(f"{name} has no address by which it could be reached{console()}",
+                      hint="Neither the provider nor an agent in the guest tells one. The option address says which one it is to be.")
     end = time.monotonic() + timeout
     heard = "nothing was heard of it"
     while True:
@@ -67,10 +76,12 @@ def wait(name: str, address: Optional[str], until: str, login: Login, timeout: f
         time.sleep(PAUSE)
     if until != "cloud_init":
         return
+    patience = 120.0
     while True:
-        done, heard = cloud_init_of(login, address, end)
+        done, heard = cloud_init_of(login, address, min(patience, end - time.monotonic()))
         if done:
             return
+        patience *= 2  # a guest that is slow to log in is given longer the next time
         if time.monotonic() > end:
             raise Failure(f"{name}: cloud-init has not ended after {timeout:.0f} s: {heard}{console()}", hint="Run it again to resume.")
         time.sleep(PAUSE)
@@ -87,16 +98,15 @@ def _ssh_banner(address: str, port: int) -> str:
     return "" if banner.startswith(b"SSH-") else f"it says {banner[:40]!r}"
 
 
-def cloud_init_of(login: Login, address: str, end: float) -> Tuple[bool, str]:
+def cloud_init_of(login: Login, address: str, within: float) -> Tuple[bool, str]:
     """(it has ended well, else what is known). Failure when it ended badly: more waiting would not help."""
     try:
-        # Without --wait, which does not return when a stage never ran or no datasource was found.
         asked = subprocess.run(
-            login.command(address, "cloud-init status --format json"),
+            login.command(address, STATUS),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=max(5.0, min(60.0, end - time.monotonic())),
+            timeout=max(5.0, within),
             check=False,
         )
     except subprocess.TimeoutExpired:

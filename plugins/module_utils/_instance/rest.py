@@ -99,11 +99,11 @@ class Rest:
     def _access(self) -> Any:
         try:
             return self._session.auth.get_access(self._session)
-        except self._errors.http.Unauthorized as error:
+        except (self._errors.http.Unauthorized, self._errors.http.NotFound) as error:  # the second for a token that was revoked
             raise Failure(
                 f"the cloud refused the credentials: {error.message}",
                 self._where(),
-                "Check user, password and project, or whether an application credential has expired.",
+                "Check user, password and project, or whether the token or application credential has expired.",
             ) from None
         except self._errors.ClientException as error:
             raise Failure(f"no token: {error}", self._where()) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import Failure
 from . import lookup, provider, user_data
@@ -206,7 +206,7 @@ def _ports(networks: Iterable[Mapping[str, Any]], groups: Optional[Tuple[str, ..
         subnet, address = "", given.get("address") or ""
         if given.get("subnet") or address:
             subnet = _subnet(network, given.get("subnet"), address, catalog)
-        yield WantedPort(network, address, subnet, None, its or (), its is not None)
+        yield WantedPort(network, address, subnet, None, its or (), its is not None, bool(address) and cloud.addresses_at_first_boot(network))
 
 
 def _subnet(network: Any, wanted: Optional[str], address: str, catalog: Catalog) -> str:
@@ -279,8 +279,8 @@ def _no_address_twice(made: Sequence[Wanted]) -> None:
             seen[key] = one.name
 
 
-def no_address_taken(made: Sequence[Wanted], cloud: Provider, ours: Set[str]) -> None:
-    """A fixed address that another port holds would fail half-way."""
+def no_address_taken(made: Sequence[Wanted], cloud: Provider, holders: Mapping[str, str]) -> None:
+    """A fixed address that another port holds would fail half-way. holders: of ports of this fleet, which instance has it; empty when it goes."""
     by_network: Dict[str, Dict[str, str]] = {}
     for one in made:
         for port in one.ports:
@@ -289,7 +289,7 @@ def no_address_taken(made: Sequence[Wanted], cloud: Provider, ours: Set[str]) ->
     for network, addresses in by_network.items():
         for holder in cloud.taken(network, sorted(addresses)):
             name = next((addresses[address] for address in holder.addresses if address in addresses), "")
-            if name and holder.name.split("|")[0] != name and holder.id not in ours:
+            if name and holder.name.split("|")[0] != name and holders.get(holder.id, holder.id) not in ("", name):
                 raise Failure(
                     f"the address {' '.join(holder.addresses)} that {name} wants is in use by the port {holder.id}"
                     f"{f' of {holder.server_id}' if holder.server_id else ''}"

@@ -51,6 +51,7 @@ NETWORK = """\
   </ip>
 </network>
 """
+BRIDGE = "br0"
 # Storage pools by their folders; one is small, so that it can be full.
 POOLS = {"default": "images", "nvme": "nvme", "small": "small"}
 POOL = '<pool type="dir"><name>{name}</name><target><path>{path}</path></target></pool>'
@@ -88,6 +89,8 @@ class VirtSupervisor(Supervisor):
         script = [
             "set -e",
             "mount --make-rprivate /",
+            # Else the interfaces that libvirt finds would be the machine's.
+            "mount -t sysfs sysfs /sys",
             "mount -t tmpfs tmpfs /run",
             f"mkdir /run/libvirt && mount --bind {state}/run /run/libvirt",
             # Without control groups none of a guest is left when it is killed.
@@ -97,6 +100,8 @@ class VirtSupervisor(Supervisor):
             *(f"mount --bind {state}/{name} /etc/{name}" for name in ("passwd", "group")),
             f"mount -t tmpfs -o size=16m tmpfs {state}/small",
             "ip link set lo up",
+            # As its administrator has made it, with DHCP elsewhere.
+            f"ip link add {BRIDGE} type bridge && ip link set {BRIDGE} up",
             "while ! ip link show uplink >/dev/null 2>&1; do sleep 0.05; done",
             f"ip addr add {half[0][2]}/25 dev uplink && ip link set uplink up",
             "echo 1 > /proc/sys/net/ipv4/ip_forward",

@@ -274,7 +274,17 @@ class CloudSupervisor(Supervisor):
             self._wait_for(f"the API of {name}", lambda name=name: _accepts(self.ports[name]))
 
     def _serves(self) -> None:
-        self._wait_for("Nova's and Cinder's services", lambda: seed.is_served(self.ports, self.password))
+        self._wait_for("Nova's and Cinder's services", self._is_served)
+
+    def _is_served(self) -> bool:
+        from keystoneauth1.exceptions import ClientException
+        from openstack.exceptions import SDKException
+
+        try:
+            return seed.is_served(self.ports, self.password)
+        except (ClientException, SDKException) as error:
+            # Whoever waits looks at the processes then: one may have ended, as its port was taken meanwhile.
+            raise LabError(f"no answer yet: {error}") from None
 
     def _env(self) -> Dict[str, str]:
         return {

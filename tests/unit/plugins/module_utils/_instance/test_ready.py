@@ -71,4 +71,4 @@ def test_two_guests_with_one_address_are_both_named():
     """Guests of one image share a machine-id, by which DHCP may take them for one; the seed has each known by its MAC."""
     pair = [Instance(name, name, "ACTIVE", addresses=addresses(("private", "10.0.0.5", 4, "fixed")).addresses) for name in "ab"]
     assert _twins(pair, AddressRule()) == ["a and b have one address: 10.0.0.5"]
-    assert nocloud.interface("52:54:00:00:00:01", [], "") == {"match": {"macaddress": "52:54:00:00:00:01"}, "dhcp4": True, "dhcp-identifier": "mac"}
+    assert nocloud.interface("52:54:00:00:00:01") == {"match": {"macaddress": "52:54:00:00:00:01"}, "dhcp4": True, "dhcp-identifier": "mac"}
