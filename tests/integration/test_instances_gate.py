@@ -14,6 +14,7 @@ import sys
 
 import pytest
 from fleet import SERVERS, Fleet
+from lab import k3s
 from lab.hosts import Hosts
 from lab.libvirt import VirtHost
 from provisioning import VirtFleet
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.built("libvirt"),
 def cluster():
     with Hosts.start(list(SERVERS)) as hosts:
         made = Fleet(hosts)
-        made.run("bootstrap")
+        made.run("bootstrap", k3s_binary=str(k3s.binary("new").path))
         yield made
 
 
@@ -75,7 +76,7 @@ def test_a_control_plane_is_replaced_one_at_a_time(cluster, instances, tmp_path)
         assert log.read_text().split() == list(SERVERS[: number + 1])
         # The new host of that name joins, as the documentation says.
         cluster.hosts.boot(name, fresh=True)
-        cluster.run("replace", k3s_replaced_node=name)
+        cluster.run("replace", k3s_replaced_node=name, k3s_binary=str(k3s.binary("new").path))
         cluster.is_whole(*SERVERS, within=240)
     assert not run("#!/bin/sh\n# new\n")["changed"] and log.read_text().split() == list(SERVERS)
 
