@@ -36,7 +36,7 @@ class Type:
     by value or by keys), scalar, quantity, free (anything: its lists are atomic, its maps granular); "" where the schema does not say.
     """
 
-    __slots__ = ("how", "keys", "struct", "scalar", "is_list", "_node", "_types", "_known")
+    __slots__ = ("how", "keys", "struct", "is_map", "scalar", "is_list", "_node", "_types", "_known")
 
     def __init__(self, node: Node, types: Dict[str, Node]) -> None:
         how = ""
@@ -48,6 +48,7 @@ class Type:
         self.how: str = how or ""
         self.keys: Tuple[str, ...] = tuple(node.get("keys", ()))
         self.struct = "fields" in node  # a map of named fields, where being there can mean something: emptyDir: {}
+        self.is_map = "values" in node and not self.struct  # keys of any name, of which none is as good as no map
         self.scalar: str = node.get("type", "")  # string, boolean, integer or number, where the schema says nothing but that
         self.is_list = "items" in node
         self._node, self._types = node, types

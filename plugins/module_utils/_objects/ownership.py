@@ -235,11 +235,12 @@ def asks_for_nothing(nothing: Any, have: Any, schema: Type, built_in: bool) -> b
     """Whether an empty map or list in Git is content with what is there: whatever its keys and items are, others own them.
 
     A list or map that is one value asks to be empty. The storage of built-in kinds does not tell an empty list or map from
-    none. A struct means something by being there (emptyDir: {}).
+    none. A struct means something by being there (emptyDir: {}, podSelector: {}, securityContext: {}), so it must be there and, while
+    nobody has put anything into it, be ours: else whoever took it could take it away, and Git could not replace it.
     """
     how = schema.of(nothing)
-    if isinstance(have, type(nothing)) and (not have or how in (GRANULAR, SET, MAP)):
-        return True
+    if isinstance(have, type(nothing)):
+        return how in (SET, MAP) or how == GRANULAR and (bool(have) or schema.is_map)
     return built_in and have is None and (isinstance(nothing, list) or how in (GRANULAR, ATOMIC) and not schema.struct)
 
 

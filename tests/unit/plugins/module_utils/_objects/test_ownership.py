@@ -391,6 +391,19 @@ def test_a_struct_that_means_something_by_being_there_is_missed() -> None:
     assert len(examine(body, live)) == 1
 
 
+def test_an_empty_struct_that_another_took_must_be_ours_again_and_is_sent() -> None:
+    body = deployment(image="i")
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+    live = live_of(body)
+    volume = live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:volumes"]['k:{"name":"v"}']
+    assert examine(body, live) == []
+    del volume["f:emptyDir"]
+    assert len(examine(body, live)) == 1
+    assert to_send(body, live, schema("Deployment")) == body
+    live["spec"]["template"]["spec"]["volumes"][0]["emptyDir"] = {"medium": "Memory"}  # what others put into it is theirs
+    assert examine(body, live) == []
+
+
 # ---- merging as the server does
 
 
