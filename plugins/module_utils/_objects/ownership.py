@@ -206,6 +206,8 @@ def _walk_list(fields: Fields, want: List[Any], have: Any, path: Path, schema: T
             findings.append(Finding(path + (key,), "is missing", True))
         else:
             taken[mine[0]] = theirs[0]
+            if child and "." not in child:  # only fields of it are ours: without the item itself it would stay when Git removes it
+                findings.append(Finding(path + (key,), "is not ours yet", False))
             if key.startswith("k:"):
                 _walk(child, want[mine[0]], have[theirs[0]], path + (key,), schema.item(), built_in, findings)
     if len(taken) != len(want) and len(findings) == before:

@@ -404,6 +404,15 @@ def test_an_empty_struct_that_another_took_must_be_ours_again_and_is_sent() -> N
     assert examine(body, live) == []
 
 
+def test_an_item_of_which_only_fields_are_ours_must_be_ours_itself() -> None:
+    body = deployment(image="i")
+    live = live_of(body)
+    containers = live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]
+    assert examine(body, live) == []
+    del containers['k:{"name":"web"}']["."]
+    assert [finding.path[-1] for finding in examine(body, live)] == ['k:{"name":"web"}']
+
+
 # ---- merging as the server does
 
 
