@@ -178,13 +178,33 @@ def test_an_object_whose_creation_fails_all_the_same_is_put_back_and_the_run_say
     assert not run()["changed"]
 
 
-def test_a_job_whose_template_changes_is_replaced(cluster, run, git_repo, namespace):
-    def job(image):
-        return manifest("Job", "migrate", "batch/v1", more=f"""spec:
+def job(image, annotations=""):
+    return manifest("Job", "migrate", "batch/v1", annotations=annotations, more=f"""spec:
   suspend: true
   template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: "registry.example/a:{image}"}}]}}}}
 """)
 
+
+def test_a_hook_job_that_changes_is_told_in_one_readable_sentence_with_what_it_asks_for(run, git_repo):
+    hook = "helm.sh/hook: pre-upgrade\nhelm.sh/hook-delete-policy: before-hook-creation"
+    git_repo.write("j.yaml", job(1, hook))
+    git_repo.commit()
+    run()
+    git_repo.write("j.yaml", job(2, hook))
+    git_repo.commit()
+    with pytest.raises(Failure) as caught:
+        run()
+    told = str(caught.value)
+    assert "j.yaml:1: Job.batch" in told and "field is immutable" in told and len(told) < 700, told
+    assert "The hook asks by before-hook-creation to be replaced: set replace_immutable: true" in told
+    git_repo.write("j.yaml", job(2))
+    git_repo.commit()
+    with pytest.raises(Failure, match="Set replace_immutable: true") as caught:
+        run()
+    assert "before-hook-creation" not in str(caught.value)
+
+
+def test_a_job_whose_template_changes_is_replaced(cluster, run, git_repo, namespace):
     git_repo.write("j.yaml", job(1))
     git_repo.commit()
     run()

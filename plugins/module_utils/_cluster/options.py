@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -13,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import Loader, loader
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.exec_plugin import Credential, Plugin, plugin_of
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import (
     CONTROL,
@@ -218,12 +218,9 @@ def _load(package: Loader, config: Any, given: Mapping[str, Any]) -> None:
                     hint="Set automountServiceAccountToken, or give kubeconfig, or host and api_key.",
                 ) from error
     where = _where(package, kubeconfig)
-    if isinstance(kubeconfig, (InlineKubeconfig, dict)):
-        content = kubeconfig.config if isinstance(kubeconfig, InlineKubeconfig) else kubeconfig
-        _calling(package, where, package.load_kube_config_from_dict, config, given, config_dict=content)
-        return
-    paths = kubeconfig or package.default_kubeconfig
-    if not _existing(paths):
+    content = kubeconfig.config if isinstance(kubeconfig, InlineKubeconfig) else kubeconfig if isinstance(kubeconfig, dict) else None
+    paths = kubeconfig if isinstance(kubeconfig, str) else package.default_kubeconfig
+    if content is None and not _existing(paths):
         if "host" in given and kubeconfig is None and context is None:
             return  # anonymous: a proxy such as `kubectl proxy` needs no credentials
         raise Failure(
@@ -231,7 +228,35 @@ def _load(package: Loader, config: Any, given: Mapping[str, Any]) -> None:
             where,
             "Give kubeconfig (or K8S_AUTH_KUBECONFIG, KUBECONFIG), or host and api_key.",
         )
-    _calling(package, where, package.load_kube_config, config, given, config_file=paths)
+    plugin = plugin_of(content, paths, context)
+    if plugin is not None:
+        _load_with(plugin, package, config, given, where)
+    elif content is not None:
+        _calling(package, where, package.load_kube_config_from_dict, config, given, config_dict=content)
+    else:
+        _calling(package, where, package.load_kube_config, config, given, config_file=paths)
+
+
+def _load_with(plugin: Plugin, package: Loader, config: Any, given: Mapping[str, Any], where: str) -> None:
+    """Load a kubeconfig whose user has a credential plugin, which is asked now and whenever its credential has lapsed."""
+    _register_users(plugin.kubeconfig)  # it may print the variables that it is given
+    answered: List[Credential] = []
+
+    def load(configuration: Any) -> None:
+        try:
+            answered[:] = [plugin.ask()]
+        except Failure as error:
+            error.where = where
+            raise
+        content = plugin.with_credential(answered[0])
+        _calling(package, where, package.load_kube_config_from_dict, configuration, given, config_dict=content)
+        configuration.refresh_api_key_hook = again
+
+    def again(configuration: Any) -> None:
+        if answered[0].lapsed:
+            load(configuration)
+
+    load(config)
 
 
 def _calling(
@@ -239,9 +264,6 @@ def _calling(
 ) -> None:
     import yaml
 
-    said = _Listener()
-    root = logging.getLogger()
-    root.addHandler(said)
     try:
         load(
             client_configuration=config,
@@ -262,37 +284,6 @@ def _calling(
     except Exception as error:  # the loader trusts the file's shape: a list where it expects a map is a TypeError
         raise Failure(f"is no kubeconfig that can be used ({type(error).__name__})", where,
                       "A kubeconfig is a mapping with clusters, users and contexts: `kubectl config view` shows yours.") from error
-    finally:
-        root.removeHandler(said)
-    if said.errors:
-        _register_users(_content(given.get("kubeconfig") or package.default_kubeconfig))
-    if said.errors and not config.api_key and not config.cert_file:
-        # The loader logs a failing exec plugin and goes on without credentials, which ends in a puzzling 401.
-        raise Failure(f"the credential plugin of the kubeconfig failed: {said.errors[0]}", where)
-
-
-def _content(kubeconfig: Any) -> Any:
-    """What the files of a kubeconfig hold, for the secrets in them; a part of what the loader read, or nothing."""
-    import yaml
-
-    users: List[Any] = []
-    for path in str(kubeconfig).split(os.pathsep):
-        try:
-            with open(os.path.expanduser(path), "rb") as file:
-                found = yaml.safe_load(file)
-            users += found["users"]
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-            continue
-    return {"users": users}
-
-
-class _Listener(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.errors: List[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.errors.append(record.getMessage())
 
 
 def _readable(message: str, given: Mapping[str, Any]) -> str:

@@ -10,15 +10,16 @@ import os
 import re
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.doc_fragments.connection import ModuleDocFragment
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import options
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import exec_plugin, options
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.options import CONNECTION_SPEC, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url, masked
 
 TOKEN = "sesame-opens-this"
 
@@ -255,6 +256,90 @@ def test_a_failing_credential_plugin_is_quoted(tmp_path):
     user = plugin(tmp_path / "plugin", "import sys; sys.exit('log in to the portal first')")
     with pytest.raises(Failure, match="credential plugin.*log in to the portal first"):
         configuration({"kubeconfig": content(user=user)})
+
+
+ANSWER = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": TOKEN}}
+
+
+def answering(path, status, more=""):
+    """A user whose plugin counts its runs beside itself and answers with a status."""
+    return plugin(path, f"open({str(path) + '.runs'!r}, 'a').write('x')\n{more}\nprint({json.dumps({**ANSWER, 'status': status})!r})")
+
+
+def test_a_credential_is_asked_for_again_when_it_has_lapsed_and_not_before(tmp_path):
+    for end, runs in (("2001-01-01T00:00:00.123456789Z", "xx"), ("2101-01-01T00:00:00Z", "x"), (None, "x")):
+        path = tmp_path / f"plugin-{runs}-{end}"
+        user = answering(path, {"token": TOKEN, **({"expirationTimestamp": end} if end else {})})
+        loaded = configuration({"kubeconfig": content(user=user)})
+        assert authorization(loaded) == f"Bearer {TOKEN}"
+        assert path.with_name(path.name + ".runs").read_text() == runs
+
+
+def test_a_credential_plugin_may_answer_with_a_certificate(tmp_path):
+    user = answering(tmp_path / "plugin", {"clientCertificateData": "the certificate", "clientKeyData": "the key"})
+    loaded = configuration({"kubeconfig": content(user=user)})
+    assert Path(loaded.cert_file).read_text() == "the certificate" and Path(loaded.key_file).read_text() == "the key"
+
+
+def test_a_credential_plugin_is_found_beside_the_kubeconfig_and_gets_its_variables_and_the_cluster(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    user = answering(folder / "plugin", {"token": TOKEN}, more="import os; open(os.environ['TO'], 'w').write(os.environ['KUBERNETES_EXEC_INFO'])")
+    user["exec"].update(command="./plugin", env=[{"name": "TO", "value": str(tmp_path / "asked")}], provideClusterInfo=True)
+    whole = content(user=user)
+    whole["clusters"][0]["cluster"]["extensions"] = [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}]
+    (folder / "config").write_text(json.dumps(whole))
+    assert authorization(configuration({"kubeconfig": f"{tmp_path}/missing:there/config"})) == f"Bearer {TOKEN}"
+    asked = json.loads((tmp_path / "asked").read_text())
+    assert asked["spec"]["cluster"] == {"server": whole["clusters"][0]["cluster"]["server"], "config": {"audience": "a"}}
+    assert asked["spec"]["interactive"] is False and asked["apiVersion"] == ANSWER["apiVersion"]
+
+
+WRONG_ANSWERS = {
+    "no JSON": "print('hello')", "a list": "print('[]')", "no status": "print('{}')", "a status of text": "print('{\"status\": \"ok\"}')",
+    "no token": f"print({json.dumps({**ANSWER, 'status': {}})!r})",
+    "a certificate without a key": f"print({json.dumps({**ANSWER, 'status': {'clientCertificateData': 'x'}})!r})",
+    "a time that is none": f"print({json.dumps({**ANSWER, 'status': {'token': TOKEN, 'expirationTimestamp': 'soon'}})!r})",
+    "nested without end": "print('[' * 100000)",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ANSWERS)
+def test_a_credential_plugin_that_answers_with_something_else_is_named(tmp_path, wrong):
+    user = plugin(tmp_path / "plugin", WRONG_ANSWERS[wrong])
+    with pytest.raises(Failure, match="credential plugin .*plugin answered with no ExecCredential") as caught:
+        configuration({"kubeconfig": content(user=user)})
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_credential_plugin_of_another_version_is_told_with_both(tmp_path):
+    user = plugin(tmp_path / "plugin", f"print({json.dumps({**ANSWER, 'apiVersion': 'client.authentication.k8s.io/v1beta1'})!r})")
+    with pytest.raises(Failure, match="answers in client.authentication.k8s.io/v1beta1, the kubeconfig says client.authentication.k8s.io/v1"):
+        configuration({"kubeconfig": content(user=user)})
+
+
+def test_a_credential_plugin_that_is_not_installed_is_told_with_its_own_hint(tmp_path):
+    user = {"exec": {"apiVersion": "v1", "command": "get-token-of-nobody", "installHint": "Install it from the portal."}}
+    with pytest.raises(Failure, match="get-token-of-nobody was not found.*Install it from the portal"):
+        configuration({"kubeconfig": content(user=user)})
+    user["exec"].update(command=sys.executable, interactiveMode="Always")
+    with pytest.raises(Failure, match="asks questions"):
+        configuration({"kubeconfig": content(user=user)})
+
+
+def test_a_credential_plugin_that_waits_for_ever_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(exec_plugin, "SECONDS", 1.0)
+    with pytest.raises(Failure, match="did not end within 1 seconds"):
+        configuration({"kubeconfig": content(user=plugin(tmp_path / "plugin", "import time; time.sleep(600)"))})
+
+
+def test_what_a_credential_plugin_prints_of_its_variables_is_not_shown(tmp_path):
+    user = plugin(tmp_path / "plugin", "import os, sys; sys.exit('refused: ' + os.environ['PASSWORD'])")
+    user["exec"]["env"] = [{"name": "PASSWORD", "value": "word-of-pass-17"}]
+    with pytest.raises(Failure, match="refused") as caught:
+        configuration({"kubeconfig": content(user=user)})
+    assert "word-of-pass-17" not in masked(str(caught.value))
 
 
 def test_the_service_account_of_a_pod_is_used_before_the_default_file(tmp_path, monkeypatch):
