@@ -26,6 +26,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etc
 from lab.certificates import Authority
 from lab.cluster import Cluster
 from lab.etcdmembers import EtcdMembers
+from lab.proxy import DEAF, DROP, status
 
 ONE, TWO, THREE = "one-0badcafe", "two-0badcafe", "three-0badcafe"
 
@@ -239,6 +240,25 @@ def test_services_follow_their_pods_where_controllers_are_at_work_and_the_questi
     assert membership.services_follow(asked) == ""
     services = local.do("GET", "/api/v1/namespaces/kube-system/services?labelSelector=nordic.gitops/probe")["items"]
     assert services == []
+
+
+@pytest.mark.parametrize("fault", [status(503, retry_after=1), status(429), status(504), DROP, DEAF], ids=str)
+def test_a_question_is_asked_again_of_a_server_that_is_too_busy_for_it(cluster, fault_proxy, fault):
+    certificate, key = Authority(cluster.state / "pki").client("k3s-admin", ["system:masters"])
+    slept = []
+
+    def answered(verb, times, **options):
+        """Whether the server itself answers, after so many faults: it does not know who asks, as the proxy passes no certificate on."""
+        fault_proxy.script(*[fault] * times)
+        with pytest.raises(ApiFailure) as caught:
+            Api(fault_proxy.url, fault_proxy.ca_file, str(certificate), str(key), 1, sleep=slept.append, **options).do(verb, "/version", None if verb == "GET" else {})
+        fault_proxy.script()
+        return caught.value.status == 401
+
+    assert answered("GET", 2) and len(slept) == 2
+    assert not answered("GET", 3)
+    # What changes something is sent once, and who asks in a loop of its own asks once.
+    assert not answered("POST", 1) and not answered("GET", 1, attempts=1)
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):

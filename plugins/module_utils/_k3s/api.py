@@ -14,8 +14,9 @@ import json
 import os
 import re
 import ssl
+import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -26,6 +27,8 @@ ADMIN = "server/cred/admin.kubeconfig"
 KUBELET = "agent/kubelet.kubeconfig"
 MERGE = "application/merge-patch+json"
 TIMEOUT = 10.0
+ATTEMPTS, PAUSE = 3, 2.0
+BUSY = (429, 503, 504)
 
 
 class ApiFailure(Failure):
@@ -88,9 +91,12 @@ class Node:
 class Api:
     """Requests to one API server, over one connection that is opened again when it was lost."""
 
-    def __init__(self, url: str, ca: str, certificate: str, key: str, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, ca: str, certificate: str, key: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
+        self.sleep = sleep
+        self.attempts = attempts  # of a question: who asks again and again anyway needs one
         parts = urlsplit(url)
         self._ca, self._pair = ca, (certificate, key)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 443)
@@ -102,16 +108,16 @@ class Api:
         self._connection: Optional[http.client.HTTPSConnection] = None
 
     @classmethod
-    def of_node(cls, data_dir: str = DATA_DIR, timeout: float = TIMEOUT) -> Api:
+    def of_node(cls, data_dir: str = DATA_DIR, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) -> Api:
         """As the administrator on a server, as the kubelet on an agent."""
         for name in (ADMIN, KUBELET):
             path = os.path.join(data_dir, name)
             if os.path.exists(path):
-                return cls.of_kubeconfig(path, timeout)
+                return cls.of_kubeconfig(path, timeout, attempts)
         raise ApiFailure(f"no credentials of k3s below {data_dir}", hint="k3s has not started on this node yet, or has another data-dir.", where="the API")
 
     @classmethod
-    def of_kubeconfig(cls, path: str, timeout: float = TIMEOUT) -> Api:
+    def of_kubeconfig(cls, path: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) -> Api:
         """One that k3s itself wrote: always this form, always with paths, so no YAML parser is needed."""
         with open(path, encoding="utf-8") as stream:
             text = stream.read()
@@ -119,7 +125,7 @@ class Api:
         missing = {"server", "certificate-authority", "client-certificate", "client-key"} - set(found)
         if missing:
             raise ApiFailure(f"has no {', '.join(sorted(missing))}", path, hint="Restart k3s: it writes this file whenever it starts.")
-        return cls(found["server"], found["certificate-authority"], found["client-certificate"], found["client-key"], timeout)
+        return cls(found["server"], found["certificate-authority"], found["client-certificate"], found["client-key"], timeout, attempts)
 
     # Requests
 
@@ -127,7 +133,7 @@ class Api:
         """The answer's JSON, or its text where it is none. Raises ApiFailure for whatever is no success."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "User-Agent": "nordic.gitops", "Content-Type": content_type}
-        status, text = self._exchange(verb, path, data, headers)
+        status, text = self._asked(verb, path, data, headers)
         try:
             answer: Any = json.loads(text)
         except ValueError:
@@ -137,6 +143,19 @@ class Api:
             message = str(said.get("message") or str(answer)[:300].strip() or f"answered {status}")
             raise ApiFailure(message, f"{verb} {path}", status, str(said.get("reason") or ""))
         return answer
+
+    def _asked(self, verb: str, path: str, data: Optional[bytes], headers: Dict[str, str]) -> Tuple[int, bytes]:
+        """A question is asked again when the server is too busy for it; what changes something is sent once."""
+        for left in reversed(range(self.attempts if verb == "GET" else 1)):
+            try:
+                status, text = self._exchange(verb, path, data, headers)
+                if status not in BUSY or not left:
+                    return status, text
+            except ApiFailure:
+                if not left:
+                    raise
+            self.sleep(PAUSE)
+        raise AssertionError("unreachable")
 
     def _exchange(self, verb: str, path: str, data: Optional[bytes], headers: Dict[str, str]) -> Tuple[int, bytes]:
         for fresh in (False, True):

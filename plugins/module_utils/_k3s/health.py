@@ -67,7 +67,7 @@ class Health:
         """Before k3s is restarted: what the Node says now is the old kubelet's word, and the new one's may be another."""
         if self.with_kubelet:
             with contextlib.suppress(ApiFailure):
-                node = Api.of_node(self.data_dir, 5).node(self.name)
+                node = Api.of_node(self.data_dir, 5, attempts=1).node(self.name)
                 self.reported = node.reported if node else None
 
     def objection(self, service: Service, state: State) -> str:
@@ -82,13 +82,13 @@ class Health:
 
     def _api(self) -> str:
         try:
-            return Api.of_node(self.data_dir, 5).ready()
+            return Api.of_node(self.data_dir, 5, attempts=1).ready()
         except ApiFailure as failure:
             return str(failure)
 
     def _node(self) -> str:
         try:
-            node = Api.of_node(self.data_dir, 5).node(self.name)
+            node = Api.of_node(self.data_dir, 5, attempts=1).node(self.name)
         except ApiFailure as failure:
             return str(failure)
         unwell = self._kubelet()
@@ -150,7 +150,7 @@ class Health:
         A cluster of one server has no other API: it is away while it restarts, whatever is done.
         """
         try:
-            api = Api.of_node(self.data_dir, 5)
+            api = Api.of_node(self.data_dir, 5, attempts=1)
             servers = [node for node in api.nodes() if node.name != self.name and {"control-plane", "master"} & set(node.roles)]
             endpoints = api.servers()
         except ApiFailure as failure:
