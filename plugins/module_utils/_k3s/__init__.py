@@ -10,6 +10,10 @@
     files.py             configuration, registries, tokens and the unit, as files that are compared and written
     flags.py             which configuration keys this binary takes
     binary.py            the program and the images: checksums, installing, the previous one kept for a rollback
+    spec.py              what the caller wants, and what was done, as values; host.py what is outside: files, systemd, etcd, the clock
+    installation.py      program, images, files and unit of a node; refusals.py what is wrong with what is wanted, by values alone
+    running.py           k3s started, restarted, waited for, rolled back; unfinished.py what an interrupted run has left to do
+    taking_down.py       the end of k3s on a node, or of its cluster there
     service.py           systemd's unit of k3s
     health.py            whether a node is up, and the wait until it is
     membership.py        a node as a member of the cluster: drained, uncordoned, labelled, removed
@@ -17,6 +21,7 @@
     leftovers.py         what a reset removes
     manifests.py         the manifests that k3s deploys by itself
     selinux.py           files get the label that the policy has for their place
+    servers.py           the servers that files of a host name (database.py: those of etcd's own), and whether they answer
     api.py               the Kubernetes API, etcd.py the embedded etcd, both from the node itself
     snapshot.py          snapshots of etcd, snapshot_states.py the states of the module etcd_snapshot
     verification.py      a snapshot restored beside the running cluster (isolation.py) and read

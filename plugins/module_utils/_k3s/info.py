@@ -22,12 +22,15 @@ from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api,
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import sha256_of, version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import Health, has_cluster, has_embedded_etcd, node_name
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.host import Host
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of, password_of
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.installation import Installation
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.manifests import Manifests
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.membership import LABELLED, TAINTED
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Installation, Spec, pending
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.servers import own_addresses, recorded_members, recorded_servers
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.spec import Outcome, Spec
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.unfinished import pending
 
 # Certificates by the folder that k3s keeps them in; the soonest to expire decides.
 CERTIFICATES = {"server": ("server/tls", "server/tls/etcd", "agent"), "agent": ("agent",)}
@@ -74,7 +77,7 @@ def what_is_wanted(params: Mapping[str, Any], found: Mapping[str, Any]) -> Dict[
     there = configuration.of_this_node()
     joins = {**({"server": there["server"]} if there.get("server") else {}), **({"cluster-init": True} if found["cluster_init"] else {})}
     part = found["has_cluster"] and found["role"] == spec.role
-    differences = Installation(replace(spec, config={**spec.config, **joins})).differences() if part else {"changes": [], "restarts": []}
+    differences = Installation(replace(spec, config={**spec.config, **joins}), Host(), Outcome()).differences() if part else {"changes": [], "restarts": []}
     merged = configuration.merged(params["config"], params["drop_ins"])
     return {"role": spec.role, "address": params["address"] or None, "binary": params["binary"] or None, "adopt": spec.adopt,
             "config": {key: files.MASK if files.secrets_of(value, key) else value for key, value in merged.items()},

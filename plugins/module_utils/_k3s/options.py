@@ -12,7 +12,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import ROLES
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source, checksum_of, text_at
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import secrets_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import STATES, Spec
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import STATES
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.spec import Spec
 
 SPEC = dict(
     state=dict(type="str", choices=list(STATES), default="present"),

@@ -10,25 +10,18 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import files
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.node import Installation, Spec
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Installation:
-    (tmp_path / "agent").mkdir()
-    (tmp_path / "agent" / "client-kubelet.crt").touch()
-    return Installation(Spec("agent", {"data-dir": str(tmp_path)}))
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.installation import is_for_the_node_alone
 
 
 @pytest.mark.parametrize(("before", "after", "alone"), [
     ({"node-label": ["a=b"], "debug": True}, {"debug": True}, True), ({"debug": True}, {"node-taint": ["a=b:NoSchedule"], "debug": True}, True),
     ({"node-label": ["a=b"]}, {"node-label": ["a=c"], "debug": True}, False), ({"debug": True}, {}, False)])
-def test_labels_and_taints_of_a_registered_node_restart_nothing(node: Installation, tmp_path: Path, before: dict, after: dict, alone: bool) -> None:
+def test_labels_and_taints_of_a_registered_node_restart_nothing(tmp_path: Path, before: dict, after: dict, alone: bool) -> None:
     path = str(tmp_path / "config.yaml")
     change = files.Change(files.ManagedFile(path, files.to_yaml(after)), files.to_yaml(before), 0o600)
-    assert node._is_for_the_node_alone(change) is alone
+    assert is_for_the_node_alone(change, registered=True) is alone
 
 
 def test_they_do_where_no_node_is_registered_yet(tmp_path: Path) -> None:
     change = files.Change(files.ManagedFile(str(tmp_path / "config.yaml"), files.to_yaml({"node-label": ["a=b"]})), files.to_yaml({}), 0o600)
-    assert not Installation(Spec("agent", {"data-dir": str(tmp_path)}))._is_for_the_node_alone(change)
+    assert not is_for_the_node_alone(change, registered=False)
