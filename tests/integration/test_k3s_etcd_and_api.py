@@ -122,7 +122,8 @@ def test_a_database_that_is_cut_short_or_damaged_is_told_in_a_sentence(three, tm
     for _round in range(200):
         content = bytearray(data)
         for _byte in range(chance.randrange(1, 40)):
-            content[chance.choice((chance.randrange(len(content)), 4096 * chance.randrange(len(content) // 4096) + chance.randrange(64)))] = chance.randrange(256)
+            anywhere, in_a_header = chance.randrange(len(content)), 4096 * chance.randrange(len(content) // 4096) + chance.randrange(64)
+            content[chance.choice((anywhere, in_a_header))] = chance.randrange(256)
         damaged.write_bytes(content)
         with contextlib.suppress(Failure):  # and no other error
             assert {member.name for member in recorded_members(str(damaged))}
@@ -251,7 +252,8 @@ def test_a_question_is_asked_again_of_a_server_that_is_too_busy_for_it(cluster, 
         """Whether the server itself answers, after so many faults: it does not know who asks, as the proxy passes no certificate on."""
         fault_proxy.script(*[fault] * times)
         with pytest.raises(ApiFailure) as caught:
-            Api(fault_proxy.url, fault_proxy.ca_file, str(certificate), str(key), 1, sleep=slept.append, **options).do(verb, "/version", None if verb == "GET" else {})
+            api = Api(fault_proxy.url, fault_proxy.ca_file, str(certificate), str(key), 1, sleep=slept.append, **options)
+            api.do(verb, "/version", None if verb == "GET" else {})
         fault_proxy.script()
         return caught.value.status == 401
 
