@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, List, NamedTuple, Set, Tuple, TYPE_CHECKING
+from typing import Callable, List, NamedTuple, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent
@@ -25,13 +25,15 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report im
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
 if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import Rendered
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
 
 Progress = Callable[[str], None]
 PLANS = 5  # how often a plan is made again because another run of the same name wrote meanwhile
 
 
-def reconcile(source: Any, cluster: Cluster, options: Options, progress: Progress) -> Report:
+def reconcile(source: Source, cluster: Cluster, options: Options, progress: Progress) -> Report:
     """Make the cluster what Git says at one commit. Returns a Report; raises Refused with a rule's own words, Failure otherwise.
 
     Whatever it raises carries the result as its details. source: resolve() -> Commit, render(commit, serves) -> Rendered.
@@ -95,7 +97,7 @@ class _Wanted(NamedTuple):
     incomplete: str
 
 
-def _fetch_and_render(source: Any, cluster: Cluster, report: Report) -> Any:
+def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rendered:
     with ThreadPoolExecutor(1) as pool:
         # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
@@ -112,7 +114,7 @@ def _fetch_and_render(source: Any, cluster: Cluster, report: Report) -> Any:
     return rendered
 
 
-def _wanted(source: Any, cluster: Cluster, rendered: Any, options: Options, report: Report) -> _Wanted:
+def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Options, report: Report) -> _Wanted:
     resources = cluster.discover()
     inventory = Inventory(cluster, cluster.resource("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []

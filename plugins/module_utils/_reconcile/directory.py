@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import lfs
@@ -16,12 +16,15 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds im
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files, join
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import RenderOptions
+
 SUFFIXES = (".yaml", ".yml", ".json")
 # A file that carries this comment is no manifest: Argo CD's own marker.
 SKIP_MARKER = b"+argocd:skip-file-rendering"
 
 
-def render_directory(files: Files, path: str, options: Any, failures: List[Failure], notes: List[str]) -> List[Document]:
+def render_directory(files: Files, path: str, options: RenderOptions, failures: List[Failure], notes: List[str]) -> List[Document]:
     """Every object of the folder's manifests, in the order of their paths; what is wrong is added to `failures`."""
     chosen = manifests(files, path, options)
     _refuse_where_manifests_may_be(files, path, options, notes)
@@ -53,7 +56,7 @@ def render_directory(files: Files, path: str, options: Any, failures: List[Failu
     return documents
 
 
-def manifests(files: Files, path: str, options: Any) -> List[str]:
+def manifests(files: Files, path: str, options: RenderOptions) -> List[str]:
     """The paths of the manifests, by suffix, `recurse`, `exclude` and `include`, in that order, as Argo CD does it."""
     include, exclude = _patterns(options.include), _patterns(options.exclude)
     prefix = "" if path == "." else path + "/"
@@ -85,7 +88,7 @@ def _is_kustomization(body: Any) -> bool:
     return version is None and "kind" not in body or isinstance(version, str) and version.startswith("kustomize.config.k8s.io/")
 
 
-def _refuse_where_manifests_may_be(files: Files, path: str, options: Any, notes: List[str]) -> None:
+def _refuse_where_manifests_may_be(files: Files, path: str, options: RenderOptions, notes: List[str]) -> None:
     """A submodule, or a link with a manifest's name, that is not followed: what it held before would otherwise look deleted.
     What recurse, exclude or include leaves out, and what is no manifest, decides nothing."""
     include, exclude = _patterns(options.include), _patterns(options.exclude)
@@ -104,7 +107,7 @@ def _refuse_where_manifests_may_be(files: Files, path: str, options: Any, notes:
             raise failure
 
 
-def _filters(options: Any) -> str:
+def _filters(options: RenderOptions) -> str:
     return "".join(f", {name} {', '.join(getattr(options, name))}" for name in ("include", "exclude") if getattr(options, name))
 
 

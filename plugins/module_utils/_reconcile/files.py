@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._git import lfs
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import OPTION, Budget
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._git import Tree
 
 
 class File(NamedTuple):
@@ -48,7 +51,7 @@ class Files:
     followed is refused where something is asked for at its place.
     """
 
-    def __init__(self, tree: Any, path: str, root: Optional[Any] = None, budget: Optional[Budget] = None) -> None:
+    def __init__(self, tree: Tree, path: str, root: Optional[Tree] = None, budget: Optional[Budget] = None) -> None:
         self.path = path
         self.budget = budget or Budget()
         self._tree = tree
@@ -129,7 +132,7 @@ class Files:
             return self._own
         return self._whole(self._root)
 
-    def _whole(self, root: Any) -> _Table:
+    def _whole(self, root: Tree) -> _Table:
         if self._all is None:
             self._all = _listed(root, ".")
         return self._all
@@ -170,7 +173,7 @@ def _folders(files: Iterable[str]) -> Set[str]:
     return folders
 
 
-def _listed(tree: Any, base: str) -> _Table:
+def _listed(tree: Tree, base: str) -> _Table:
     files = {file.path: file for file in (File(join(base, entry.path), entry.oid, entry.size) for entry in tree.entries())}
     return _Table(files, {join(base, path): failure for path, failure in tree.refused.items()},
                   {join(base, path) for path in tree.submodules}, _folders(files))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import subcharts, tool, yaml_strict
@@ -19,6 +19,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.kustomize
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.told import masked_words
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import RenderOptions
+
 HOOK = "helm.sh/hook"
 # Hooks of events that a reconcile never is: applied as ordinary objects they would run at once.
 NEVER = frozenset(("pre-delete", "post-delete", "pre-rollback", "post-rollback", "test", "test-success", "test-failure"))
@@ -27,11 +30,11 @@ _SOURCE = re.compile(rb"^# Source: (.+?)\s*$", re.MULTILINE)
 _POSITION = re.compile(r"(?P<chart>[^\s():]+)/(?P<file>(?:charts/[^\s():]+/)?(?:templates|crds)/[^\s():]+)(?::(?P<line>\d+))?")
 
 
-def find(options: Any) -> tool.Tool:
+def find(options: RenderOptions) -> tool.Tool:
     return tool.find(options.helm_binary, ("helm",), "helm_binary", "the renderer helm")
 
 
-def render_helm(files: Files, path: str, options: Any, binary: tool.Tool, failures: List[Failure], notes: List[str],
+def render_helm(files: Files, path: str, options: RenderOptions, binary: tool.Tool, failures: List[Failure], notes: List[str],
                 ) -> Tuple[List[Document], Dict[str, str]]:
     """The objects, and the object id of every values file outside of the chart."""
     for _place, failure, _is_submodule in files.refused_below(path):

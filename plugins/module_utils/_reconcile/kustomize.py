@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
@@ -18,6 +18,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.told import masked_words
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.validate import type_of
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import RenderOptions
 
 MAX_FOLDERS = 1000
 
@@ -93,11 +96,11 @@ _REMOTE = re.compile(r"[:@?\\]|/_git/|\.git(/|$)", re.IGNORECASE)
 _MALFORMED = re.compile(r"MalformedYAMLError: yaml: line (\d+): .* in File: (\S+)")
 
 
-def find(options: Any) -> tool.Tool:
+def find(options: RenderOptions) -> tool.Tool:
     return tool.find(options.kustomize_binary, ("kustomize", "kubectl"), "kustomize_binary", "the renderer kustomize")
 
 
-def render_kustomize(files: Files, path: str, options: Any, binary: tool.Tool, failures: List[Failure],
+def render_kustomize(files: Files, path: str, options: RenderOptions, binary: tool.Tool, failures: List[Failure],
                      ) -> Tuple[List[Document], Dict[str, str]]:
     """The objects, and the object id of every file they came from outside of the path."""
     needed = sorted(reachable(files, path))

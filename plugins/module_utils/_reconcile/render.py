@@ -12,13 +12,17 @@ import os
 import re
 import time
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register_object
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
+
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._git import Tree
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.tool import Tool
 
 # Part of each cache key: to be raised when reading, judging or normalising gives another result for the same tree.
 FORMAT = 5
@@ -73,7 +77,7 @@ Serves = Callable[[], Tuple[str, Tuple[str, ...]]]
 AlsoWrong = Callable[[Sequence[Document]], List[str]]
 
 
-def render(tree: Any, options: RenderOptions, cache_folder: str, root: Optional[Any] = None, serves: Optional[Serves] = None,
+def render(tree: Tree, options: RenderOptions, cache_folder: str, root: Optional[Tree] = None, serves: Optional[Serves] = None,
            also_wrong: Optional[AlsoWrong] = None) -> Rendered:
     """Render a tree, or take what the same tree rendered to before. All that is wrong in it is one Failure.
 
@@ -98,7 +102,7 @@ def _documents(entry: Dict[str, Any]) -> List[Document]:
     return [Document(body, file, line) for file, line, body in entry["documents"]]
 
 
-def _render(tree: Any, options: RenderOptions, root: Optional[Any], serves: Optional[Serves],
+def _render(tree: Tree, options: RenderOptions, root: Optional[Tree], serves: Optional[Serves],
             also_wrong: Optional[AlsoWrong]) -> Dict[str, Any]:
     # Only what must be rendered needs YAML (30 ms to import), so nothing of it is imported above.
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import directory, helm, kustomize, tool
@@ -155,13 +159,13 @@ def for_cluster(options: RenderOptions, version: str, api_versions: Tuple[str, .
     return replace(options, kube_version=options.kube_version or known, api_versions=options.api_versions or readable)
 
 
-def _stamp(binary: Any, options: RenderOptions) -> str:
+def _stamp(binary: Tool, options: RenderOptions) -> str:
     """What tells the render of another binary, or for another cluster, from this one."""
     cluster = json.dumps([options.kube_version, options.api_versions])
     return f"{binary.stamp} {hashlib.sha256(cluster.encode()).hexdigest()[:16]}"
 
 
-def _path_of(tree: Any) -> str:
+def _path_of(tree: Tree) -> str:
     return os.path.normpath(tree.path or ".")
 
 
@@ -183,7 +187,7 @@ def _place(failure: Failure) -> Tuple[str, int]:
     return (file, int(line)) if re.fullmatch("[0-9]{1,9}", line) else (failure.where, 0)
 
 
-def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root: Optional[Any], serves: Optional[Serves]) -> bool:
+def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Tree, root: Optional[Tree], serves: Optional[Serves]) -> bool:
     """Whether what a cached render read outside of the tree is the same: the binary, the cluster, and files of other folders."""
     if entry["renderer"] != "directory":
         from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import helm, kustomize
@@ -205,7 +209,7 @@ def _still_holds(entry: Dict[str, Any], options: RenderOptions, tree: Any, root:
         return False
 
 
-def _key(tree: Any, options: RenderOptions) -> str:
+def _key(tree: Tree, options: RenderOptions) -> str:
     try:
         text = json.dumps([FORMAT, tree.id, tree.path, options.deciding()], sort_keys=True)
     except (TypeError, ValueError) as error:
