@@ -9,6 +9,7 @@ from typing import Any, Dict, Mapping
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, PROJECT, REPOSITORY
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.info import info
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.manage import manage
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync import sync
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
@@ -16,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.modules import (
     argocd_application,
     argocd_applicationset,
     argocd_cluster,
+    argocd_info,
     argocd_project,
     argocd_repository,
     argocd_sync,
@@ -39,6 +41,10 @@ class Tasks:
     def sync(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
         """A task of argocd_sync."""
         return sync(self._validated({**argocd_sync.SPEC, **CONNECTION_SPEC}, options), check_mode)
+
+    def info(self, **options: Any) -> Any:
+        """What argocd_info says of each Application."""
+        return info(self._validated({**argocd_info.SPEC, **CONNECTION_SPEC}, options))["applications"]
 
     def _validated(self, spec: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:
         outcome = ArgumentSpecValidator(spec).validate({"kubeconfig": str(self.cluster.kubeconfig), **options})

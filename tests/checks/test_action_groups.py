@@ -55,7 +55,7 @@ def test_the_group_sets_the_connection_of_every_module_once(bench, copy, tmp_pat
 
 # What a module cannot do without, beside the connection.
 REQUIRED = {
-    **{f"argocd_{kind}": {"name": "sample"} for kind in ("application", "applicationset", "project", "sync")},
+    **{f"argocd_{kind}": {"name": "sample"} for kind in ("application", "applicationset", "info", "project", "sync")},
     "argocd_repository": {"url": "https://git.example.no/sample.git"},
     "argocd_cluster": {"server": "https://sample.example.no"},
     "reconcile": {"name": "sample", "repository": "file:///nowhere", "path": "."},

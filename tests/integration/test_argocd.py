@@ -381,3 +381,49 @@ def test_each_example_of_argocd_sync_runs(argo, tasks, app, namespace, git_repo)
         options = json.loads(text.replace("team=shop", f"team={namespace}"))
         if "applicationset" not in options:
             assert {each["outcome"] for each in tasks.sync(**options)["applications"]} <= {"synced", "unchanged", "dry_run"}, task["name"]
+
+
+# ---- argocd_info
+
+
+def test_info_says_who_synced_which_commit_and_what_is_out_of_sync_and_why(argo, tasks, app, namespace, git_repo):
+    git_repo.write("app/web.yaml", deployment("web"))
+    push(git_repo, name="extra")
+    first = push(git_repo)
+    name = app(labels={"team": namespace})
+    (before,) = tasks.info(name=name)
+    assert before["last_sync"] == {} and before["history"] == [] and before["sync"] == "OutOfSync"
+    assert {each["reason"] for each in before["out_of_sync"]} == {"it is not in the cluster"}
+    tasks.sync(name=name)
+    (one,) = tasks.info(label_selector=f"team={namespace}")
+    assert (one["sync"], one["health"], one["automated"], one["out_of_sync"], one["unhealthy"], one["running"]) == ("Synced", "Healthy", False, [], [], "")
+    assert one["images"] == ["registry.example/web:1"] and one["destination"] == {"cluster": IN_CLUSTER, "namespace": namespace}
+    assert one["sources"] == [{"repository": git_repo.url, "revision": "main", "path": "app", "chart": "", "commit": first}]
+    assert [(each["commits"], each["by"]) for each in one["history"]] == [([first], "nordic.gitops")]
+    assert (one["last_sync"]["phase"], one["last_sync"]["commits"], one["last_sync"]["errors"]) == ("Succeeded", [first], [])
+    git_repo.remove("app/extra.yaml")
+    push(git_repo, "two")
+    with pytest.raises(Failure, match="is OutOfSync, as"):
+        tasks.sync(name=name)
+    argo.kubectl("patch", "configmap", "settings", "--namespace", namespace, "--type=merge", "--patch", '{"data": {"key": "by hand"}}')
+    wait_until(lambda: len(tasks.info(name=name)[0]["out_of_sync"]) == 2, 60)
+    assert tasks.info(name=name)[0]["out_of_sync"] == [
+        {"object": f"ConfigMap {namespace}/extra", "reason": "it is no longer in the repository"},
+        {"object": f"ConfigMap {namespace}/settings", "reason": "it differs from the repository"}]
+
+
+def test_info_tells_the_error_of_an_application_and_the_end_of_a_sync_that_failed(tasks, app, namespace, git_repo):
+    git_repo.write("app/bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n")
+    push(git_repo)
+    name = app()
+    with pytest.raises(Failure):
+        tasks.sync(name=name, retry={"limit": 0})
+    (one,) = tasks.info(name=name)
+    assert one["last_sync"]["phase"] == "Failed" and any(f"Service {namespace}/bad" in line for line in one["last_sync"]["errors"])
+    git_repo.remove("app")
+    git_repo.write("elsewhere/a.yaml", config_map("a"))
+    git_repo.commit()
+    with pytest.raises(Failure):
+        tasks.sync(name=name)
+    (one,) = tasks.info(name=name)
+    assert one["sync"] == "Unknown" and any("app path does not exist" in line for line in one["conditions"])

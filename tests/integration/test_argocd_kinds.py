@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, KINDS, PROJECT, REPOSITORY
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.modules import argocd_info
 from argocd_tasks import MODULES, Tasks
 from lab.proxy import GOES_WELL
 from reconciling import wait_until
@@ -487,3 +488,25 @@ def test_abort_names_the_field_that_stays(cluster, namespace, tasks):
         "status": {"operationState": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z", "operation": {"sync": {"revision": COMMIT}}}}}))
     with pytest.raises(Failure, match="did not end within 1 s; left are operation and status.operationState.phase"):
         tasks.sync(namespace=namespace, name="web", operation="abort", wait_timeout=1)
+
+
+# ---- argocd_info
+
+
+def test_the_examples_of_argocd_info_run_and_an_application_that_is_not_there_is_not_in_the_result(namespace, tasks):
+    tasks(APPLICATION, **application(source={"repoURL": GIT, "path": "web", "helm": {"parameters": [{"name": "password", "value": "swordfish"}]}}))
+    for task in yaml.safe_load(argocd_info.EXAMPLES):
+        for name, options in task.items():
+            if name == "nordic.gitops.argocd_info":
+                told_of = [each["name"] for each in tasks.info(**{**(options or {}), "namespace": namespace})]
+                assert told_of == ([] if options else ["web"])
+    (one,) = tasks.info(namespace=namespace)
+    assert one["sources"] == [{"repository": GIT, "revision": "HEAD", "path": "web", "chart": "", "commit": ""}] and "swordfish" not in json.dumps(one)
+    assert (one["sync"], one["health"], one["running"], one["last_sync"]) == ("", "", "", {})
+
+
+def test_applications_that_may_not_be_read_are_an_error_and_no_empty_list(cluster, namespace, tasks):
+    """argo-cd#13000"""
+    nobody = cluster.user(f"nobody-{namespace}")
+    with pytest.raises(Failure, match="forbidden"):
+        tasks.info(namespace=namespace, kubeconfig=nobody)

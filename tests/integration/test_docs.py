@@ -32,6 +32,7 @@ from ansible_collections.nordic.gitops.plugins.modules import (
     argocd_application,
     argocd_applicationset,
     argocd_cluster,
+    argocd_info,
     argocd_project,
     argocd_repository,
     argocd_sync,
@@ -55,8 +56,8 @@ MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "
            "nordic.gitops.kvm_instance": {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC for one in (sealed_secret, sealed_secrets_key)},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC
-              for one in (argocd_application, argocd_applicationset, argocd_cluster, argocd_project, argocd_repository, argocd_sync, etcd_snapshot,
-                          etcd_snapshot_info, k3s_info, k3s_manifests, k3s_node, node_preflight, secrets_check)}}
+              for one in (argocd_application, argocd_applicationset, argocd_cluster, argocd_info, argocd_project, argocd_repository, argocd_sync,
+                          etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_manifests, k3s_node, node_preflight, secrets_check)}}
 # What a task has beside its module.
 KEYWORDS = {"name", "register", "loop", "when", "check_mode", "diff", "vars", "changed_when"}
 

@@ -8,9 +8,11 @@ kinds     the table: one row for each kind
 manage    the one implementation of present and absent
 guard     the rules that refuse, each one named
 removal   how an object goes: refused, cascaded, orphaned
+choice    which Applications a task means
 operation what an Application says of its operations and commits
 sync      Applications synced at exactly one commit, or waited for
 evidence  what their objects say when that fails
+info      what is known of each Application
 follow    Applications as they change, and the refresh that proves a status to be new
 """
 

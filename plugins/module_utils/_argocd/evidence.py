@@ -78,13 +78,25 @@ def stuck_pods(cluster: Any, live: Mapping[str, Any], objects: Iterable[Mapping[
     return found[:OBJECTS]
 
 
-def _get(cluster: Any, each: Mapping[str, Any]) -> Any:
-    group, version = each.get("group") or "", each.get("version") or "v1"
+def is_missing(cluster: Any, each: Mapping[str, Any]) -> bool:
+    """Whether the API server says that there is no such object; one that may not be read is not missing."""
     try:
-        resource = cluster.discover().find(f"{group}/{version}" if group else version, str(each.get("kind")))
-        body = cluster.get(resource, each.get("namespace") or "", each["name"]) if resource else None
+        return _read(cluster, each) is None
+    except Failure:
+        return False
+
+
+def _get(cluster: Any, each: Mapping[str, Any]) -> Any:
+    try:
+        return _read(cluster, each)
     except Failure:
         return None
+
+
+def _read(cluster: Any, each: Mapping[str, Any]) -> Any:
+    group, version = each.get("group") or "", each.get("version") or "v1"
+    resource = cluster.discover().find(f"{group}/{version}" if group else version, str(each.get("kind")))
+    body = cluster.get(resource, each.get("namespace") or "", each["name"]) if resource else None
     return {**body, "apiVersion": resource.api_version, "kind": resource.kind} if body else None
 
 

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd import evidence, follow, operation, options
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation, options
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import Commits
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -78,8 +78,8 @@ class Sync:
     # ---- the way, top down
 
     def run(self) -> None:
-        self.resource = self._resource()
-        self.courses = [Course(follow.key_of(live), live) for live in self._chosen()]
+        self.resource = choice.resource(self.cluster)
+        self.courses = [Course(follow.key_of(live), live) for live in choice.at_least_one(self.cluster, self.resource, self.params)]
         self._refuse()
         if self.check_mode:
             for course in self.courses:
@@ -101,15 +101,6 @@ class Sync:
         failed = [f"{course.name}: {course.message}" for course in self.courses if course.outcome == "failed"]
         if failed:
             raise Failure("\n".join(failed), "", "", errors=failed)
-
-    def _resource(self) -> Any:
-        found = self.cluster.discover().find(ARGOPROJ, "Application")
-        if found is None:
-            raise Failure(f"the cluster serves no Application in {ARGOPROJ}", self.cluster.url, "Install Argo CD first.")
-        return found
-
-    def _chosen(self) -> List[Body]:
-        return chosen(self.cluster, self.resource, self.params)
 
     def _refuse(self) -> None:
         """What can be known to be wrong before anything is written, of all Applications at once."""
@@ -448,26 +439,6 @@ class Sync:
         changed = any((course.began or course.ended or self.check_mode and course.outcome in ("synced", "aborted"))
                       and not self.params.get("dry_run") for course in self.courses)
         return {"changed": changed, "applications": told}
-
-
-def chosen(cluster: Any, resource: Any, params: Mapping[str, Any]) -> List[Body]:
-    """The Applications that a task names, by name, label or ApplicationSet. None at all is an error, never an empty list."""
-    namespace = params["namespace"]
-    found = cluster.list(resource, namespace, params.get("label_selector") or "")[0]
-    if params.get("applicationset"):
-        found = [live for live in found if follow.made_by(live) == params["applicationset"]]
-    names = params.get("names") or ([params["name"]] if params.get("name") else None)
-    if names is not None:
-        by_name = {live["metadata"]["name"]: live for live in found}
-        missing = [name for name in names if name not in by_name]
-        if missing:
-            raise Failure(f"no Application of the name {', '.join(missing)} in the namespace {namespace}", cluster.url,
-                          f"There are {operation.few(sorted(by_name)) or 'none'}.")
-        found = [by_name[name] for name in dict.fromkeys(names)]
-    if not found:
-        what = f"made by the ApplicationSet {params['applicationset']}" if params.get("applicationset") else f"with the labels {params.get('label_selector')}"
-        raise Failure(f"no Application {what} in the namespace {namespace}", cluster.url)
-    return list(found)
 
 
 def _is_commit(text: str) -> bool:
