@@ -15,7 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.modules import argocd_sync
 from argocd_tasks import Tasks
-from reconciling import config_map, deployment, wait_until
+from reconciling import Reconciler, config_map, deployment, operations, wait_until
 
 IN_CLUSTER = "https://kubernetes.default.svc"
 APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
@@ -61,8 +61,8 @@ def app(argo, tasks, namespace, git_repo):
 
     yield make
     for name in made:
-        argo.kubectl("patch", "applications", name, "--namespace", "argocd", "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
-        argo.kubectl("delete", "applications", name, "--namespace", "argocd", "--ignore-not-found")
+        argo.api.send("PATCH", f"{APPLICATIONS}/{name}", {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+        argo.api.send("DELETE", f"{APPLICATIONS}/{name}")
 
 
 def push(repository, value="one", name="settings", more=""):
@@ -381,6 +381,50 @@ def test_each_example_of_argocd_sync_runs(argo, tasks, app, namespace, git_repo)
         options = json.loads(text.replace("team=shop", f"team={namespace}"))
         if "applicationset" not in options:
             assert {each["outcome"] for each in tasks.sync(**options)["applications"]} <= {"synced", "unchanged", "dry_run"}, task["name"]
+
+
+# ---- hand-over
+
+
+def deletions(argo, since, namespace):
+    """What anybody deleted in the namespace."""
+    return [(entry["resource"], entry["name"]) for entry in argo.audit(since)
+            if entry["namespace"] == namespace and not entry["dryRun"] and entry["verb"] in ("delete", "deletecollection")]
+
+
+def uids(argo, namespace):
+    return {each["metadata"]["name"]: each["metadata"]["uid"] for resource in ("pods", "configmaps") for each in
+            argo.api.do("GET", f"/api/v1/namespaces/{namespace}/{resource}")["items"]}
+
+
+def test_objects_are_handed_over_both_ways_and_no_pod_restarts(argo, tasks, app, namespace, git_repo, tmp_path):
+    git_repo.write("app/web.yaml", deployment("web", replicas=3))
+    commit = push(git_repo)
+    run = Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, path="app", kubeconfig=str(argo.kubeconfig), wait=True, wait_timeout=60,
+                     git_cache=str(tmp_path / "cache"), inventory_namespace=namespace)
+    run()
+    before, since = uids(argo, namespace), argo.moment()
+
+    name = app()
+    assert only(tasks.sync(name=name))["revision"] == commit
+    assert uids(argo, namespace) == before and not deletions(argo, since, namespace)
+
+    # What reconcile no longer finds in Git belongs to the Application now.
+    git_repo.write("elsewhere/settings.yaml", config_map("elsewhere"))
+    git_repo.commit()
+    kept = run(path="elsewhere", move=True, prune_limit="100%")
+    reasons = {change["object"]["name"]: change["reason"] for change in kept["changes"] if change["operation"] == "skipped"}
+    assert reasons == dict.fromkeys(("web", "settings"), f"belongs to the Application {name} of Argo CD")
+    git_repo.git("reset", "--quiet", "--hard", commit)
+    before = {key: value for key, value in uids(argo, namespace).items() if key != "elsewhere"}
+
+    since = argo.moment()
+    gone = tasks(APPLICATION, name=name, state="absent", deletion="orphan")
+    assert {text.split()[0] for each in gone["applications"] for text in each["released"]} == {"ConfigMap", "Deployment.apps"}
+    taken = run(move=True, prune_limit="100%")
+    assert taken["in_sync"] and not {"created", "skipped"} & set(operations(taken).values())
+    assert {key: value for key, value in uids(argo, namespace).items() if key in before} == before
+    assert deletions(argo, since, namespace) == [("configmaps", "elsewhere")]
 
 
 # ---- argocd_info

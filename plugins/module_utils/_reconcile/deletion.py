@@ -31,6 +31,7 @@ KEEP = (
     ("cli-utils.sigs.k8s.io/on-remove", ("keep",)),
     ("kapp.k14s.io/delete-strategy", ("orphan",)),
 )
+TRACKING_ID = "argocd.argoproj.io/tracking-id"
 # The API server refuses to delete these: NamespaceLifecycle, plugin/pkg/admission/namespace/lifecycle.
 UNDELETABLE = ("default", "kube-system", "kube-public", "kube-node-lease")
 TRIES = 5  # how often an object that somebody else keeps writing is judged again
@@ -87,6 +88,13 @@ def copied_not_applied(change: Change, _scope: Scope, _options: Options) -> str:
     return "" if is_proven(change.before or {}) else f"carries our label but was not applied by {ownership.FIELD_MANAGER}"
 
 
+def handed_over(change: Change, _scope: Scope, _options: Options) -> str:
+    """An Application adopted it: its tracking id names the Application and this very object, and not one that it was copied from."""
+    application, _colon, tracked = str(annotations_of(change.before or {}).get(TRACKING_ID, "")).partition(":")
+    ref = change.ref
+    return f"belongs to the Application {application} of Argo CD" if tracked == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}" else ""
+
+
 def not_on_record(change: Change, scope: Scope, _options: Options) -> str:
     """A field manager's name can be forged by everybody who may write an object; the inventory's record cannot."""
     if change.ref.namespace and change.ref.namespace not in scope.namespaces:
@@ -124,7 +132,7 @@ def rendered_incompletely(_change: Change, scope: Scope, _options: Options) -> s
 
 EVERY_DELETION: Tuple[Rule, ...] = (marked_to_be_kept, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
                                     deletes_its_dependents, never_deleted_by_the_server)
-PRUNING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, *EVERY_DELETION, namespace_in_use, rendered_incompletely)
+PRUNING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, *EVERY_DELETION, handed_over, namespace_in_use, rendered_incompletely)
 # What these keep should go all the same: with it the cluster is not in sync.
 POSTPONING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, rendered_incompletely)
 

@@ -92,6 +92,19 @@ def test_what_is_not_ours_or_only_looks_like_it_is_not_deleted(replaces: bool) -
     assert "does not belong to this reconcile" in reason(live(label="applyset-other-v1", replaces=replaces))
 
 
+@pytest.mark.parametrize("tracking, kept", [
+    ("shop:/ConfigMap:n/c", True),
+    ("argocd_shop:/ConfigMap:n/c", True),
+    # Of the object that this one is a copy of.
+    ("shop:/ConfigMap:n/other", False),
+    ("shop:apps/Deployment:n/c", False),
+    ("shop", False),
+])
+def test_what_an_application_has_adopted_is_not_pruned(tracking: str, kept: bool) -> None:
+    found = reason(live(annotations={deletion.TRACKING_ID: tracking}))
+    assert found == (f"belongs to the Application {tracking.partition(':')[0]} of Argo CD" if kept else "")
+
+
 @pytest.mark.parametrize("replaces", [False, True])
 def test_nothing_is_deleted_where_the_inventory_has_no_record(replaces: bool) -> None:
     """The field manager's name and the label can be forged by whoever may write the object."""
