@@ -22,6 +22,7 @@ VERDICTS = {
 ALLOWED: Dict[str, Set[str]] = {
     "module_utils/_argocd/evidence.py": {"containerStatuses"},  # which containers have a log, and what those wait for that cannot start
     "module_utils/_argocd/follow.py": {"conditions"},  # what Argo CD cannot do with an Application, in its own words
+    "module_utils/_argocd/info.py": {"conditions", "phase"},  # what Argo CD says, passed on
     "module_utils/_argocd/operation.py": {"phase", "Synced"},  # of Argo CD's operation, and its own verdict
     "module_utils/_argocd/sync.py": {"phase", "Degraded"},  # the same
     "module_utils/_k3s/api.py": {"conditions", "Ready"},  # who votes in etcd, and when the kubelet reported last
