@@ -62,6 +62,7 @@ address:
   network: private
 """
 
+import os
 from typing import Any, Dict
 
 from ansible.errors import AnsibleParserError
@@ -72,6 +73,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule, facts
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, provider_of
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.residency import check_project
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import make_private
+
+FILE_CACHES = ("jsonfile", "pickle", "yaml")  # the cache plugins that keep files in the folder cache_connection
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -85,6 +89,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         key = self.get_cache_key(path)
         use = cache and self.get_option("cache")
+        self._check_cache(path)
         found = None
         if use:
             try:
@@ -97,6 +102,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._cache[key] = found
         for one in found:
             self._add(one)
+
+    def _check_cache(self, path: str) -> None:
+        """Ansible's cache plugins take what lies in their folder from whoever put it there, and pickle runs it."""
+        folder = self.get_option("cache_connection")
+        if self.get_option("cache") and folder and self.get_option("cache_plugin").rpartition(".")[2] in FILE_CACHES:
+            try:
+                make_private(os.path.expanduser(os.path.expandvars(folder)), "cache_connection")
+            except Failure as failure:
+                raise AnsibleParserError("%s: %s" % (path, failure)) from None
 
     def _ask(self, path: str) -> Any:
         params: Dict[str, Any] = {name: self.get_option(name) for name in CLOUD_SPEC}

@@ -25,6 +25,10 @@ _NOT_TEXT = re.compile(
     r"""(?ix) [-+]?[0-9_]*\.?[0-9_]*(e[-+]?[0-9]*)? | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9_]+(:[0-9_.]+)+ | [-+]?\.?(inf|nan) | [-.~]* | <<? | =
     | null | true | false | yes | no | on | off | y | n | [0-9]{1,4}-[0-9]{1,2}-[0-9]{1,2}([t\s].*)? \Z""")
 
+NODES = 200_000  # keys and values of one file: the largest bundles of definitions have half of it; so many take 150 MB
+SLOW_NODES = 50_000  # where PyYAML's own parser is needed
+LONGEST = 253  # characters of a key that a message shows: as long as the name of an object may be
+LISTED = 10  # lines that a message names
 DEPTH = 200  # deeper than any manifest; the interpreter's own limit differs by version and by caller
 
 
@@ -64,11 +68,18 @@ class Node:
 
     def walk(self, path: Path = ()) -> Iterator[Tuple[Path, Node]]:
         """This node and all below it, each with its path. Aliases are not followed."""
-        todo: List[Tuple[Path, Node]] = [(path, self)]
+        yield path, self
+        todo = [(path, self.children())]  # a path is made when its node's turn comes, or those of a deep list would fill the memory
         while todo:
-            where, node = todo.pop()
-            yield where, node
-            todo.extend((where + (step,), child) for step, child in reversed(list(node.children())))
+            where, rest = todo[-1]
+            step, node = next(rest, (0, None))
+            if node is None:
+                todo.pop()
+                continue
+            here = where + (step,)
+            yield here, node
+            if node.items:
+                todo.append((here, node.children()))
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,16 @@ class Edit:
     added: Tuple[Fact, ...] = ()
 
 
-def documents(text: str, where: str, fast: bool = False) -> List[Node]:
-    """The documents of a YAML (or JSON) text. where: the file's name, for messages. fast: by libyaml, for whoever changes nothing."""
+def documents(text: str, where: str) -> List[Node]:
+    """The documents of a YAML (or JSON) text. where: the file's name, for messages."""
     import yaml
 
+    # libyaml takes a tenth of the time. It does not count a byte order mark as a character, and puts the end of a text without a line end
+    # on the next line; but for these two it says the same places as PyYAML's own parser.
+    loader = yaml.SafeLoader if "\ufeff" in text else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    events = yaml.parse(text if text.endswith("\n") else text + "\n", Loader=loader)
     try:
-        return _Reader(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if fast else yaml.SafeLoader)).documents()
+        return _Reader(events, where, SLOW_NODES if loader is yaml.SafeLoader else NODES).documents()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -107,11 +122,16 @@ class _TooDeep(Exception):
     """Nested beyond DEPTH."""
 
 
+class TooLarge(Refused):
+    """More nodes than are taken."""
+
+
 class _Reader:
     """From the parser's events to nodes that know where they stand."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
-        self._events = events
+    def __init__(self, events: Iterator[Any], where: str, nodes: int) -> None:
+        self._events, self._where = events, where
+        self._nodes, self._left = nodes, nodes
 
     def documents(self) -> List[Node]:
         found = []
@@ -123,6 +143,9 @@ class _Reader:
     def _node(self, event: Any, depth: int) -> Node:
         if depth > DEPTH:
             raise _TooDeep()
+        self._left -= 1
+        if self._left < 0:
+            raise TooLarge(f"holds more than {self._nodes:,} keys and values", self._where, "Split it.")
         kind = type(event).__name__
         last = event.end_mark.line + (event.end_mark.column > 0 or event.end_mark.line == event.start_mark.line)
         here = dict(start=event.start_mark.index, line=event.start_mark.line + 1, column=event.start_mark.column, end_line=last)
@@ -145,13 +168,13 @@ def set_scalar(text: str, document: Node, node: Node, value: str, where: str) ->
     """The edit that gives this scalar another value (text). Existing quotes stay; new ones come where another reader would see a number."""
     place = f"{where}:{node.line}"
     if node.kind == "alias":
-        anchors = [str(one.line) for _path, one in document.walk() if one.anchor == node.value]
-        raise Refused(f"the value is the alias *{node.value}", place, f"Change its anchor, in line {', '.join(anchors)}, or write the value itself.")
+        anchors = [str(one.line) for one in anchored(document).get(node.value, ())]
+        raise Refused(f"the value is the alias *{node.value}", place, f"Change its anchor, in line {', '.join(anchors[:LISTED])}, or write the value itself.")
     if node.kind != "scalar":
         raise Refused(f"the value is a {node.kind}", place, "Name the path of one value.")
-    used = [str(one.line) for _path, one in document.walk() if one.kind == "alias" and one.value == node.anchor] if node.anchor else []
+    used = [str(one.line) for one in aliases(document).get(node.anchor, ())] if node.anchor else []
     if used:
-        raise Refused(f"the value has the anchor &{node.anchor}, and its alias would change too, in line {', '.join(used)}", place,
+        raise Refused(f"the value has the anchor &{node.anchor}, and its alias would change too, in line {', '.join(used[:LISTED])}", place,
                       "Write the value of each place itself.")
     if node.style in ("|", ">"):
         raise Refused("the value is a block of text", place, "Write it on the line of its key.")
@@ -165,6 +188,34 @@ def set_scalar(text: str, document: Node, node: Node, value: str, where: str) ->
     # `key:` without a value: the node is empty and stands right behind the colon.
     space = "" if node.end > start or text[start - 1 : start] in (" ", "\t") else " "
     return Edit(start, node.end, space + written, node, value)
+
+
+def anchored(document: Node) -> Dict[str, List[Node]]:
+    """The nodes that have an anchor, by its name."""
+    return _named(document)[0]
+
+
+def aliases(document: Node) -> Dict[str, List[Node]]:
+    """The aliases, by the name of their anchor."""
+    return _named(document)[1]
+
+
+def _named(document: Node) -> Tuple[Dict[str, List[Node]], Dict[str, List[Node]]]:
+    """Found once for each document, as many values of it may be changed."""
+    global _last  # pylint: disable=global-statement
+    if _last[0] is not document:
+        by_anchor: Dict[str, List[Node]] = {}
+        by_alias: Dict[str, List[Node]] = {}
+        for _path, node in document.walk():
+            if node.kind == "alias":
+                by_alias.setdefault(node.value, []).append(node)
+            elif node.anchor:
+                by_anchor.setdefault(node.anchor, []).append(node)
+        _last = document, (by_anchor, by_alias)
+    return _last[1]
+
+
+_last: Tuple[Optional[Node], Tuple[Dict[str, List[Node]], Dict[str, List[Node]]]] = None, ({}, {})
 
 
 def insert_key(text: str, node: Node, key: str, value: str, where: str) -> Edit:
@@ -329,12 +380,15 @@ def parse_path(path: str) -> Path:
 
 
 def write_path(path: Path) -> str:
-    """The reverse of parse_path."""
+    """The reverse of parse_path, but for a key that is too long to be shown."""
     result = ""
     for step in path:
         if isinstance(step, int):
             result += f"[{step}]"
-        elif re.fullmatch(r'[^.\[\]"]+', step):
+            continue
+        if len(step) > LONGEST:
+            step = f"{step[:LONGEST]}…"
+        if re.fullmatch(r'[^.\[\]"]+', step):
             result += f".{step}" if result else step
         else:
             result += f'["{step}"]'

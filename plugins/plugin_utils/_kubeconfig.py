@@ -28,6 +28,7 @@ LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 # Of k3s' own kubeconfig; whatever else an entry has is a person's.
 OURS = {"cluster": ("server", "certificate-authority-data"), "user": ("client-certificate-data", "client-key-data"), "context": ("cluster", "user")}
 LOCK_SECONDS = 10.0
+LARGEST = 256 << 10  # characters of a server's kubeconfig
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ def merged(existing: str, fetched: str, name: str, server: str, make_current: bo
     """One cluster, user and context called `name`. folder: what a relative path in the file is relative to."""
     # Plain text, as Ansible marks its own with where it comes from, and YAML refuses that.
     name, server = f"{name}", f"{server}"
+    if len(fetched) > LARGEST:
+        raise Refused(f"has {len(fetched):,} characters, more than the {LARGEST:,} of any kubeconfig of k3s", "the kubeconfig on the server")
     kubeconfig, source = _loaded(existing, "the kubeconfig on the controller"), _loaded(fetched, "the kubeconfig on the server")
     try:
+        # Nothing else of it is taken: a server decides what we know of its cluster, not which program runs here (exec) or which file is read.
         wanted: Dict[str, Any] = {key: source[plural][0][key] for plural, key in LISTS if key != "context"}
-        wanted["cluster"] = {"server": server, "certificate-authority-data": str(wanted["cluster"]["certificate-authority-data"])}
-        wanted["user"] = {key: str(wanted["user"][key]) for key in OURS["user"]}
-    except (KeyError, IndexError, TypeError) as error:
+        wanted["cluster"] = {"server": server, "certificate-authority-data": _base64(wanted["cluster"]["certificate-authority-data"])}
+        wanted["user"] = {key: _base64(wanted["user"][key]) for key in OURS["user"]}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise Failure(f"has no cluster or no user ({error})", "the kubeconfig on the server", "Has k3s started there?") from error
     wanted["context"] = {"cluster": name, "user": name}
     foreign = _foreign(kubeconfig, name, wanted["cluster"], folder)
@@ -78,6 +82,12 @@ def merged(existing: str, fetched: str, name: str, server: str, make_current: bo
         if key not in kubeconfig:
             kubeconfig[key], changed = value, True
     return Merged(_dumped(kubeconfig, existing) if changed else existing, foreign)
+
+
+def _base64(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9+/]+=*", value):
+        raise ValueError("what should be base64 is not")
+    return f"{value}"
 
 
 def _put(kubeconfig: Any, plural: str, key: str, name: str, wanted: Mapping[str, str], anew: bool) -> bool:
@@ -234,7 +244,7 @@ def _loaded(text: str, where: str) -> Any:
     try:
         value = yaml.load(text) if text.strip() else yaml.map()
     except Exception as error:  # ruamel has several kinds
-        raise Failure(f"is not valid YAML: {str(error).splitlines()[0]}", where, "Mend or remove it; nothing was written.") from error
+        raise Failure(f"is not valid YAML: {(str(error).splitlines() or [type(error).__name__])[0]}", where, "Mend or remove it; nothing was written.") from error
     if value is None:
         value = yaml.map()
     if not isinstance(value, dict):

@@ -184,3 +184,13 @@ def test_what_a_module_returns_goes_through_the_one_exit_for_text(copy):
                 bare += [f"{path.name}:{call.lineno}: {ast.unparse(each)}" for each in given if not MASKED.match(ast.unparse(each))]
     # run() of reconcile masks its result whole, as the tests call it too.
     assert [line for line in bare if not line.startswith("reconcile.py")] == []
+
+
+# What runs on the files and answers of others. On the hosts of a cluster (_k3s, _preflight) and for an instance (_instance) commands are run by their user.
+SHUT_IN = ("_argocd", "_cluster", "_git", "_image_update", "_objects", "_reconcile", "_sealed_secrets", "_secrets_check")
+
+
+def test_one_file_starts_the_programs_that_run_on_untrusted_files(checkout):
+    found = [name for name, text in texts(checkout) if name.startswith(tuple(f"plugins/module_utils/{part}/" for part in SHUT_IN)) and name.endswith(".py")
+             and re.search(r"\bsubprocess\b|\bos\.(system|popen|exec|spawn|posix_spawn)", text)]
+    assert not found

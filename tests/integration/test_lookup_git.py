@@ -246,3 +246,27 @@ def test_every_example_of_the_documentation_works(number, git_repo, request, tmp
     )
     assert status == 0, said[-3000:]
     assert "api.yaml" in said if "listing" in text else "Web" in said
+
+
+UNPROTECTED = """
+import sys
+from ansible.errors import AnsibleError
+from ansible.plugins.loader import init_plugin_loader, lookup_loader
+init_plugin_loader([sys.argv[1]])
+from ansible_collections.nordic.gitops.plugins.module_utils._git import command
+command.PROTECTIONS = ()  # fake: a kernel that has none, for a user who is not root
+for more in ({}, {"allow_unsandboxed": ["git"]}):
+    try:
+        print(lookup_loader.get("nordic.gitops.git").run(["web.yaml"], repository=sys.argv[2], git_cache=sys.argv[3], **more))
+    except AnsibleError as error:
+        print(error)
+"""
+
+
+def test_where_git_cannot_be_shut_in_the_lookup_answers_only_if_that_is_allowed(git_repo, tmp_path):
+    git_repo.write("web.yaml", "kind: Web\n")
+    git_repo.commit("first")
+    root = next(path for path in sys.path if (Path(path) / "ansible_collections" / "nordic" / "gitops").exists())
+    done = subprocess.run([sys.executable, "-c", UNPROTECTED, root, git_repo.url, str(tmp_path / "cache")], capture_output=True, text=True, check=True)
+    refused, answered = done.stdout.splitlines()
+    assert "git cannot be shut in here" in refused and "allow_unsandboxed: [git]" in refused and answered == repr(["kind: Web\n"])

@@ -116,6 +116,8 @@ def test_the_definition_goes_only_when_asked_and_only_with_a_backup_that_opens_e
     assert get(cluster, "crd", DEFINITION) and get(cluster, "deployment", "sealed-secrets-controller")
     role(source=str(sealed_secrets.chart()), values=ports, backup=backup)
     before = keys(cluster)
+    output = " ".join(role("--check", state="absent", delete_definition=True, backup=backup).split())
+    assert f"the Secrets that were made of them: {namespace}/a." in output and get(cluster, "crd", DEFINITION), output
     role(state="absent", delete_definition=True, backup=backup)
     assert get(cluster, "crd", DEFINITION) is None and keys(cluster) == before
 
@@ -165,6 +167,19 @@ def test_two_controllers_share_a_cluster_but_no_namespace(cluster, controllers, 
     finally:
         for name in (*teams, "sealing-one", "sealing-two"):
             cluster.remove_namespace(name)
+
+
+def test_an_installation_that_never_becomes_available_fails_with_the_events_words(cluster, controllers, role, ports):
+    """Here a quota lets no Pod be made."""
+    namespace = cluster.namespace("quota")
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": namespace}, "spec": {"hard": {"pods": "0"}}}
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps(quota))
+    try:
+        wait_until(lambda: (get(cluster, "resourcequota", "none", namespace) or {}).get("status", {}).get("hard"))
+        role(source=str(sealed_secrets.chart()), name="limited", namespace=namespace, values=ports, wait_timeout=10, fails="exceeded quota: none")
+        role(state="absent", name="limited", namespace=namespace)
+    finally:
+        cluster.remove_namespace(namespace)
 
 
 def test_on_openshift_user_and_group_are_left_to_the_platform(cluster, controllers, role, ports):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from typing import Iterator, List, Mapping, NamedTuple, Sequence
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git.source import Source
 
 ALTERNATES = 10  # repositories that borrow objects of one another
@@ -102,12 +103,13 @@ def _configuration(environment: Mapping[str, str], url: str) -> Iterator[Sequenc
     host, colon, port = authority.rpartition(":") if authority.rpartition(":")[2].isdigit() else (authority, "", "")
     user, at, name = host.rpartition("@")
     command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *(["-p", port] if colon else []), "-G", "--", f"{user}{at}{name.strip('[]')}"]
+    # The user's own configuration may run programs (Match exec), so ssh is not shut in here: like each fetch by ssh, it does what it says there.
+    policy = _sandbox.Policy(program=command[0], protections=(), allowed=True, limits=_sandbox.Limits(seconds=20, output=1 << 20))
     try:
-        done = subprocess.run(command, env=dict(environment), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=20, check=False)
-    except (OSError, subprocess.SubprocessError):
+        said = _sandbox.run(command, policy, "/", environment).out
+    except (OSError, Failure):
         return
-    for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
+    for line in said.decode("utf-8", "surrogateescape").splitlines():
         key, _space, value = line.partition(" ")
         yield key.lower(), value
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import random
 import time
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import ap
 # In the commit of a review branch: the commit that it was made on. It tells our own commit from anybody else's.
 BASE_TRAILER = "Updated-From"
 SUFFIXES = (".yaml", ".yml", ".json")
+MAX_BYTES = 16 << 20  # of all files that are read for one commit: ten times the largest bundle of definitions
 
 Update = Union[Image, Value, Dependency]
 
@@ -134,11 +136,17 @@ def plan(mirror: Mirror, base: Commit, updates: Sequence[Update]) -> Plan:
     """What would change on top of this commit."""
     before: Dict[str, str] = {}
     after: Dict[str, str] = {}
+    left = MAX_BYTES
 
     def text(path: str) -> str:
+        nonlocal left
         if path not in after:
             regular_file(mirror, base, path)
-            before[path] = after[path] = _decoded(mirror.read(base, path), path)
+            content = mirror.read(base, path)
+            left -= len(content)
+            if left < 0:
+                raise Refused(f"the files in question hold more than {MAX_BYTES:,} bytes together", path, "Name the files.")
+            before[path] = after[path] = _decoded(content, path)
         return after[path]
 
     places: List[Place] = []
@@ -166,7 +174,7 @@ def _images(mirror: Mirror, base: Commit, image: Image, text: Callable[[str], st
     if not found:
         others: Dict[str, None] = {}
         for path in candidates(mirror, base, image.files, "image")[:200]:
-            others.update(images_in(text(path), path))
+            others.update(itertools.islice(images_in(text(path), path).items(), 200))
         inside = f" in containers named {image.container}" if image.container else ""
         raise Failure(f"the image {name} is nowhere in {', '.join(image.files)}{inside}", mirror.source.url,
                       did_you_mean(name, list(others), "There are") or "Name the files or folders that use it.")

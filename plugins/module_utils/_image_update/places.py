@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.reference import Reference
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import (
-    Edit, Node, Path, append_item, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
+    Edit, Node, Path, anchored, append_item, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
 
 CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 # kustomize takes exactly these names for its file.
@@ -84,7 +85,7 @@ def _container_places(image: Image, file: str, text: str, number: int, document:
             continue
         target = value
         if value.kind == "alias":
-            target = next((one for _path, one in document.walk() if one.anchor == value.value), value)
+            target = next(iter(anchored(document).get(value.value, ())), value)
         before = Reference.of(target.value)
         if target.kind != "scalar" or before.name != image.reference.name:
             continue
@@ -150,7 +151,7 @@ def one_answer(image: Image, places: Sequence[Place]) -> None:
     """Refuse to guess: one name with two tags may be two applications."""
     old = {place.before for place in places if place.edits}
     if len(old) > 1:
-        listed = "; ".join(f"{place}: {place.before}" for place in places)
+        listed = "; ".join(f"{place}: {place.before}" for place in places[:20])
         raise Refused(f"{image.reference.name} has several values: {listed}", image.reference.name,
                       "Select one by files or container, or set each value by its path.")
 
@@ -177,7 +178,8 @@ def _is_text(node: Node) -> bool:
 
 
 def _close(document: Node, path: Path) -> str:
-    paths = {write_path(where): None for where, node in document.walk() if node.kind == "scalar" and where}
+    scalars = (where for where, node in document.walk() if node.kind == "scalar" and where and len(where) <= 20)
+    paths = {write_path(where): None for where in itertools.islice(scalars, 5_000)}
     asked = write_path(path)
     near = difflib.get_close_matches(asked, list(paths), n=3, cutoff=0.5)
     near += [one for one in paths if one.rsplit(".", 1)[-1] == asked.rsplit(".", 1)[-1] and one not in near]

@@ -46,17 +46,17 @@ def compose(name: str, text: Optional[str], config: Optional[Mapping[str, Any]])
         parts.append(("cloud-config", f"{CLOUD_CONFIG}\n{yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}"))
     if text:
         parts.append((_kind(name, text), text))
-    for kind, part in parts:
-        if kind == "cloud-config":
-            _check_config(name, part, yaml)
     if not parts:
         return ""
     made = parts[0][1] if len(parts) == 1 else _multipart(parts)
-    size = len(base64.b64encode(made.encode()))
+    size = len(base64.b64encode(made.encode("utf-8", "surrogatepass")))
     if size > LIMIT:
         raise Failure(
             f"user_data takes {size} bytes in base64, {LIMIT} is the limit", name, "Move what is large to an image or a download with a checksum."
         )
+    for kind, part in parts:
+        if kind == "cloud-config":
+            _check_config(name, part, yaml)
     return made
 
 
@@ -96,6 +96,8 @@ def _check_config(name: str, text: str, yaml: Any) -> None:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise Failure(f"user_data is not YAML, {where}{getattr(error, 'problem', None) or error}", name, "cloud-init would drop all of it.") from None
+    except (RecursionError, ValueError, TypeError) as error:  # nested too deep, a date that is none, a key that cannot be one
+        raise Failure(f"user_data cannot be read: {error}", name, "cloud-init would drop all of it.") from None
     if config is not None and not isinstance(config, dict):
         raise Failure(f"user_data is a {type(config).__name__}, not a mapping", name)
     for key in COMMANDS:
@@ -160,12 +162,19 @@ def ssh_keys(text: str) -> Tuple[str, ...]:
         text = found[0] if found else ""
     try:
         config: Dict[str, Any] = yaml.safe_load(text) or {}
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError):
         return ()
-    return tuple(sorted({mark for mark in map(fingerprint, _keys(config)) if mark})) if isinstance(config, dict) else ()
+    return tuple(sorted({mark for mark in map(fingerprint, set(_keys(config))) if mark})) if isinstance(config, dict) else ()
 
 
 def _keys(config: Mapping[str, Any]) -> Iterator[str]:
-    for holder in (config, *(user for user in config.get("users") or [] if isinstance(user, dict))):
+    """Each list once, however many aliases lead to it."""
+    users = config.get("users")
+    lists: Dict[int, List[Any]] = {}
+    for holder in (config, *(user for user in (users if isinstance(users, list) else []) if isinstance(user, dict))):
         for name in ("ssh_authorized_keys", "ssh-authorized-keys"):
-            yield from (str(key) for key in holder.get(name) or [])
+            keys = holder.get(name)
+            if isinstance(keys, list):
+                lists[id(keys)] = keys
+    for keys in lists.values():
+        yield from (key for key in keys if isinstance(key, str))

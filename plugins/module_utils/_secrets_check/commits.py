@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import replace
 from typing import Iterator, List, Optional, Sequence, Set, Tuple
@@ -20,23 +21,49 @@ from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check impor
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import ALLOWED, Finding
 
 
+SHORTEST = 8  # characters of a line that could hold a token, a key's first line or a credential
+MAX_LINES = 200_000  # longer ones that are looked at in one file, which takes ten seconds
+
+
 def check_text(text: str, file: str, added: Optional[Set[int]] = None) -> List[Finding]:
     """The findings in a text; with added, in these lines only."""
-    lines = text.split("\n")
     sealed = kubernetes.sealed_lines(text, file) if "encryptedData" in text else set()
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if (added is None or number in added) and number not in sealed]
-    found = scanner.scan(file, numbered)
+
+    def numbered() -> Iterator[Tuple[int, str]]:
+        for number, line in _lines(text):
+            if len(line) >= SHORTEST and (added is None or number in added) and number not in sealed:
+                yield number, line
+
+    found = scanner.scan(file, itertools.islice(numbered(), MAX_LINES))
+    rest = next(itertools.islice(numbered(), MAX_LINES, None), None)
+    if rest:
+        found.append(Finding(file, rest[0], f"more than {MAX_LINES:,} lines of one file are not searched. Split it, or exclude it"))
     if pipelines.is_pipeline(file):
-        found += pipelines.findings(file, numbered)
+        found += pipelines.findings(file, itertools.islice(numbered(), MAX_LINES))
     if file.endswith(kubernetes.SUFFIXES):
         found += [one for one in kubernetes.findings(text, file) if added is None or one.line in added]
-    return sorted({one for one in found if ALLOWED not in lines[one.line - 1]})
+    if not found:
+        return []
+    named = {one.line for one in found}
+    allowed = {number for number, line in _lines(text) if number in named and ALLOWED in line}
+    return sorted({one for one in found if one.line not in allowed})
+
+
+def _lines(text: str) -> Iterator[Tuple[int, str]]:
+    """The lines with their numbers, one after another: a list of them could take ten times the memory of the text."""
+    begin = number = 0
+    while begin <= len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        number += 1
+        yield number, text[begin:end]
+        begin = end + 1
 
 
 def added_lines(text: str, *before: str) -> Set[int]:
     """The numbers of the lines that no earlier version of the text has; a line that only moved is not new."""
-    old = {line for version in before for line in version.split("\n")}
-    return {number for number, line in enumerate(text.split("\n"), 1) if line not in old}
+    old = {hash(line) for version in before for _number, line in _lines(version)}
+    return {number for number, line in _lines(text) if hash(line) not in old}
 
 
 def check_files(checkout: str, exclude: Sequence[str] = (), allow_unsandboxed: Sequence[str] = ()) -> List[Finding]:

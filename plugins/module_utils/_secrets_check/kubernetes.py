@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
+import itertools
 import re
 from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import Finding
-from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import Node, documents, write_path
+from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import Node, TooLarge, anchored, documents, write_path
 
 # What stands for a secret and is none: ${NAME}, $(NAME), {{ template }}, <path:…> and <NAME>, sops' ENC[…], vals' ref+…, op://…
 _STANDS_FOR = r"""(?xs) \s* (?: %s \$\{[^}]*\} | \$\([^)]*\) | <[^<>]*> | %%[A-Za-z_]+%% | ENC\[[^\]]*\] | ref\+\S+ | op://\S+
@@ -39,6 +41,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _WORDS = re.compile(r"(?i)secret|passw|passphrase|token|(?:api|private|access)[-_]?key|last-applied|\\|!")
 # As much as one file may have for its structure to be judged: four times what the API server takes for one object.
 MAX_CHARACTERS = 6 << 20
+MAX_FINDINGS = 1000  # of one file
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^[ \t]*\{\{[^\n]*\}\}[ \t]*$", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{[^\n]*?\}\}")
@@ -54,7 +57,11 @@ def findings(text: str, file: str) -> List[Finding]:
     if len(text) > MAX_CHARACTERS:
         return [Finding(file, 1, f"the file is too large to be judged by its structure: {len(text) >> 20} MiB, more than {MAX_CHARACTERS >> 20}. "
                                  "Split it, or exclude it")]
-    return sorted({Finding(file, line, what) for document, first in _documents(text, file) for line, what in _judged(document, first)})
+    try:
+        found = (Finding(file, line, what) for document, first in _documents(text, file) for line, what in _judged(document, first))
+        return sorted(set(itertools.islice(found, MAX_FINDINGS)))
+    except TooLarge as large:
+        return [Finding(file, 1, f"the file cannot be judged by its structure: it {large.what}. Split it, or exclude it")]
 
 
 def sealed_lines(text: str, file: str) -> Set[int]:
@@ -62,18 +69,23 @@ def sealed_lines(text: str, file: str) -> Set[int]:
     lines: Set[int] = set()
     if len(text) > MAX_CHARACTERS:
         return lines
-    for document, first in _documents(text, file):
-        for path, node in document.walk() if isinstance(document, Node) else ():
-            if node.kind == "scalar" and "encryptedData" in path:
-                lines.update(range(first + node.line, first + node.end_line + 1))
+    try:
+        for document, first in _documents(text, file):
+            for path, node in document.walk() if isinstance(document, Node) else ():
+                if node.kind == "scalar" and "encryptedData" in path:
+                    lines.update(range(first + node.line, first + node.end_line + 1))
+    except TooLarge:
+        lines.clear()
     return lines
 
 
 def _documents(text: str, file: str) -> Iterator[Tuple[Union[Node, str], int]]:
     """Each document, or its text where it cannot be read, and the number of lines in front of it. One that cannot be read hides no other."""
     try:
-        yield from ((document, 0) for document in documents(text, file, fast=True))
+        yield from ((document, 0) for document in documents(text, file))
         return
+    except TooLarge:
+        raise
     except Failure:
         pass
     starts = [0, *(found.start() for found in _SEPARATOR.finditer(text)), len(text)]
@@ -89,7 +101,9 @@ def _read(part: str, file: str) -> Sequence[Union[Node, str]]:
     without = _TEMPLATE.sub("${T}", _DIRECTIVE.sub("", part.replace("\t", " ")))
     for text in (part, without):
         try:
-            return documents(text, file, fast=True)
+            return documents(text, file)
+        except TooLarge:
+            raise
         except Failure:
             continue
     return [without]
@@ -132,16 +146,16 @@ class _Anchors:
     """What the aliases of a document mean, and the entries of a mapping with those that it merges."""
 
     def __init__(self, document: Node) -> None:
-        self._anchors: Dict[str, List[Node]] = {}
-        for _path, node in document.walk():
-            if node.anchor:
-                self._anchors.setdefault(node.anchor, []).append(node)
+        self._anchors = anchored(document)
+        self._starts = {name: [node.start for node in nodes] for name, nodes in self._anchors.items()}
+        self._left = UNFOLDED
 
     def of(self, node: Node) -> Node:
         """The node itself, or what an alias means: the nearest anchor of its name in front of it."""
         if node.kind != "alias":
             return node
-        return next((one for one in reversed(self._anchors.get(node.value, [])) if one.start < node.start), node)
+        number = bisect.bisect_left(self._starts.get(node.value, ()), node.start)
+        return self._anchors[node.value][number - 1] if number else node
 
     def entries(self, node: Node, key: str = "", line: int = 0, depth: int = 0) -> Iterator[Tuple[str, Node, int]]:
         """(key, value, line) of each entry, or of each of one key: kubectl takes the last of several, so each is judged. line: where an alias
@@ -150,6 +164,9 @@ class _Anchors:
         if node.kind != "mapping" or depth > MERGES:
             return
         for name, value in node.items:
+            self._left -= 1
+            if self._left < 0:
+                raise TooLarge(f"unfolds to more than {UNFOLDED:,} keys by its aliases", "")
             if self.of(name).value == "<<":
                 merged = self.of(value)
                 for each in merged.items if merged.kind == "sequence" else (value,):
@@ -162,6 +179,7 @@ class _Anchors:
 
 
 MERGES = 5  # of mappings that merge others
+UNFOLDED = 2_000_000  # keys that are looked at in one document, those behind an alias as often as it stands
 
 
 def _in_mapping(path: Tuple[object, ...], node: Node, known: _Anchors) -> Iterator[Tuple[int, str]]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -139,3 +141,20 @@ def test_a_sealing_certificate_that_a_neighbour_may_have_written_is_not_used_and
         cache.fetch("https://one", unreachable, [])
     assert cache.fetch("https://two", lambda: pem, []).fingerprint == kept.fingerprint
     assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("plugin", ["jsonfile", "ansible.builtin.jsonfile"])
+def test_an_inventory_that_a_neighbour_may_have_written_is_not_read(spoil, tmp_path, plugin):
+    folder, spoil_it = spoil
+    source = tmp_path / "shop.instances.yml"
+    source.write_text(f"plugin: nordic.gitops.instances\nlibvirt: {{uri: 'test:///nowhere'}}\nregion: here\ncache: true\n"
+                      f"cache_plugin: {plugin}\ncache_connection: {folder}\n")
+
+    def said():
+        done = subprocess.run([sys.executable, "-m", "ansible", "inventory", "--inventory", str(source), "--list"], capture_output=True, text=True,
+                              env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}, check=False)
+        return " ".join((done.stdout + done.stderr).split())
+
+    assert "cache_connection" not in said()  # what it says is that there is no such libvirt
+    spoil_it()
+    assert "Give a folder" in said() and "cache_connection" in said()

@@ -184,3 +184,23 @@ def test_a_lock_that_stays_is_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(Failure, match="config.lock"):
         into(tmp_path / "config")
     assert (tmp_path / "config.lock").exists()
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize("fetched", [
+    LAUGHS + "clusters: [{cluster: {certificate-authority-data: *a11}}]\nusers: [{user: {client-certificate-data: *a11, client-key-data: *a11}}]\n",
+    FETCHED.replace("S0VZ", "'\\e[2J'"), FETCHED.replace("S0VZ", "'S0VZ\n  exec: x'"), FETCHED.replace("S0VZ", "[S0VZ]"), "[" * 5000, "#" * 1_000_000,
+    "clusters: {}\nusers: 1\n"], ids=["aliases", "control characters", "two lines", "a list", "deep", "large", "no lists"])
+def test_what_a_hostile_server_answers_is_refused_in_a_sentence_and_nothing_is_written(fetched) -> None:
+    with pytest.raises(Failure) as caught:
+        merge(OTHERS, fetched=fetched)
+    assert len(str(caught.value)) < 1000 and "the kubeconfig on the server" in str(caught.value)
+
+
+def test_no_program_no_file_and_no_address_of_a_hostile_server_gets_into_the_kubeconfig() -> None:
+    hostile = yaml.safe_load(FETCHED)
+    hostile["users"][0]["user"].update({"exec": {"command": "/bin/sh"}, "tokenFile": "/etc/shadow", "auth-provider": {"name": "x"}})
+    hostile["clusters"][0]["cluster"].update({"server": "https://elsewhere", "proxy-url": "http://elsewhere", "insecure-skip-tls-verify": True})
+    assert text("", fetched=yaml.safe_dump(hostile)) == text("")

@@ -49,3 +49,29 @@ def test_keys_are_found_by_their_fingerprints_as_ssh_shows_them(tmp_path):
     text = user_data.compose("a", None, {"ssh_authorized_keys": [KEY], "users": ["default", {"name": "x", "ssh_authorized_keys": ["no key"]}]})
     assert user_data.ssh_keys(text) == (shown,)
     assert user_data.fingerprint("ssh-ed25519 not-base64") == user_data.fingerprint("") == ""
+
+
+LAUGHS = "#cloud-config\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize("text", [
+    LAUGHS + "ssh_authorized_keys: *a11\n",
+    LAUGHS + "ssh_authorized_keys: [*a11]\n",
+    "#cloud-config\nk: &k [" + "a key, " * 1000 + "]\nu: &u {ssh_authorized_keys: *k}\nusers: [" + "*u, " * 3000 + "]\n",
+    "#cloud-config\nusers: 1\nssh_authorized_keys: 2\n",
+    "#cloud-config\nusers: {a: b}\nssh_authorized_keys: text\n",
+], ids=["a list of lists", "lists in a list", "many users", "numbers", "texts"])
+def test_no_cloud_config_takes_more_than_a_look_however_its_aliases_unfold(text):
+    assert user_data.compose("web", text, None) == text and user_data.ssh_keys(text) == ()
+
+
+@pytest.mark.parametrize("text, words", [
+    ("#cloud-config\na: " + "[" * 5000, "cannot be read|not YAML"),
+    ("#cloud-config\n? [a]\n: b\n", "not YAML"),
+    ("#cloud-config\na: 2024-13-45\n", "cannot be read"),
+    ("#cloud-config\n" + "- a\n" * 1_000_000, "65535 is the limit"),
+], ids=["deep", "a list as a key", "a date that is none", "large"])
+def test_cloud_config_that_no_reader_takes_is_refused_in_a_sentence(text, words):
+    with pytest.raises(Failure, match=words):
+        user_data.compose("web", text, None)
+    assert user_data.ssh_keys(text if len(text) < 100_000 else "") == ()

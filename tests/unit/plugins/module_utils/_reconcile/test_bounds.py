@@ -13,8 +13,10 @@ import sys
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import kustomize
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import Bounds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.directory import glob
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.files import Files
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import RenderOptions, render
 from hypothesis import given
 from hypothesis import strategies as some
@@ -122,3 +124,21 @@ def test_a_pattern_matches_what_the_shell_s_does(pattern, name):
     from fnmatch import fnmatchcase
 
     assert glob(pattern).match(name) == fnmatchcase(name, pattern)
+
+
+@pytest.mark.parametrize("entry", ["configMapGenerator: {name: a, files: *names}", "patches: {path: a.yaml, target: *names}"])
+def test_entries_of_a_kustomization_count_as_often_as_they_stand(entry):
+    """4,000 lists of 4,000 names took seconds; 16 million entries are more than a kustomization may have."""
+    names = ", ".join(f"f{number}.yaml" for number in range(4000))
+    field, _colon, one = entry.partition(": ")
+    text = f"commonAnnotations: {{a: &names [{names}]}}\n{field}: [{', '.join([one] * 4000)}]\n"
+    with pytest.raises(Failure, match="excessive aliasing") as caught:
+        kustomize.reachable(Files(MemoryTree({"kustomization.yaml": text, "a.yaml": "a: 1\n"}), "."), ".")
+    assert len(str(caught.value)) < 1000
+
+
+def test_four_thousand_entries_of_four_thousand_files_are_each_looked_up_once():
+    files = {f"f{number}.yaml": "a: 1\n" for number in range(4000)}
+    tree = MemoryTree({**files, "kustomization.yaml": "resources:\n" + "".join(f"- {name}\n" for name in files)})
+    assert kustomize.reachable(Files(tree, "."), ".") == {"kustomization.yaml", *files}
+    assert len(tree.reads) < 10_000
