@@ -244,7 +244,8 @@ def _loaded(text: str, where: str) -> Any:
     try:
         value = yaml.load(text) if text.strip() else yaml.map()
     except Exception as error:  # ruamel has several kinds
-        raise Failure(f"is not valid YAML: {(str(error).splitlines() or [type(error).__name__])[0]}", where, "Mend or remove it; nothing was written.") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Failure(f"is not valid YAML: {said}", where, "Mend or remove it; nothing was written.") from error
     if value is None:
         value = yaml.map()
     if not isinstance(value, dict):

@@ -212,10 +212,12 @@ def test_what_is_no_path_is_refused(path):
         parse_path(path)
 
 
+PIECES = ["a: b", "c: 'x'", '  d: "é😀"', "# e", "- 1", "- - 2\n  - 3", "f:", "  >-", "  text", "|", "---", "...", "{g: h, ", "[1, 2]", "}", "&i ", "*i",
+          " ", "\t", "\r\n", "!!str ", "? j", ": k", "\u2028", "\x85", "'", '"', "\n", "<<: "]
+
+
 @settings(max_examples=CASES)
-@given(some.lists(some.sampled_from(["a: b", "c: 'x'", '  d: "é😀"', "# e", "- 1", "- - 2\n  - 3", "f:", "  >-", "  text", "|", "---", "...", "{g: h, ", "[1, 2]", "}",
-                                     "&i ", "*i", " ", "\t", "\r\n", "!!str ", "? j", ": k", "\u2028", "\x85", "'", '"', "\n", "<<: "])
-                  .flatmap(lambda text: some.sampled_from([text, text + "\n"])), max_size=10).map("".join))
+@given(some.lists(some.sampled_from(PIECES).flatmap(lambda text: some.sampled_from([text, text + "\n"])), max_size=10).map("".join))
 def test_places_are_the_same_for_both_parsers_so_that_the_fast_one_may_be_used(text):
     """But for the byte order mark, which libyaml does not count: such a file is read by PyYAML's own parser."""
     def places(loader):
