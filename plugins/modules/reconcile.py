@@ -168,7 +168,8 @@ options:
       - Whether an object is deleted and created again when Git changes an immutable field of it.
       - The annotation C(argocd.argoproj.io/sync-options) V(Replace=true) on an object allows it for that object alone.
         Namespaces and CustomResourceDefinitions are never replaced, PersistentVolumeClaims and PersistentVolumes only by
-        the annotation, for their data goes with them.
+        the annotation, because their data is deleted with them. So are StatefulSets with
+        C(persistentVolumeClaimRetentionPolicy.whenDeleted) V(Delete).
       - An object is replaced only when nothing but immutable fields is in the way, when it belongs to this reconcile and nothing
         says that it must not be deleted, and when the server's dry run accepts the new object. If the creation fails all the
         same, the old object is put back.

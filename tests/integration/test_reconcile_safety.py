@@ -273,6 +273,39 @@ def test_a_volume_claim_is_never_replaced_by_the_general_option(cluster, run, gi
     assert get(cluster, namespace, "pvc", "data")["metadata"]["uid"] == uid
 
 
+def test_a_stateful_set_whose_claims_would_be_deleted_with_it_is_never_replaced_by_the_general_option(cluster, run, git_repo, namespace):
+    def database(service, policy):
+        return manifest("StatefulSet", "db", "apps/v1", more=f"""spec:
+  replicas: 0
+  serviceName: {service}
+  persistentVolumeClaimRetentionPolicy: {{whenDeleted: {policy}}}
+  selector: {{matchLabels: {{app: db}}}}
+  template: {{metadata: {{labels: {{app: db}}}}, spec: {{containers: [{{name: db, image: registry.example/db:1}}]}}}}
+  volumeClaimTemplates: [{{metadata: {{name: data}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}]
+""")
+
+    def uid():
+        return get(cluster, namespace, "statefulset", "db")["metadata"]["uid"]
+
+    git_repo.write("db.yaml", database("one", "Delete"))
+    git_repo.commit()
+    run()
+    before = uid()
+    git_repo.write("db.yaml", database("two", "Delete"))
+    git_repo.commit()
+    for check_mode in (True, False):
+        with pytest.raises(Failure, match="db.yaml:1: StatefulSet.apps .*Replace=true .* deleted, with its data, and created again"):
+            run(replace_immutable=True, check_mode=check_mode)
+    assert uid() == before
+    git_repo.write("db.yaml", database("one", "Retain"))  # its claims would stay
+    git_repo.commit()
+    run()
+    git_repo.write("db.yaml", database("two", "Retain"))
+    git_repo.commit()
+    assert operations(run(replace_immutable=True)) == {"StatefulSet db": "configured"}
+    assert uid() != before
+
+
 def test_an_adopted_claim_keeps_the_immutable_fields_that_git_does_not_mention(cluster, run, git_repo, namespace):
     cluster.kubectl("apply", "-n", namespace, "-f", "-", input=claim("data", "  storageClassName: slow\n"))
     uid = get(cluster, namespace, "pvc", "data")["metadata"]["uid"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Written by the server, by controllers from other objects, or about the object that is gone.
 SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink", "deletionTimestamp",
                    "deletionGracePeriodSeconds")
+VOLUMES = (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
 JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
@@ -36,8 +37,10 @@ def may_replace(change: Change, policy: Policy) -> bool:
 
 
 def holds_data(change: Change) -> bool:
-    """Whether the data goes with the object."""
-    return (change.ref.group, change.ref.kind) in (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
+    """Whether the data goes with the object: a volume's, and those of a StatefulSet that has its claims deleted with it."""
+    kind = (change.ref.group, change.ref.kind)
+    policy = ((change.before or {}).get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
+    return kind in VOLUMES or kind == ("apps", "StatefulSet") and policy.get("whenDeleted") == "Delete"
 
 
 def dry_run_creation(cluster: Cluster, change: Change) -> None:

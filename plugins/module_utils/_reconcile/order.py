@@ -29,11 +29,12 @@ KINDS: Dict[Tuple[str, str], int] = {
     (RBAC, "ClusterRole"): DEFINITIONS,
     # Before its RoleBinding: to bind it one must hold its rights, which the API server looks up in it.
     (RBAC, "Role"): ROLES,
+    # Before the Secret with its token: the token controller deletes that one where it finds no ServiceAccount.
+    ("", "ServiceAccount"): ROLES,
     # What a Pod needs to be admitted and to start, before anything that makes Pods.
     (RBAC, "ClusterRoleBinding"): CONFIGURATION,
     ("", "ResourceQuota"): CONFIGURATION,
     ("", "LimitRange"): CONFIGURATION,
-    ("", "ServiceAccount"): CONFIGURATION,
     (RBAC, "RoleBinding"): CONFIGURATION,
     ("", "ConfigMap"): CONFIGURATION,
     ("", "Secret"): CONFIGURATION,
@@ -55,7 +56,7 @@ _POSITION = {kind: position for position, kind in enumerate(KINDS)}
 
 
 def rank(ref: Ref) -> int:
-    """The rank of an object's kind: definitions, classes, roles, configuration, workloads, webhooks."""
+    """The rank of an object's kind: definitions, classes, roles and accounts, configuration, workloads, webhooks."""
     known = KINDS.get((ref.group, ref.kind))
     if known is not None:
         return known

@@ -51,8 +51,13 @@ def test_definitions_come_first_and_webhooks_last_whatever_the_order_in_git() ->
         intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), deployment("web"),
         intent("Service", "web-service"), intent("StorageClass", "fast", "storage.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1"),
         intent("Namespace", "n", namespace=""), crd("Widget", "example.com"), intent("ServiceAccount", "runner")])
-    assert names(found) == [["widgets.example.com", "n"], ["fast"], ["runner", "web-service"], ["web", "own"], ["hook"]]
+    assert names(found) == [["widgets.example.com", "n"], ["fast"], ["runner"], ["web-service"], ["web", "own"], ["hook"]]
     assert not any(step.health for step in found)
+
+
+def test_a_service_account_is_there_before_the_secret_with_its_token_is_written() -> None:
+    secret, account = Ref("", "Secret", "n", "token"), Ref("", "ServiceAccount", "n", "robot")
+    assert rank(account) < rank(secret)
 
 
 def test_the_order_does_not_depend_on_the_order_in_git() -> None:
