@@ -399,7 +399,7 @@ def test_an_object_of_another_reconcile_is_refused_unless_adopt_is_always(cluste
     git_repo.write("a.yaml", config_map("a"))
     git_repo.commit()
     run(name=f"{namespace}-other")
-    with pytest.raises(Refused, match="a.yaml:1: ConfigMap .*/a belongs to another ApplySet"):
+    with pytest.raises(Refused, match=f"a.yaml:1: ConfigMap .*/a belongs to the reconcile {namespace}-other .inventory_namespace {namespace}."):
         run()
     assert operations(run(adopt="always")) == {"ConfigMap a": "configured"}
     # It left the other set, so that one neither prunes nor fights for it.
@@ -408,6 +408,15 @@ def test_an_object_of_another_reconcile_is_refused_unless_adopt_is_always(cluste
     git_repo.commit()
     assert operations(run(name=f"{namespace}-other")) == {"ConfigMap c": "created"}
     assert exists(cluster, namespace, "configmap", "a")
+
+
+def test_an_object_of_a_set_without_a_parent_is_refused_by_its_id(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    run(name=f"{namespace}-other")
+    cluster.kubectl("delete", "-n", namespace, "configmap", f"nordic-gitops-{namespace}-other")
+    with pytest.raises(Refused, match="a.yaml:1: ConfigMap .*/a belongs to another ApplySet .applyset-.*, whose parent was not found"):
+        run()
 
 
 @pytest.mark.parametrize("mark, tool", [("labels: {kustomize.toolkit.fluxcd.io/name: apps}", "Flux"),

@@ -61,8 +61,7 @@ class Inventory:
         self.cluster, self.resource = cluster, resource
         self.source = source  # the repository and path that the objects come from
         self.name, self.namespace = PREFIX + name, namespace
-        digest = hashlib.sha256(f"{self.name}.{namespace}.ConfigMap.".encode()).digest()
-        self.id = f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
+        self.id = _id_of(self.name, namespace)
         self.ref = Ref("", "ConfigMap", namespace, self.name)
         self.live: Optional[Body] = None
         self.held = False
@@ -351,6 +350,26 @@ def _record(kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> Dict
         # The specification implies the parent's own namespace; saying it too tells an empty set from one that lives there.
         NAMESPACES: ",".join(sorted(namespaces)),
     }
+
+
+def _id_of(name: str, namespace: str) -> str:
+    """The id of the ApplySet whose parent is this ConfigMap, as KEP-3659 makes it."""
+    digest = hashlib.sha256(f"{name}.{namespace}.ConfigMap.".encode()).digest()
+    return f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
+
+
+def reconcile_of(cluster: Cluster, set_id: str, namespace: str) -> str:
+    """The reconcile that an id belongs to, in words for a message: from its parent, which is looked for in a namespace, then in all."""
+    for place in (namespace, ""):
+        try:
+            found = cluster.list(cluster.resource("v1", "ConfigMap"), place, f"{ID}={set_id}", metadata_only=True)[0]
+        except Failure:
+            continue  # this user may not look there
+        for item in found:
+            name, home = item["metadata"]["name"], item["metadata"]["namespace"]
+            if name.startswith(PREFIX) and _id_of(name, home) == set_id:
+                return f"the reconcile {name[len(PREFIX):]} (inventory_namespace {home})"
+    return f"another ApplySet ({set_id}), whose parent was not found"
 
 
 def source_digest(*parts: Any) -> str:

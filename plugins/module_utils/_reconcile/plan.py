@@ -28,7 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory, reconcile_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe import READERS, Missing, Observed, observe
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import sort_key
@@ -147,6 +147,7 @@ class Judge:
     def __init__(self, cluster: Cluster, scope: deletion.Scope, options: Options, intents: Sequence[Intent]) -> None:
         self.cluster, self.scope, self.options = cluster, scope, options
         self.minimum = autoscaled(intent.body for intent in intents)
+        self._owners: Dict[str, str] = {}  # ids of other ApplySets: whose they are
 
     def judge(self, resource: Resource, intent: Intent, live: Body) -> Change:
         """What is to be done with an object that is there."""
@@ -190,7 +191,9 @@ class Judge:
         if owner == self.scope.inventory or self.options.adopt == "always":
             return ""
         if owner:
-            return f"belongs to another ApplySet ({owner}); adopt: always takes it over"
+            if owner not in self._owners:
+                self._owners[owner] = reconcile_of(self.cluster, owner, self.options.inventory_namespace)
+            return f"belongs to {self._owners[owner]}; adopt: always takes it over"
         for place, key, tool in MARKS:
             if key in (metadata.get(place) or {}):
                 return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
