@@ -25,7 +25,7 @@ from lab.hosts.k3s import SERVER_CONFIG
 from lab.s3 import S3Server
 from lab.web import serving
 
-pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.timeout(3600)]
 
 ADMIN = "/etc/rancher/k3s/k3s.yaml"
 

@@ -68,7 +68,7 @@ def test_a_servers_key_on_an_agent_is_said_to_be_one(fresh):
 
 REFUSED = [
     ({"checksum": "0" * 64}, "nothing was changed"),
-    ({"binary": "/etc/hostname"}, "no program for Linux"),
+    ({"binary": "/etc/hostname"}, "not a Linux executable"),
     ({"binary": "/no/such/k3s"}, "no such file on the controller; it was looked for at"),
     ({"binary": "no/such/k3s"}, "no/such/k3s: there is no such file on the controller; it was looked for at"),
     ({"environment": {"K3S_TOKEN": "x"}}, "k3s' own variable"),
@@ -88,8 +88,8 @@ REFUSED = [
     ({"files": {"/etc/passwd": "x"}}, "not below /etc/rancher/k3s"),
     ({"files": {"/etc/rancher/k3s/../../passwd": "x"}}, "not below /etc/rancher/k3s"),
     ({"files": {"/etc/rancher/k3s/token": "x"}}, "an option of its own"),
-    ({"drop_ins": {"../x": {}}}, "no name of a file"),
-    ({"images": [{"path": "/etc/hostname"}]}, "is no archive that k3s imports"),
+    ({"drop_ins": {"../x": {}}}, "not a file name"),
+    ({"images": [{"path": "/etc/hostname"}]}, "is not an archive that k3s imports"),
     ({"rotate_certificates": True}, "state restarted alone"),
     ({"state": "upgraded"}, "nothing to upgrade"),
     ({"state": "restarted", "binary": None}, "there is no k3s.service"),
@@ -132,7 +132,7 @@ def test_every_kind_of_cluster_is_only_configuration(fresh):
     again = fresh.k3s(config=config, start=False, drop_ins={"50-more": {"kubelet-arg+": ["v=1"]}})
     assert not again.result["changed"], again.result
     gone = fresh.k3s(config=config, start=False)
-    assert gone.result["changes"] == ["/etc/rancher/k3s/config.yaml.d/50-more.yaml is there and shall not be"]
+    assert gone.result["changes"] == ["/etc/rancher/k3s/config.yaml.d/50-more.yaml will be removed"]
 
 
 OTHERS_UNIT = """[Service]

@@ -23,7 +23,7 @@ def form_of(name: str) -> str:
     """The ending by which k3s knows it. Any other file in its folder it would silently leave alone."""
     found = [ending for ending in (*HERE, *BY_PROGRAM) if name.lower().endswith(ending)]
     if not found:
-        raise Failure("is no archive that k3s imports", name, f"Its name must end with {', '.join((*HERE, *BY_PROGRAM))}.")
+        raise Failure("is not an archive that k3s imports", name, f"Its name must end with {', '.join((*HERE, *BY_PROGRAM))}.")
     return found[0]
 
 

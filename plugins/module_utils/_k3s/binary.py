@@ -138,7 +138,7 @@ def refuse_other_machine(path: str) -> None:
     with open(path, "rb") as stream:
         head = stream.read(20)
     if head[:4] != b"\x7fELF":
-        raise Failure("is no program for Linux", path, "Give the k3s binary itself.")
+        raise Failure("is not a Linux executable", path, "Give the k3s binary itself.")
     machine = struct.unpack(">H" if head[5] == 2 else "<H", head[18:20])[0]
     here = platform.machine()
     if here not in MACHINES.get(machine, ()):

@@ -59,7 +59,7 @@ class Change:
     @property
     def reason(self) -> str:
         if self.wanted.text is None:
-            return f"{self.path} is there and shall not be"
+            return f"{self.path} will be removed"
         if self.before is None:
             return f"{self.path} is missing"
         if self.before != self.wanted.text:

@@ -43,7 +43,7 @@ class Cluster:
     @classmethod
     def of_server(cls, data_dir: str, binary: str) -> Cluster:
         if not os.path.exists(os.path.join(data_dir, ADMIN)):
-            raise Failure("this is no server of k3s", os.path.join(data_dir, ADMIN), "Run it on one, or delegate it to one.")
+            raise Failure("this host is not a k3s server", os.path.join(data_dir, ADMIN), "Run it on one, or delegate it to one.")
         try:
             etcd: Optional[Etcd] = Etcd.of_node(data_dir) if os.path.isdir(os.path.join(data_dir, "server/db/etcd/member")) else None
         except EtcdFailure:

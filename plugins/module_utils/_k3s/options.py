@@ -61,7 +61,7 @@ def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
         if not isinstance(values, dict):
             raise Failure(f"is {type(values).__name__}, not a dictionary", f"drop_ins.{name}", "Write k3s' configuration keys below the name.")
         if "/" in name or name.startswith("."):
-            raise Failure(f"{name!r} is no name of a file", "drop_ins", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
+            raise Failure(f"{name!r} is not a file name", "drop_ins", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
     for name, value in params["environment"].items():
         if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name) or not isinstance(value, (str, int)) or isinstance(value, bool) or "\n" in str(value):
             raise Failure("is not a variable with a text of one line", f"environment.{name}", 'Such as HTTPS_PROXY: "http://proxy.example.no:3128".')

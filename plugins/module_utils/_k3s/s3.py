@@ -80,7 +80,7 @@ class Store:
         in_an_allowed_region(params["region"], params["allowed_regions"])
         url = urllib.parse.urlsplit(params["endpoint"])
         if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.username:
-            raise Failure("the endpoint is no URL of the form https://HOST[:PORT]", "s3.endpoint", "Bucket and keys have options of their own.")
+            raise Failure("the endpoint is not a URL of the form https://HOST[:PORT]", "s3.endpoint", "Bucket and keys have options of their own.")
         if url.scheme == "http" and not params["allow_http"]:
             raise Refused("the endpoint would carry snapshots in clear text", "s3.endpoint",
                           "Use https://, or say `allow_http: true` where the network is yours alone.")
@@ -146,7 +146,7 @@ class Store:
             body, _headers, _status = self._ask("GET", "", query=query)
             answer = _parsed(body)
             if answer is None:
-                raise Failure("the answer to a list is no XML", str(self), "Is the endpoint an S3 server?")
+                raise Failure("the answer to a list is not XML", str(self), "Is the endpoint an S3 server?")
             for entry in answer.iterfind("{*}Contents"):
                 key, size = entry.findtext("{*}Key") or "", self._number(entry.findtext("{*}Size"))
                 if key.startswith(prefix) and len(key) > len(prefix):

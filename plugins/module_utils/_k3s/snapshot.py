@@ -165,7 +165,7 @@ def download(store: Store, file: str, folder: str, private_key: Optional[str]) -
     """Into the folder, decrypted; what is there already under that name is taken as it is."""
     form = FILE.match(file)
     if not form or "/" in file:
-        raise Failure(f"{file!r} is no snapshot's name", "file", "It ends in the time it was saved at, such as nightly-server1-1790000000.")
+        raise Failure(f"{file!r} is not the name of a snapshot", "file", "It ends in the time it was saved at, such as nightly-server1-1790000000.")
     plain = file[:-len(cms.SUFFIX)] if form.group("cms") else file
     target = os.path.join(folder, plain)
     if not os.path.exists(target):

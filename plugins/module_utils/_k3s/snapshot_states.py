@@ -65,7 +65,7 @@ class Request:
         copies = list(reversed(self.copies("")))
         newest = next((one for one in copies if snapshot.is_of_name(self.store, one, self.name)), None) if self.store else None
         if newest is None or self.store is None:
-            raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"Here are: {', '.join(known) or 'none'}.")
+            raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"There are: {', '.join(known) or 'none'}.")
         return snapshot.download(self.store, newest.file, self.room(), key)
 
     def room(self) -> str:

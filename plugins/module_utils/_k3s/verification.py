@@ -113,7 +113,7 @@ def digest_of(path: str) -> str:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             if size <= PAGE or size % PAGE != hashlib.sha256().digest_size:
-                raise Failure(f"{size} bytes are no whole snapshot: it was cut short, or is none of etcd", path, "Use another one.")
+                raise Failure(f"these {size} bytes are not a complete snapshot of etcd: it was cut short, or is another file", path, "Use another one.")
             digest, left = hashlib.sha256(), size - hashlib.sha256().digest_size
             while left:
                 chunk = file.read(min(1 << 20, left))
@@ -123,7 +123,7 @@ def digest_of(path: str) -> str:
     except OSError as error:
         raise Failure(f"it cannot be read: {error.strerror}", path) from error
     if stated != digest.digest():
-        raise Failure("its content is not what it was when it was saved: its SHA-256 differs", path, "Use another one.")
+        raise Failure("it was changed after it was saved: its SHA-256 differs", path, "Use another one.")
     return digest.hexdigest()
 
 
@@ -165,7 +165,7 @@ def usable(content: Content, version: Version, max_age: Optional[float], now: fl
     """Refuse a snapshot of another minor version than the binary's, or one that is too old."""
     theirs = content.version
     if theirs is None:
-        raise Refused("it has no node with a version in it", content.digest[:12], "Is it a snapshot of k3s?")
+        raise Refused("it contains no node with a version", content.digest[:12], "Is it a snapshot of k3s?")
     if theirs.minors_after(version):
         raise Refused(f"it is of {theirs}, and the binary here is {version}", "the snapshot",
                       f"Install a k3s of v{theirs.major}.{theirs.minor} first, restore, and upgrade then.")
@@ -266,11 +266,11 @@ def _reset_and_read(place: Place, log: str) -> Tuple[int, int, Dict[str, int], D
                 found = _try_to_read(place)
                 place.sleep(0.2)
     if found is None:
-        raise Failure(f"the database that was restored does not open: {_last_words(log)}", "the snapshot", "Use another one.")
+        raise Failure(f"the restored database cannot be opened: {_last_words(log)}", "the snapshot", "Use another one.")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(place.server, "db", "reset-flag"))  # k3s' reminder to itself, which a start removes
     if not found[2].get("namespaces"):
-        raise Failure(f"it opens, and holds no Kubernetes: {found[1]} keys, no namespace among them", "the snapshot", "Use another one.")
+        raise Failure(f"it opens, but contains no Kubernetes data: {found[1]} keys and no namespace", "the snapshot", "Use another one.")
     return found
 
 

@@ -33,7 +33,8 @@ class Version:
         found = _FORM.search(text.strip()[:200])
         if not found or found.start() != 0 and not re.match(r"k3s version\s+\Z", text.strip()[:found.start()]):
             channel = re.match(r"(latest|stable|testing|v?\d+\.\d+)\Z", text.strip())
-            raise Failure(f"{text.strip()[:80]!r} is no version of k3s" + (" but a channel, which means another version on another day" if channel else ""),
+            why = ", it is a channel: two runs would install different versions" if channel else ""
+            raise Failure(f"{text.strip()[:80]!r} is not a version of k3s{why}",
                           hint='Write it like "v1.30.5+k3s1".')
         major, minor, patch, pre, build = found.groups()
         return cls(int(major), int(minor), int(patch), pre or "", build or "")

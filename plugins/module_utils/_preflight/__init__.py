@@ -99,7 +99,7 @@ def _run(check: Check, node: Host) -> Result:
             finding = check.measure(node)
         except OSError as error:
             # One thing that the machine refuses to tell must not hide all the others.
-            finding = Finding(FAIL, "not to be measured", (str(error),))
+            finding = Finding(FAIL, "could not be measured", (str(error),))
     else:
         finding = Finding(NOT_APPLICABLE, f"not for {node.profile}")
     return Result(check, finding, check.threshold(node.profile), check.name in node.options.accept, time.monotonic() - begin)

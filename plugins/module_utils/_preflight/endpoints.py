@@ -44,7 +44,7 @@ class Endpoint:
         where = f"endpoints: {name}"
         found = re.fullmatch(r"icmp://(?P<icmp>[^/\s]+)|(?:tcp://)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:/\s\[\]]+)):(?P<port>\d+)", address)
         if not found:
-            raise Failure(f"{address!r} is no address of an endpoint", where,
+            raise Failure(f"{address!r} is not the address of an endpoint", where,
                           "Write HOST:PORT for TCP ([HOST]:PORT for IPv6), or icmp://HOST to ask by ICMP.")
         if limit <= 0:
             raise Failure(f"the limit is {limit:g} ms", where, "Give the milliseconds that the median must stay below, more than 0.")
@@ -52,7 +52,7 @@ class Endpoint:
             return cls(name, found.group("icmp").strip("[]"), None, limit)
         port = int(found.group("port"))
         if not 0 < port < 65536:
-            raise Failure(f"{port} is no port", where, "Ports are 1 to 65535.")
+            raise Failure(f"{port} is not a port", where, "Ports are 1 to 65535.")
         return cls(name, found.group("six") or found.group("host"), port, limit)
 
 

@@ -142,7 +142,7 @@ def check(folder: str) -> Finding:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Finding(FAIL, "no space to measure", (f"{folder}: {error.strerror} while {SEGMENT // 1024**2} MiB were reserved, as etcd does",),
                            "Make room on the file system.")
-        return Finding(FAIL, "not to be measured", (f"{folder}: {error.strerror}",),
+        return Finding(FAIL, "could not be measured", (f"{folder}: {error.strerror}",),
                        "Make the folder writable for root, on a file system that is mounted rw.")
 
 

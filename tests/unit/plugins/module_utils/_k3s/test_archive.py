@@ -38,7 +38,7 @@ def test_what_a_program_unpacks_needs_a_start_where_it_is_missing(tmp_path, monk
 
 @pytest.mark.parametrize("name", ["images.zip", "images.tar.xz", "images", "tar", ".tar.zst.part"])
 def test_a_file_that_k3s_would_leave_alone_is_refused(name):
-    with pytest.raises(Failure, match="no archive that k3s imports"):
+    with pytest.raises(Failure, match="not an archive that k3s imports"):
         archive.form_of(name)
 
 

@@ -40,7 +40,7 @@ def test_what_k3s_prints_of_itself_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "latest", "1.30", "go version go1.22.8", "v1.30.3.4", "see v1.30.3", "v1.30.3+k3s1+more", "-1.2.3"])
 def test_what_is_no_version_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(Failure, match="no version of k3s.*v1.30.5"):
+    with pytest.raises(Failure, match="not a version of k3s.*v1.30.5"):
         Version.of(text)
 
 

@@ -41,7 +41,7 @@ def test_without_anything_the_node_is_called_by_its_host_name():
         ({"data_dir": "/etc/hostname"}, "is not a folder"),
         ({"peers": [peer("a"), peer("b")], "name": "c"}, "peers: the node 'c' itself is not among a, b. Start the listener of this node too"),
         ({"peers": [peer("a"), peer("a")], "name": "a"}, "peers: a is there more than once"),
-        ({"endpoints": [{"name": "x", "address": "y", "limit": 5.0}]}, "endpoints: x: 'y' is no address of an endpoint"),
+        ({"endpoints": [{"name": "x", "address": "y", "limit": 5.0}]}, "endpoints: x: 'y' is not the address of an endpoint"),
     ],
 )
 def test_bad_input_says_what_where_and_what_to_do(params, said):
