@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -374,6 +376,67 @@ def test_no_hook_of_a_repository_or_a_mirror_runs(git_repo, options, tmp_path):
         for name in ("pre-push", "post-commit", "reference-transaction", "post-index-change"):
             hook(mirror.parents[1], name, f"touch {marker}\n")
     assert run(**options).changed and not marker.exists()
+
+
+@pytest.mark.parametrize("how", ["shallow", "a ref of a killed fetch", "damaged trees", "damaged objects", "half of an object", "no objects"])
+def test_a_mirror_that_is_shallow_dirty_or_damaged_makes_the_same_commit(git_repo, options, tmp_path, how):
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}"}
+    run(**options)
+    (mirror,) = [path.parents[1] for path in (tmp_path / "cache").rglob("refs/commits")]
+    assert (mirror / "shallow").exists()
+    loose = [path for path in mirror.glob("objects/??/*")]
+    trees = [path for path in loose if zlib.decompress(path.read_bytes()).startswith(b"tree")]
+    assert trees
+    if how == "a ref of a killed fetch":
+        (mirror / "refs" / "fetched").mkdir(exist_ok=True)
+        (mirror / "refs" / "fetched" / "branch").write_text("f" * 40)
+    elif how == "half of an object":
+        loose[0].with_name(".nordic-half").write_bytes(b"x")
+    elif how == "no objects":
+        shutil.rmtree(mirror / "objects")
+    for path in {"damaged trees": trees, "damaged objects": loose}.get(how, []):
+        path.unlink()
+        path.write_bytes(b"garbage")
+    result = run(**{**options, "images": [{"name": NAME, "tag": "1.2", "files": ["production"]}]})
+    assert result.changed and git_repo.git("--git-dir", str(bare), "rev-list", "--count", "main") == "3"
+    assert git_repo.git("--git-dir", str(bare), "show", "main:production/web.yaml") + "\n" == DEPLOYMENT.replace(":1.0", ":1.2")
+    git_repo.git("--git-dir", str(bare), "fsck", "--strict")
+
+
+# ---- a hostile repository
+
+def test_a_submodule_or_a_name_that_no_file_may_have_in_the_place_of_the_file_is_refused(git_repo, options):
+    git_repo.write("production/a\x1b[2Jb.yaml", DEPLOYMENT)
+    git_repo.git("add", "--all")
+    git_repo.git("update-index", "--add", "--cacheinfo", f"160000,{git_repo.head()},production/sub.yaml")
+    git_repo.git("commit", "--quiet", "-m", "hostile")
+    for file, words in (("production/sub.yaml", "this is a submodule"), ("production", "control|may have|plain"),
+                        ("production/sub.yaml/x", "no such file|submodule")):
+        with pytest.raises(Failure, match=words) as failure:
+            run(**{**options, "images": [{"name": NAME, "tag": "1.1", "files": [file]}]})
+        assert "\x1b" not in str(failure.value)
+
+
+def test_a_file_named_twice_in_a_tree_changes_where_it_was_read_and_nothing_is_left_out(git_repo, options):
+    blob = git_repo.git("rev-parse", "HEAD:production/other.yaml")
+    web = git_repo.git("rev-parse", "HEAD:production/web.yaml")
+    twice = git_repo.git("mktree", input=f"100644 blob {web}\tweb.yaml\n100644 blob {blob}\tweb.yaml\n")
+    top = git_repo.git("mktree", input=f"040000 tree {twice}\tproduction\n")
+    git_repo.git("update-ref", "refs/heads/main", git_repo.git("commit-tree", top, "-p", "HEAD", "-m", "twice"))
+    bare = served(git_repo)
+    run(**{**options, "repository": f"file://{bare}", "images": [{"name": NAME, "tag": "1.1", "files": ["production/web.yaml"]}]})
+    listed = git_repo.git("--git-dir", str(bare), "ls-tree", "main:production").splitlines()
+    assert len(listed) == 2 and blob in listed[1] and web not in listed[0]
+
+
+def test_a_file_that_is_too_large_and_files_that_are_too_much_together_are_refused(git_repo, options):
+    for number in range(3):
+        git_repo.write(f"production/large-{number}.yaml", f"# {NAME}\n" + "# x\n" * (6 << 18))
+    git_repo.commit("large")
+    with pytest.raises(Refused, match="hold more than 16,777,216 bytes together. Name the files."):
+        run(**options)
+    assert run(**{**options, "images": [{"name": NAME, "tag": "1.1", "files": ["production/web.yaml"]}]}).changed
 
 
 # ---- bad input

@@ -145,6 +145,14 @@ def test_a_renewal_period_that_the_controller_would_not_take_is_refused_before_a
     assert get(cluster, "deployment", "sealed-secrets-controller") is None
 
 
+def test_a_release_in_a_folder_that_a_neighbour_may_write_is_not_used(cluster, role, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    role(source=str(sealed_secrets.chart()), folder=str(shared / "release"), fails="the cache can be written by other users")
+    assert get(cluster, "deployment", "sealed-secrets-controller") is None
+
+
 def test_two_controllers_share_a_cluster_but_no_namespace(cluster, controllers, role, ports, tmp_path):
     teams = [cluster.namespace("team") for _each in range(2)]
     chart = str(sealed_secrets.chart())

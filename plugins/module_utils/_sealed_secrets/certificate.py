@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import os
 import re
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, List
@@ -99,13 +100,26 @@ def from_url(url: str, timeout: float) -> bytes:
     from ansible.module_utils.urls import open_url
 
     shown = bare_url(url)
-    try:
-        with open_url(url, timeout=timeout) as answer:
-            data: bytes = answer.read(MAX_SIZE)
-            return data
-    except Exception as error:  # urllib's, ssl's, http.client's, socket's
-        words = str(getattr(error, "reason", "") or error) or type(error).__name__
-        raise Failure(f"the certificate cannot be fetched: {words.replace(url, shown)}", shown) from None
+    answers: List[bytes] = []
+    errors: List[Exception] = []
+
+    def ask() -> None:
+        try:
+            with open_url(url, timeout=timeout) as answer:
+                answers.append(answer.read(MAX_SIZE))
+        except Exception as error:  # urllib's, ssl's, http.client's, socket's
+            errors.append(error)
+
+    # The time-out of a socket is for each piece of an answer: one that comes byte by byte would never end.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(timeout)
+    if answers:
+        return answers[0]
+    words = f"no whole answer within {timeout:g} seconds"
+    if errors:
+        words = str(getattr(errors[0], "reason", "") or errors[0]) or type(errors[0]).__name__
+    raise Failure(f"the certificate cannot be fetched: {words.replace(url, shown)}", shown)
 
 
 class Cache:

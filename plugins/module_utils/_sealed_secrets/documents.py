@@ -76,6 +76,8 @@ class File:
         self.exists = os.path.lexists(path)
         if os.path.islink(path):
             raise Failure("is a symbolic link", self.shown, "Name the file that it leads to.")
+        if self.exists and not os.path.isfile(path):
+            raise Failure("is no regular file", self.shown)
         self.data = b""
         if self.exists:
             try:
@@ -153,8 +155,9 @@ def files(path: str) -> List[str]:
             file = os.path.join(folder, name)
             if name.endswith(SUFFIXES) and not os.path.islink(file) and os.path.isfile(file):
                 with open(file, "rb") as stream:
-                    if KIND.encode() in stream.read():
-                        found.append(file)
+                    data = stream.read(yaml_strict.MAX_FILE + 1)
+                if KIND.encode() in data or len(data) > yaml_strict.MAX_FILE:  # one that is too large is not passed over, but refused where it is read
+                    found.append(file)
     return found
 
 

@@ -11,12 +11,16 @@ import itertools
 import json
 import os
 import secrets as random_secrets
+import socket
+import threading
 
 import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import keys as sealing_keys
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPE_ANNOTATIONS, SCOPES
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import from_url
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import File, files
 from sealing import Sealing, key, pair
 
 TOKEN = "ghp_" + "a1B2c3" * 6
@@ -363,6 +367,48 @@ def test_of_several_sealedsecrets_the_named_one_is_meant_and_without_a_name_all_
         seal(name=None, data={"password": "x"})
     seal(name="three", data={"a": "1"})
     assert [body["metadata"]["name"] for body in seal.bodies()] == ["one", "two", "three"]
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(seal):
+    os.mkfifo(seal.path)
+    with pytest.raises(Failure, match="is no regular file"):
+        seal(data={"a": "1"})
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_passed_over(tmp_path):
+    (tmp_path / "small.yaml").write_text("kind: SealedSecret\n", encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("kind: ConfigMap\n", encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(1 << 40)  # no disk holds it, and no memory
+    assert files(str(tmp_path)) == [str(tmp_path / name) for name in ("large.yaml", "small.yaml")]
+    with pytest.raises(Refused, match="the limit for one file is"):
+        File(str(tmp_path / "large.yaml"))
+
+
+@pytest.mark.parametrize("slow", ["head", "body"])
+def test_a_certificate_that_comes_byte_by_byte_is_not_waited_for_without_end(slow):
+    def drip():
+        connection = server.accept()[0]
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" if slow == "body" else b"HTTP/1.1 200 OK\r\nX-A: ")
+            while not told.wait(0.05):
+                connection.sendall(b"a")
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    told = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(Failure, match="no whole answer within 1 seconds"):
+                from_url(f"http://127.0.0.1:{server.getsockname()[1]}/v1/cert.pem", 1.0)
+        finally:
+            told.set()
+            thread.join()
 
 
 def test_a_symbolic_link_is_not_followed(seal, tmp_path):
