@@ -223,6 +223,27 @@ def test_what_git_removes_goes_in_the_same_run_though_somebody_else_holds_it_too
     assert not again["changed"] and again["in_sync"] and again["dry_runs"] == 0
 
 
+def test_what_git_removes_while_it_changes_the_api_version_goes_in_the_same_run(cluster, run, git_repo, namespace):
+    def scaler(version, more=""):
+        return manifest("HorizontalPodAutoscaler", "web", f"autoscaling/{version}", more=f"""spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: nobody}}
+  maxReplicas: 3
+{more}""")
+
+    first = scaler("v1", "  minReplicas: 2\n")
+    git_repo.write("h.yaml", first)
+    git_repo.commit()
+    run(wait=False)
+    cluster.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", input=first)  # a colleague holds it too
+    git_repo.write("h.yaml", scaler("v2"))
+    git_repo.commit()
+    planned = operations(run(wait=False, check_mode=True))
+    done = run(wait=False)
+    assert operations(done) == planned == {"HorizontalPodAutoscaler web": "configured"} and done["in_sync"]
+    assert get(cluster, namespace, "hpa", "web")["spec"]["minReplicas"] == 1  # the server's default
+    assert not run(wait=False)["changed"]
+
+
 def test_what_git_removes_and_a_controller_holds_too_is_left_and_named_or_refused_when_asked(cluster, run, git_repo, namespace):
     git_repo.write("a.yaml", three(second="2"))
     git_repo.commit()

@@ -101,7 +101,7 @@ SHOWN_BODY = 64 * 1024  # bytes of an answer that is no Status object, in which 
 # Not compiled here: most runs meet no error. Each wording is one that apimachinery's or a built-in kind's validation uses.
 _IMMUTABLE = (
     r"(?i)field is immutable|is immutable|immutable field|may not change once set|cannot change .* after creation"
-    r"|updates to .* are forbidden|may not be (?:changed|updated) after|cannot be changed once set"
+    r"|updates to .* are forbidden|may not be (?:changed|updated) (?:after|in an update)|cannot be changed once set"
     r"|is immutable after creation|cannot change roleRef"
     r"|updates to statefulset spec for fields other than|pod updates may not change fields other than"
 )
@@ -192,7 +192,8 @@ def _words(value: Any) -> str:
 
 
 def _shortened(message: str) -> str:
-    """A message without what is long of the values that it quotes."""
+    """A message without what is long of the values that it quotes, and without the difference of two Go structures."""
+    message = re.sub(r"\s*\n\s*@@ [^\n]*(?:\n[ \t+-][^\n]*)*", "", message)
     parts: List[str] = []
     shown = 0
     for found in re.finditer(r"(?:Invalid|Unsupported|Duplicate) value: ", message):

@@ -141,11 +141,13 @@ def examine(body: Body, live: Body, schema: Type = UNKNOWN) -> List[Finding]:
     entry = own_entry(live)
     if entry is None:
         return [Finding((), f"no field of it was applied by {FIELD_MANAGER}", True)]
-    if entry.get("apiVersion") != body["apiVersion"]:
-        return [Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)]
     findings: List[Finding] = []
     _walk(entry.get("fieldsV1") or {}, _content(body), live, (), schema, is_built_in(body["apiVersion"]), findings)
-    return findings
+    if entry.get("apiVersion") == body["apiVersion"]:
+        return findings
+    # The other version may say the same in other fields: what is found is no more than what Git may have removed.
+    moved = Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)
+    return [moved] + [finding._replace(certain=False) for finding in findings if finding.why == NO_LONGER]
 
 
 def _content(body: Body) -> Body:

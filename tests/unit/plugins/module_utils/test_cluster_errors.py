@@ -82,10 +82,18 @@ def test_another_object_than_the_one_seen_is_stale_and_not_immutable(status, rea
         'PersistentVolumeClaim "x" is invalid: spec: Forbidden: spec is immutable after creation except …',
         'Widget.example.com "x" is invalid: spec.size: Invalid value: "string": size is immutable',
         'Secret "x" is invalid: data: Forbidden: field is immutable when `immutable` is set',
+        'PriorityClass.scheduling.k8s.io "x" is invalid: value: Forbidden: may not be changed in an update.',
     ],
 )
 def test_an_immutable_field_is_known_as_one(message):
     assert refused(422, message, "Invalid").immutable
+
+
+def test_a_difference_of_go_structures_is_not_shown():
+    difference = '@@ -105,7 +105,7 @@\n    "Env": [\n     {\n      "Name": "A",\n-     "Value": "1",\n+     "Value": "2",\n'
+    error = refused(422, f'Pod "p" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.tolerations`\n{difference}', "Invalid")
+    assert error.immutable and str(error).startswith('Deployment.apps shop/web: Pod "p" is invalid: spec: Forbidden: pod updates may not change fields')
+    assert "Env" not in str(error) and "@@" not in str(error)
 
 
 def test_an_invalid_field_is_not_immutable():
