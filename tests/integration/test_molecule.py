@@ -60,7 +60,7 @@ def run_molecule(folder: Path, scenario: str, home: Path, hosts: Optional[Path] 
     )
     try:
         return subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=3600, check=False)
     finally:
         # Molecule ends them itself, unless it hung.
         stop_detached(home / "molecule" / scenario / "hosts")

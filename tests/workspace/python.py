@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from .places import CHECKOUT, Problem, locked, say, state
 
@@ -24,6 +24,9 @@ REQUIREMENTS = {
     "dev": ("requirements.txt", "requirements-dev.txt"),
 }
 CONSTRAINTS = "tests/workspace/constraints.txt"
+
+# The other releases of ansible-core that the collection promises to run with, and a Python for each (the constraints have 2.19).
+CORES = {"==2.17.*": ((3, 12), (3, 11), (3, 10)), "==2.18.*": ((3, 12), (3, 13), (3, 11)), ">=2.20": ((3, 13), (3, 12), (3, 14))}
 
 
 def interpreter() -> str:
@@ -77,9 +80,23 @@ def _usable(path: str) -> bool:
 
 def environment(name: str) -> Path:
     """The virtual environment `name`, made when it is not there. One that was interrupted is made anew, out of pip's own cache."""
-    python = interpreter()
+    return _made(name, interpreter(), REQUIREMENTS[name], (CHECKOUT / CONSTRAINTS).read_text(encoding="utf-8"))
+
+
+def with_core(core: str) -> Path:
+    """The virtual environment that runs the collection and its unit tests with another ansible-core, such as 2.17.* of CORES."""
+    found = interpreters()
+    fitting = [version for version in CORES[core] if version in found]
+    if not fitting:
+        raise Problem("ansible-core %s needs one of Python %s" % (core, ", ".join("%d.%d" % version for version in CORES[core])))
+    # What pins the core, or what only one core has, is not for this one.
+    constraints = re.sub(r"(?m)^ansible.*\n", "", (CHECKOUT / CONSTRAINTS).read_text(encoding="utf-8"))
+    return _made("core", found[fitting[0]], REQUIREMENTS["run"], constraints, ["ansible-core" + core, "hypothesis", "pytest", "pytest-timeout", "pytest-xdist"])
+
+
+def _made(name: str, python: str, requirements: Tuple[str, ...], constraints: str, more: Sequence[str] = ()) -> Path:
     version = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True).stdout
-    wanted = [(CHECKOUT / part).read_text(encoding="utf-8") for part in (CONSTRAINTS, *REQUIREMENTS[name])]
+    wanted = [constraints, *((CHECKOUT / part).read_text(encoding="utf-8") for part in requirements), *more]
     digest = hashlib.sha256("\0".join([python, version, *wanted]).encode())
     folder = state() / "venvs" / ("%s-%s" % (name, digest.hexdigest()[:12]))
     complete = folder / "complete"
@@ -87,11 +104,12 @@ def environment(name: str) -> Path:
         return folder
     with locked(folder.with_suffix(".lock"), "waiting for another process that makes the Python environment %s …" % folder):
         if not complete.exists():
-            say("making the Python environment %s from %s (once; a minute or three) …" % (folder, ", ".join(REQUIREMENTS[name])))
+            say("making the Python environment %s from %s (once; a minute or three) …" % (folder, ", ".join([*requirements, *more])))
             _run([python, "-m", "venv", "--clear", str(folder)])
+            (folder / "constraints.txt").write_text(constraints, encoding="utf-8")
             _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-                  "--constraint=%s" % (CHECKOUT / CONSTRAINTS)]
-                 + ["--requirement=%s" % (CHECKOUT / part) for part in REQUIREMENTS[name]])
+                  "--constraint=%s" % (folder / "constraints.txt"), *more]
+                 + ["--requirement=%s" % (CHECKOUT / part) for part in requirements])
             complete.touch()
     return folder
 

@@ -86,8 +86,10 @@ def carried_out(scenario: Scenario, plan: Plan) -> Scenario:
         if of.start:
             up.add(name)
     assert up >= set(hosts_now)
-    there = [info["version"] for info in hosts_now.values() if info["datastore"] and info["version"]]
-    given_version = scenario.version or (str(min(map(Version.of, there))) if there else VERSIONS[1])
+    # Whoever names no version gives the program that the servers have, or where none is left one that the agents can follow.
+    servers = [Version.of(info["version"]) for info in hosts_now.values() if info["datastore"] and info["version"]]
+    agents = [Version.of(info["version"]) for info in hosts_now.values() if info["version"]]
+    given_version = scenario.version or (str(min(servers)) if servers else str(max(agents)) if agents else VERSIONS[1])
     for name, info in hosts_now.items():
         keys, server = plan.hosts[name].config, info["wanted"]["role"] == "server"
         info.update(role=info["wanted"]["role"], has_cluster=True, ready=True, service={"state": "active"}, ca_fingerprint="ca", token_fingerprint="token",
