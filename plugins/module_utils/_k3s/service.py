@@ -23,6 +23,9 @@ MEANINGS = (
     (r"401 Unauthorized|not authorized|invalid (?:bearer )?token|failed to validate token|password invalid|token is not valid",
      "The server does not accept this token: it must be the cluster's own."),
     (r"bootstrap data already found and encrypted with different token", "The datastore was made with another token: give that one."),
+    (r"newer than datastore and could cause a cluster outage",
+     "k3s was ended while it changed the file that it names, as by a reboot after a token was set. Move that file away on this server (`mv FILE FILE.old`): "
+     "k3s writes it again from the datastore."),
     (r"Node password rejected|node password not set|duplicate hostname",
      "A node of this name is known with another password: two hosts have one name, or the host was reset or reinstalled. Remove the old one "
      "by `ansible-playbook nordic.gitops.replace -e k3s_replaced_node=NAME`."),
@@ -36,7 +39,7 @@ MEANINGS = (
     (r"unknown flag|flag provided but not defined", "A part of k3s does not know one of the arguments in its configuration."),
     (r"x509: certificate has expired or is not yet valid", "A certificate is expired, or the clocks of the nodes differ."),
 )
-FINAL = 5  # so many of them, the first ones, are about tokens and names: no waiting mends them
+FINAL = 6  # so many of them, the first ones, are about tokens and names: no waiting mends them
 BELIEVED = 4  # times that something was said before it is not taken for a moment of a start
 
 

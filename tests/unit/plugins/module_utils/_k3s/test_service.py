@@ -13,6 +13,8 @@ REJECTED = ('time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve age
             'duplicate hostname or contents of \'/etc/rancher/node/password\' may not match server node-passwd entry, try enabling a unique node name"')
 UNAUTHORIZED = ('time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: '
                 'get /v1-k3s/serving-kubelet.crt: not authorized"')
+INTERRUPTED = ('time="2026-11-29T08:00:00Z" level=fatal msg="/var/lib/rancher/k3s/server/cred/passwd newer than datastore and could cause a cluster outage. '
+               'Remove the file(s) from disk and restart to be recreated from datastore."')
 ORDINARY = 'time="2026-11-29T08:00:00Z" level=info msg="Waiting to retrieve agent configuration; server is not ready: connection refused"'
 
 
@@ -22,7 +24,8 @@ def journal(*lines: str) -> Service:
     return service
 
 
-@pytest.mark.parametrize(("line", "said"), [(REJECTED, "playbook nordic.gitops.replace"), (UNAUTHORIZED, "does not accept this token")])
+@pytest.mark.parametrize(("line", "said"), [(REJECTED, "playbook nordic.gitops.replace"), (UNAUTHORIZED, "does not accept this token"),
+                                              (INTERRUPTED, "Move that file away")])
 def test_what_no_waiting_mends_is_believed_when_it_was_said_often_enough(line: str, said: str) -> None:
     assert journal(*[line] * (BELIEVED - 1), ORDINARY).final_words(0) == ([], "")
     words, meaning = journal(ORDINARY, *[line] * BELIEVED).final_words(0)
