@@ -285,13 +285,13 @@ class Libvirt:
             found = []
             for domain in self.host.listAllDomains():
                 with contextlib.suppress(self.api.libvirtError):  # it went meanwhile
-                    found.append((domain, domain.XMLDesc(), domain.state(), domain.snapshotNum()))
+                    found.append((domain, domain.XMLDesc(), domain.state(), self._snapshots(domain)))
         leases = {lease["mac"]: lease["ipaddr"] for name, _tree in self._network_trees() for lease in self._leases(name)}
         reserved = {host.get("mac"): host.get("ip") for _name, tree in self._network_trees() for host in tree.iterfind("ip/dhcp/host")}
         files = {path: (name, size) for name, (_pool, path, size, _used, _format) in self._files().items()}
         known_addresses = {**leases, **reserved}
         return [
-            replace(self._instance(domain, xml.fromstring(text), state, zone, known, known_addresses, files), snapshots=int(snapshots))
+            replace(self._instance(domain, xml.fromstring(text), state, zone, known, known_addresses, files), snapshots=snapshots)
             for domain, text, state, snapshots in found
         ]
 
@@ -355,14 +355,19 @@ class Libvirt:
             tuple(one for one in attached if not one.label.startswith("_")),
         )
 
+    def _snapshots(self, domain: Any) -> int:
+        try:
+            return int(domain.snapshotNum())
+        except self.api.libvirtError:
+            return 0  # this kind of domain has none
+
     def _heard(self, domain: Any) -> Dict[str, List[str]]:
         """Addresses by MAC that the guest's agent tells: in a bridge no DHCP of libvirt knows them. (The host's ARP table does, and libvirt 9.0
         fails to read it.)"""
         found: Dict[str, List[str]] = {}
         with contextlib.suppress(self.api.libvirtError):  # it has no agent, or none that runs yet
             for one in domain.interfaceAddresses(self.api.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT).values():
-                told = [str(address["addr"]) for address in one.get("addrs") or [] if not ipaddress.ip_address(address["addr"]).is_link_local]
-                found[str(one.get("hwaddr"))] = sorted(told, key=lambda text: ":" in text)
+                found[str(one.get("hwaddr"))] = _reachable([str(address.get("addr")) for address in one.get("addrs") or []])
         return found
 
     def _domain(self, instance_id: str) -> Any:
@@ -1045,6 +1050,17 @@ def _subnets(network: xml.Element) -> List[Tuple[xml.Element, Any]]:
         if one.get("address") and size:
             found.append((one, ipaddress.ip_network(f"{one.get('address')}/{size}", strict=False)))
     return found
+
+
+def _reachable(told: Iterable[str]) -> List[str]:
+    """The addresses in what a guest tells, which may be anything; IPv4 first."""
+    found = []
+    for text in told:
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(text)
+            if not (address.is_link_local or address.is_loopback or address.is_unspecified or address.is_multicast):
+                found.append(str(address))
+    return sorted(found, key=lambda address: ":" in address)
 
 
 def _pool_type(pool: Any) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 from .._errors import Failure
+from .._masked_text import one_line
 
 WAITS = ("active", "ssh", "cloud_init")
 PAUSE = 2.0
@@ -115,25 +116,32 @@ def cloud_init_of(login: Login, address: str, within: float) -> Tuple[bool, str]
         return False, asked.stderr.strip()[-300:]
     try:
         status = json.loads(asked.stdout)
-    except ValueError:
-        raise Failure(f"cloud-init on {address} does not say how it is: {(asked.stderr or asked.stdout).strip()[-300:]}") from None
+    except (ValueError, RecursionError):
+        status = None
+    if not isinstance(status, dict):
+        raise Failure(f"cloud-init on {address} does not say how it is: {one_line(asked.stderr or asked.stdout, 300)}")
     return judge(status)
+
+
+def _texts(value: Any) -> List[str]:
+    """What a guest lists, whatever it is."""
+    return [one_line(str(one), 500) for one in (value if isinstance(value, list) else [value])] if value else []
 
 
 def judge(status: Mapping[str, Any]) -> Tuple[bool, str]:
     """Of `cloud-init status --format json`: (it has ended well, else what is known); Failure when it ended with errors."""
-    errors = [str(error) for error in status.get("errors") or []]
+    errors, levels = _texts(status.get("errors")), status.get("recoverable_errors")
     recoverable = [
-        f"{level}: {text}"
-        for level, texts in (status.get("recoverable_errors") or {}).items()
+        f"{one_line(str(level), 40)}: {text}"
+        for level, texts in (levels.items() if isinstance(levels, dict) else ())
         if level not in ("INFO", "DEBUG", "DEPRECATED")
-        for text in texts
+        for text in _texts(texts)
     ]
     stages = {stage: status[stage] for stage in STAGES if isinstance(status.get(stage), dict)}
-    failed = [f"stage {stage}: {error}" for stage, what in stages.items() for error in what.get("errors") or []]
-    state = str(status.get("status"))
+    failed = [f"stage {stage}: {error}" for stage, what in stages.items() for error in _texts(what.get("errors"))]
+    state, detail = (one_line(str(status.get(field) or ""), 300) for field in ("status", "detail"))
     if state == "disabled":
-        raise Failure(f"cloud-init did not start: it is disabled ({status.get('detail') or status.get('extended_status') or 'no reason given'})")
+        raise Failure(f"cloud-init did not start: it is disabled ({detail or one_line(str(status.get('extended_status') or 'no reason given'), 300)})")
     final = stages.get("modules-final", {})
     # Ended: the status says so, and where stages are told, the last one has a finish.
     ended = state in ("done", "error", "degraded") and (not stages or final.get("finished") is not None or state == "error")
@@ -141,7 +149,7 @@ def judge(status: Mapping[str, Any]) -> Tuple[bool, str]:
         raise Failure(
             "cloud-init failed: " + "; ".join(dict.fromkeys([*failed, *errors, *recoverable]))
             if errors or failed or recoverable
-            else f"cloud-init failed: {status.get('detail') or 'it does not say why'}"
+            else f"cloud-init failed: {detail or 'it does not say why'}"
         )
     if ended:
         return True, ""

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance import nocloud, ready
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import _twins
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.libvirt import _reachable
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import Instance
+from hypothesis import given
+from hypothesis import strategies as some
 
 DONE = {"start": 1.0, "finished": 2.0, "errors": []}
 
@@ -72,3 +77,22 @@ def test_two_guests_with_one_address_are_both_named():
     pair = [Instance(name, name, "ACTIVE", addresses=addresses(("private", "10.0.0.5", 4, "fixed")).addresses) for name in "ab"]
     assert _twins(pair, AddressRule()) == ["a and b have one address: 10.0.0.5"]
     assert nocloud.interface("52:54:00:00:00:01") == {"match": {"macaddress": "52:54:00:00:00:01"}, "dhcp4": True, "dhcp-identifier": "mac"}
+
+
+VALUES = some.recursive(some.none() | some.booleans() | some.floats() | some.text(max_size=8),
+                        lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner, max_size=3), max_leaves=6)
+
+
+@given(some.dictionaries(some.sampled_from(["status", "errors", "recoverable_errors", "detail", *ready.STAGES]), VALUES))
+def test_whatever_a_guest_says_of_itself_is_an_answer_or_a_failure_of_one_line(told):
+    try:
+        assert ready.judge(told)[0] in (True, False)
+    except Failure as failure:
+        assert str(failure).isprintable()
+
+
+@given(some.lists(some.text() | some.ip_addresses().map(str) | some.sampled_from(["fe80::1", "127.0.0.1", "::", "192.0.2.7", "2001:db8::7"])))
+def test_only_addresses_that_can_be_reached_are_taken_from_a_guest(told):
+    found = _reachable(told)
+    assert all(not ipaddress.ip_address(one).is_link_local and not ipaddress.ip_address(one).is_loopback for one in found)
+    assert [one for one in ("192.0.2.7", "2001:db8::7") if one in told] == [one for one in dict.fromkeys(found) if one in ("192.0.2.7", "2001:db8::7")]
