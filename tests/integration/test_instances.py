@@ -287,6 +287,17 @@ def test_two_instances_of_one_name_are_refused_with_all_ids(fleet):
     assert len(fleet.servers()) == 4
 
 
+def test_an_instance_that_the_cloud_does_not_list_is_not_made_again(fleet):
+    """As those of a cell that is down: their ports tell of them. Here it lost its tag and its name."""
+    fleet.run(*fleet.named("a"))
+    server = fleet.server("a")
+    fleet.sdk.compute.delete(f"/servers/{server.id}/tags/nordic:fleet:{fleet.name}", microversion="2.72").raise_for_status()
+    fleet.sdk.compute.update_server(server, name=f"{fleet.name}-renamed")
+    said = str(fleet.fails(*fleet.named("a")))
+    assert f"the instance {server.id} has the port {fleet.name}-a|private of this fleet, and Nova does not list it" in said
+    assert fleet.left() == {**NOTHING, "servers": 1, "ports": 1}
+
+
 def test_a_server_group_without_room_is_refused_before_the_first_is_made(cloud, fleet):
     admin, project = cloud.connect("admin").compute, fleet.sdk.current_project_id
     group = fleet.sdk.compute.create_server_group(name=f"{fleet.name}-spread", policy="soft-anti-affinity")

@@ -177,6 +177,7 @@ class OpenStack:
         mine = self.rest.project_id
         networks: Dict[str, str] = {}
         ports = list(self.rest.every("network", "/ports", "ports", project_id=mine, description=_mark(fleet)))
+        self._nothing_hidden(fleet, ports, servers)
         ours = [one for one in servers.values() if one["metadata"].get(provider.FLEET) == fleet]
         volumes: List[Dict[str, Any]] = []
         if "volume" in self.rest.place().endpoints:
@@ -200,6 +201,18 @@ class OpenStack:
             tuple(one for one in volume_values if one.fleet == fleet),
             tuple(one for one in floating_values if one.fleet == fleet),
         )
+
+    def _nothing_hidden(self, fleet: str, ports: Sequence[Mapping[str, Any]], servers: Dict[str, Dict[str, Any]]) -> None:
+        """A list leaves out the servers of a cell whose database does not answer, and they would be made a second time. Their ports tell of them."""
+        used = {one["device_id"]: one["name"] for one in ports if one.get("device_id") and str(one.get("device_owner")).startswith("compute:")}
+        if set(used) <= set(servers):
+            return
+        # Another run may have made them since the first list.
+        servers.update((one["id"], one) for one in self.rest.every("compute", "/servers/detail", "servers", tags=_tag(fleet)))
+        for server, port in used.items():
+            if server not in servers and self.rest.find("compute", f"/servers/{word(server)}") is not None:
+                raise Failure(f"the instance {server} has the port {port} of this fleet, and Nova does not list it", self.rest.url("compute"),
+                              "Is one of its cells down, or was the tag of the fleet removed? Nothing was changed.")
 
     def _with_groups(self, instances: Sequence[Instance]) -> List[Instance]:
         """A list of servers does not tell their groups, a list of groups tells their servers."""
