@@ -50,6 +50,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+installed:
+  description: Whether the cluster knows Argo CD's kinds at all.
+  returned: success
+  type: bool
 applications:
   description: The Applications, by name.
   returned: success
@@ -61,6 +65,9 @@ applications:
       type: str
     namespace:
       description: Namespace.
+      type: str
+    deleted_at:
+      description: Since when it is being deleted. Empty when it is not.
       type: str
     project:
       description: Project.

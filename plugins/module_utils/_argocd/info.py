@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, one_line, url
@@ -19,7 +19,9 @@ LONGEST = 2000  # characters of a message
 def info(params: Mapping[str, Any]) -> Body:
     """The module's result."""
     cluster = Cluster.of(params)
-    return {"changed": False, "applications": [told(cluster, live) for live in choice.chosen(cluster, choice.resource(cluster), params)]}
+    resource = cluster.discover().find(ARGOPROJ, "Application")
+    found = choice.chosen(cluster, resource, params) if resource else []
+    return {"changed": False, "installed": resource is not None, "applications": [told(cluster, live) for live in found]}
 
 
 def told(cluster: Any, live: Body) -> Body:
@@ -33,7 +35,8 @@ def told(cluster: Any, live: Body) -> Body:
     destination = spec.get("destination") or {}
     return {
         "name": live["metadata"]["name"], "namespace": live["metadata"].get("namespace", ""), "project": spec.get("project") or "",
-        "labels": live["metadata"].get("labels") or {}, "applicationset": follow.made_by(live), "sources": sources,
+        "deleted_at": live["metadata"].get("deletionTimestamp") or "", "labels": live["metadata"].get("labels") or {},
+        "applicationset": follow.made_by(live), "sources": sources,
         "destination": {"cluster": destination.get("name") or destination.get("server") or "", "namespace": destination.get("namespace") or ""},
         "automated": operation.is_automated(live), "sync": sync.get("status") or "", "health": health.get("status") or "",
         "reconciled_at": status.get("reconciledAt") or "", "images": operation.images_of(live), "history": operation.history_of(live),

@@ -1,0 +1,136 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role argocd with the manifests of the release, on a cluster whose nodes only say that the Pods run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from lab import argocd
+from lab.web import serving
+
+DEFINITIONS = ["applications.argoproj.io", "applicationsets.argoproj.io", "appprojects.argoproj.io"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_definitions_left(cluster):
+    """They stay when the role removes Argo CD, and other tests begin without them."""
+    yield
+    cluster.kubectl("delete", "--ignore-not-found", "crd", *DEFINITIONS)
+
+
+@pytest.fixture
+def namespace(cluster):
+    """A name for a namespace that the role makes."""
+    name = cluster.namespace("argocd")
+    cluster.kubectl("delete", "namespace", name)
+    yield name
+    cluster.remove_namespace(name)
+    # What has no namespace is of the name of the release, and would be another installation's too.
+    cluster.kubectl("delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "argocd-application-controller", "argocd-server",
+                    "argocd-applicationset-controller")
+
+
+@pytest.fixture
+def role(cluster, namespace, tmp_path):
+    """Runs the role with these variables. fails: what it says when it fails; unchanged: it has to find nothing to change."""
+    def run(*arguments, fails="", unchanged=False, **variables):
+        play = [{"name": "Role", "hosts": "localhost", "gather_facts": False, "roles": [{"role": "nordic.gitops.argocd"}]}]
+        (tmp_path / "playbook.yml").write_text(yaml.safe_dump(play), encoding="utf-8")
+        given = {f"argocd_{name}": value for name, value in {"folder": str(tmp_path / "release"), "namespace": namespace, **variables}.items()}
+        environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
+                       "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "PATH": f"{cluster.bin}:{os.environ['PATH']}"}
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "playbook.yml"), "--extra-vars", json.dumps(given),
+                               *arguments], env=environment, text=True, capture_output=True, timeout=500, check=False)
+        output = done.stdout + done.stderr
+        assert "Traceback (most recent call last)" not in output and (done.returncode != 0) == bool(fails), output
+        assert fails in " ".join(output.split()), output
+        assert not unchanged or "changed=0" in output, output
+        return output
+
+    return run
+
+
+def source(name="install.yaml"):
+    return str(argocd.tree() / "manifests" / name)
+
+
+def get(cluster, kind, name, namespace):
+    text = cluster.kubectl("get", kind, name, "--namespace", namespace, "--output", "json", "--ignore-not-found")
+    return json.loads(text) if text.strip() else None
+
+
+def test_installed_configured_upgraded_and_removed_it_keeps_definitions_and_secrets(cluster, role, namespace):
+    options = {"source": source(), "cm": {"url": "https://argocd.example.no", "admin.enabled": False, "dex.config": {"connectors": [{"type": "github"}]}},
+               "rbac_cm": {"policy.default": "role:readonly"}, "registry": "registry.example.no/mirror", "close_default_project": True,
+               "patches": [{"patch": yaml.safe_dump({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "argocd-server"},
+                                                     "spec": {"replicas": 2}})}]}
+    assert "changed=0" not in role("--check", **options) and get(cluster, "deployment", "argocd-server", namespace) is None
+    role(**options)
+    data = get(cluster, "configmap", "argocd-cm", namespace)["data"]
+    assert data["url"] == "https://argocd.example.no" and data["admin.enabled"] == "false"
+    assert yaml.safe_load(data["dex.config"]) == {"connectors": [{"type": "github"}]}
+    server = get(cluster, "deployment", "argocd-server", namespace)
+    assert server["status"]["readyReplicas"] == 2
+    assert server["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.no/mirror/argoproj/argocd:v3.6.1"
+    redis = get(cluster, "deployment", "argocd-redis", namespace)["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert redis.startswith("registry.example.no/mirror/docker/library/redis:")
+    subjects = get(cluster, "clusterrolebinding", "argocd-application-controller", namespace)["subjects"]
+    assert [subject["namespace"] for subject in subjects] == [namespace]
+    assert get(cluster, "appproject", "default", namespace)["spec"]["sourceRepos"] == []
+    # What Argo CD's own programs put there is theirs, and is there after each run: argo-cd#10831.
+    cluster.kubectl("patch", "secret", "argocd-secret", "--namespace", namespace, "--type=merge", "--field-manager=argocd-server", "--patch",
+                    json.dumps({"stringData": {"server.secretkey": "made by the server"}}))
+    role(**options, unchanged=True)
+    role(**{**options, "cm": {"url": "https://argocd.example.no"}})
+    data = get(cluster, "configmap", "argocd-cm", namespace)["data"]
+    assert "url" in data and "dex.config" not in data and "admin.enabled" not in data
+    assert "server.secretkey" in get(cluster, "secret", "argocd-secret", namespace)["data"]
+
+    cluster.kubectl("create", "--filename", "-", input=json.dumps({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"project": "default", "source": {"repoURL": "https://git.example.no/a", "path": "."},
+                 "destination": {"server": "https://kubernetes.default.svc"}}}))
+    role(state="absent", fails="There are 1 Applications: web. Delete them first with nordic.gitops.argocd_application")
+    assert get(cluster, "deployment", "argocd-server", namespace)
+    cluster.kubectl("delete", "application", "web", "--namespace", namespace)
+    role(state="absent")
+    assert get(cluster, "deployment", "argocd-server", namespace) is None and get(cluster, "appproject", "default", namespace)
+    assert all(get(cluster, "crd", name, namespace) for name in DEFINITIONS) and get(cluster, "namespace", namespace, namespace)
+    role(state="absent", unchanged=True)
+
+
+def test_it_is_not_installed_over_an_application_that_is_being_deleted(cluster, role, namespace):
+    """argo-cd#6046"""
+    role(source=source("core-install.yaml"))
+    assert get(cluster, "deployment", "argocd-server", namespace) is None and get(cluster, "statefulset", "argocd-application-controller", namespace)
+    cluster.kubectl("create", "--filename", "-", input=json.dumps({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+        "metadata": {"name": "web", "namespace": namespace, "finalizers": ["resources-finalizer.argocd.argoproj.io"]},
+        "spec": {"project": "default", "source": {"repoURL": "https://git.example.no/a", "path": "."},
+                 "destination": {"server": "https://kubernetes.default.svc"}}}))
+    cluster.kubectl("delete", "application", "web", "--namespace", namespace, "--wait=false")
+    role(source=source("core-install.yaml"), fails="web is being deleted. An Argo CD that is installed now would finish that, and delete the workloads")
+    cluster.kubectl("patch", "application", "web", "--namespace", namespace, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+
+
+def test_a_release_by_url_needs_its_checksum_and_has_to_match_it(cluster, role, namespace, tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "core-install.yaml").write_bytes(Path(source("core-install.yaml")).read_bytes())
+    digest = hashlib.sha256((served / "core-install.yaml").read_bytes()).hexdigest()
+    role(fails="argocd_source has to be one of the release's manifests")
+    with serving(served, "127.0.0.1") as url:
+        role(source=f"{url}/core-install.yaml", fails="with argocd_checksum where it is a URL")
+        role(source=f"{url}/core-install.yaml", checksum="0" * 64, fails="checksum")
+        role("--check", source=f"{url}/core-install.yaml", checksum=digest)
+    role(source=str(served / "core-install.yaml"), checksum="0" * 64, fails="has the SHA-256")
+    assert get(cluster, "statefulset", "argocd-application-controller", namespace) is None
