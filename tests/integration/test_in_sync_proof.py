@@ -544,10 +544,15 @@ def without_nothing(fields: Any, intent: Any) -> Any:
         if isinstance(intent, list) and key.startswith("k:"):
             inner = next((item for item in intent if json.loads(key[2:]).items() <= item.items()), None)
         rest = without_nothing(child, inner)
-        if child and not rest or not child and inner in ({}, []):
+        if child and not rest or not child and is_nothing(inner):
             continue
         result[key] = rest
     return result
+
+
+def is_nothing(intent: Any) -> bool:
+    """An empty map or list, or a map of such: `spec: {hard: {}}` is sent as `spec: {}` where the server stores no empty map."""
+    return intent == [] or isinstance(intent, dict) and all(map(is_nothing, intent.values()))
 
 
 def is_healed(live: Any, fresh: Any, intent: Any) -> bool:

@@ -81,6 +81,7 @@ def is_built_in(api_version: str) -> bool:
 Fields = Dict[str, Any]
 
 NO_LONGER = "is no longer in Git"
+UNOWNED = "has content that is not in Git and that nobody owns"
 
 
 class Finding(NamedTuple):
@@ -143,11 +144,23 @@ def examine(body: Body, live: Body, schema: Type = UNKNOWN) -> List[Finding]:
         return [Finding((), f"no field of it was applied by {FIELD_MANAGER}", True)]
     findings: List[Finding] = []
     _walk(entry.get("fieldsV1") or {}, _content(body), live, (), schema, is_built_in(body["apiVersion"]), findings)
+    # Others may fill what Git leaves empty. What nobody owns in there an apply may take away, and only a default comes back.
+    findings = [finding for finding in findings if finding.why != UNOWNED or not _is_held_by_others(live, finding.path)]
     if entry.get("apiVersion") == body["apiVersion"]:
         return findings
     # The other version may say the same in other fields: what is found is no more than what Git may have removed.
     moved = Finding((), f"applied as {entry.get('apiVersion')}, Git says {body['apiVersion']}", False)
     return [moved] + [finding._replace(certain=False) for finding in findings if finding.why == NO_LONGER]
+
+
+def _is_held_by_others(live: Body, path: Path) -> bool:
+    """Whether each key of the map at a path, or something of the list there, belongs to another manager."""
+    have = select(live, tree([path]))
+    for key in path:
+        have = have[key[2:]] if isinstance(have, dict) and key.startswith("f:") else have[0] if isinstance(have, list) and have else None
+    if isinstance(have, dict):
+        return all(holders(live, path + (f"f:{key}",)) for key in have)
+    return bool(holders(live, path))
 
 
 def _content(body: Body) -> Body:
@@ -227,6 +240,8 @@ def _leaf(fields: Fields, want: Any, have: Any, path: Path, schema: Type, built_
         findings.append(Finding(path, "ownership cannot be proven", False))
         return
     if want in ({}, []) and asks_for_nothing(want, have, schema, built_in):
+        if have:
+            findings.append(Finding(path, UNOWNED, False))
         return
     name = path[-1][2:] if path else ""
     if _identical(want, have) or _defaulted(want, have, name, schema, built_in):

@@ -393,6 +393,15 @@ def test_a_struct_that_means_something_by_being_there_is_missed() -> None:
     assert len(examine(body, live)) == 1
 
 
+def test_content_that_nobody_owns_in_an_empty_map_of_ours_is_left_to_the_server() -> None:
+    body = config_map()
+    live = live_of(body, lambda one: one["data"].update(x="y"))
+    (finding,) = examine(body, live)
+    assert not finding.certain
+    del live["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]  # who wrote it took the map from us
+    assert examine(body, live) == []
+
+
 def test_an_empty_struct_that_another_took_must_be_ours_again_and_is_sent() -> None:
     body = deployment(image="i")
     body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
