@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import time
 from typing import Any
 
@@ -251,6 +253,34 @@ def test_health_reads_of_a_helm_chart_and_a_node_what_k3s_itself_writes(serving)
     assert health(charts["old"]) == ("Failed", "Unsupported version: Only Helm v3 charts are supported")
     node = json.loads(serving.run("k3s kubectl get nodes -o json"))["items"][0]
     assert health(node) == ("Current", "")
+
+
+def test_the_controller_of_sealed_secrets_runs_as_a_pod_and_opens_what_was_sealed_for_it(serving, binaries, tmp_path):
+    """The role brings the release's chart; the certificate comes through the API server's proxy."""
+    from lab import images, sealed_secrets
+
+    archives = [{"path": str(images.tar(image))} for image in (images.IMAGES[0], images.SEALED_SECRETS)]
+    answer = serving.k3s(config=SERVER_CONFIG, images=archives)
+    assert not answer.result.get("failed"), answer.message
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(serving.run("cat /etc/rancher/k3s/k3s.yaml").replace("127.0.0.1", serving.hosts.addresses["server1"]), encoding="utf-8")
+    kubeconfig.chmod(0o600)
+    program = images.SEALED_SECRETS
+    values = {"image": {"tag": program.names[0].rpartition(":")[2]}, "command": [f"/{program.binary}"]}
+    sealed = {"path": str(tmp_path / "db-pass.yaml"), "name": "db-pass", "namespace": "default", "data": {"password": "S3cure"}}
+    tasks = [{"name": "Install", "ansible.builtin.include_role": {"name": "nordic.gitops.sealed_secrets"}},
+             {"name": "Seal", "nordic.gitops.sealed_secret": sealed},
+             {"name": "Apply", "ansible.builtin.command": f"kubectl --kubeconfig {kubeconfig} apply --filename {sealed['path']}"},
+             {"name": "Wait", "nordic.gitops.sealed_secret": {**sealed, "wait": True}},
+             {"name": "Remove", "ansible.builtin.include_role": {"name": "nordic.gitops.sealed_secrets"}, "vars": {"sealed_secrets_state": "absent"}}]
+    variables = {"sealed_secrets_source": str(sealed_secrets.chart()), "sealed_secrets_values": values, "sealed_secrets_folder": str(tmp_path / "release")}
+    playbook = tmp_path / "sealed.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]), encoding="utf-8")
+    done = subprocess.run(["ansible-playbook", str(playbook)], text=True, capture_output=True, timeout=600, check=False,
+                          env={**os.environ, "HOME": str(tmp_path), "K8S_AUTH_KUBECONFIG": str(kubeconfig), "PATH": f"{binaries}:{os.environ['PATH']}"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert serving.run("k3s kubectl get secret db-pass -o jsonpath='{.data.password}' | base64 -d") == "S3cure"
+
 
 
 def test_absent_leaves_nothing_and_is_done_once(serving):
