@@ -571,7 +571,8 @@ def marks(live: Body, ours_too: Body) -> Set[Tuple[str, str, str]]:
     """Labels and annotations that a controller set, and that Git does not."""
     found = set()
     for entry in live["metadata"].get("managedFields") or ():
-        if entry["manager"] in others.CONTROLLERS and not entry.get("subresource"):
+        adopted = ownership.own_entry(live) is None and ownership.is_former_tool(entry["manager"])  # then its claims end
+        if entry["manager"] in others.CONTROLLERS and not adopted and not entry.get("subresource"):
             for place in ("labels", "annotations"):
                 for key in (entry.get("fieldsV1") or {}).get("f:metadata", {}).get(f"f:{place}", {}):
                     value = (live["metadata"].get(place) or {}).get(key[2:])
