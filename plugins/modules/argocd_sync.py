@@ -109,7 +109,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    description: Says what a run would do from what Argo CD saw last. Nothing is written, so a commit that it has not seen yet is not known.
+    description: Says what a run would do.
+    details: It speaks from what Argo CD saw last. Nothing is written, so a commit that it has not seen yet is not known.
   diff_mode:
     support: none
     description: Argo CD makes the changes. RV(applications[].objects) has what was done with each object.

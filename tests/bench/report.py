@@ -129,7 +129,8 @@ def markdown(outcome: Dict[str, Any]) -> str:
              "Every raw figure is in results.json."]
     for name in PARTS:
         if name in outcome:
-            sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image, "first_run": _first_run}
+            sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image,
+                        "first_run": _first_run}
             lines += ["", *sections[name](outcome[name])]
     return "\n".join(lines) + "\n"
 

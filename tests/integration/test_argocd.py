@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -28,8 +29,8 @@ def argo():
     """A cluster with Argo CD beside it."""
     from lab import argocd
 
-    with argocd.shared() as cluster:
-        yield cluster
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(argocd.shared())
 
 
 @pytest.fixture

@@ -231,8 +231,8 @@ def test_a_guest_in_a_bridge_keeps_the_mac_address_that_a_dhcp_knows_it_by(virt,
     assert (interface.get("type"), interface.find("source").get("bridge")) == ("bridge", "br0") and one["address"] is None
     again = fleet.run(*fleet.named("a"), networks=[{"network": "bridge:br0"}])
     assert not again["changed"], again["table"]
-    assert "has no address by which it could be reached" in str(fleet.fails(*fleet.named("a", "b"), networks=[{"network": "br0"}], wait_for="ssh",
-                                                                          wait_timeout=1))
+    failed = fleet.fails(*fleet.named("a", "b"), networks=[{"network": "br0"}], wait_for="ssh", wait_timeout=1)
+    assert "has no address by which it could be reached" in str(failed)
     after = fleet.run(*fleet.named("a"), networks=[{"network": "br0"}], user_data="#!/bin/sh\n", on_drift={"user_data": "replace"}, allow_data_loss=True)
     assert after["instances"][0]["ports"][0]["mac"] == one["ports"][0]["mac"] and after["instances"][0]["id"] != one["id"]
     moved = fleet.run(*fleet.named("a"), networks=[{"network": "default"}, {"network": "br0"}], user_data="#!/bin/sh\n")
@@ -277,7 +277,8 @@ def test_a_fixed_address_without_dhcp_is_told_to_the_guest(virt, fleet):
 
 def test_a_pool_without_files_is_refused(virt, fleet):
     """The kernel need not know LVM for that."""
-    pool = virt.connect().storagePoolDefineXML("<pool type='logical'><name>vg0</name><source><name>vg0</name></source><target><path>/dev/vg0</path></target></pool>")
+    definition = "<pool type='logical'><name>vg0</name><source><name>vg0</name></source><target><path>/dev/vg0</path></target></pool>"
+    pool = virt.connect().storagePoolDefineXML(definition)
     try:
         said = str(VirtFleet(virt, fleet.image, name=fleet.name, pool="vg0").fails(*fleet.named("a")))
         assert "the storage pool vg0 is of type logical. Instances need a pool whose volumes are files: dir, fs, netfs." in said, said

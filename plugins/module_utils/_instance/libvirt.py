@@ -327,7 +327,7 @@ class Libvirt:
             bridge = (source.get("bridge") or "") if source is not None else ""
             network = Named(where, where) if where else Named(f"bridge:{bridge}", bridge)
             alias = next((port for port in _names(name, network.name) if _mac(fleet, port) == mac), "") if fleet else ""
-            fixed = [str(addresses[mac])] if addresses.get(mac) else [str(text).split("/")[0] for text in static.get(mac, [])] or heard.get(mac, [])
+            fixed = [str(addresses[mac])] if addresses.get(mac) else [str(text).partition("/")[0] for text in static.get(mac, [])] or heard.get(mac, [])
             ports.append(Port(mac, alias or mac, network, tuple(fixed), (), mac, fleet if alias else "", own))
         attached = [next(volume for volume in volumes if volume.device == source) for source in sources if any(v.device == source for v in volumes)]
         return Instance(

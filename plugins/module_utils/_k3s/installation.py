@@ -10,7 +10,8 @@ import shutil
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags, refusals, unfinished
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import (
+    BINARY, CONFIG_DIR, HOME, ROLES, adoption, archive, binary, configuration, files, flags, refusals, unfinished)
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import Source
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import Change, ManagedFile
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.host import Host

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import (
-    Fleet, Host, addresses_in, addresses_of, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server, token_source)
+    Fleet, Host, addresses_in, addresses_of, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server,
+    token_source)
 
 
 @dataclass(frozen=True)

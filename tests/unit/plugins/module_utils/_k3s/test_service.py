@@ -25,7 +25,7 @@ def journal(*lines: str) -> Service:
 
 
 @pytest.mark.parametrize(("line", "said"), [(REJECTED, "playbook nordic.gitops.replace"), (UNAUTHORIZED, "does not accept this token"),
-                                              (INTERRUPTED, "Move that file away")])
+                                            (INTERRUPTED, "Move that file away")])
 def test_what_no_waiting_mends_is_believed_when_it_was_said_often_enough(line: str, said: str) -> None:
     assert journal(*[line] * (BELIEVED - 1), ORDINARY).final_words(0) == ([], "")
     words, meaning = journal(ORDINARY, *[line] * BELIEVED).final_words(0)
