@@ -41,7 +41,7 @@ from .workload import services_in
 
 CASES = (401, 5001)
 APART = ("k3s", "fsync", "instances", "sealing", "image", "first_run")  # cases that are a part by themselves
-ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS = 5, 2, 3
+ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS = 5, 2, 2
 TURNS = sorted({turn.name for turn in SMALL})
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
 
