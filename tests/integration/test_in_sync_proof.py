@@ -557,7 +557,7 @@ def is_nothing(intent: Any) -> bool:
 
 def is_healed(live: Any, fresh: Any, intent: Any) -> bool:
     """Equal, but for what defaults and others put into a map that Git leaves empty."""
-    if intent == {} and isinstance(live, dict):
+    if isinstance(intent, dict) and is_nothing(intent) and isinstance(live, dict):
         return True
     if isinstance(live, dict) and isinstance(fresh, dict) and isinstance(intent, dict):
         asked = {key for key in {**live, **fresh} if intent.get(key) not in ({}, [])}
