@@ -141,6 +141,9 @@ class Bench:
             for path in ("/servers/detail?limit=1000&tags=nordic:fleet:%s" % fleet,):
                 self.sdk.compute.get(path, microversion="2.72").json()
             self.sdk.network.get("/ports?limit=1000&description=nordic:fleet%%3D%s" % fleet).json()
+            for service, path in ((self.sdk.compute, "/os-server-groups"), (self.sdk.network, "/networks?limit=1000"),
+                                  (self.sdk.network, "/floatingips?limit=1000"), (self.sdk.block_storage, "/volumes/detail?limit=1000")):
+                service.get(path).json()
             self.add(LIST, API, time.monotonic() - began)
             cost = self.play(
                 "list",
