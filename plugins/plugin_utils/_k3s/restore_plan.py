@@ -150,7 +150,9 @@ def _members(fleet: Fleet) -> List[Mapping[str, Any]]:
 
 
 def _recorded(fleet: Fleet) -> List[Mapping[str, Any]]:
-    return [member for node in fleet.servers for member in node.info.get("recorded_members") or []]
+    """Those at an address of a server of this run are that server: etcd's database has no name of a member that joined."""
+    own = {str(address) for server in fleet.servers for address in (server.address, *(server.info.get("addresses") or []), *addresses_of(server))}
+    return [member for node in fleet.servers for member in node.info.get("recorded_members") or [] if str(member["address"]) not in own]
 
 
 def _called(member: Mapping[str, Any]) -> str:

@@ -106,8 +106,14 @@ def test_where_nothing_runs_a_server_that_answers_refuses_it_as_the_database_on_
     assert "server2, server3 are servers of this cluster and alive" in told, told
 
 
+def test_a_recorded_member_without_a_name_is_the_server_of_this_run_that_has_its_address() -> None:
+    nameless = [{**recorded("", answers), "address": f"10.0.0.{number}"} for number, answers in ((2, False), (3, True))]
+    two, three = host("server2", **DOWN), host("server3", addresses=["10.0.0.3"])
+    assert planned(host("server1", **DOWN, recorded_members=[recorded("server1"), *nameless]), two, three).restores == "server1"
+
+
 def test_a_member_that_answers_in_the_name_of_a_host_whose_k3s_is_stopped_is_another_machine() -> None:
-    members = [recorded("server1"), recorded("server2", True)]
+    members = [recorded("server1"), {**recorded("server2", True), "address": "10.9.9.2"}]
     told = refused(host("server1", **DOWN, recorded_members=members), host("server2", **DOWN))
     assert "server2 is a server of this cluster and alive" in told, told
     assert planned(host("server1", **DOWN, recorded_members=members), host("server2", service={"state": "activating"})).restores == "server1"
