@@ -385,7 +385,7 @@ def test_a_mirror_that_is_shallow_dirty_or_damaged_makes_the_same_commit(git_rep
     run(**options)
     (mirror,) = [path.parents[1] for path in (tmp_path / "cache").rglob("refs/commits")]
     assert (mirror / "shallow").exists()
-    loose = [path for path in mirror.glob("objects/??/*")]
+    loose = list(mirror.glob("objects/??/*"))
     trees = [path for path in loose if zlib.decompress(path.read_bytes()).startswith(b"tree")]
     assert trees
     if how == "a ref of a killed fetch":

@@ -282,7 +282,6 @@ def test_the_controller_of_sealed_secrets_runs_as_a_pod_and_opens_what_was_seale
     assert serving.run("k3s kubectl get secret db-pass -o jsonpath='{.data.password}' | base64 -d") == "S3cure"
 
 
-
 def test_absent_leaves_nothing_and_is_done_once(serving):
     assert serving.k3s(state="absent", binary=None).result["changed"]
     left = serving.run("ls -d /usr/local/bin/* /etc/rancher/k3s /var/lib/rancher/k3s /var/lib/kubelet /var/lib/nordic.gitops/k3s 2>/dev/null; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, TYPE_CHECKING
+from typing import Dict, List, Mapping, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import subcharts, tool, yaml_strict

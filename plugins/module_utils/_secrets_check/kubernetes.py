@@ -13,7 +13,7 @@ import binascii
 import bisect
 import itertools
 import re
-from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
+from typing import Iterator, List, Sequence, Set, Tuple, Union
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.finding import Finding
