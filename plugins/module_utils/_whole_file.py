@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 
 def write_whole(path: str, data: bytes, mode: int = 0o600, lasting: bool = True) -> None:
     """Aside, then renamed: a reader and a killed run see the old file or the new one, whole. Raises OSError, and the old file stays.
     lasting: so is it after a loss of power, which takes some milliseconds."""
+    import tempfile  # a run that writes nothing does not pay for it
+
     descriptor, aside = tempfile.mkstemp(prefix=".nordic-", dir=os.path.dirname(path) or ".")  # of mode 0600
     try:
         with os.fdopen(descriptor, "wb") as stream:

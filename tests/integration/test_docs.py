@@ -100,6 +100,7 @@ def test_a_wrong_example_is_found():
     assert problems_of([{"name": "No module"}]) and problems_of({"surprise": True})
     assert "value of wait must be" not in str(problems_of([{"nordic.gitops.reconcile": {"name": "a", "repository": "b", "wait": True}}]))
     assert problems_of([{"hosts": "all", "roles": [{"role": "nordic.gitops.reconcile", "reconcile_nmae": "a"}]}])
+    assert problems_of({"instance_gate": ["true"], "instance_gat": ["true"]}) and not problems_of({"instance_gate": ["true"]})
     assert "regoin" in str(problems_of({"plugin": "nordic.gitops.instances", "regoin": "no-oslo-1"}))
 
 
@@ -119,6 +120,10 @@ def problems_of(document: Any) -> List[str]:
     if set(document) == {"repos"}:  # of pre-commit
         known = {hook["id"] for hook in yaml.safe_load((CHECKOUT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
         return [f"{hook['id']} is no hook" for repo in document["repos"] for hook in repo["hooks"] if hook["id"] not in known]
+    prefix = next(iter(document)).partition("_")[0]
+    if (CHECKOUT / "roles" / prefix).is_dir():  # variables of a role
+        known = yaml.safe_load((CHECKOUT / "roles" / prefix / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        return [f"{name} is no variable of the role {prefix}" for name in set(document) - set(known)]
     return [f"neither tasks nor a play nor an object: {document}"]
 
 

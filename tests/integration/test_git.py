@@ -1092,6 +1092,7 @@ def test_damage_in_the_middle_of_reading_is_repaired(repo, cache, mirror):
 def test_a_mirror_that_can_not_be_repaired_says_so(repo, cache, mirror):
     one = mirror(repo)
     commit = one.resolve()
+    one.close()  # else Git has the pack open, and answers from it
     _no_objects(generation_of(cache))
     shutil.rmtree(repo.path)
     with pytest.raises(Failure, match="there is no Git repository at this path"):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
@@ -183,6 +182,8 @@ def _in_ring(mirror: Mirror, home: str, key: str, name: str, *arguments: str) ->
 
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
+    import tempfile  # only a push pays for it
+
     folder = os.path.realpath(tempfile.mkdtemp(prefix="ng-"))
     try:
         yield folder
