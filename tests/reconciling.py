@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,14 +46,18 @@ class Reconciler:
 
 def start(**options: Any) -> "subprocess.Popen[str]":
     """The same reconcile as a process of its own; its output is one line, JSON, with "failed" where it failed."""
-    return subprocess.Popen([sys.executable, "-m", "reconciling", json.dumps(options)], stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-X", "faulthandler", "-m", "reconciling", json.dumps(options)], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, start_new_session=True,
                             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
 
 
 def outcome(process: "subprocess.Popen[str]", timeout: float = 120) -> Dict[str, Any]:
-    """What a started reconcile answered."""
-    out, err = process.communicate(timeout=timeout)
+    """What a started reconcile answered; one that hangs says where."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        raise AssertionError(f"no end after {timeout:.0f} s:\n{process.communicate()[1]}") from None
     assert out, err
     return json.loads(out.splitlines()[-1])
 
