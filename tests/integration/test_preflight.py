@@ -273,7 +273,7 @@ def test_an_endpoint_is_measured_from_the_host_itself(hosts, preflight):
         ({"data_dir": "/mnt/not-mounted"}, "data_dir '/mnt/not-mounted': does not exist. Mount its disk"),
         ({"data_dir": "/etc/passwd"}, "data_dir '/etc/passwd': is not a folder"),
         ({"data_dir": "/proc/sys"}, "data_dir '/proc/sys': "),
-        ({"endpoints": [{"name": "exchange", "address": "https://example.no/"}]}, "endpoints: exchange: 'https://example.no/' is no address of an "
+        ({"endpoints": [{"name": "exchange", "address": "https://example.no/"}]}, "endpoints: exchange: 'https://example.no/' is not the address of an "
                                                                                   "endpoint. Write HOST:PORT"),
         ({"endpoints": [{"address": "a:1"}]}, "missing required arguments: name found in endpoints"),
         ({"endpoints": [{"name": "a", "address": "a:1", "limit": -1}]}, "endpoints: a: the limit is -1 ms"),
