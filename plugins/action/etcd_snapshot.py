@@ -5,22 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
-
-from ansible.plugins.action import ActionBase
-
-from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import in_roles_words
-
-MODULE = "nordic.gitops.etcd_snapshot"
+from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import InRolesWords
 
 
-class ActionModule(ActionBase):
+class ActionModule(InRolesWords):
     """One execution."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-        result = super().run(tmp, task_vars)
-        result.update(self._execute_module(module_name=MODULE, module_args=self._task.args, task_vars=task_vars))
-        return in_roles_words(result, task_vars)
+    MODULE = "nordic.gitops.etcd_snapshot"

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, ClassVar, Dict, Mapping, Optional
+
+from ansible.plugins.action import ActionBase
 
 ROLE = "nordic.gitops.k3s"
 # With an underscore a word is nothing but an option. The others are words of English too, so what stands before them tells.
@@ -43,3 +45,16 @@ def said(message: str) -> str:
     message = _PLACE.sub(r"\1k3s_\2", message)
     message = _OPTION.sub(r"k3s_\1", message)
     return _WORD.sub(r"\1k3s_\2", message)
+
+
+class InRolesWords(ActionBase):
+    """Runs MODULE on its host, and says in the role's words what it refuses in a task of the role."""
+
+    MODULE: ClassVar[str] = ""
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        result.update(self._execute_module(module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars))
+        return in_roles_words(result, task_vars)
