@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -81,6 +82,10 @@ class Mirror:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    def ask(self, *arguments: str) -> Answer:
+        """One Git command that talks to the server; the server's redirects are followed."""
+        return self._answer(self._cache.folder, arguments)
+
     def command(self, *arguments: str, feed: bytes = b"", variables: Optional[Mapping[str, str]] = None, network: bool = False,
                 sockets: bool = False, read: Sequence[str] = (), write: Sequence[str] = ()) -> Answer:
         """One Git command in the mirror, for whoever writes (push.py)."""
@@ -100,15 +105,44 @@ class Mirror:
         found = re.search(rb"^ref: (refs/heads/\S+)\tHEAD$", answer.out, re.MULTILINE)
         return found.group(1).decode("utf-8", "replace") if found else ""
 
-    def keep(self, oid: str) -> None:
-        """Note that this commit and all its files are in the mirror."""
-        self._note(oid)
+    def keep(self, oid: str, branch: str) -> None:
+        """Note that this commit and all its files are in the mirror, and that the server has it as this branch."""
+        self._note(oid, lasting=False)  # its objects are not, either: a mirror that lacks one is made anew
+        self._note_tip(branch, oid)
+
+    # ---- a branch that we push to: what it was may be enough to begin with, as the server takes no push where that is out of date
+
+    def known_tip(self, branch: str) -> Optional[Commit]:
+        """The commit that a branch had when it was last fetched or pushed to, None where that is not known. The server is not asked."""
+        self._cache.enter()
+        try:
+            with open(self._tip_file(branch), encoding="ascii") as file:
+                oid = file.read(65).strip()
+        except (OSError, ValueError):
+            return None
+        return self._checked(branch, oid) if FULL_COMMIT.match(oid) and self._has(oid) and self._raw(oid)[0] else None
+
+    def newest(self, branch: str, moved: bool = False) -> Commit:
+        """The commit that a branch has on the server now. moved: it is another than the one that we know, so it is fetched without
+        asking for its id first."""
+        self._cache.enter()
+        oid = (self._fetch_branch(branch) if moved else "") or self._oid_of(branch)
+        commit = self._checked(branch, oid)
+        self._note_tip(branch, oid)
+        return commit
+
+    def _tip_file(self, branch: str) -> str:
+        return os.path.join(self._cache.folder, "tips", hashlib.sha256(branch.encode()).hexdigest())
+
+    def _note_tip(self, branch: str, oid: str) -> None:
+        path = self._tip_file(branch)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        write_whole(path, f"{oid}\n".encode(), lasting=False)
 
     # ---- resolving: revision to commit
 
-    def resolve(self, revision: Optional[str] = None, moved: bool = False) -> Commit:
-        """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here.
-        moved: it is a branch's full name, which others may have pushed to: it is fetched without asking first whether they have."""
+    def resolve(self, revision: Optional[str] = None) -> Commit:
+        """The commit of a revision. Asks the server at most once when nothing has changed, and never for a full commit that is here."""
         revision = self.source.revision if revision is None else checked_revision(revision)
         self._cache.enter()
         if FULL_COMMIT.match(revision):
@@ -116,7 +150,11 @@ class Mirror:
             if not self._has(oid) or not self._raw(oid)[0]:
                 self._fetch_commit(oid)
         else:
-            oid = (self._fetch_branch(revision) if moved else "") or self._oid_of(revision)
+            oid = self._oid_of(revision)
+        return self._checked(revision, oid)
+
+    def _checked(self, revision: str, oid: str) -> Commit:
+        """The commit that a revision has led to, if it may be used."""
         header, raw = self._raw(oid)
         if not header:
             raise Failure(f"{revision} is not a commit", self.source.url, "Give a branch, a tag or a commit.", revision=revision)
@@ -266,11 +304,11 @@ class Mirror:
     def _has(self, oid: str) -> bool:
         return bool(self._cache.folder) and os.path.exists(os.path.join(self._cache.folder, "refs", "commits", oid))
 
-    def _note(self, oid: str) -> None:
+    def _note(self, oid: str, lasting: bool = True) -> None:
         """As `git update-ref` would, without a process."""
         path = os.path.join(self._cache.folder, "refs", "commits", oid)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        write_whole(path, f"{oid}\n".encode())
+        write_whole(path, f"{oid}\n".encode(), lasting=lasting)
 
     def _raw(self, oid: str) -> Tuple[str, bytes]:
         """A commit's own id and object (a tag is followed to its commit); "" where it is no commit, or not to be read."""
@@ -408,21 +446,26 @@ class Mirror:
 
     def _network(self, folder: Optional[str], *arguments: str) -> Answer:
         """A command that talks to the server; tried again when the network, not the server's answer, was the trouble."""
-        attempt = redirects = 1
+        attempt = 1
         while True:
-            command = [self._url if argument == self.source.url else argument for argument in arguments]
-            answer = self._git(folder, *command, network=True)
+            answer = self._answer(folder, arguments)
             if answer.status == 0:
                 return answer
-            if re.search(r"returned error: 30[12378]", answer.err) and redirects < REDIRECTS:
-                redirects += 1
-                self._follow_redirect(folder, command)
-                continue
             row = known_error(answer.err)
             if row is None or not row.transient or attempt == self.limits.attempts:
                 raise self._trouble(answer, row)
             time.sleep(self.limits.pause * 2 ** (attempt - 1))
             attempt += 1
+
+    def _answer(self, folder: Optional[str], arguments: Sequence[str]) -> Answer:
+        redirects = 1
+        while True:
+            command = [self._url if argument == self.source.url else argument for argument in arguments]
+            answer = self._git(folder, *command, network=True)
+            if answer.status == 0 or redirects == REDIRECTS or not re.search(r"returned error: 30[12378]", answer.err):
+                return answer
+            redirects += 1
+            self._follow_redirect(folder, command)
 
     def _follow_redirect(self, folder: Optional[str], command: Sequence[str]) -> None:
         """Go on where the server sends us, if that is the same server: a redirect could lead to any service that this machine reaches."""
@@ -434,7 +477,7 @@ class Mirror:
         target = re.findall(r"Recv header: location: *(\S+)", said, re.IGNORECASE)
         revision = f"{self._url}/info/refs"
         final = urljoin(revision, target[-1]) if target else ""
-        base = re.sub(r"/info/refs(\?service=git-upload-pack)?$", "", final)
+        base = re.sub(r"/info/refs(\?service=git-(upload|receive)-pack)?$", "", final)
         if base == final or base.split("/")[:3] != self._url.split("/")[:3]:
             shown = one_line(without_credentials(base), 200) or "nowhere"
             raise Refused(f"the server redirects to {shown}", self.source.url, "Give the repository's final URL, if that is one that you trust.")

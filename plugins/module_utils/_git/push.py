@@ -13,7 +13,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -31,7 +31,11 @@ VERIFY_DEPTH = 64  # commits that others may push on top before we look, without
 
 
 class Overtaken(Exception):
-    """The branch is no longer where it was read."""
+    """The branch is no longer where it was read. meanwhile: it still was when this push began."""
+
+    def __init__(self, meanwhile: bool) -> None:
+        super().__init__("overtaken")
+        self.meanwhile = meanwhile
 
 
 @dataclass(frozen=True)
@@ -102,41 +106,61 @@ def regular_file(mirror: Mirror, commit: Commit, path: str) -> None:
         raise Refused("is reached through a symbolic link", path, "Name the file that the link leads to.")
 
 
-def push(mirror: Mirror, oid: str, ref: str, expected: Optional[str]) -> None:
-    """Push the commit to this ref and make sure that it is there. Raises Overtaken when somebody else was quicker.
+def push(mirror: Mirror, oid: str, ref: str, expected: str) -> None:
+    """Push the commit to this ref, which must still have the id expected ("": not exist). Raises Overtaken where it has not.
 
-    expected: the id that the ref must still have ("": it must not exist), else it may only move forward.
+    What the server says of the ref is the answer. Only where that was lost on the way the ref is read.
     """
-    lease = [] if expected is None else [f"--force-with-lease={ref}:{expected}"]
-    answer = mirror.command("push", "--porcelain", "--no-verify", "--recurse-submodules=no", *lease, "--", mirror.source.url, f"{oid}:{ref}",
-                            network=True)
-    now = mirror.refs(ref).get(ref, "")
-    if now == oid or now and answer.status == 0 and _holds(mirror, ref, oid):
-        mirror.keep(oid)
+    answer = mirror.ask("push", "--porcelain", "--no-verify", "--recurse-submodules=no", f"--force-with-lease={ref}:{expected}", "--", mirror.source.url,
+                        f"{oid}:{ref}")
+    said = answer.out.decode("utf-8", "replace").splitlines()
+    status = next((line for line in said if line.startswith("!")), "")
+    if answer.status == 0 and not status and _accepted(said, oid, ref) or not status and _arrived(mirror, oid, ref, expected):
+        mirror.keep(oid, ref)
         return
-    said = without_credentials(error_text(answer.err), *mirror.source.secrets)
+    words = without_credentials(error_text(answer.err), *mirror.source.secrets)
     if answer.status == 0:
         raise Failure(f"the server accepted the push, but {ref} does not hold the commit {oid[:12]}", mirror.source.url,
                       "Is the branch protected, or does the server move it back?")
-    status = next((line for line in answer.out.decode("utf-8", "replace").splitlines() if line.startswith("!")), "")
     if _RACE.search(status) and "hook declined" not in status:
-        raise Overtaken()
+        raise Overtaken(meanwhile="[remote rejected]" in status)
     if status:
         reason = one_line(status.rpartition("\t")[2], 200)
         raise Failure(f"the server refuses the push to {ref[len('refs/heads/'):]}: {reason}", mirror.source.url,
-                      "Nothing was pushed. Is the branch protected? Then set review_branch.", git=said)
+                      "Nothing was pushed. Is the branch protected? Then set review_branch.", git=words)
     row = known_error(answer.err)
     if row is None:
-        raise Failure(f"git push failed: {said or f'status {answer.status}'}", mirror.source.url, "Nothing was pushed.")
+        raise Failure(f"git push failed: {words or f'status {answer.status}'}", mirror.source.url, "Nothing was pushed.")
     hint = row.hint.replace("read this repository", "write to this repository")
-    raise Failure(row.what.replace("forbids reading", "forbids writing"), mirror.source.url, f"{hint} Nothing was pushed.", git=said)
+    raise Failure(row.what.replace("forbids reading", "forbids writing"), mirror.source.url, f"{hint} Nothing was pushed.", git=words)
+
+
+def _accepted(said: Sequence[str], oid: str, ref: str) -> bool:
+    """Whether the server says that this very ref has this very commit now: one that takes a push for review names another ref or commit."""
+    for line in said:
+        flag, _tab, rest = line.partition("\t")
+        refs, _tab, summary = rest.partition("\t")
+        if flag in (" ", "+", "*", "=") and refs == f"{oid}:{ref}":
+            new = re.match(r"[0-9a-f]+\.{2,3}([0-9a-f]{4,})", summary)
+            return oid.startswith(new.group(1)) if new else flag in ("*", "=")
+    return False
+
+
+def _arrived(mirror: Mirror, oid: str, ref: str, expected: str) -> bool:
+    """Whether a push whose answer was lost has arrived."""
+    try:
+        now = mirror.refs(ref).get(ref, "")
+    except Failure as failure:
+        failure.hint = f"{failure.hint} Then run it again: a commit that has arrived is found and not made twice.".lstrip()
+        raise
+    return now == oid or now not in ("", expected) and _holds(mirror, ref, oid)
 
 
 def _holds(mirror: Mirror, ref: str, oid: str) -> bool:
     """Whether the server's ref has the commit in its history: others may have pushed on top of it already."""
     for depth in (VERIFY_DEPTH, 2147483647):
-        answer = mirror.command("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", f"--depth={depth}",
-                                "--", mirror.source.url, f"+{ref}:refs/pushed/{oid}", network=True)
+        answer = mirror.ask("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", f"--depth={depth}",
+                            "--", mirror.source.url, f"+{ref}:refs/pushed/{oid}")
         if answer.status == 0:
             answer = mirror.command("merge-base", "--is-ancestor", oid, f"refs/pushed/{oid}")
             mirror.command("update-ref", "-d", f"refs/pushed/{oid}")

@@ -105,12 +105,15 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
     review = f"refs/heads/{request.review_branch}" if request.review_branch else ""
     if review == branch:
         raise Failure("review_branch is the branch itself", "review_branch", "Name another one, or leave it out.")
-    first: Optional[Plan] = None
+    known = None if check_mode or review else _on_the_known_tip(mirror, branch, request)
+    first: Optional[Plan] = None  # made on what the server had when it was first asked
+    moved = False
     deadline = time.monotonic() + mirror.source.timeout
     while True:
-        made = plan(mirror, mirror.resolve(branch, moved=True), request.updates)
-        first = first or made
-        _unchanged_since(first, made)
+        made = known or plan(mirror, mirror.newest(branch, moved), request.updates)
+        if not known:
+            first = first or made
+            _unchanged_since(first, made)
         where = (review or branch)[len("refs/heads/"):]
         if not made.changes:
             return Result(made, False, made.base.id, branch[len("refs/heads/"):])
@@ -123,13 +126,31 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
             return Result(made, True, "", where)
         try:
             oid = write_commit(mirror, made.base, tree, _message(request, made, review), request.identity)
-            push(mirror, oid, review or branch, (there.id if there else "") if review else None)
+            push(mirror, oid, review or branch, (there.id if there else "") if review else made.base.id)
             return Result(made, True, oid, where)
-        except Overtaken:
+        except Overtaken as overtaken:
             if time.monotonic() > deadline:
                 raise Failure(f"others kept pushing for {mirror.source.timeout} seconds", mirror.source.url, "Nothing was pushed. Run it again.") from None
-            progress("somebody else pushed meanwhile: planning again")
-            sleep(random.uniform(0, 0.25))
+            if overtaken.meanwhile:
+                first = first or made
+            progress("the branch has moved: planning again")
+            if not known:
+                sleep(random.uniform(0, 0.25))
+            known, moved = None, True
+
+
+def _on_the_known_tip(mirror: Mirror, branch: str, request: Request) -> Optional[Plan]:
+    """The plan on the branch as the mirror last saw it, so that the server is asked once: whether it takes the push, which it does where
+    the branch is still the same. None where an old state is not enough: nothing changes by it, or it cannot be done there."""
+    try:
+        base = mirror.known_tip(branch)
+        made = plan(mirror, base, request.updates) if base else None
+        if made and made.changes:
+            _no_secret(request, made)
+            return made
+    except Failure:
+        pass  # the newest state may differ, and says it itself if not
+    return None
 
 
 def plan(mirror: Mirror, base: Commit, updates: Sequence[Update]) -> Plan:
