@@ -135,18 +135,31 @@ class Counting(Command):
         return super().start(folder, *arguments)
 
 
-def test_a_commit_takes_five_processes_of_git_however_many_files_there_are(git_repo, options):
-    """The server is asked three times: what is there, to take the commit, and whether it has it."""
-    run(**options)
-    for number in range(300):
-        git_repo.write(f"production/{number % 20}/{number}.yaml", "a: 1\n")
-    git_repo.commit("many")
-    git_repo.branch("aside")
-    params = params_of({**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]})
+def processes(options):
+    """What a run answers, and its processes of Git."""
+    params = params_of(options)
     with Mirror(Source.of(params)) as mirror:
         mirror._git = Counting(mirror.source, mirror.limits)
-        assert update(mirror, request_of(params), False).changed
-        assert mirror._git.names == ["fetch", "cat-file", "commit-tree", "push", "ls-remote"]
+        return update(mirror, request_of(params), False), mirror._git.names
+
+
+def test_the_server_is_asked_once_however_many_files_there_are(git_repo, options):
+    """Whether it takes the push; where the mirror is behind it does not, and is asked for the newest state."""
+    run(**{**options, "revision": "main"})
+    for number in range(300):
+        git_repo.write(f"production/{number % 20}/{number}.yaml", "a: 1\n")
+    git_repo.git("reset", "--quiet", "--hard", "main")
+    git_repo.write("production/new.yaml", "a: 1\n")
+    git_repo.commit("many")
+    git_repo.branch("aside")
+    named = {**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]}
+    behind, names = processes(named)
+    assert behind.changed and names == ["cat-file", "commit-tree", "push", "fetch", "commit-tree", "push"]
+    named["images"][0]["tag"] = "1.3"
+    newest, names = processes(named)
+    assert newest.changed and names == ["cat-file", "commit-tree", "push"] and newest.plan.base.id == behind.commit
+    unchanged, names = processes(named)
+    assert not unchanged.changed and unchanged.commit == newest.commit and names == ["cat-file", "ls-remote"]
 
 
 def test_a_tree_is_written_as_git_itself_writes_it(git_repo, options, tmp_path):
@@ -264,20 +277,207 @@ def test_a_protected_branch_is_said_with_the_servers_words_and_the_mirror_is_as_
     assert "Protected branch update failed" in failure.value.details["git"] and sorted(os.listdir(mirror)) == before
 
 
-def test_a_push_that_the_server_accepts_and_drops_is_a_failure(git_repo, options):
+def test_what_a_server_takes_back_after_it_has_accepted_it_is_never_called_unchanged(git_repo, options):
     bare = served(git_repo)
     hook(bare, "post-receive", f"git --git-dir={bare} update-ref refs/heads/main {git_repo.head()}\n")
-    with pytest.raises(Failure, match="accepted the push, but refs/heads/main does not hold the commit"):
-        run(**{**options, "repository": f"file://{bare}"})
+    options = {**options, "repository": f"file://{bare}"}
+    assert run(**options).changed and run(**options).changed
+    (bare / "hooks/post-receive").unlink()
+    assert run(**options).commit == git_repo.git("--git-dir", str(bare), "rev-parse", "main") and not run(**options).changed
+    assert git_repo.git("--git-dir", str(bare), "rev-list", "--count", "main") == "2"
 
 
 def test_a_commit_that_others_built_upon_at_once_is_no_failure(git_repo, options):
     bare = served(git_repo)
-    hook(bare, "post-receive", f"""
+    hook(bare, "post-receive", ON_TOP.format(bare=bare))
+    assert run(**{**options, "repository": f"file://{bare}"}).changed
+
+
+ON_TOP = """
 export GIT_AUTHOR_NAME=o GIT_AUTHOR_EMAIL=o@o GIT_COMMITTER_NAME=o GIT_COMMITTER_EMAIL=o@o
 git --git-dir={bare} update-ref refs/heads/main $(echo next | git --git-dir={bare} commit-tree main^{{tree}} -p main)
+"""
+
+
+# ---- an answer that is lost, or that is about something else
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a commit on top"])
+def test_a_push_whose_answer_is_lost_is_one_commit_and_is_told_by_the_branch(git_repo, options, meanwhile):
+    """The server ends after it has written the branch and before it has said so."""
+    bare = served(git_repo)
+    more = ON_TOP.format(bare=bare) if meanwhile == "a commit on top" else ""
+    hook(bare, "reference-transaction", f"""
+while read -r old new name; do [ "$name" = refs/heads/main ] && touch {bare}/ours; done
+[ "$1" = committed ] && [ -e {bare}/ours ] && [ ! -e {bare}/done ] || exit 0
+touch {bare}/done; unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+{more}
+kill -9 $PPID
 """)
-    assert run(**{**options, "repository": f"file://{bare}"}).changed
+    options = {**options, "repository": f"file://{bare}"}
+    result = run(**options)
+    log = git_repo.git("--git-dir", str(bare), "log", "--format=%H %s", "main").splitlines()
+    assert (bare / "done").exists() and result.changed and f"{result.commit} Update {NAME} 1.0 -> 1.1" in log
+    assert len(log) == (3 if more else 2) and not run(**options).changed
+
+
+def test_a_push_that_a_server_breaks_off_is_a_failure_and_the_next_run_makes_the_commit(git_repo, options):
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}"}
+    run(check_mode=True, **options)
+    hook(bare, "pre-receive", "kill -9 $PPID\n")
+    with pytest.raises(Failure, match="Nothing was pushed"):
+        run(**options)
+    (bare / "hooks/pre-receive").unlink()
+    assert run(**options).changed and git_repo.git("--git-dir", str(bare), "rev-list", "--count", "main") == "2"
+
+
+PROC_RECEIVE = """#!%s
+# As servers do that keep a push for review: it says that another ref, or another commit, is what was written.
+import sys
+
+def lines():
+    while True:
+        size = int(sys.stdin.buffer.read(4), 16)
+        if not size:
+            return
+        yield sys.stdin.buffer.read(size - 4).strip()
+
+def say(*texts):
+    for text in texts:
+        sys.stdout.buffer.write(b"%%04x" %% (len(text) + 5) + text + b"\\n")
+    sys.stdout.buffer.write(b"0000")
+    sys.stdout.buffer.flush()
+
+list(lines())
+say(b"version=1\\0")
+list(lines())
+say(b"ok refs/heads/main", %r)
+"""
+
+
+@pytest.mark.parametrize("option", [b"option refname refs/changes/1", b"option new-oid " + b"1" * 40])
+def test_a_push_that_a_server_takes_for_something_else_is_a_failure(git_repo, options, option):
+    bare = served(git_repo)
+    git_repo.git("--git-dir", str(bare), "config", "receive.procReceiveRefs", "refs/heads/main")
+    hook(bare, "proc-receive", "")
+    (bare / "hooks/proc-receive").write_text(PROC_RECEIVE % (sys.executable, option))
+    with pytest.raises(Failure, match="accepted the push, but refs/heads/main does not hold the commit"):
+        run(**{**options, "repository": f"file://{bare}"})
+
+
+# ---- a mirror that is behind the server
+
+WEB = "production/web.yaml"
+
+
+@pytest.fixture
+def behind(git_repo, options):
+    """Options for a server whose newest commit the mirror does not know, and what makes that commit."""
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}", "revision": "main"}
+
+    def then(text, path=WEB, force=False):
+        run(**options)
+        git_repo.git("fetch", "--quiet", str(bare), "main")
+        git_repo.git("reset", "--quiet", "--hard", "HEAD" if force else "FETCH_HEAD")
+        git_repo.write(path, text)
+        git_repo.commit("theirs")
+        git_repo.git("push", "--quiet", *(["--force"] if force else []), str(bare), "HEAD:main")
+        return options
+
+    then.log = lambda: git_repo.git("--git-dir", str(bare), "log", "--format=%s", "main").splitlines()
+    then.text = lambda path=WEB: git_repo.git("--git-dir", str(bare), "show", f"main:{path}") + "\n"
+    return then
+
+
+def test_an_old_mirror_in_which_nothing_is_to_be_changed_is_not_believed(behind):
+    options = behind(DEPLOYMENT)
+    again = run(**options)
+    assert again.changed and behind.text() == DEPLOYMENT.replace(":1.0", ":1.1") and behind.log()[:2] == [f"Update {NAME} 1.0 -> 1.1", "theirs"]
+
+
+@pytest.mark.parametrize("newest, asked", [
+    (DEPLOYMENT.replace("spec:\n  template", "spec:\n  replicas: 2\n  template"),
+     {"images": [], "values": [{"file": WEB, "path": "spec.replicas", "value": "3"}]}),
+    (DEPLOYMENT.replace("shop/web:1.0", "shop/cart:1.0"), {"images": [{"name": NAME.replace("web", "cart"), "tag": "2"}]}),
+    (DEPLOYMENT, {"images": [{"name": NAME, "tag": "2", "files": ["production"]}]}),
+])
+def test_what_cannot_be_done_in_an_old_mirror_is_done_in_the_newest_state(behind, git_repo, newest, asked):
+    """A path, an image, and one answer that only the newest commit has."""
+    git_repo.write("production/second.yaml", DEPLOYMENT.replace(":1.0", ":0.9").replace("web:", "front:"))
+    git_repo.commit("second")
+    assert run(**{**behind(newest), **asked}).changed and behind.log()[1] == "theirs"
+
+
+def test_what_the_newest_state_does_not_allow_is_said_of_it_and_nothing_is_pushed(behind):
+    options = behind("kind: Deployment\n")
+    with pytest.raises(Failure, match=f"the image {NAME} is nowhere in production"):
+        run(**{**options, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]})
+    assert behind.log()[0] == "theirs"
+
+
+def test_check_mode_speaks_of_the_newest_state(behind, git_repo):
+    options = behind(DEPLOYMENT.replace(":1.0", ":3"))
+    promised = run(check_mode=True, **{**options, "images": [{"name": NAME, "tag": "4", "files": ["production"]}]})
+    assert promised.base == git_repo.head() and promised.places[0]["before"] == f"{NAME}:3"
+
+
+def test_a_value_that_was_changed_before_the_run_began_is_no_race(behind):
+    options = behind(DEPLOYMENT.replace(":1.0", ":3"))
+    result = run(**{**options, "images": [{"name": NAME, "tag": "4", "files": ["production"]}]})
+    assert result.changed and behind.log()[:2] == [f"Update {NAME} 3 -> 4", "theirs"]
+
+
+def test_a_value_that_is_changed_while_a_run_with_a_known_tip_pushes_stops_it(behind, git_repo, tmp_path):
+    options = {**behind(DEPLOYMENT), "images": [{"name": NAME, "tag": "4", "files": ["production"]}]}
+    run(check_mode=True, **options)
+    bare = git_repo.path.with_name("served.git")
+    git_repo.write(WEB, DEPLOYMENT.replace(":1.0", ":5"))
+    git_repo.commit("raced")
+    git_repo.git("push", "--quiet", str(bare), "HEAD:refs/heads/next")
+    hook(bare, "pre-receive", f"unset GIT_QUARANTINE_PATH; git --git-dir={bare} update-ref refs/heads/main refs/heads/next\n")
+    with pytest.raises(Refused, match=f"changed it meanwhile from {NAME}:1.0 to {NAME}:5"):
+        run(sleep=lambda seconds: None, **options)
+    assert behind.log()[0] == "raced"
+
+
+def test_a_commit_that_the_server_has_thrown_away_is_not_brought_back_by_a_mirror_that_knows_it(behind):
+    options = behind("a: 1\n", path="other.yaml", force=True)
+    result = run(**{**options, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]})
+    assert result.changed and behind.log() == [f"Update {NAME} 1.0 -> 2", "theirs", "first"]
+
+
+def test_a_branch_that_is_gone_and_a_repository_of_another_history_are_told(behind, git_repo, tmp_path):
+    options = {**behind(DEPLOYMENT), "images": [{"name": NAME, "tag": "4", "files": ["production"]}]}
+    bare = git_repo.path.with_name("served.git")
+    git_repo.git("--git-dir", str(bare), "branch", "-m", "main", "trunk")
+    with pytest.raises(Failure, match="there is no branch, tag or commit refs/heads/main"):
+        run(**options)
+    git_repo.git("checkout", "--quiet", "--orphan", "fresh")
+    git_repo.commit("another history")
+    git_repo.git("push", "--quiet", str(bare), "HEAD:main")
+    assert run(**options).changed and behind.log() == [f"Update {NAME} 1.0 -> 4", "another history"]
+
+
+@pytest.mark.parametrize("content", ["", "f" * 40, "main", "../../x", "\udcff", "0" * 4096])
+def test_a_note_of_a_known_tip_that_is_nonsense_is_ignored(behind, tmp_path, content):
+    options = behind(DEPLOYMENT)
+    notes = [path for path in (tmp_path / "cache").rglob("tips/*") if path.is_file()]
+    assert notes
+    for note in notes:
+        note.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert run(**options).changed and behind.log()[1] == "theirs"
+
+
+def test_an_unsigned_tip_is_refused_with_a_warm_mirror_too(behind, tmp_path):
+    options = behind(DEPLOYMENT)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (tmp_path / "signers").write_text("a@b " + key.with_suffix(".pub").read_text())
+    run(check_mode=True, **options)
+    with pytest.raises(Failure, match="sign"):
+        run(**options, verify_signatures=True, trusted_keys=str(tmp_path / "signers"))
+    assert behind.log()[0] == "theirs"
 
 
 # ---- the branch for review
@@ -354,6 +554,16 @@ def test_a_push_goes_over_every_transport(request, git_repo, options, kind):
     known = {"git_username": "username", "git_password": "password", "git_ssh_key": "key", "git_ssh_known_hosts": "known_hosts", "git_ca_cert": "ca_file"}
     access = {option: str(getattr(server, name)) for option, name in known.items() if getattr(server, name, None)}
     assert run(**{**options, "repository": server.url, **access}).changed and ":1.1" in git_repo.git("show", "main:production/web.yaml")
+
+
+@pytest.mark.parametrize("mirror_is", ["cold", "warm"])
+def test_a_push_follows_a_redirect_within_the_server(git_repo, git_http, options, mirror_is):
+    git_repo.git("config", "http.receivepack", "true")
+    access = {"repository": git_http.former_url, "git_username": git_http.username, "git_password": git_http.password, "revision": "main"}
+    if mirror_is == "warm":
+        run(check_mode=True, **{**options, **access})
+    assert run(**{**options, **access}).changed and ":1.1" in git_repo.git("show", "main:production/web.yaml")
+    assert (301, "POST") not in [(status, method) for method, _path, status in git_http.requests]
 
 
 def test_no_file_of_the_cache_and_no_message_holds_the_token(git_repo, git_http, options, tmp_path):

@@ -155,10 +155,13 @@ def _sshd() -> str:
     return os.path.abspath(program)
 
 
+FORMER = "/former"
+
+
 class GitHttp(_Server):
     """http:// or https:// with basic credentials: username and password, and ca_file with tls.
 
-    requests lists (method, path, status) of what was asked.
+    requests lists (method, path, status) of what was asked. former_url is a name that the server redirects to url.
     """
 
     def __init__(self, repository: Path, tls: bool = False, username: str = "astrid", password: str = "") -> None:
@@ -183,6 +186,10 @@ class GitHttp(_Server):
         self.port = self._server.server_address[1]
         self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/{urllib.parse.quote(self.repository.name)}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def former_url(self) -> str:
+        return self.url.replace(f":{self.port}/", f":{self.port}{FORMER}/")
 
     @property
     def url_with_credentials(self) -> str:
@@ -227,6 +234,9 @@ class _GitHandler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         git = self.server.git
         body = self._body()
+        if self.path.startswith(f"{FORMER}/"):
+            self._answer(301, [("Location", self.path[len(FORMER):])], b"")
+            return
         if not git.lets_in(self.headers.get("Authorization", "")):
             self._answer(401, [("WWW-Authenticate", 'Basic realm="lab"')], b"who are you?\n")
             return
