@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, List, Set, Tuple
+from typing import Iterator, List, Optional, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 
@@ -43,6 +43,16 @@ def is_private(path: str) -> bool:
     except Failure:
         return False
     return True
+
+
+def read_own(file: str) -> Optional[bytes]:
+    """What a file of a private folder holds; None where there is none that this user alone can have written."""
+    try:
+        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as handle:
+            facts = os.fstat(handle.fileno())
+            return handle.read() if facts.st_uid == os.geteuid() and not facts.st_mode & 0o022 else None
+    except OSError:
+        return None
 
 
 def check_private(path: str, option: str) -> None:

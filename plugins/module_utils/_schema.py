@@ -18,7 +18,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import is_private, make_private
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import is_private, make_private, read_own
 
 INDEX = "/openapi/v3"
 KEPT = 256  # documents on disk
@@ -209,15 +209,10 @@ def _list(schema: Dict[str, Any]) -> Node:
 
 def _load(file: str) -> Optional[Dict[str, Any]]:
     try:
-        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as handle:
-            status = os.fstat(handle.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-                return None  # another user may have written it
-            found = json.loads(handle.read())
+        found = json.loads(read_own(file) or b"")
         if not isinstance(found, dict) or not isinstance(found.get("types"), dict) or not isinstance(found.get("kinds"), dict):
             return None
-        if time.time() - status.st_mtime > 86400:
-            os.utime(file)  # the ones used last are kept
+        os.utime(file)  # the ones used last are kept
         return found
     except (OSError, ValueError, RecursionError):
         return None

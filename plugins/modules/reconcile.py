@@ -454,9 +454,10 @@ seconds:
 
 import gc
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _kept_bytecode  # noqa: F401  pylint: disable=unused-import # first of all
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nordic.gitops.plugins.module_utils import _compiled_once  # noqa: F401  pylint: disable=unused-import # first of all
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC

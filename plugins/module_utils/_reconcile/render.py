@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register_object
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Document
-from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
+from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private, read_own
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERROR_CHARACTERS, ERRORS, Bounds, Budget
 
 if TYPE_CHECKING:
@@ -229,11 +229,7 @@ class _Cache:
         if os.path.lexists(self._folder):
             check_private(self._folder, "git_cache")
         try:
-            with open(os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                    return None  # another user may have written it
-                entry = json.loads(file.read())
+            entry = json.loads(read_own(self._file) or b"")
             if entry["format"] != FORMAT or not _complete(entry):
                 return None
             os.utime(self._file)  # the ones used last are kept
