@@ -109,10 +109,12 @@ def outcome(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("outcome", list(parameters()), indirect=True)
-def test_molecule(outcome):
+def test_molecule(outcome, tell):
     if outcome.returncode:
         pytest.fail(outcome.stdout, pytrace=False)
     assert "idempotence" in outcome.stdout.lower()
+    for took in re.findall(r'"msg": "(.* were back after .*)"', outcome.stdout)[:1]:
+        tell(took)
 
 
 # A second test of the group also keeps the worker free of a further group until the first, which takes minutes, has ended.
