@@ -34,7 +34,7 @@ options:
         type: str
         default: ""
       access_key:
-        description: The access key.
+        description: The access key. It and the other keys stay on the controller, which signs one URL for each request that a node sends.
         type: str
         required: true
       secret_key:
@@ -44,6 +44,9 @@ options:
       session_token:
         description: The session token that goes with temporary keys.
         type: str
+      signed:
+        description: The URLs that the controller has signed. The collection sets it; what is given here is not used.
+        type: dict
       ca_path:
         description: A file on the node with the certificates of the authorities to trust. Those of the system when left out.
         type: path

@@ -236,7 +236,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC, Unsigned
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot_states import STATES, run
 
 SPEC = dict(
@@ -270,6 +270,8 @@ def main():
     )
     try:
         result = run(module.params["state"], module.params, module.check_mode)
+    except Unsigned as unsigned:
+        module.exit_json(changed=False, unsigned=unsigned.requests)  # the action plugin runs it again with their URLs
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(**masked(result))

@@ -88,7 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, DATA_DIR
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import S3_SPEC, Unsigned
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot_states import Request, info
 
 SPEC = dict(
@@ -102,6 +102,8 @@ def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         result = info(Request({"binary": BINARY, **module.params}, module.check_mode, 0))
+    except Unsigned as unsigned:
+        module.exit_json(changed=False, unsigned=unsigned.requests)  # the action plugin runs it again with their URLs
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(**masked(result))

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Dict, Mapping, Optional
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+
 ROLE = "nordic.gitops.k3s"
 # With an underscore a word is nothing but an option. The others are words of English too, so what stands before them tells.
 OPTIONS = ("agent_token", "binary_url", "drop_ins", "remote_src", "wait_timeout")
@@ -56,5 +58,12 @@ class InRolesWords(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         result = super().run(tmp, task_vars)
-        result.update(self._execute_module(module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars))
+        try:
+            result.update(self.execute(dict(self._task.args), task_vars))
+        except Failure as failure:
+            result.update(failed=True, msg=str(failure), **failure.details)
         return in_roles_words(result, task_vars)
+
+    def execute(self, arguments: Dict[str, Any], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+        done: Dict[str, Any] = self._execute_module(module_name=self.MODULE, module_args=arguments, task_vars=task_vars)
+        return done

@@ -6,17 +6,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import socket
 import socketserver
 import struct
 import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import s3 as snapshot_s3
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import snapshot, snapshot_states
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.snapshot import Snapshot
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.s3_signer import Signer
+from lab import k3s
 from lab.forward_proxy import relay
 from lab.s3 import S3Server
 
@@ -34,7 +41,8 @@ def server():
 def store_of(server, **changes):
     params = dict(endpoint=server.url, bucket=server.bucket, region=server.region, allowed_regions=[server.region], folder="production",
                   access_key=server.access_key, secret_key=server.secret_key, session_token=None, ca_path=server.ca_file, allow_http=False, timeout=10)
-    return Store.of({**params, **changes})
+    params.update(changes)
+    return dataclasses.replace(Store.of(params), sign=lambda asked: Signer(params, "present").url(asked, time.time()))
 
 
 @pytest.fixture
@@ -192,4 +200,54 @@ def test_a_copy_that_was_only_looked_at_does_not_stay(store, saved, tmp_path, st
     request = asked_for(store, tmp_path / "host", check_mode, file=FILE, state=state)
     assert (tmp_path / FILE).read_bytes() == open(request.found().path, "rb").read()
     request.close()
-    assert [path.name for path in (tmp_path / "host").rglob("*") if path.is_file()] == ([FILE] if stays else [])
+    there = {path.name for path in tmp_path.rglob("*")} - {FILE} if stays else {path.name for path in tmp_path.rglob("*")}
+    assert there == ({"host", "server", "db", "snapshots"} if stays else {FILE})
+
+
+def test_a_file_that_arrives_with_another_content_is_refused_by_the_store(server, store, saved, monkeypatch):
+    """As when a byte is altered on its way: what is sent is not what was read for its digest."""
+    monkeypatch.setattr(snapshot_s3.base64, "b64encode", lambda digest: b"AAAAAAAAAAAAAAAAAAAAAA==")
+    with pytest.raises(Failure, match="PUT failed: .*(BadDigest|InvalidDigest)"):
+        store.put(FILE, saved.path, {})
+    assert server.objects() == []
+
+
+def test_tasks_copy_list_and_prune_and_no_key_of_the_store_is_on_the_node(server, store, tmp_path):
+    """By Ansible itself, on this machine as the node: three snapshots that k3s saved, copied one after the other, of which two go."""
+    etcd, folder = tmp_path / "k3s" / "server" / "db" / "etcd", tmp_path / "snapshots"
+    for path in (etcd, folder):
+        path.mkdir(parents=True)
+    (etcd / "name").write_text("server1-12345678")
+    option = {"endpoint": server.url, "bucket": server.bucket, "region": server.region, "folder": "production", "access_key": server.access_key,
+              "secret_key": server.secret_key, "ca_path": server.ca_file}
+    common = {"name": "nightly", "data_dir": str(tmp_path / "k3s"), "folder": str(folder), "s3": option, "binary": str(k3s.binary("new").path)}
+    listed = {"nordic.gitops.etcd_snapshot_info": {"data_dir": common["data_dir"], "folder": str(folder), "s3": option}}
+    tasks = []
+    for number in range(3):
+        file = str(folder / f"nightly-server1-179000000{number}")
+        tasks += [{"ansible.builtin.copy": {"content": "x" * 1000, "dest": file, "mode": "0600"}}, {"nordic.gitops.etcd_snapshot": common}]
+    tasks += [{"nordic.gitops.etcd_snapshot": common}, listed, {"nordic.gitops.etcd_snapshot": {**common, "state": "pruned", "keep": 1, "binary": "/none"}},
+              listed, {"nordic.gitops.etcd_snapshot": {**common, "s3": {**option, "region": "us-east-1", "allowed_regions": []}}, "ignore_errors": True}]
+    for number, task in enumerate(tasks):
+        task = tasks[number] = {**task, "register": f"answer{number}"}
+    kept = tmp_path / "results.json"
+    results = "{{ [%s] | to_json }}" % ", ".join(f"answer{number}" for number in range(len(tasks)))
+    tasks.append({"ansible.builtin.copy": {"content": results, "dest": str(kept), "mode": "0600"}})
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    done = subprocess.run(["ansible-playbook", "-vvvv", str(tmp_path / "play.yml")], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, "ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TMP": str(tmp_path / "remote"), "ANSIBLE_PIPELINING": "0"},
+                          check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+    answers = json.loads(kept.read_text())
+    assert [answers[number]["changed"] for number in (1, 3, 5, 6)] == [True, True, True, False]
+    assert [one["file"] for one in answers[7]["copies"]] == [f"nightly-server1-179000000{number}" for number in range(3)]
+    assert answers[8]["removed_copies"] == answers[8]["removed"] == ["nightly-server1-1790000000", "nightly-server1-1790000001"]
+    assert [one["file"] for one in answers[9]["copies"]] == ["nightly-server1-1790000002"]
+    assert "is not one of those allowed" in answers[10]["msg"]
+    assert server.secret_key not in done.stdout and "X-Amz-Signature" not in done.stdout
+    sent = list((tmp_path / "remote").rglob("AnsiballZ_*"))
+    assert len(sent) > len(tasks), "each module leaves what was sent to the node"
+    for path in sent:
+        subprocess.run([sys.executable, str(path), "explode"], check=True, capture_output=True)
+    arguments = "".join(path.read_text() for path in (tmp_path / "remote").rglob("args"))
+    assert "X-Amz-Signature" in arguments and server.secret_key not in arguments

@@ -1,19 +1,19 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The five requests of S3 that copies of snapshots need, signed by Signature Version 4, with the standard library alone.
+"""The six requests of S3 that copies of snapshots need, with the standard library alone. No key of the store is ever on a node.
 
-Nodes have neither boto3 nor minio's client, and k3s' own upload can neither encrypt to a certificate nor be kept inside a region.
-A controller with boto3 could sign one URL for a node instead, so that no node would get the store's key. Users would lose that the controller needs no
-way to the store, which may let the nodes' region in alone, and that the store's own listing decides on the node what is pruned. The key is on the node
-for the time of a task, in memory; give one that may do nothing but S3 in this bucket.
+The controller signs one URL for each request (plugin_utils/_k3s/s3_signer.py), and the node sends it: the controller needs no way to the store, which may
+let in nothing but the nodes' region. What is asked often follows from an answer, so a module that lacks a URL ends before it has changed anything and says
+what it has to ask (Unsigned); it is run again with that URL.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import hmac
 import http.client
+import json
 import os
 import ssl
 import time
@@ -35,19 +35,43 @@ S3_SPEC = dict(
     access_key=dict(type="str", required=True, no_log=True),
     secret_key=dict(type="str", required=True, no_log=True),
     session_token=dict(type="str", no_log=True),
+    signed=dict(type="dict", no_log=True),
     ca_path=dict(type="path"),
     allow_http=dict(type="bool", default=False),
     virtual_host=dict(type="bool", default=False),
     timeout=dict(type="int", default=60),
 )
 
-EMPTY = hashlib.sha256(b"").hexdigest()
+KEYS = ("access_key", "secret_key", "session_token")  # what stays on the controller
 ATTEMPTS = 5
 PAUSE = 0.5  # seconds before the second attempt, doubled each time
 MAX_ANSWER = 8 * 1024 * 1024
 MAX_PAGES = 1000  # of a list, 1,000 objects each
 PATIENCE, PACE = 60.0, 16 * 1024  # after so many seconds an answer must come with at least so many bytes a second
 MAX_OBJECT = 5 * 1024 ** 3  # what one PUT may carry; etcd itself advises at most 8 GiB
+
+
+class Unsigned(Exception):
+    """What the store has to be asked and the controller has not signed yet."""
+
+    def __init__(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("requests without a signed URL")
+        self.requests = [dict(request) for request in requests]
+
+
+def request(method: str, name: str = "", after: str = "", metadata: Optional[Mapping[str, str]] = None) -> Dict[str, Any]:
+    """Of one object by its name below the folder. Without a name HEAD asks for the bucket, and GET for a list of what comes after that name."""
+    return {"method": method, "name": name, "after": after, "metadata": dict(metadata or {})}
+
+
+def label(asked: Mapping[str, Any]) -> str:
+    """What a request is known by in the option `signed`."""
+    return json.dumps(asked, sort_keys=True)
+
+
+def requests_of_put(name: str, metadata: Mapping[str, str]) -> List[Dict[str, Any]]:
+    """All that it takes to send a file that is not there yet, and to learn why the store does not take it."""
+    return [request("HEAD", name), request("HEAD"), request("PUT", name, metadata=metadata), request("GET")]
 
 
 @dataclass(frozen=True)
@@ -66,12 +90,9 @@ class Store:
     bucket: str
     region: str
     folder: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    session_token: Optional[str] = field(default=None, repr=False)
+    sign: Callable[[Mapping[str, Any]], str] = field(repr=False, compare=False)  # the URL of a request; empty where it is not signed
     ca_path: Optional[str] = None
     timeout: int = 60
-    virtual_host: bool = False
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
 
     @classmethod
@@ -84,22 +105,23 @@ class Store:
         if url.scheme == "http" and not params["allow_http"]:
             raise Refused("the endpoint would carry snapshots in clear text", "s3.endpoint",
                           "Use https://, or say `allow_http: true` where the network is yours alone.")
-        return cls(f"{url.scheme}://{url.netloc}", params["bucket"], params["region"], params["folder"].strip("/"), params["access_key"],
-                   params["secret_key"], params["session_token"], params["ca_path"], params["timeout"], bool(params.get("virtual_host")))
+        signed = params.get("signed") or {}
+        return cls(f"{url.scheme}://{url.netloc}", params["bucket"], params["region"], params["folder"].strip("/"),
+                   lambda asked: str(signed.get(label(asked), "")), params["ca_path"], params["timeout"])
 
     def __str__(self) -> str:
         return f"{self.endpoint}/{self.bucket}/{self.folder}".rstrip("/")
 
-    @property
-    def _url(self) -> str:
-        """Of the bucket's host, which is a host of its own where buckets are."""
-        scheme, _sign, netloc = self.endpoint.partition("://")
-        return f"{scheme}://{self.bucket}.{netloc}" if self.virtual_host else self.endpoint
+    def prepare(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Raises Unsigned unless each of these can be sent: before the first of them is, and in one go."""
+        missing = [each for each in requests if not self.sign(each)]
+        if missing:
+            raise Unsigned(missing)
 
     def place(self) -> None:
         """Refuse a bucket that lies elsewhere than was said. (A wrong region is refused by AWS' check of the signature, too.)"""
         # HEAD needs no permission of its own: the header comes with a 403 as well.
-        _body, headers, status = self._ask("HEAD", "", accept=(200, 301, 400, 403, 404))
+        _body, headers, status = self._ask(request("HEAD"), accept=(200, 301, 400, 403, 404))
         real = headers.get("x-amz-bucket-region", "")
         if real and real != self.region:
             raise Refused(f"the bucket lies in region {real}, not in {self.region}", str(self), "Nothing was sent.")
@@ -107,17 +129,17 @@ class Store:
             raise Failure("there is no such bucket", str(self), "Create it in the region you chose.")
 
     def put(self, name: str, path: str, metadata: Mapping[str, str]) -> None:
-        """Send a file whole; the server checks its SHA-256, which is part of the signature."""
+        """Send a file whole; the store checks its MD5, which guards against accidents. (The signature of a URL can hold no digest of what is sent.)"""
         size = os.path.getsize(path)
         if size > MAX_OBJECT:
             raise Failure(f"{size} bytes are more than one PUT carries", path, "Compact and defragment etcd, or keep this snapshot elsewhere.")
         with open(path, "rb") as file:
-            digest = hashlib.sha256()
+            digest = hashlib.md5(usedforsecurity=False)
             for chunk in iter(lambda: file.read(1 << 20), b""):
                 digest.update(chunk)
             headers = {f"x-amz-meta-{key}": value for key, value in metadata.items()}
-            headers["content-length"] = str(size)
-            self._ask("PUT", self._key(name), headers=headers, body=file, digest=digest.hexdigest())
+            headers.update({"content-length": str(size), "content-type": "application/octet-stream", "content-md5": base64.b64encode(digest.digest()).decode()})
+            self._ask(request("PUT", name, metadata=metadata), headers=headers, body=file)
         item = self.head(name)
         if item is None or item[0].size != size:
             raise Failure(f"the store says it has {item[0].size if item else 'nothing'} of {size} bytes", f"{self}/{name}", "Run again.")
@@ -125,13 +147,13 @@ class Store:
     def get(self, name: str, path: str) -> None:
         """Fetch an object into a new file of mode 0600."""
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            _body, _headers, status = self._ask("GET", self._key(name), into=file, accept=(200, 404))
+            _body, _headers, status = self._ask(request("GET", name), into=file, accept=(200, 404))
         if status == 404:
             raise Failure("there is no such object", f"{self}/{name}", "The module etcd_snapshot_info lists them.")
 
     def head(self, name: str) -> Optional[Tuple[Item, Dict[str, str]]]:
         """The object and its metadata, None when there is none."""
-        _body, headers, status = self._ask("HEAD", self._key(name), accept=(200, 404))
+        _body, headers, status = self._ask(request("HEAD", name), accept=(200, 404))
         if status == 404:
             return None
         metadata = {key[len("x-amz-meta-"):]: value for key, value in headers.items() if key.startswith("x-amz-meta-")}
@@ -141,26 +163,29 @@ class Store:
         """Every object directly in the folder, by name."""
         prefix = f"{self.folder}/" if self.folder else ""
         found: List[Item] = []
-        query = {"list-type": "2", "prefix": prefix, "delimiter": "/"}
+        # A page by the name that it begins after: the store's own tokens differ with each answer, and the list may be asked for anew (Unsigned).
+        after = ""
         for _page in range(MAX_PAGES):
-            body, _headers, _status = self._ask("GET", "", query=query)
+            body, _headers, _status = self._ask(request("GET", after=after))
             answer = _parsed(body)
             if answer is None:
                 raise Failure("the answer to a list is not XML", str(self), "Is the endpoint an S3 server?")
+            last = after
             for entry in answer.iterfind("{*}Contents"):
                 key, size = entry.findtext("{*}Key") or "", self._number(entry.findtext("{*}Size"))
+                last = max(last, key)
                 if key.startswith(prefix) and len(key) > len(prefix):
                     found.append(Item(key[len(prefix):], size))
-            token = answer.findtext("{*}NextContinuationToken")
-            if not token:
+            last = max([last, *(entry.findtext("{*}Prefix") or "" for entry in answer.iterfind("{*}CommonPrefixes"))])
+            if (answer.findtext("{*}IsTruncated") or "").lower() != "true":
                 return sorted(found, key=lambda item: item.name)
-            if token == query.get("continuation-token"):
+            if last == after:
                 break
-            query["continuation-token"] = token
+            after = last
         raise Failure(f"the list of objects has no end: more than {MAX_PAGES} answers, or one again", str(self), "Is the endpoint an S3 server?")
 
     def delete(self, name: str) -> None:
-        self._ask("DELETE", self._key(name), accept=(200, 204, 404))
+        self._ask(request("DELETE", name), accept=(200, 204, 404))
 
     def _number(self, text: Optional[str]) -> int:
         if not text:
@@ -169,14 +194,11 @@ class Store:
             raise Failure(f"the store says {text[:40]!r} where a size should be", str(self), "Is the endpoint an S3 server?")
         return int(text)
 
-    def _key(self, name: str) -> str:
-        return f"{self.folder}/{name}" if self.folder else name
-
-    def _ask(self, method: str, key: str, headers: Optional[Dict[str, str]] = None, query: Optional[Dict[str, str]] = None, body: Any = None,
-             digest: str = EMPTY, into: Any = None, accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
-        bucket = "" if self.virtual_host else f"/{self.bucket}"
-        path = urllib.parse.quote(f"{bucket}/{key}" if key or not bucket else bucket)
-        where = f"{self._url}{path}"
+    def _ask(self, asked: Mapping[str, Any], headers: Optional[Dict[str, str]] = None, body: Any = None, into: Any = None,
+             accept: Sequence[int] = (200,)) -> Tuple[bytes, Dict[str, str], int]:
+        self.prepare([asked])
+        method, url = asked["method"], self.sign(asked)
+        where = url.partition("?")[0]
         trouble, again, broke = "", True, False
         for attempt in range(1, ATTEMPTS + 1):
             if body is not None:
@@ -184,9 +206,9 @@ class Store:
             if into is not None:
                 into.seek(0)
                 into.truncate()
-            asked = self._request(method, path, query or {}, dict(headers or {}), body, digest)
+            sent = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
             try:
-                with self._opener().open(asked, timeout=self.timeout) as answer:
+                with self._opener().open(sent, timeout=self.timeout) as answer:
                     return self._read(answer, into), {key.lower(): value for key, value in answer.headers.items()}, answer.status
             except urllib.error.HTTPError as error:
                 text = self._whole(error)
@@ -207,7 +229,9 @@ class Store:
         """What the server has against us, asked without a body: one that refuses a PUT before it has read all of it may end the connection,
         and its words are lost."""
         try:
-            self._ask("GET", "", query={"list-type": "2", "max-keys": "0"})
+            self._ask(request("GET"))
+        except Unsigned:
+            return ""
         except Failure as failure:
             trouble = failure.what.partition("failed: ")[2]
             # That we may not list says nothing of a PUT.
@@ -254,30 +278,6 @@ class Store:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
 
-    def _request(self, method: str, path: str, query: Mapping[str, str], headers: Dict[str, str], body: Any, digest: str) -> urllib.request.Request:
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        headers.update({"host": urllib.parse.urlsplit(self._url).netloc, "x-amz-date": now, "x-amz-content-sha256": digest})
-        if self.session_token:
-            headers["x-amz-security-token"] = self.session_token
-        canonical_query = "&".join(f"{urllib.parse.quote(key, safe='')}={urllib.parse.quote(value, safe='')}" for key, value in sorted(query.items()))
-        headers["authorization"] = authorization(method, path, canonical_query, headers, digest, now, self.region, self.access_key, self.secret_key)
-        url = self._url + path + (f"?{canonical_query}" if canonical_query else "")
-        return urllib.request.Request(url, data=body, headers=headers, method=method)
-
-
-def authorization(method: str, path: str, query: str, headers: Mapping[str, str], digest: str, now: str, region: str,
-                  access_key: str, secret_key: str) -> str:
-    """Signature Version 4 of one request, as the documentation of Amazon S3 builds it; content-length stays unsigned."""
-    signed = sorted(name for name in headers if name != "content-length")
-    canonical = "\n".join([method, path, query, *(f"{name}:{' '.join(headers[name].split())}" for name in signed), "", ";".join(signed), digest])
-    scope = f"{now[:8]}/{region}/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = b"AWS4" + secret_key.encode()
-    for part in scope.split("/"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={';'.join(signed)}, Signature={signature}"
-
 
 def in_an_allowed_region(region: str, allowed: Optional[Sequence[str]]) -> None:
     if allowed is not None and region not in allowed:
@@ -312,10 +312,11 @@ def _words(text: bytes) -> str:
 
 
 def _hint(trouble: str) -> str:
-    for word, hint in (("AccessDenied", "The key needs s3:PutObject, GetObject, ListBucket and DeleteObject here."),
-                       ("SignatureDoesNotMatch", "Is the secret key right, and the clock of this node?"),
+    for word, hint in (("expired", "Set the clock of the controller, which signs, or run again."),
+                       ("AccessDenied", "The key needs s3:PutObject, GetObject, ListBucket and DeleteObject here."),
+                       ("SignatureDoesNotMatch", "Is the secret key right?"),
                        ("InvalidAccessKeyId", "The access key is not known there."),
-                       ("RequestTimeTooSkewed", "Set the clock of this node."),
+                       ("RequestTimeTooSkewed", "Set the clock of the controller, which signs."),
                        ("NoSuchBucket", "Create the bucket in the region you chose."),
                        ("certificate verify failed", "Give the CA's file by `s3.ca_path`."),
                        ("region", "Is `s3.region` the bucket's own?")):

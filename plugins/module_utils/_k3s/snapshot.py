@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import cms, configuration
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import cms, configuration, s3
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, clean_environment, digest_of
 
@@ -151,6 +151,7 @@ def copy_of(file: str, recipient: Optional[str]) -> str:
 
 def upload(store: Store, snapshot: Snapshot, recipient: Optional[str], metadata: Dict[str, str]) -> None:
     """Encrypted beside the snapshot first, as its length and checksum must be known before the first byte is sent."""
+    store.prepare(s3.requests_of_put(copy_of(snapshot.file, recipient), metadata))
     store.place()
     if not recipient:
         store.put(snapshot.file, snapshot.path, metadata)
@@ -171,6 +172,7 @@ def download(store: Store, file: str, folder: str, private_key: Optional[str]) -
     if not os.path.exists(target):
         if form.group("cms") and not private_key:
             raise Failure("it is encrypted", str(store) + "/" + file, "Give the private key of its recipient by `private_key`.")
+        store.prepare([s3.request("GET", file)])
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".nordic-", dir=folder) as scratch:
             fetched = os.path.join(scratch, file)

@@ -11,10 +11,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, snapshot, verification
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, s3, snapshot, verification
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.s3 import Store
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place
@@ -42,7 +42,12 @@ class Request:
 
     def own_copies(self) -> List[Snapshot]:
         """Copies that this server saved, as their metadata tells: to delete by a file's name alone might delete another server's."""
-        return [one for one in self.copies(snapshot.node_of(self.place)) if self.store and snapshot.is_of_name(self.store, one, self.name)]
+        return list(self._of_this_name(self.copies(snapshot.node_of(self.place))))
+
+    def _of_this_name(self, copies: Sequence[Snapshot]) -> Iterator[Snapshot]:
+        if self.store:
+            self.store.prepare([s3.request("HEAD", one.file) for one in copies])
+            yield from (one for one in copies if snapshot.is_of_name(self.store, one, self.name))
 
     def found(self) -> Snapshot:
         """The snapshot that `file` or `name` mean, fetched where it is only in the store."""
@@ -62,8 +67,7 @@ class Request:
         own = self.saved()
         if own:
             return own[-1]
-        copies = list(reversed(self.copies("")))
-        newest = next((one for one in copies if snapshot.is_of_name(self.store, one, self.name)), None) if self.store else None
+        newest = next(self._of_this_name(list(reversed(self.copies("")))), None)
         if newest is None or self.store is None:
             raise Failure(f"there is no snapshot of the name {self.name}", str(self.store or self.folder), f"There are: {', '.join(known) or 'none'}.")
         return snapshot.download(self.store, newest.file, self.room(), key)
@@ -72,8 +76,10 @@ class Request:
         """Where a copy is downloaded to: where nothing is to be changed, a folder that is gone afterwards."""
         if not self.check_mode and self.params.get("state") != "verified":
             return self.folder
-        os.makedirs(os.path.dirname(self.place.scratch), mode=0o700, exist_ok=True)
-        self._aside.append(tempfile.mkdtemp(prefix=".nordic-", dir=os.path.dirname(self.place.scratch)))
+        folder = os.path.dirname(self.place.scratch)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        self._aside.append(tempfile.mkdtemp(prefix=".nordic-", dir=folder))
         return self._aside[-1]
 
     def close(self) -> None:
@@ -96,9 +102,12 @@ def present(request: Request) -> Dict[str, Any]:
         result["content"] = verification.verify(request.place, one.path).result()
     if request.store:
         copy = snapshot.copy_of(one.file, request.params["recipient"])
+        metadata: Dict[str, str] = {}
+        if not request.check_mode:
+            metadata = {"k3s-version": str(request.place.version()), "node": snapshot.node_of(request.place)}
+            request.store.prepare(s3.requests_of_put(copy, metadata))
         missing = request.store.head(copy) is None
         if missing and not request.check_mode:
-            metadata = {"k3s-version": str(request.place.version()), "node": snapshot.node_of(request.place)}
             snapshot.upload(request.store, one, request.params["recipient"], metadata)
         result.update(changed=saved or missing, copy={"file": copy, "url": f"{request.store}/{copy}"})
     return result
@@ -127,6 +136,8 @@ def pruned(request: Request) -> Dict[str, Any]:
 
 def _removed(request: Request, mine: List[Snapshot], copies: List[Snapshot]) -> Dict[str, Any]:
     if not request.check_mode:
+        if request.store:
+            request.store.prepare([s3.request("DELETE", one.file) for one in copies])
         snapshot.delete(request.place, request.folder, mine)
         for one in copies:
             request.store.delete(one.file)  # type: ignore[union-attr]

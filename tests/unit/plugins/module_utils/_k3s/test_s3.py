@@ -1,10 +1,11 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of snapshots: where they may go, and how a request is signed."""
+"""Copies of snapshots: where they may go, and what a store can answer."""
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import socketserver
 import threading
@@ -15,25 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import s3
 
 PARAMS = {"endpoint": "https://s3.no-osl-1.example.no", "bucket": "snapshots", "region": "no-osl-1", "allowed_regions": None, "folder": "/production/",
-          "access_key": "key", "secret_key": "secret", "session_token": None, "ca_path": None, "allow_http": False, "timeout": 60}
-
-
-def test_a_request_is_signed_as_the_documentation_of_amazon_s3_signs_it():
-    """The example "GET Object" of "Signature Calculations for the Authorization Header"."""
-    headers = {"host": "examplebucket.s3.amazonaws.com", "range": "bytes=0-9", "x-amz-content-sha256": s3.EMPTY, "x-amz-date": "20130524T000000Z"}
-    signed = s3.authorization("GET", "/test.txt", "", headers, s3.EMPTY, "20130524T000000Z", "us-east-1", "AKIAIOSFODNN7EXAMPLE",
-                              "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-    assert signed == ("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
-                      "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
-                      "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
-
-
-def test_a_query_is_signed_as_the_documentation_signs_it():
-    """The example "Get Bucket (List Objects)" there."""
-    headers = {"host": "examplebucket.s3.amazonaws.com", "x-amz-content-sha256": s3.EMPTY, "x-amz-date": "20130524T000000Z"}
-    signed = s3.authorization("GET", "/", "max-keys=2&prefix=J", headers, s3.EMPTY, "20130524T000000Z", "us-east-1", "AKIAIOSFODNN7EXAMPLE",
-                              "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-    assert signed.endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+          "signed": None, "ca_path": None, "allow_http": False, "timeout": 60}
 
 
 def test_a_region_that_is_not_allowed_is_refused_by_its_name():
@@ -58,15 +41,16 @@ def test_an_endpoint_that_is_none_is_told(endpoint):
         s3.Store.of({**PARAMS, "endpoint": endpoint})
 
 
-def test_a_store_does_not_show_its_keys():
-    store = s3.Store.of({**PARAMS, "secret_key": "hush-1", "access_key": "hush-2", "session_token": "hush-3"})
-    assert "hush" not in repr(store) + str(store)
+def test_a_store_shows_no_signed_url():
+    request = s3.request("HEAD")
+    store = s3.Store.of({**PARAMS, "signed": {s3.label(request): "https://hush"}})
+    assert store.sign(request) == "https://hush" and "hush" not in repr(store) + str(store)
     assert str(store) == "https://s3.no-osl-1.example.no/snapshots/production"
 
 
 def test_a_server_that_is_not_there_is_tried_again_and_then_told():
     pauses = []
-    store = s3.Store("https://127.0.0.1:1", "b", "r", "", "k", "s", timeout=1, sleep=pauses.append)
+    store = s3.Store("https://127.0.0.1:1", "b", "r", "", lambda request: "https://127.0.0.1:1/b", timeout=1, sleep=pauses.append)
     with pytest.raises(Failure, match="refused"):
         store.list()
     assert pauses == [0.5, 1.0, 2.0, 4.0]
@@ -94,7 +78,8 @@ def hostile(monkeypatch):
         server.daemon_threads, server.said = True, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         server.store = s3.Store.of({**PARAMS, "endpoint": f"http://127.0.0.1:{server.server_address[1]}", "allow_http": True, "timeout": 10})
-        object.__setattr__(server.store, "sleep", lambda seconds: None)  # fake: the clock
+        url = f"{server.store.endpoint}/snapshots?X-Amz-Signature=hush"
+        server.store = dataclasses.replace(server.store, sign=lambda request: url, sleep=lambda seconds: None)  # fake: the clock
         yield server
         server.shutdown()
 
@@ -103,8 +88,8 @@ def answer(body, status="200 OK", length=None):
     return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
 
 
-def page(*keys, size="1", token=""):
-    more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+def page(*keys, size="1", truncated=False):
+    more = "<IsTruncated>true</IsTruncated>" if truncated else ""
     return f"<L>{''.join(f'<Contents><Key>{key}</Key><Size>{size}</Size></Contents>' for key in keys)}{more}</L>".encode()
 
 
@@ -113,7 +98,7 @@ BOMB = b'<!DOCTYPE l [<!ENTITY a "aaaaaaaaaaaaaaaa">' + b"".join(
 
 
 @pytest.mark.parametrize("said, words", [
-    (answer(page("production/a", token="x")), "the list of objects has no end"),
+    (answer(page("production/a", truncated=True)), "the list of objects has no end"),
     (answer(BOMB), "is not XML"),
     (answer(BOMB.decode().encode("utf-16")), "is not XML"),
     (answer(b"<?xml version='1.0' encoding='nothing'?><L/>"), "is not XML"),
@@ -131,8 +116,25 @@ BOMB = b'<!DOCTYPE l [<!ENTITY a "aaaaaaaaaaaaaaaa">' + b"".join(
 ])
 def test_whatever_a_store_answers_to_a_list_is_told_in_a_sentence(hostile, said, words):
     hostile.said = [said]
-    with pytest.raises(Failure, match=words):
+    with pytest.raises(Failure, match=words) as told:
         hostile.store.list()
+    assert "hush" not in str(told.value)
+
+
+def test_what_the_controller_has_not_signed_is_asked_of_it_before_anything_is_sent():
+    store = s3.Store.of({**PARAMS, "endpoint": "https://127.0.0.1:1"})
+    with pytest.raises(s3.Unsigned) as told:
+        store.prepare(s3.requests_of_put("a-1", {"node": "server1"}))
+    assert told.value.requests == [s3.request("HEAD", "a-1"), s3.request("HEAD"), s3.request("PUT", "a-1", metadata={"node": "server1"}), s3.request("GET")]
+    with pytest.raises(s3.Unsigned):
+        store.list()
+
+
+def test_a_list_of_several_answers_is_asked_for_after_the_last_name_of_each(hostile):
+    asked = []
+    store = dataclasses.replace(hostile.store, sign=lambda request: asked.append(request["after"]) or hostile.store.sign(request))
+    hostile.said = [answer(page("production/a", "production/c", truncated=True)), answer(page("production/d"))]
+    assert [item.name for item in store.list()] == ["a", "c", "d"] and sorted(set(asked)) == ["", "production/c"]
 
 
 def test_a_key_of_another_folder_is_no_object_of_this_one(hostile):
