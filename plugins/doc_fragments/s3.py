@@ -10,7 +10,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   s3:
-    description: S3-compatible storage for copies. Paths are addressed as C(ENDPOINT/BUCKET/FOLDER/FILE), unless O(s3.virtual_host) is set.
+    description:
+      - S3-compatible storage for copies. Paths are addressed as C(ENDPOINT/BUCKET/FOLDER/FILE), unless O(s3.virtual_host) is set.
+      - The controller signs a URL for each request that a node sends. The keys are never on a node, and the controller needs no way to the store.
     type: dict
     suboptions:
       endpoint:
@@ -34,7 +36,7 @@ options:
         type: str
         default: ""
       access_key:
-        description: The access key. It and the other keys stay on the controller, which signs one URL for each request that a node sends.
+        description: The access key.
         type: str
         required: true
       secret_key:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,10 @@ def rotate(fleet, folder, what):
     return fleet.run(str(folder / what), k3s_cis=True)
 
 
+def pids(fleet):
+    return [fleet.hosts.run(name, "systemctl show --property MainPID --value k3s") for name in SERVERS]
+
+
 def encryption(fleet, name="server1"):
     return json.loads(fleet.hosts.run(name, "k3s secrets-encrypt status --output json"))
 
@@ -94,6 +99,15 @@ def test_pods_are_held_to_the_restricted_level_outside_of_the_system(hardened):
     said = hardened.hosts.run("server1", "k3s kubectl create -f - 2>&1", input=POD, check=False)
     assert 'violates PodSecurity "restricted:latest"' in said
     assert "created" in hardened.kubectl("create --dry-run=server -n kube-system -f -", input=POD)
+
+
+def test_check_mode_of_a_new_key_says_what_it_would_do_and_does_nothing(hardened, tmp_path):
+    before = encryption(hardened), pids(hardened)
+    (tmp_path / "key.yml").write_text(ROTATE % "rotate_encryption_key", encoding="utf-8")
+    done = subprocess.run([*hardened.command(str(tmp_path / "key"), k3s_cis=True), "--check"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+    assert done.returncode == 0 and "A new key is made on server1" in done.stdout and "restarted on server1, server2, server3" in done.stdout, done.stdout
+    assert (encryption(hardened), pids(hardened)) == before
 
 
 def test_the_key_of_secrets_is_replaced_on_all_servers(hardened, tmp_path):

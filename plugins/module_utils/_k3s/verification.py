@@ -130,25 +130,27 @@ def digest_of(path: str) -> str:
 def verify(place: Place, snapshot: str, keep: bool = False) -> Content:
     """Restore and read it. With keep the restored database stays, for restore.put_in_place; else nothing is left."""
     with one_at_a_time(place):
-        if _compressed(snapshot):
-            _clear(place)
-            snapshot = _unpacked(place, snapshot)
-        digest = digest_of(snapshot)
-        kept = staged(place, digest)
-        if kept is not None and keep:
-            return kept
-        if os.path.dirname(snapshot) != place.scratch:
-            _clear(place)
+        ours = False  # whether what is in the scratch folder is of this verification, not the kept database of an earlier one
         try:
+            if _compressed(snapshot):
+                _clear(place)
+                ours = True
+                snapshot = _unpacked(place, snapshot)
+            digest = digest_of(snapshot)
+            kept = staged(place, digest)
+            if kept is not None and keep:
+                return kept
+            if not ours:
+                _clear(place)
+                ours = True
             content = _restored(place, snapshot, digest)
             if keep:
                 write_whole(os.path.join(place.scratch, "content.json"), json.dumps(asdict(content)))
-                return content
-        except BaseException:
-            _clear(place)
-            raise
-        _clear(place)
-        return content
+            ours = not keep
+            return content
+        finally:
+            if ours:
+                shutil.rmtree(place.scratch, ignore_errors=True)
 
 
 def staged(place: Place, digest: str) -> Optional[Content]:
@@ -356,8 +358,8 @@ def _b64(data: bytes) -> str:
 @contextlib.contextmanager
 def one_at_a_time(place: Place) -> Iterator[None]:
     """One verification at a time on a server; the lock goes with the process."""
-    os.makedirs(os.path.dirname(place.scratch), mode=0o700, exist_ok=True)
-    with open(os.open(f"{place.scratch}.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as lock:
+    folder = os.path.dirname(place.scratch)
+    with _there(folder), _opened(folder) as lock:
         # A run that was killed may have left its module at work here for some seconds more.
         end = time.monotonic() + BUSY
         while True:
@@ -369,6 +371,32 @@ def one_at_a_time(place: Place) -> Iterator[None]:
                     raise Failure(f"another snapshot is being verified here, for more than {BUSY:.0f} s", place.scratch, "Wait for it.") from error
             place.sleep(0.5)
         yield
+
+
+@contextlib.contextmanager
+def _there(folder: str) -> Iterator[None]:
+    """The folder, made where it is missing. What is made and still empty at the end goes: check mode leaves nothing."""
+    made, above = [], folder
+    while not os.path.isdir(above):
+        made.append(above)
+        above = os.path.dirname(above)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    """A folder can be locked itself, so no file of a lock stays behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _clear(place: Place) -> None:

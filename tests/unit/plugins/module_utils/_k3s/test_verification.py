@@ -58,6 +58,23 @@ def test_a_database_with_an_archive_inside_is_no_archive(tmp_path):
     assert zipfile.is_zipfile(path) and not verification._compressed(str(path)) and verification._compressed(str(tmp_path / "z"))
 
 
+def test_a_verification_that_fails_leaves_nothing_behind_and_what_an_earlier_one_kept(tmp_path):
+    """Neither what it unpacked, nor a lock, nor a folder that it needed."""
+    with zipfile.ZipFile(tmp_path / "nightly.zip", "w") as archive:
+        archive.writestr("nightly", "every secret of the cluster")
+    with pytest.raises(Failure, match="cut short"):
+        verification.verify(verification.Place(str(tmp_path / "k3s"), "k3s"), str(tmp_path / "nightly.zip"))
+    assert [path.name for path in tmp_path.iterdir()] == ["nightly.zip"]
+    place = verification.Place(str(tmp_path / "other"), "k3s")
+    kept = tmp_path / "other" / "server" / "db" / "nordic-scratch" / "content.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    (tmp_path / "cut").write_bytes(b"x" * 10)
+    with pytest.raises(Failure, match="cut short"):
+        verification.verify(place, str(tmp_path / "cut"), keep=True)
+    assert sorted(path.name for path in kept.parent.parent.rglob("*")) == ["content.json", "nordic-scratch"]
+
+
 def test_the_newest_node_tells_the_version():
     assert content().version == Version.of("v1.30.5+k3s1")
     assert content(nodes={"a": "strange"}).version is None
