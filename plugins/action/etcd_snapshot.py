@@ -1,18 +1,18 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs etcd_snapshot on its host, and signs on the controller what it has to ask the store of copies. What it refuses in a task of the role k3s is said
-in the role's words."""
+"""Runs etcd_snapshot on its host, and signs on the controller what it has to ask the store of copies. In a task of the role k3s its messages name
+the role's variables."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.s3_signer import Signer, with_signed_requests
-from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import InRolesWords
+from ansible_collections.nordic.gitops.plugins.plugin_utils._option_names import NamingAction
 
 
-class ActionModule(InRolesWords):
+class ActionModule(NamingAction):
     """One execution without a store; with one the module is run again for what its answers make it ask."""
 
     MODULE = "nordic.gitops.etcd_snapshot"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Dict, Optional
 
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.s3_signer import Signer, with_signed_requests
-from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import InRolesWords
+from ansible_collections.nordic.gitops.plugins.plugin_utils._option_names import NamingAction
 
 
-class ActionModule(InRolesWords):
+class ActionModule(NamingAction):
     """One execution without a store; with one the module is run again for each page of its list."""
 
     MODULE = "nordic.gitops.etcd_snapshot_info"

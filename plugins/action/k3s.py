@@ -18,7 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import HOME
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import STAGED, checksum_of, sha256_of
 from ansible_collections.nordic.gitops.plugins.plugin_utils._progress import waited_out
-from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import in_roles_words
+from ansible_collections.nordic.gitops.plugins.plugin_utils._option_names import with_names
 
 MODULE = "nordic.gitops.k3s"
 SENDING_STATES = ("present", "staged", "upgraded")
@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         try:
             sent = self._verified(arguments, task_vars or {}) if self._sends(arguments) else {}
         except Failure as failure:
-            return in_roles_words({**result, "failed": True, "msg": str(failure), **failure.details}, task_vars)
+            return with_names({**result, "failed": True, "msg": str(failure), **failure.details}, MODULE, task_vars)
         result.update(self._waited_out(arguments, task_vars))
         missing = result.get("missing") or []
         if missing and not self._task.check_mode and not result.get("failed"):
@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         elif missing and arguments.get("state") == "staged" and not result.get("failed"):
             result.update(self._asked_aside(arguments, sent, missing, task_vars))
         result.pop("missing", None)
-        return in_roles_words(result, task_vars)
+        return with_names(result, MODULE, task_vars)
 
     def _waited_out(self, arguments: Dict[str, Any], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         def execute(given: Dict[str, Any]) -> Dict[str, Any]:
@@ -127,7 +127,7 @@ class ActionModule(ActionBase):
             ansibles = [line.strip() for line in str(error).splitlines()[1:] if line.strip().startswith("/")]
             looked = list(dict.fromkeys([*ansibles, *places]))
             raise Failure(f"there is no such file on the controller; it was looked for at {', '.join(looked)}", name,
-                          "Set remote_src when it is on the host.") from error
+                          "Set O(remote_src) when it is on the host.") from error
 
     def _send(self, files: Dict[str, str]) -> None:
         """Into a folder that only root reads, each under its checksum, which the module proves again before it uses the file.

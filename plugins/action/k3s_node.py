@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.plugin_utils._progress import waited_out
-from ansible_collections.nordic.gitops.plugins.plugin_utils._role_words import in_roles_words
+from ansible_collections.nordic.gitops.plugins.plugin_utils._option_names import with_names
 
 MODULE = "nordic.gitops.k3s_node"
 
@@ -26,4 +26,4 @@ class ActionModule(ActionBase):
         host = (task_vars or {}).get("inventory_hostname", "")
         result.update(waited_out(lambda arguments: self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars),
                                  self._task.args, lambda text: self._display.display(f"{host}: {text}")))
-        return in_roles_words(result, task_vars)
+        return with_names(result, MODULE, task_vars)

@@ -10,6 +10,7 @@ from typing import Any, Dict, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._preflight.system import SYSCTLS
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import Fleet, make_plan
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.restore_plan import plan_restore
 
@@ -43,4 +44,4 @@ class ActionModule(ActionBase):
             plan = plan_restore(fleet, options["restore_on"] or "", options["lost"]) if options["operation"] == "restore" else make_plan(fleet)
         except Failure as failure:
             return {**result, "failed": True, "msg": str(failure), **failure.details}
-        return {**result, "changed": False, **plan.result()}
+        return {**result, "changed": False, **plan.result(), "kubelet_sysctls": {row.name: row.wanted for row in SYSCTLS if row.kubelet}}

@@ -271,7 +271,7 @@ def main():
     try:
         result = run(module.params["state"], module.params, module.check_mode)
     except Unsigned as unsigned:
-        module.exit_json(changed=False, unsigned=unsigned.requests)  # the action plugin runs it again with their URLs
+        module.exit_json(**masked({"changed": False, "unsigned": unsigned.requests}))  # the action plugin runs it again with their URLs
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(**masked(result))

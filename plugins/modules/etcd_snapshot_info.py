@@ -103,7 +103,7 @@ def main():
     try:
         result = info(Request({"binary": BINARY, **module.params}, module.check_mode, 0))
     except Unsigned as unsigned:
-        module.exit_json(changed=False, unsigned=unsigned.requests)  # the action plugin runs it again with their URLs
+        module.exit_json(**masked({"changed": False, "unsigned": unsigned.requests}))  # the action plugin runs it again with their URLs
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(**masked(result))

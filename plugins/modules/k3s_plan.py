@@ -168,6 +168,11 @@ absent_nodes:
   returned: with O(operation=restore)
   type: list
   elements: str
+kubelet_sysctls:
+  description: The kernel's settings on which the kubelet insists with C(protect-kernel-defaults).
+  returned: success
+  type: dict
+  sample: {"kernel.panic": 10, "vm.overcommit_memory": 1}
 summary:
   description: The plan in sentences.
   returned: success

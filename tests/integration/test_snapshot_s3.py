@@ -206,7 +206,7 @@ def test_a_copy_that_was_only_looked_at_does_not_stay(store, saved, tmp_path, st
 
 def test_a_file_that_arrives_with_another_content_is_refused_by_the_store(server, store, saved, monkeypatch):
     """As when a byte is altered on its way: what is sent is not what was read for its digest."""
-    monkeypatch.setattr(snapshot_s3.base64, "b64encode", lambda digest: b"AAAAAAAAAAAAAAAAAAAAAA==")
+    monkeypatch.setattr(snapshot_s3.base64, "b64encode", lambda digest: b"AAAAAAAAAAAAAAAAAAAAAA==")  # fake: a damaged file
     with pytest.raises(Failure, match="PUT failed: .*(BadDigest|InvalidDigest)"):
         store.put(FILE, saved.path, {})
     assert server.objects() == []

@@ -51,9 +51,23 @@ def test_the_defaults_are_those_that_are_documented():
     assert {name: value for name, value in DEFAULTS.items() if "{{" not in str(value)} == documented
 
 
-def test_what_the_kubelet_insists_on_is_what_preflight_asks_for():
-    asked = {row.name: row.wanted for row in SYSCTLS if "protect-kernel-defaults" in row.purpose or row.name.startswith("vm.")}
-    assert yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))["k3s_cis_sysctls"] == asked
+def test_the_role_writes_the_settings_of_the_kernel_that_the_kubelet_insists_on():
+    """As Kubernetes' pkg/kubelet/cm/container_manager_linux.go has them. Preflight asks for them by the same table."""
+    insists = {"vm.overcommit_memory": 1, "vm.panic_on_oom": 0, "kernel.panic": 10, "kernel.panic_on_oops": 1, "kernel.keys.root_maxkeys": 1000000,
+               "kernel.keys.root_maxbytes": 25000000}
+    assert {row.name: row.wanted for row in SYSCTLS if row.kubelet} == insists
+
+
+def test_new_hosts_of_a_restore_are_prepared_for_the_cis_profile_as_those_of_a_bootstrap_are():
+    for name in ("main", "new_host"):
+        tasks = [task.get("ansible.builtin.include_tasks", task.get("ansible.builtin.import_tasks"))
+                 for task in yaml.safe_load((ROLE / "tasks" / f"{name}.yml").read_text(encoding="utf-8"))]
+        assert "cis.yml" in tasks[:tasks.index("install.yml")]
+
+
+def test_the_page_shows_the_tasks_of_the_role_as_they_are():
+    shown = "".join(f"    {line}".rstrip() + "\n" for line in (ROLE / "tasks" / "main.yml").read_text(encoding="utf-8").splitlines())
+    assert shown in (ROLE.parents[1] / "docs" / "k3s.md").read_text(encoding="utf-8")
 
 
 def test_every_entry_point_of_the_role_is_documented():

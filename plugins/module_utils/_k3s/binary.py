@@ -67,8 +67,8 @@ def checksum_of(text: str, name: str) -> str:
     if len(found) == 1:
         return found.pop()
     if not rows:
-        raise Failure(f"checksum is {text[:60]!r}", hint="Give a SHA-256 (64 hexadecimal digits), or the text of k3s' own sha256sum file.")
-    raise Failure(f"checksum has no line for {name}, but for {', '.join(sorted({file for _total, file in rows})[:8])}",
+        raise Failure(f"O(checksum) is {text[:60]!r}", hint="Give a SHA-256 (64 hexadecimal digits), or the text of k3s' own sha256sum file.")
+    raise Failure(f"O(checksum) has no line for {name}, but for {', '.join(sorted({file for _total, file in rows})[:8])}",
                   hint="Is this the sha256sum file of the same release and architecture?")
 
 
@@ -86,7 +86,7 @@ def on_this_node(source: Source) -> str:
     """A file that a person named on the node itself, verified."""
     total = sha256_of(source.path)
     if not total:
-        raise Failure("there is no such file on this node", source.path, "Leave remote_src out when the file is on the controller.")
+        raise Failure("there is no such file on this node", source.path, "Leave O(remote_src) out when the file is on the controller.")
     if source.checksum and total != source.checksum:
         raise Failure(f"has SHA-256 {total}, not {source.checksum}", source.path, "The file or the checksum is a wrong one; nothing was changed.")
     return source.path
@@ -113,7 +113,7 @@ def _download(source: Source, home: str) -> str:
         os.rename(aside, target)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Failure(f"cannot be downloaded: {getattr(error, 'reason', error)}", shown,
-                      "The node itself asks for it; use binary to send it from the controller.") from error
+                      "The node itself asks for it; use O(binary) to send it from the controller.") from error
     finally:
         if os.path.exists(aside):
             os.unlink(aside)
@@ -130,7 +130,7 @@ def text_at(url: str) -> str:
             return str(answer.read(1 << 20).decode("utf-8", "replace"))
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Failure(f"cannot be downloaded: {getattr(error, 'reason', error)}", shown,
-                      "The node itself asks for it. Does this release exist there? Without a way out use binary, from the controller.") from error
+                      "The node itself asks for it. Does this release exist there? Without a way out use O(binary), from the controller.") from error
 
 
 def refuse_other_machine(path: str) -> None:

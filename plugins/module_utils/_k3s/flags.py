@@ -16,10 +16,10 @@ HELP_SECONDS = 30
 # What the module writes itself; a value of its own would contradict an option.
 RESERVED = {
     "config": "The module writes k3s' configuration file.",
-    "token": "Use the option token: it goes into a file of mode 0600.",
-    "token-file": "Use the option token, which writes this file and names it.",
-    "agent-token": "Use the option agent_token: it goes into a file of mode 0600.",
-    "agent-token-file": "Use the option agent_token, which writes this file and names it.",
+    "token": "Use O(token): it goes into a file of mode 0600.",
+    "token-file": "Use O(token), which writes this file and names it.",
+    "agent-token": "Use O(agent_token): it goes into a file of mode 0600.",
+    "agent-token-file": "Use O(agent_token), which writes this file and names it.",
     "cluster-reset": "This ends k3s after each start; restoring is a playbook of its own.",
     "cluster-reset-restore-path": "This ends k3s after each start; restoring is a playbook of its own.",
 }
@@ -41,7 +41,7 @@ def known(binary: str, role: str) -> FrozenSet[str]:
 
 
 def refuse_unknown(binary: str, role: str, configuration: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises for a key that this binary does not take. configuration: by the place that a person reads, "config" or a drop-in's name."""
+    """Raises for a key that this binary does not take. configuration: by the option that it is from, and a drop-in's name."""
     names = known(binary, role)
     doubtful = {key.rstrip("+") for values in configuration.values() for key in values} - names
     # k3s does not list all that it takes (disable-agent is one), so the binary is asked about what is left.

@@ -36,7 +36,7 @@ class Installation:
         program = self.program()
         to_come = bool(outcome.missing)
         if not program and not to_come and not os.path.exists(BINARY):
-            raise Failure("k3s is not installed, and no binary is given", BINARY, "Give binary, or binary_url with checksum.")
+            raise Failure("k3s is not installed, and no O(binary) is given", BINARY, "Give O(binary), or O(binary_url) with O(checksum).")
         images = self._images()
         if outcome.missing and not spec.check_mode:
             return
@@ -201,7 +201,7 @@ class Installation:
         rows = [] if self.spec.adopt else adoption.lost(configuration.adopted(), self.spec.configured, self.spec.environment)
         if rows:
             raise Failure(f"k3s was set up by something else, with what is not in the configuration: {adoption.table(rows)}", self.service.path,
-                          "Put it into config (variables into environment), or set adopt to go on without it. Nothing was changed.",
+                          "Put it into O(config) (variables into O(environment)), or set O(adopt) to go on without it. Nothing was changed.",
                           lost=[list(row) for row in rows])
 
     def _refuse_other_token(self) -> None:
@@ -233,7 +233,7 @@ class Installation:
 def refuse_other_role(wanted: str) -> None:
     for role in ROLES:
         if role != wanted and os.path.exists(Service(role).path):
-            raise Failure(f"this host is a k3s {role} already", Service(role).path, "Take it out of its cluster first, with state absent.")
+            raise Failure(f"this host is a k3s {role} already", Service(role).path, "Take it out of its cluster first: O(state=absent).")
 
 
 def is_for_the_node_alone(change: Change, registered: bool) -> bool:
@@ -244,4 +244,4 @@ def is_for_the_node_alone(change: Change, registered: bool) -> bool:
 
 def _places(spec: Spec) -> Dict[str, Mapping[str, Any]]:
     """The configuration by the words of the task that set it."""
-    return {"config": spec.config, **{f"drop_ins.{name}": values for name, values in spec.drop_ins.items()}}
+    return {"O(config)": spec.config, **{f"O(drop_ins).{name}": values for name, values in spec.drop_ins.items()}}

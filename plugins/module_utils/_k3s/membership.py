@@ -74,11 +74,11 @@ def drain(cluster: Cluster, name: str, timeout: int, delete_emptydir_data: bool,
     orphans = [] if force else [_name(pod) for pod in pods if not any(owner.get("controller") for owner in pod["metadata"].get("ownerReferences") or [])]
     if orphans:
         raise Refused(f"nothing would create these pods again: {', '.join(orphans)}", f"node {name}",
-                      "Delete them, give them a controller such as a Deployment, or set force. Nothing was evicted.", held=orphans)
+                      "Delete them, give them a controller such as a Deployment, or set O(force). Nothing was evicted.", held=orphans)
     rooms = [] if delete_emptydir_data else [_name(pod) for pod in pods if any("emptyDir" in volume for volume in pod["spec"].get("volumes") or [])]
     if rooms:
         raise Refused(f"these pods have an emptyDir, which would end with them: {', '.join(rooms)}", f"node {name}",
-                      "Set delete_emptydir_data when what is in it may go. Nothing was evicted.", held=rooms)
+                      "Set O(delete_emptydir_data) when what is in it may go. Nothing was evicted.", held=rooms)
     names = [_name(pod) for pod in pods]
     result = {"changed": bool(pods) or not node.unschedulable, "evicted": names, "cordoned_by": "somebody else" if _anothers(node) else "us"}
     if check_mode:

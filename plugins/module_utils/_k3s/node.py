@@ -64,7 +64,7 @@ class K3s:
         """As present, with another version of the program: the previous one comes back when the new one does not come up."""
         before = self.host.sha256_of(BINARY)
         if not before:
-            raise Failure("k3s is not installed here, so there is nothing to upgrade", BINARY, "Use state present.")
+            raise Failure("k3s is not installed here, so there is nothing to upgrade", BINARY, "Use O(state=present).")
         self.installation.install(upgrade=True)
         if self.outcome.missing and not self.spec.check_mode:
             return self.outcome
@@ -110,7 +110,7 @@ class K3s:
     def restarted(self) -> Outcome:
         """Restarted with the quorum kept; nothing of the installation is changed."""
         if not self.service.state().loaded:
-            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use state present.")
+            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use O(state=present).")
         self.outcome.changes.append(f"{self.service.name}.service is restarted" + (" with new certificates" if self.spec.rotate_certificates else ""))
         self.outcome.restarted = True
         if not self.spec.check_mode:
@@ -134,7 +134,7 @@ class K3s:
         """Part of a cluster that was restored elsewhere: its configuration begins or joins as `config` says, and a token of another CA
         forgets that one. Nothing else of the configuration is touched."""
         if not self.service.state().loaded:
-            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use state present.")
+            raise Failure(f"there is no {self.service.name}.service on this host", hint="Use O(state=present).")
         changes = [change for change in map(files.compare, self._join_files()) if change]
         self.outcome.changes += [change.reason for change in changes]
         self.outcome.diffs += [change.diff() for change in changes]

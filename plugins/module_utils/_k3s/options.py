@@ -54,22 +54,22 @@ WANTED = dict(
 
 def spec_of(params: Mapping[str, Any], check_mode: bool) -> Spec:
     if params["wait_timeout"] <= 0:
-        raise Failure(f"wait_timeout is {params['wait_timeout']}", hint="Write seconds, more than 0.")
+        raise Failure(f"O(wait_timeout) is {params['wait_timeout']}", hint="Write seconds, more than 0.")
     if params["rotate_certificates"] and params["state"] != "restarted":
-        raise Failure("rotate_certificates is for state restarted alone", hint="k3s renews certificates while it is stopped.")
+        raise Failure("O(rotate_certificates) is for O(state=restarted) alone", hint="k3s renews certificates while it is stopped.")
     for name, values in params["drop_ins"].items():
         if not isinstance(values, dict):
-            raise Failure(f"is {type(values).__name__}, not a dictionary", f"drop_ins.{name}", "Write k3s' configuration keys below the name.")
+            raise Failure(f"is {type(values).__name__}, not a dictionary", f"O(drop_ins).{name}", "Write k3s' configuration keys below the name.")
         if "/" in name or name.startswith("."):
-            raise Failure(f"{name!r} is not a file name", "drop_ins", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
+            raise Failure(f"{name!r} is not a file name", "O(drop_ins)", "It becomes /etc/rancher/k3s/config.yaml.d/NAME.yaml.")
     for name, value in params["environment"].items():
         if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name) or not isinstance(value, (str, int)) or isinstance(value, bool) or "\n" in str(value):
-            raise Failure("is not a variable with a text of one line", f"environment.{name}", 'Such as HTTPS_PROXY: "http://proxy.example.no:3128".')
+            raise Failure("is not a variable with a text of one line", f"O(environment).{name}", 'Such as HTTPS_PROXY: "http://proxy.example.no:3128".')
         if name.startswith("K3S_"):
-            raise Failure("is k3s' own variable", f"environment.{name}", "Set the key of config, or the option, that it stands for.")
+            raise Failure("is k3s' own variable", f"O(environment).{name}", "Set the key of O(config), or the option, that it stands for.")
     for path, text in params["files"].items():
         if text is not None and not isinstance(text, str):
-            raise Failure(f"is {type(text).__name__}, not text", f"files.{path}", "Render it, for example by the filter to_nice_yaml.")
+            raise Failure(f"is {type(text).__name__}, not text", f"O(files).{path}", "Render it, for example by the filter to_nice_yaml.")
     return Spec(
         role=params["role"], config=params["config"], drop_ins=params["drop_ins"], registries=params["registries"], files=params["files"],
         token=(params["token"] or "").strip(), agent_token=(params["agent_token"] or "").strip(), program=_program(params),

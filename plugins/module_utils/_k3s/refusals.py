@@ -23,7 +23,7 @@ def contradictions(role: str, configured: Mapping[str, Any]) -> None:
     if configured.get("server") and configured.get("cluster-init"):
         raise Failure("server and cluster-init are both set: a server either joins a cluster or begins one", hint="Only the first server has cluster-init.")
     if role == "agent" and not configured.get("server"):
-        raise Failure("an agent needs the URL of a server to join", hint="Set server in config, for example https://server1:6443.")
+        raise Failure("an agent needs the URL of a server to join", hint="Set server in O(config), for example https://server1:6443.")
 
 
 def token(spec: Spec, tokens: Mapping[str, str], part: bool, begun: bool) -> None:
@@ -33,12 +33,13 @@ def token(spec: Spec, tokens: Mapping[str, str], part: bool, begun: bool) -> Non
     """
     given, own = spec.token, os.path.join(CONFIG_DIR, "token")
     if re.search(r"\s", given + spec.agent_token):
-        raise Failure("a token has white space in it", "token" if re.search(r"\s", given) else "agent_token", "Give the token alone, without a line break.")
+        raise Failure("a token has white space in it", "O(token)" if re.search(r"\s", given) else "O(agent_token)",
+                      "Give the token alone, without a line break.")
     if not given:
         if spec.role == "agent" and own not in tokens:
-            raise Failure("an agent needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
+            raise Failure("an agent needs the cluster's token", "O(token)", "It is in /var/lib/rancher/k3s/server/token on a server.")
         if spec.role == "server" and spec.configured.get("server") and own not in tokens and not part:
-            raise Failure("a server that joins needs the cluster's token", "token", "It is in /var/lib/rancher/k3s/server/token on a server.")
+            raise Failure("a server that joins needs the cluster's token", "O(token)", "It is in /var/lib/rancher/k3s/server/token on a server.")
         return
     # An agent takes another one, as when the servers got an agent token; whether it is theirs, they say.
     for path, there in tokens.items():
@@ -53,7 +54,7 @@ def version(installed: Optional[Version], new: Version, part: bool, upgrade: boo
         return
     if not upgrade:
         raise Failure(f"k3s {installed} is installed, and {new} is given", BINARY,
-                      "Use the playbook upgrade.yml (state upgraded), which keeps workloads served and rolls back.")
+                      "Use the playbook upgrade, which keeps workloads served and rolls back.")
     refusal = refuse_server_step(installed, new)
     if refusal:
         raise Failure(refusal, BINARY)
@@ -63,8 +64,9 @@ def allowed(path: str, data_dir: str) -> str:
     """A file of the option `files`, as it is written."""
     clean = os.path.normpath(path)
     if not clean.startswith((CONFIG_DIR + "/", data_dir + "/", DATA_DIR + "/")):
-        raise Failure(f"{path!r} is not below {CONFIG_DIR} or {data_dir}", "files", "Other files are another task's, such as ansible.builtin.copy.")
+        raise Failure(f"{path!r} is not below {CONFIG_DIR} or {data_dir}", "O(files)", "Other files are another task's, such as ansible.builtin.copy.")
     name = os.path.relpath(clean, CONFIG_DIR)
     if name in ("config.yaml", "registries.yaml", "token", "agent-token", "environment") or name.startswith("config.yaml.d/"):
-        raise Failure(f"{path!r} is written from an option of its own", "files", "Use config, drop_ins, registries, environment, token or agent_token.")
+        raise Failure(f"{path!r} is written from an option of its own", "O(files)",
+                      "Use O(config), O(drop_ins), O(registries), O(environment), O(token) or O(agent_token).")
     return clean

@@ -69,7 +69,7 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
     refuse_mounted(place)
     with one_at_a_time(place):
         if staged(place, digest) is None:
-            raise Failure("no verified database of this snapshot is kept here", place.scratch, "Use `state: staged` on this server first.")
+            raise Failure("no verified database of this snapshot is kept here", place.scratch, "Use O(state=staged) on this server first.")
         new, suffix = os.path.join(place.scratch, "server"), _suffix(place, digest, now)
         if not _same_authorities(place, new):
             for name in ("tls", "cred"):

@@ -101,9 +101,9 @@ class Store:
         in_an_allowed_region(params["region"], params["allowed_regions"])
         url = urllib.parse.urlsplit(params["endpoint"])
         if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.username:
-            raise Failure("the endpoint is not a URL of the form https://HOST[:PORT]", "s3.endpoint", "Bucket and keys have options of their own.")
+            raise Failure("the endpoint is not a URL of the form https://HOST[:PORT]", "O(s3).endpoint", "Bucket and keys have options of their own.")
         if url.scheme == "http" and not params["allow_http"]:
-            raise Refused("the endpoint would carry snapshots in clear text", "s3.endpoint",
+            raise Refused("the endpoint would carry snapshots in clear text", "O(s3).endpoint",
                           "Use https://, or say `allow_http: true` where the network is yours alone.")
         signed = params.get("signed") or {}
         return cls(f"{url.scheme}://{url.netloc}", params["bucket"], params["region"], params["folder"].strip("/"),
@@ -281,7 +281,7 @@ class Store:
 
 def in_an_allowed_region(region: str, allowed: Optional[Sequence[str]]) -> None:
     if allowed is not None and region not in allowed:
-        raise Refused(f"region {region} is not one of those allowed: {', '.join(allowed) or 'none'}", "s3.region",
+        raise Refused(f"region {region} is not one of those allowed: {', '.join(allowed) or 'none'}", "O(s3).region",
                       "Snapshots hold every secret of the cluster. Nothing was sent.")
 
 
@@ -318,8 +318,8 @@ def _hint(trouble: str) -> str:
                        ("InvalidAccessKeyId", "The access key is not known there."),
                        ("RequestTimeTooSkewed", "Set the clock of the controller, which signs."),
                        ("NoSuchBucket", "Create the bucket in the region you chose."),
-                       ("certificate verify failed", "Give the CA's file by `s3.ca_path`."),
-                       ("region", "Is `s3.region` the bucket's own?")):
+                       ("certificate verify failed", "Give the CA's file by O(s3).ca_path."),
+                       ("region", "Is O(s3).region the bucket's own?")):
         if word in trouble:
             return hint
     return "Can this node reach the endpoint?"

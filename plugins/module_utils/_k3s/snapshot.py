@@ -99,7 +99,7 @@ def is_of_name(store: Store, snapshot: Snapshot, name: str) -> bool:
 
 def check_name(name: str) -> str:
     if not NAME.match(name):
-        raise Failure(f"{name!r} cannot be a snapshot's name", "name", "Letters, digits, dots, dashes and underscores, at most 101 of them.")
+        raise Failure(f"{name!r} cannot be a snapshot's name", "O(name)", "Letters, digits, dots, dashes and underscores, at most 101 of them.")
     return name
 
 
@@ -114,7 +114,7 @@ def refuse_unsaveable(place: Place, folder: str) -> None:
     free, size = status.f_bavail * status.f_frsize, os.path.getsize(database)
     if free < size + ROOM:
         raise Failure(f"{free >> 20} MiB are free, and a snapshot of {size >> 20} MiB shall leave {ROOM >> 20}", folder,
-                      "Make room: `state: pruned` removes old snapshots.")
+                      "Make room: O(state=pruned) removes old snapshots.")
 
 
 def save(place: Place, folder: str, name: str) -> Snapshot:
@@ -166,12 +166,12 @@ def download(store: Store, file: str, folder: str, private_key: Optional[str]) -
     """Into the folder, decrypted; what is there already under that name is taken as it is."""
     form = FILE.match(file)
     if not form or "/" in file:
-        raise Failure(f"{file!r} is not the name of a snapshot", "file", "It ends in the time it was saved at, such as nightly-server1-1790000000.")
+        raise Failure(f"{file!r} is not the name of a snapshot", "O(file)", "It ends in the time it was saved at, such as nightly-server1-1790000000.")
     plain = file[:-len(cms.SUFFIX)] if form.group("cms") else file
     target = os.path.join(folder, plain)
     if not os.path.exists(target):
         if form.group("cms") and not private_key:
-            raise Failure("it is encrypted", str(store) + "/" + file, "Give the private key of its recipient by `private_key`.")
+            raise Failure("it is encrypted", str(store) + "/" + file, "Give the private key of its recipient by O(private_key).")
         store.prepare([s3.request("GET", file)])
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".nordic-", dir=folder) as scratch:
@@ -204,7 +204,7 @@ def _k3s(place: Place, arguments: List[str]) -> str:
         done = subprocess.run([place.binary, "etcd-snapshot", *arguments, *_server(), "--data-dir", place.data_dir], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_environment(), timeout=SAVE_TIMEOUT, check=False)
     except FileNotFoundError as error:
-        raise Failure("there is no k3s here", place.binary, "Give its path by `binary`.") from error
+        raise Failure("there is no k3s here", place.binary, "Install it, or give its path by O(binary).") from error
     except subprocess.TimeoutExpired as error:
         raise Failure(f"it did not end within {SAVE_TIMEOUT} s", f"k3s etcd-snapshot {arguments[0]}", "`journalctl -u k3s` tells more.") from error
     text = done.stdout.decode("utf-8", "replace").strip()

@@ -118,7 +118,7 @@ def absent(request: Request) -> Dict[str, Any]:
     if request.params["file"]:
         file = os.path.basename(request.params["file"])
         if os.path.dirname(request.params["file"]) not in ("", os.path.normpath(request.folder)):
-            raise Refused("only snapshots in the folder of snapshots are deleted", request.params["file"], f"That is {request.folder}, by the option folder.")
+            raise Refused("only snapshots in the folder of snapshots are deleted", request.params["file"], f"That is {request.folder}, by O(folder).")
         mine = [one for one in snapshot.here(request.folder) if one.file == file]
         copies = [one for one in snapshot.there(request.store) if one.file in (file, snapshot.copy_of(file, "yes"))] if request.store else []
     else:
@@ -130,7 +130,7 @@ def pruned(request: Request) -> Dict[str, Any]:
     """Only the newest of this name that this server saved are left."""
     keep = request.params["keep"]
     if keep < 1:
-        raise Refused("this would leave no snapshot at all", "keep", "Keep one at least; `state: absent` removes all of a name.")
+        raise Refused("this would leave no snapshot at all", "O(keep)", "Keep one at least; O(state=absent) removes all of a name.")
     return _removed(request, snapshot.outdated(request.saved(), keep), snapshot.outdated(request.own_copies(), keep))
 
 

@@ -184,7 +184,7 @@ def _restored(place: Place, snapshot: str, digest: str) -> Content:
     free = shutil.disk_usage(os.path.dirname(place.scratch)).free
     if free < 2 * size + ROOM:
         raise Failure(f"{free >> 20} MiB are free, and restoring {size >> 20} MiB needs {(2 * size + ROOM) >> 20}", os.path.dirname(place.scratch),
-                      "Make room. `etcd_snapshot` with `state: pruned` removes old snapshots.")
+                      "Make room: O(state=pruned) removes old snapshots.")
     address = place.address()
     server = _furnish(place, snapshot, address)
     # The server's own folder last: the others' sources lie in it.

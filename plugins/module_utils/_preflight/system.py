@@ -51,6 +51,7 @@ class Sysctl:
     least: bool
     purpose: str
     verdict: str = WARN
+    kubelet: bool = False  # whether the kubelet insists on it with protect-kernel-defaults; the role k3s writes these for the CIS profile
     applies: Callable[[Profile], bool] = lambda profile: True
 
     def holds(self, value: int) -> bool:
@@ -63,12 +64,12 @@ SYSCTLS = (
     Sysctl("fs.file-max", 65536, True, "open files of the whole machine", FAIL),
     Sysctl("kernel.pid_max", 32768, True, "processes and threads of all pods", FAIL),
     Sysctl("user.max_user_namespaces", 1, True, "pods with hostUsers: false"),
-    Sysctl("vm.overcommit_memory", 1, False, "the kubelet's protect-kernel-defaults, which the CIS benchmark asks for"),
-    Sysctl("vm.panic_on_oom", 0, False, "one pod that is out of memory must not stop the machine", FAIL),
-    Sysctl("kernel.panic", 10, False, "protect-kernel-defaults: a node that panicked comes back by itself"),
-    Sysctl("kernel.panic_on_oops", 1, False, "protect-kernel-defaults: a node with a damaged kernel does not go on"),
-    Sysctl("kernel.keys.root_maxkeys", 1000000, True, "protect-kernel-defaults: a key for each container"),
-    Sysctl("kernel.keys.root_maxbytes", 25000000, True, "protect-kernel-defaults: keys for each container"),
+    Sysctl("vm.overcommit_memory", 1, False, "the kubelet's protect-kernel-defaults, which the CIS benchmark asks for", kubelet=True),
+    Sysctl("vm.panic_on_oom", 0, False, "one pod that is out of memory must not stop the machine", FAIL, kubelet=True),
+    Sysctl("kernel.panic", 10, False, "protect-kernel-defaults: a node that panicked comes back by itself", kubelet=True),
+    Sysctl("kernel.panic_on_oops", 1, False, "protect-kernel-defaults: a node with a damaged kernel does not go on", kubelet=True),
+    Sysctl("kernel.keys.root_maxkeys", 1000000, True, "protect-kernel-defaults: a key for each container", kubelet=True),
+    Sysctl("kernel.keys.root_maxbytes", 25000000, True, "protect-kernel-defaults: keys for each container", kubelet=True),
 )
 
 

@@ -51,7 +51,9 @@ class Signer:
     def _is_part_of_the_task(self, asked: Mapping[str, Any]) -> bool:
         method, name, after, metadata = (asked.get(key) for key in ("method", "name", "after", "metadata"))
         allowed = ALLOWED.get(self.state, ())
-        if not allowed or set(asked) != set(request("")) or not all(isinstance(text, str) for text in (method, name, after)) or not isinstance(metadata, Mapping):
+        if set(asked) != set(request("")) or not all(isinstance(text, str) for text in (method, name, after)) or not isinstance(metadata, Mapping):
+            return False
+        if not allowed:
             return False
         if not name:
             return method in ("HEAD", "GET") and not metadata
@@ -102,7 +104,10 @@ def with_signed_requests(execute: Callable[[Dict[str, Any]], Dict[str, Any]], ar
         asked = result.pop("unsigned", None)
         if result.get("failed") or not asked:
             return result
-        signed = {**signed, **{label(each): signer.sign(each) for each in _requests(asked)}}
+        new = {label(each): signer.sign(each) for each in _requests(asked)}
+        if not set(new) - set(signed):
+            raise Failure("the node asks again for requests that were signed", str(signer.store), "Is its version of this collection another one?")
+        signed = {**signed, **new}
     raise Failure(f"the node asked for signed requests {ROUNDS} times, and for further ones", str(signer.store), "Does the store answer with endless lists?")
 
 

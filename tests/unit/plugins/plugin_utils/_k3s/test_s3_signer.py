@@ -90,6 +90,8 @@ def test_a_failure_of_the_module_is_its_answer():
 def test_a_node_that_asks_without_end_is_given_up_on(monkeypatch):
     monkeypatch.setattr(s3_signer, "ROUNDS", 3)
     with pytest.raises(Failure, match="3 times"):
+        with_signed_requests(lambda given: {"unsigned": [request("GET", after=f"a-{len(given['s3']['signed'])}")]}, {"s3": OPTION}, Signer(OPTION, "info"))
+    with pytest.raises(Failure, match="asks again for requests that were signed"):
         with_signed_requests(lambda _given: {"unsigned": [LIST]}, {"s3": OPTION}, Signer(OPTION, "info"))
 
 
