@@ -96,6 +96,15 @@ def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "",
     return "\n".join(lines) + "\n" + more
 
 
+def autoscaler(name, minimum=2):
+    return manifest("HorizontalPodAutoscaler", name, "autoscaling/v2", more=f"""spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+  minReplicas: {minimum}
+  maxReplicas: 9
+  metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 70}}}}}}]
+""")
+
+
 def config_map(name: str, value: str = "one", annotations: str = "", namespace: str = "") -> str:
     """A ConfigMap with one key."""
     return manifest("ConfigMap", name, namespace=namespace, annotations=annotations, more=f"data:\n  key: {value}\n")

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from lab import microservices
-from reconciling import config_map, deployment, exists, get, manifest, operations, wait_until
+from reconciling import autoscaler, config_map, deployment, exists, get, manifest, operations, wait_until
 
 
 # ---- enforcing
@@ -149,12 +149,7 @@ def test_the_number_of_replicas_is_left_to_an_autoscaler_but_not_switched_off(cl
     git_repo.write("web.yaml", deployment("web", replicas=2))
     git_repo.commit()
     run()
-    git_repo.write("hpa.yaml", manifest("HorizontalPodAutoscaler", "web", "autoscaling/v2", more="""spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
-  minReplicas: 2
-  maxReplicas: 6
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}}]
-"""))
+    git_repo.write("hpa.yaml", autoscaler("web"))
     git_repo.commit()
     run()
     # The hand-over must never pass through the default, 1.
@@ -559,6 +554,20 @@ def test_the_planned_diff_of_what_a_colleague_added_is_the_real_one(cluster, run
     planned, done = run(check_mode=True, diff=True), run(diff=True)
     assert planned["diff"] == done["diff"]
     assert "added: by-hand" in done["diff"][0]["before"] and "added" not in done["diff"][0]["after"]
+
+
+def test_an_object_of_which_only_the_managers_change_has_a_diff_that_says_so(cluster, run, git_repo, namespace):
+    """An autoscaler decides from now on: the number stays, and is no longer ours."""
+    git_repo.write("web.yaml", deployment("web", replicas=2))
+    git_repo.commit()
+    run()
+    git_repo.write("hpa.yaml", autoscaler("web"))
+    git_repo.commit()
+    planned, done = run(check_mode=True, diff=True), run(diff=True)
+    assert operations(done)["Deployment web"] == "configured" and len(done["diff"]) == 2
+    assert planned["diff"] == done["diff"]
+    told, = [entry["prepared"] for entry in done["diff"] if "prepared" in entry]
+    assert told.startswith(f"Deployment.apps {namespace}/web (web.yaml:1): ") and "replicas" in told
 
 
 def test_a_secret_is_masked_in_the_diff_and_never_in_the_result(cluster, run, git_repo, namespace):

@@ -18,16 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Clus
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import EXPIRE_SECONDS, Inventory
 from lab import proxy
-from reconciling import DEFAULTS, config_map, deployment, get, manifest, operations, wait_until
-
-
-def autoscaler(name, minimum=2):
-    return manifest("HorizontalPodAutoscaler", name, "autoscaling/v2", more=f"""spec:
-  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
-  minReplicas: {minimum}
-  maxReplicas: 9
-  metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 70}}}}}}]
-""")
+from reconciling import DEFAULTS, autoscaler, config_map, deployment, get, manifest, operations, wait_until
 
 
 def crd(group, kind, versions, storage="v1", more=""):

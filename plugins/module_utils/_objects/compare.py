@@ -71,6 +71,7 @@ def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], 
         replicas = minimum
         reasons.append(f".spec.replicas is 0, its autoscaler's minimum is {minimum}")
     given_up = [path for path in theirs if ownership.holds(live, path)]
+    reasons += [f"{ownership.dotted(path)} is left to the controller that decides it" for path in given_up]
     claims = bool(leftovers or given_up or co_owned or ours_unserved or unserved and (findings or policy.verify == "full")) \
         or adopting and ownership.comes_from_a_former_tool(live)
     take = TakeBack(tuple(leftovers), tuple(removed), tuple(path for path, _manager in co_owned),
@@ -81,6 +82,7 @@ def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], 
     if not findings and take is None and policy.verify != "full":
         operation, reason = "unchanged", left_to_others(found) if found else "in sync"
     else:
+        reasons = reasons or ["the fields of its former tool are ours from now on" if claims else "the server is asked"]
         more = f" (+{len(reasons) - 3} more)" if len(reasons) > 3 else ""
         operation, reason = "configured", "; ".join(reasons[:3]) + more
         body = to_send(body, live, schema)

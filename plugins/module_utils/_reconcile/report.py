@@ -65,7 +65,7 @@ class Report:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
         if self.diff:
-            result["diff"] = [entry for entry in (_diff(change, end) for change, end in ends if end.wrote) if entry]
+            result["diff"] = [_diff(change, end) for change, end in ends if end.wrote]
         return result
 
     def ends(self) -> List[Tuple[Change, Outcome]]:
@@ -133,15 +133,16 @@ def _change(change: Change, end: Outcome, check_mode: bool) -> Body:
     return entry
 
 
-def _diff(change: Change, end: Outcome) -> Optional[Body]:
-    """One object's diff: only the fields that Git sets or set, Secrets masked."""
+def _diff(change: Change, end: Outcome) -> Body:
+    """One object's diff: only the fields that Git sets or set, Secrets masked. Where they stay as they are, and only who manages them changes,
+    it is the reason."""
     before = shown(end.before, change, end.after) if end.before else {}
     result = end.after or (change.body if change.intent else None)
     after = shown(result, change, end.after) if result and end.operation != "pruned" else {}
     if change.ref.kind == "Secret" and not change.ref.group:
         before, after = mask(before, after)
     if before == after:
-        return None
+        return {"prepared": f"{change.ref} ({_origin(change)}): {end.reason}\n"}
     return {"before": _text(before), "after": _text(after),
             "before_header": f"{change.ref} (live)", "after_header": f"{change.ref} ({_origin(change)})"}
 
