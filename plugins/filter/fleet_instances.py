@@ -48,6 +48,8 @@ def fleet_instances(groups, fleet):
     for group in groups:
         try:
             name, count = str(group["name"]), int(group["count"])
+            if count < 0:
+                raise ValueError("count is negative")
         except (KeyError, TypeError, ValueError) as error:
             raise AnsibleFilterError("a group of instances has a name and a count: %s (%r)" % (group, error)) from error
         options = dict(group.get("options") or {})

@@ -62,6 +62,8 @@ address:
   network: private
 """
 
+import hashlib
+import json
 import os
 from typing import Any, Dict
 
@@ -87,7 +89,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        key = self.get_cache_key(path)
+        # The file may say something else than when the answer was kept.
+        asked = {name: self.get_option(name) for name in ("cloud", "clouds_file", "region", "project_id", "libvirt", "fleet", "address")}
+        key = "%s_%s" % (self.get_cache_key(path), hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12])
         use = cache and self.get_option("cache")
         self._check_cache(path)
         found = None

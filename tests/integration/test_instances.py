@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.user_data import fingerprint
 from provisioning import Fleet
 
 pytestmark = pytest.mark.timeout(1800)
@@ -221,6 +222,74 @@ def test_a_volume_and_a_port_of_somebody_else_are_used_and_never_deleted(fleet):
     gone = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
     assert [one.id for one in fleet.volumes()] == [volume.id] and [one.id for one in fleet.ports()] == [port.id]
     assert any(volume.id in kept for kept in gone["plan"][0]["keeps"])
+
+
+def test_what_was_made_for_another_instance_or_fleet_is_used_and_never_deleted(cloud, fleet):
+    """Port, volume and floating address with the mark of another fleet: of an instance of it that was deleted, for example."""
+    other, sdk = Fleet(cloud), fleet.sdk
+    network = sdk.network.find_network("private", project_id=sdk.current_project_id)
+    try:
+        port = sdk.network.create_port(network_id=network.id, name=f"{other.name}-x|private", description=f"nordic:fleet={other.name}")
+        address = sdk.network.create_ip(floating_network_id=sdk.network.find_network("public").id, description=f"nordic:fleet={other.name}")
+        other.run(*other.named("x"), volumes=[{"label": "data", "size": 1}], networks=[])
+        other.run({"name": f"{other.name}-x", "state": "absent"})
+        (volume,) = other.volumes()
+        given = dict(networks=[{"port": port.id}], volumes=[{"volume": volume.id}], floating_address={"address": address.floating_ip_address})
+        made = fleet.run(*fleet.named("a"), **given)["instances"][0]
+        assert [one["ours"] for one in (*made["ports"], *made["volumes"])] == [False, False] and made["floating_addresses"] == [address.floating_ip_address]
+        fleet.keeps(*fleet.named("a"), **given)
+        without = fleet.run(*fleet.named("a"), networks=[], on_drift={"extra_volumes": "update"})
+        assert not without["changed"], without["table"]
+        gone = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
+        assert gone["plan"][0]["destroys"] == ["root disk"] and any(volume.id in kept for kept in gone["plan"][0]["keeps"])
+        assert sdk.network.get_port(port.id).id and sdk.network.get_ip(address.id).id and sdk.block_storage.get_volume(volume.id).status == "available"
+    finally:
+        fleet.clean()
+        other.clean()
+
+
+def test_a_boot_volume_that_an_earlier_instance_left_is_not_taken_for_a_new_system(fleet):
+    declared = {"name": f"{fleet.name}-a", "boot_volume": {"size": 5}}
+    before = fleet.run(declared)["instances"][0]
+    fleet.run({"name": f"{fleet.name}-a", "state": "absent"})
+    said = str(fleet.fails({**declared, "image": "debian-13"}))
+    assert f"its boot volume {before['volumes'][0]['id']} is left of an earlier instance" in said and fleet.servers() == []
+    assert fleet.run(declared)["instances"][0]["volumes"][0]["id"] == before["volumes"][0]["id"]
+
+
+def test_an_address_in_use_is_seen_before_a_port_is_given_up_for_it(fleet):
+    fleet.run(*fleet.named("a", "b"))
+    before = {port.id for port in fleet.ports()}
+    taken = next(port for port in fleet.ports() if port.name == f"{fleet.name}-b|private").fixed_ips[0]["ip_address"]
+    said = str(fleet.fails({"name": f"{fleet.name}-a", "networks": [{"network": "private", "address": taken}]}))
+    assert f"the address {taken} that {fleet.name}-a wants is in use" in said and {port.id for port in fleet.ports()} == before
+
+
+def test_a_key_that_was_taken_out_of_the_user_data_is_reported_with_its_fingerprint(fleet):
+    keys = [KEY, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS leaver"]
+    fleet.run(*fleet.named("a", "b"), cloud_init={"ssh_authorized_keys": keys})
+    told = fleet.run(*fleet.named("a", "b"), cloud_init={"ssh_authorized_keys": keys[:1]})
+    assert not told["changed"] and told["counts"] == {"report": 2}
+    assert told["table"].count(f"{fingerprint(keys[1])} may still open it") == 2 and fingerprint(keys[0]) not in told["table"]
+
+
+def test_a_resize_is_finished_by_the_next_run_and_somebody_elses_is_left_to_them(fleet):
+    """A run that was killed after it asked for the resize left it so."""
+    fleet.run(*fleet.named("a"))
+    server, sdk = fleet.server("a"), fleet.sdk
+    sdk.compute.resize_server(server, sdk.compute.find_flavor("cv-nvme-4gb"))
+    sdk.compute.wait_for_server(server, status="VERIFY_RESIZE", interval=0.3, wait=600)
+    theirs = fleet.run(*fleet.named("a"), on_drift={"flavor": "resize"})
+    assert theirs["counts"] == {"report": 1} and "a resize is to be confirmed" in theirs["table"]
+    done = fleet.run(*fleet.named("a"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})
+    assert done["counts"] == {"resize": 1} and fleet.server("a").status == "ACTIVE"
+    fleet.keeps(*fleet.named("a"), flavor="cv-nvme-4gb")
+
+
+def test_an_instance_that_is_started_is_waited_for_as_a_new_one(fleet):
+    fleet.run(*fleet.named("a"), state="stopped")
+    said = str(fleet.fails(*fleet.named("a"), state="started", wait_for="ssh", wait_timeout=20))
+    assert f"{fleet.name}-a: ssh at 10.20." in said and "does not answer after 20 s" in said and fleet.server("a").status == "ACTIVE"
 
 
 def test_a_protected_instance_is_neither_deleted_nor_replaced(fleet):

@@ -171,8 +171,12 @@ def test_a_fleet_is_provisioned_and_listed(cloud, fleet, ansible, tmp_path):
     (tmp_path / "all.instances.yml").write_text(yaml.safe_dump({**inventory, "cache": False, "statuses": ["all"]}), encoding="utf-8")
     listed = listing(ansible("ansible-inventory", "-i", "all.instances.yml", "--list"))
     assert listed["status_error"]["hosts"] == [f"{fleet.name}-agent-1"] and "ansible_host" not in listed["_meta"]["hostvars"][f"{fleet.name}-agent-1"]
-    # The cache still has the four of before.
+    # The cache still has the four of before, and does not answer another question.
     assert len(listing(ansible("ansible-inventory", "-i", "shop.instances.yml", "--list"))["_meta"]["hostvars"]) == 4
+    (tmp_path / "shop.instances.yml").write_text(yaml.safe_dump({**inventory, "address": {"network": "storage"}}), encoding="utf-8")
+    shown = ansible("ansible-inventory", "-i", "shop.instances.yml", "--list")
+    assert f"The instance {fleet.name}-server-1 has no address that the option address allows, so it has no ansible_host." in " ".join(shown.split())
+    assert '"ansible_host"' not in shown
 
 
 def test_a_recorded_fleet_is_not_made_anew_in_another_project_or_region(cloud, fleet, ansible, tmp_path):
@@ -217,8 +221,15 @@ def test_a_lost_instance_is_resurrected_with_every_field_as_it_was(cloud, fleet,
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
     ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
     lost = fleet.server("server-2")
+    for names, words in (([], "instance_lost names no instance"), (["server-2", lost.name], "server-2: not both declared in the variables and recorded in")):
+        said = ansible("ansible-playbook", str(PLAYBOOKS / "resurrect.yml"), "-e", "@shop.yml", "-e", json.dumps({"instance_lost": names}), fails=True)
+        assert words in said
     if dead:
         cloud.connect("admin").compute.reset_server_state(lost.id, "error")
+        # What it was stays in the record, also after a run that saw it dead.
+        recorded = (tmp_path / "record.json").read_text()
+        assert "changed=0" in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
+        assert (tmp_path / "record.json").read_text() == recorded
     else:
         fleet.sdk.compute.delete_server(lost)
         fleet.sdk.compute.wait_for_delete(lost, interval=0.3, wait=600)

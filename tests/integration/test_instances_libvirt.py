@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -16,7 +17,9 @@ import time
 from xml.etree import ElementTree as xml
 
 import pytest
-from ansible_collections.nordic.gitops.plugins.module_utils._instance.libvirt import Libvirt
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.execute import Run
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.libvirt import Libvirt, _record
 from lab import processes
 from lab.cluster import is_running
 from lab.libvirt import VirtHost, python
@@ -138,6 +141,21 @@ def test_a_disk_of_the_user_is_attached_and_never_deleted(virt, fleet):
     (virt.images / own).unlink()
 
 
+def test_a_volume_that_was_made_for_another_fleet_is_never_deleted(virt, empty, fleet):
+    """Its name says whose it is, and a user's own disk may have such a name too."""
+    other = VirtFleet(virt, empty)
+    try:
+        other.run(*other.named("x"), volumes=[{"label": "data", "size": 1}])
+        other.run({"name": f"{other.name}-x", "state": "absent"})
+        (volume,) = other.files()
+        made = fleet.run(*fleet.named("a"), volumes=[{"volume": volume}])["instances"][0]
+        assert [one["ours"] for one in made["volumes"]] == [False]
+        fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
+        assert other.files() == [volume] and fleet.files() == []
+    finally:
+        other.clean()
+
+
 def test_the_real_power_state_is_read_and_enforced(fleet):
     fleet.run(*fleet.named("a", "b"))
     fleet.domains()[f"{fleet.name}-a"].destroy()
@@ -188,6 +206,82 @@ def test_an_instance_whose_definition_was_lost_gets_its_disk_back(virt, fleet):
     after = fleet.run(*fleet.named("a"))["instances"][0]
     assert after["addresses"] == before["addresses"]
     subprocess.run(["qemu-io", "-U", "-r", "-c", "read -P 0x5a 1M 64k", str(path)], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def held(path):
+    """Another process has it open, and locked, so QEMU is not let at it."""
+    holder = subprocess.Popen(["qemu-io", "-f", "raw", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdin.write(b"length\n")
+    holder.stdin.flush()
+    holder.stdout.readline()
+    try:
+        yield
+    finally:
+        holder.stdin.close()
+        holder.wait()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_disk_that_was_found_survives_a_creation_that_fails(virt, fleet, monkeypatch, killed):
+    """It may be the only copy of what is on it. A run that is killed does not clean up, so the next one does."""
+    fleet.run(*fleet.named("a"))
+    path, own = virt.images / f"_disk+{fleet.name}-a+{fleet.name}", virt.images / f"{fleet.name}-own.raw"
+    domain = fleet.domains()[f"{fleet.name}-a"]
+    domain.destroy()
+    domain.undefine()
+    subprocess.run(["qemu-io", "-c", "write -P 0x5a 1M 64k", str(path)], check=True, stdout=subprocess.DEVNULL)
+    own.write_bytes(b"\0" * 1024**2)
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"volume": own.name}]}
+    try:
+        with held(own):
+            if killed:
+                monkeypatch.setattr(Run, "_clean_up", lambda *_arguments: "")
+            assert "was not created" in str(fleet.fails(declared))
+            assert bool(fleet.domains()) == killed
+            assert "was not created" in str(fleet.fails(declared))
+        assert fleet.run(declared)["instances"][0]["status"] == "ACTIVE"
+        subprocess.run(["qemu-io", "-U", "-r", "-c", "read -P 0x5a 1M 64k", str(path)], check=True, stdout=subprocess.DEVNULL)
+    finally:
+        fleet.clean()
+        own.unlink()
+
+
+def test_a_guest_that_ran_before_it_was_recorded_keeps_its_disk(virt, fleet):
+    """The run was killed between the start and the record of it, and the guest has been at work since."""
+    fleet.run(*fleet.named("a"))
+    path = virt.images / f"_disk+{fleet.name}-a+{fleet.name}"
+    provider, domain = Libvirt(fleet.params(instances=[])), fleet.domains()[f"{fleet.name}-a"]
+    provider._write_record(domain, {**_record(xml.fromstring(domain.XMLDesc())), "launched": False})
+    fleet.keeps(*fleet.named("a"))
+    domain.destroy()
+    subprocess.run(["qemu-io", "-c", "write -P 0x5a 1M 2M", str(path)], check=True, stdout=subprocess.DEVNULL)
+    assert fleet.run(*fleet.named("a"))["instances"][0]["status"] == "ACTIVE"
+    subprocess.run(["qemu-io", "-U", "-r", "-c", "read -P 0x5a 1M 2M", str(path)], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_rebuilt_guest_is_told_both_of_its_ports(virt, fleet):
+    networks = [{"network": "default"}, {"network": "default"}]
+    macs = sorted(port["mac"] for port in fleet.run(*fleet.named("a"), networks=networks)["instances"][0]["ports"])
+    fleet.run(*fleet.named("a"), networks=networks, state="rebuilt", allow_data_loss=True)
+    assert sorted(one["match"]["macaddress"] for one in seed_of(virt, fleet, "a", "network-config")["ethernets"].values()) == macs
+
+
+def test_a_disk_that_qemu_may_not_open_is_named_with_what_to_look_at(virt, fleet):
+    """QEMU runs as nobody here; AppArmor denies in the same words."""
+    path = virt.images / f"{fleet.name}-denied.raw"
+    path.write_bytes(b"\0" * 1024**2)
+    path.chmod(0o600)
+    provider = Libvirt(fleet.params(instances=[]))
+    try:
+        with pytest.raises(Failure) as told, provider._saying("a guest"):
+            provider.host.createXML(
+                f"<domain type='qemu'><name>{fleet.name}-denied</name><memory unit='MiB'>32</memory><os><type arch='x86_64'>hvm</type></os>"
+                f"<devices><disk type='file'><driver name='qemu' type='raw'/><source file='{path}'/><target dev='vda' bus='virtio'/></disk></devices>"
+                "<seclabel type='static' model='dac' relabel='no'><label>+65534:+65534</label></seclabel></domain>")
+        assert f"QEMU's user may not open {path}. Look at the owner and mode of it and of each folder above it" in str(told.value), str(told.value)
+    finally:
+        path.unlink()
 
 
 def test_only_what_carries_the_mark_of_the_fleet_is_touched(virt, empty, fleet):
@@ -251,7 +345,7 @@ def test_a_fixed_address_without_dhcp_is_told_to_the_guest(virt, fleet):
         "<network><name>static</name><forward mode='open'/><bridge name='virbr7' stp='off'/><ip address='198.51.100.1' prefix='24'/>"
         "<ip family='ipv6' address='2001:db8::1' prefix='64'/></network>")
     network.create()
-    networks = [{"network": "default"}, {"network": "static", "address": "198.51.100.7"}, {"network": "static", "address": "2001:db8::7"}]
+    networks = [{"network": "default"}, {"network": "static", "address": "198.51.100.7"}, {"network": "static", "address": "2001:DB8:0::7"}]
     try:
         made = fleet.run(*fleet.named("a"), networks=networks)["instances"][0]
         assert {"198.51.100.7", "2001:db8::7"} <= {each["address"] for each in made["addresses"]}
@@ -310,16 +404,11 @@ def test_a_domain_that_could_not_start_is_finished_by_the_next_run(virt, fleet):
     own = virt.images / f"{fleet.name}-own.raw"
     own.write_bytes(b"\0" * 1024**2)
     declared = {"name": f"{fleet.name}-a", "volumes": [{"volume": own.name}]}
-    holder = subprocess.Popen(["qemu-io", "-f", "raw", str(own)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    holder.stdin.write(b"length\n")
-    holder.stdin.flush()
-    holder.stdout.readline()  # it has the file open, and locked
-    try:
+    with held(own):
         said = str(fleet.fails(declared))
         assert f"{fleet.name}-a was not created" in said and own.name in said
-    finally:
-        holder.stdin.close()
-        holder.wait()
+        # What was made for it is gone again.
+        assert fleet.files() == [] and not fleet.domains()
     assert fleet.run(declared)["instances"][0]["status"] == "ACTIVE" and len(fleet.domains()) == 1
     fleet.clean()
     own.unlink()

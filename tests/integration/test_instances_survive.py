@@ -94,6 +94,15 @@ def test_an_address_without_a_route_says_why_and_leaves_nothing(fleet):
     assert fleet.run(*fleet.named("a"), networks=[{"network": "storage"}])["counts"] == {"unchanged": 1}
 
 
+def test_a_resize_that_the_cloud_confirms_by_itself_is_a_success(fleet, proxy):
+    """It is confirmed when this run asks for it: the first answer is lost, so it asks again."""
+    fleet.run(*fleet.named("a"))
+    proxy.script(GOES_WELL, LOSE, match=creates("/action"))
+    fleet.run(*fleet.named("a"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})
+    assert proxy.faults == 1 and fleet.server("a").status == "ACTIVE"
+    fleet.keeps(*fleet.named("a"), flavor="cv-nvme-4gb")
+
+
 def test_a_rebuild_that_only_was_answered_fails(fleet, proxy):
     fleet.run(*fleet.named("a"))
     before = fleet.server("a").image.id

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Set, 
 
 from .._errors import Failure
 from . import provider
-from .plan import DISRUPTIVE, Change, Options, Plan, metadata_of, metadata_steps, names_of_ports, pair_ports, volume_for
+from .plan import DISRUPTIVE, Change, Options, Plan, extra_volumes, metadata_of, metadata_steps, names_of_ports, pair_ports, volume_for
 from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVolume
 from .watch import Watch
 
@@ -118,14 +118,12 @@ class Run:
         with self.report.step(change.name, "delete"):
             self._shut_down(instance)
             self._remove(instance)
-            for port in instance.ports:
-                if port.fleet:
-                    self.cloud.delete_port(port.id)
-            for address in instance.floating:
-                if address.fleet:
-                    self.cloud.release_floating(address.id)
-            for volume in instance.volumes:
-                if volume.fleet and self.options.delete_volumes:
+            for port in filter(instance.owns, instance.ports):
+                self.cloud.delete_port(port.id)
+            for address in filter(instance.owns, instance.floating):
+                self.cloud.release_floating(address.id)
+            for volume in filter(instance.owns, instance.volumes):
+                if self.options.delete_volumes:
                     self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
                     self.cloud.delete_volume(volume.id)
 
@@ -156,7 +154,7 @@ class Run:
         """It never ran, so there is nothing on it."""
         with self.report.step(change.name, "remove the failed one"):
             self._remove(change.existing)
-            self.free_ports.update({port.name: replace(port, server_id="") for port in change.existing.ports if port.fleet})
+            self.free_ports.update({port.name: replace(port, server_id="") for port in change.existing.ports if change.existing.owns(port)})
 
     def _make_ports(self, changes: Sequence[Change]) -> None:
         lacking = [
@@ -238,7 +236,7 @@ class Run:
         known = list(self.plan.world.volumes)
 
         def one(want: WantedVolume, image: Any) -> str:
-            volume = volume_for(want, wanted.name, known)
+            volume = volume_for(want, wanted.name, self.fleet, known)
             if volume is None:
                 volume = self.cloud.create_volume(self.fleet, wanted.name, want, wanted.volume_zone, image)
                 made.append(volume)
@@ -321,9 +319,8 @@ class Run:
                 if wanted.floating:
                     self._float(instance, wanted)
                 else:
-                    for address in instance.floating:
-                        if address.fleet:
-                            self.cloud.unassign_floating(address.id)
+                    for address in filter(instance.owns, instance.floating):
+                        self.cloud.unassign_floating(address.id)
         if change.has("power") or change.operation in ("start", "stop"):
             status = "SHUTOFF" if wanted.state == "stopped" else "ACTIVE"
             with self.report.step(change.name, "stop" if status == "SHUTOFF" else "start"):
@@ -331,7 +328,10 @@ class Run:
                     self._stop(instance)
                 else:
                     self.cloud.start(instance.id)
-                self.watch.until(instance.id, change.name, f"it is {status}", lambda now: now.status == status and not now.task)
+                now = self.watch.until(instance.id, change.name, f"it is {status}", lambda now: now.status == status and not now.task)
+            if status == "ACTIVE":
+                with self.report.step(change.name, "wait for the guest"):
+                    self.ready(now, wanted)
 
     def _update_ports(self, change: Change, wanted: Wanted, instance: Instance) -> None:
         pairs, missing, surplus = pair_ports(wanted, instance)
@@ -365,7 +365,7 @@ class Run:
         known = [*instance.volumes, *self.plan.world.volumes]
         if change.has("volumes"):
             for want in (*wanted.volumes, *([wanted.boot_volume] if wanted.boot_volume else [])):
-                volume = volume_for(want, wanted.name, known)
+                volume = volume_for(want, wanted.name, self.fleet, known)
                 boot = want is wanted.boot_volume
                 if volume is not None and volume.server_id == instance.id:
                     if not want.volume and want.size > volume.size:
@@ -378,11 +378,9 @@ class Run:
                     self.cloud.attach(instance.id, volume.id)
                     self.cloud.wait_volume(volume.id, "in-use", self.settings.timeout)
         if change.has("extra_volumes"):
-            labels = {want.label for want in wanted.volumes}
-            for volume in instance.volumes:
-                if volume.fleet and volume.label not in labels and not volume.bootable:
-                    self.cloud.detach(instance.id, volume.id)
-                    self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+            for volume in extra_volumes(wanted, instance, known):
+                self.cloud.detach(instance.id, volume.id)
+                self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
 
     # One at a time
 
@@ -458,9 +456,8 @@ class Run:
             self._keep_boot_volume(wanted, instance)
         with self.report.step(change.name, "remove the old one"):
             self._remove(instance)
-            for port in instance.ports:
-                if port.fleet:
-                    self._until_free(port)
+            for port in {port.id: port for port in (*kept.values(), *surplus)}.values():
+                self._until_free(port)
             for volume in instance.volumes:
                 self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
         for port in surplus:
@@ -477,7 +474,7 @@ class Run:
         """The old system stays under a name of its own; only a person deletes it."""
         label = wanted.boot_volume.label if wanted.boot_volume else ""
         for volume in instance.volumes:
-            if volume.label == label and volume.fleet:
+            if volume.label == label and instance.owns(volume):
                 name = f"{label}-until-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}"
                 self.cloud.rename_volume(volume.id, f"{wanted.name}-{name}", name)
                 self.report.note(f"the old boot volume of {wanted.name} is kept: {volume.id} ({wanted.name}-{name})")
@@ -487,7 +484,7 @@ class Run:
 
 def _to_grow(wanted: Wanted, instance: Instance) -> Iterator[Tuple[WantedVolume, Volume]]:
     for want in wanted.volumes:
-        volume = volume_for(want, wanted.name, instance.volumes)
+        volume = volume_for(want, wanted.name, instance.fleet, instance.volumes)
         if volume is not None and not want.volume and want.size > volume.size:
             yield want, volume
 

@@ -47,7 +47,7 @@ def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
             "device": volume.device or None,
             # virtio gives a guest the first 20 characters of the serial number; the kernel's device names follow no order.
             "path": f"/dev/disk/by-id/virtio-{volume.id[:20]}",
-            "ours": bool(volume.fleet),
+            "ours": instance.owns(volume),
         }
         for volume in instance.volumes
     ]
@@ -79,7 +79,7 @@ def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
                 "addresses": list(port.addresses),
                 "mac": port.mac,
                 "security_groups": sorted(port.groups),
-                "ours": bool(port.fleet),
+                "ours": instance.owns(port),
             }
             for port in sorted(instance.ports, key=lambda port: port.mac)
         ],

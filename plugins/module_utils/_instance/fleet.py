@@ -92,7 +92,8 @@ def _plan(provider: Provider, fleet: str, declared: Sequence[Wanted], options: O
 def _judge(plan: Plan, options: Options, provider: Provider, declared: Sequence[Wanted]) -> None:
     guard.guard(plan, options)
     if plan.of("create", "update", "resize", "rebuild", "replace"):
-        creating = {change.name for change in plan.of("create")}
+        # Those that get a port. What is to be changed must not lose its port for one that cannot be made.
+        creating = {change.name for change in plan.changes if change.operation == "create" or change.writes and change.has("networks")}
         # What is deleted goes first, and an instance's own ports stay its own.
         going = {change.name for change in plan.of("delete")}
         holders = {port.id: "" if instance.name in going else instance.name for instance in plan.world.instances for port in instance.ports}

@@ -28,12 +28,14 @@ from xml.etree import ElementTree as xml
 
 from .._errors import Failure, MissingLibrary
 from . import lookup, nocloud, provider
+from .plan import pair_ports
 from .provider import Flavor, Floating, Image, Instance, Key, Limit, Named, Place, Port, ServerGroup, Volume, Wanted, WantedPort, WantedVolume, World
 
 SPACE = "https://nordic.gitops/instance/1"
 GIB = 1024**3
 OWN_MAC = r"52:54(:[0-9a-f]{2}){4}"
 POLL = 0.3
+WRITTEN = 1024**2  # a new overlay takes less
 # Pools whose volumes are files. An overlay needs one, and a copy on a device (LVM) that a killed run left half-made would look like a whole disk.
 FILE_POOLS = ("dir", "fs", "netfs")
 # Labels of what is no data volume; no declared label begins so.
@@ -311,7 +313,7 @@ class Libvirt:
         fleet = metadata.get(provider.FLEET, "")
         sources = [_source(disk) for disk in tree.iterfind("devices/disk")]
         root = next((one for one in sources if os.path.basename(one).startswith(f"{ROOT}+")), "")
-        launched = bool(record.get("launched", True))
+        launched = bool(record.get("launched", True)) or _status(self.api, state[0]) == "ACTIVE"  # killed before it was recorded
         fault = ""
         if fleet and not launched:
             fault = "its domain was defined and never started"
@@ -700,6 +702,7 @@ class Libvirt:
         own = str(uuid.uuid4())
         names = {volume.id: volume.name for volume in self._volumes()}
         root = names[boot] if boot else f"{ROOT}+{wanted.name}+{fleet}"
+        found = root in self._files()
         if not boot:
             if wanted.image is None:
                 raise Failure(f"there is no image {wanted.image_name}", wanted.name)
@@ -709,6 +712,7 @@ class Libvirt:
         record = {
             "metadata": dict(metadata),
             "launched": False,
+            "found_disk": found,
             "disk": wanted.flavor.disk,
             "static": self._seed(fleet, wanted, own, pairs),
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -841,17 +845,22 @@ class Libvirt:
                         left()
 
     def delete(self, instance_id: str) -> None:
-        """Its disk goes before its definition, so that what a killed run left is known by its mark."""
+        """Its disk goes before its definition, so that what a killed run left is known by its mark. The disk of an
+        instance that never ran stays when it was there before, or is written: it is an earlier one's."""
         found = self.get(instance_id)
         if found is None:
             return
         domain = self._domain(instance_id)
+        files = self._files(fresh=True)
+        own = f"{ROOT}+{found.name}+{found.fleet}"
+        found_disk = _record(xml.fromstring(domain.XMLDesc())).get("found_disk") or (own in files and files[own][3] > WRITTEN)
+        labels = (SEED, CONSOLE) if found_disk and not found.launched else (ROOT, SEED, CONSOLE)
         with self._saying(f"instance {found.name}"):
             if domain.isActive():
                 domain.destroy()
-            for name in self._files(fresh=True):
+            for name in files:
                 label, instance, fleet = _marks(name)
-                if (instance, fleet) == (found.name, found.fleet) and label in (ROOT, SEED, CONSOLE):
+                if (instance, fleet) == (found.name, found.fleet) and label in labels:
                     self._lookup(name).delete()
             flags = (
                 self.api.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -917,12 +926,12 @@ class Libvirt:
             if root in self._files():
                 self._lookup(root).delete()
             self._system_disk(root, self.default_pool, found.flavor.disk, wanted.image)
-            order = {port.network.id: port for port in found.ports}
-            pairs = [(want, order[want.network.id].mac) for want in wanted.ports if want.network.id in order]
+            pairs = [(want, port.mac) for want, port in pair_ports(wanted, found)[0]]
             # Another instance-id, or cloud-init takes the new system for one that has had its first boot.
             self._seed(found.fleet, wanted, str(uuid.uuid4()), pairs)
-            self._write_record(domain, {**_record(xml.fromstring(domain.XMLDesc())), "metadata": dict(metadata), "launched": True})
             domain.create()
+            # After the start, so that the next run does it again when this one is killed before.
+            self._write_record(domain, {**_record(xml.fromstring(domain.XMLDesc())), "metadata": dict(metadata), "launched": True})
 
     def set_metadata(self, instance_id: str, add: Mapping[str, str], remove: Sequence[str]) -> None:
         domain = self._domain(instance_id)

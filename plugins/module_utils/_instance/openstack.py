@@ -184,8 +184,10 @@ class OpenStack:
             volumes = list(self.rest.every("volume", "/volumes/detail", "volumes", metadata=_python({provider.FLEET: fleet})))
             volumes += self._volumes_of_others(ours, {one["id"] for one in volumes})
         ports += self._ports_of_others(ours, {one["mac_address"] for one in ports})
-        floating = list(self.rest.every("network", "/floatingips", "floatingips", project_id=mine, description=_mark(fleet)))
-        floating += self._floating_of_others(ours, {one["floating_ip_address"] for one in floating})
+        # Those that somebody gave carry no mark, and Nova hears of a floating address late.
+        have = {one["id"] for one in ports}
+        floating = [one for one in self.rest.every("network", "/floatingips", "floatingips", project_id=mine)
+                    if one.get("description") == _mark(fleet) or one.get("port_id") in have]
         if ports:
             networks = {one["id"]: one["name"] for one in self.rest.every("network", "/networks", "networks", fields=["id", "name"])}
         port_values = [self._port(one, networks) for one in ports]
@@ -237,17 +239,6 @@ class OpenStack:
         wanted = [volume["id"] for one in servers for volume in one.get("os-extended-volumes:volumes_attached", []) if volume["id"] not in seen]
         found = [self.rest.find("volume", f"/volumes/{volume}") for volume in wanted]
         return [one["volume"] for one in found if one]
-
-    def _floating_of_others(self, servers: Sequence[Mapping[str, Any]], known: Iterable[str]) -> List[Dict[str, Any]]:
-        seen = set(known)
-        wanted = [
-            address["addr"]
-            for one in servers
-            for some in one["addresses"].values()
-            for address in some
-            if address.get("OS-EXT-IPS:type") == "floating" and address["addr"] not in seen
-        ]
-        return [one for some in chunks(wanted) for one in self.rest.every("network", "/floatingips", "floatingips", floating_ip_address=some)]
 
     def statuses(self, fleet: str) -> Dict[str, Instance]:
         return {one["id"]: _instance(one, (), (), ()) for one in self.rest.every("compute", "/servers/detail", "servers", tags=_tag(fleet))}
@@ -691,7 +682,7 @@ def _instance(one: Mapping[str, Any], ports: Sequence[Port], volumes: Sequence[V
         one["id"],
         one["name"],
         one["status"],
-        one.get("OS-SRV-USG:launched_at") is not None,
+        one.get("OS-SRV-USG:launched_at", "not told") is not None,
         one.get("OS-EXT-STS:task_state") or "",
         (one.get("fault") or {}).get("message", ""),
         image["id"] if isinstance(image, dict) else "",

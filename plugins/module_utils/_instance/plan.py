@@ -177,6 +177,10 @@ def _for_missing(one: Wanted, world: World) -> Change:
     if one.image is None:
         return Change("refuse", one.name, (f"there is no image {one.image_name}",), wanted=one)
     kept = [volume for volume in world.volumes if volume.instance == one.name]
+    old = [volume for volume in kept if one.boot_volume and not one.boot_volume.volume and volume.label == one.boot_volume.label]
+    if old and old[0].image_id and old[0].image_id != one.image.id:
+        said = f"its boot volume {old[0].id} is left of an earlier instance, made of the image {old[0].image_id}, not of {one.image.name} ({one.image.id})"
+        return Change("refuse", one.name, (f"{said}. Declare that image to use what is on it, or delete the volume",), wanted=one)
     keeps = tuple(f"volume {volume.label} ({volume.id})" for volume in kept if volume.label)
     return Change("create", one.name, ("declared, and does not exist",), keeps=keeps, wanted=one)
 
@@ -201,9 +205,9 @@ def _for_undeclared(instance: Instance, options: Options) -> Change:
 
 
 def _deletion(instance: Instance, reason: str, options: Options, one: Optional[Wanted]) -> Change:
-    ours = [volume for volume in instance.volumes if volume.fleet]
-    gone = tuple(f"volume {volume.label or volume.id}" for volume in ours) if options.delete_volumes else ()
-    keeps = tuple(f"volume {volume.label or volume.name} ({volume.id})" for volume in instance.volumes if not (volume.fleet and options.delete_volumes))
+    ours = [volume for volume in instance.volumes if instance.owns(volume)] if options.delete_volumes else []
+    gone = tuple(f"volume {volume.label}" for volume in ours) + tuple(f"floating address {one.address}" for one in instance.floating if instance.owns(one))
+    keeps = tuple(f"volume {volume.label or volume.name} ({volume.id})" for volume in instance.volumes if volume not in ours)
     root = () if instance.boots_from_volume or not instance.launched else ("root disk",)
     gone += ("snapshots",) if instance.snapshots else ()
     return Change("delete", instance.name, (reason,), destroys=root + gone, keeps=keeps, wanted=one, instance=instance)
@@ -355,7 +359,7 @@ def pair_ports(one: Wanted, instance: Instance) -> Tuple[List[Tuple[WantedPort, 
             pairs.append((want, found))
         else:
             missing.append(want)
-    return pairs, missing, [port for port in left if port.fleet]
+    return pairs, missing, [port for port in left if instance.owns(port)]
 
 
 def fits(want: WantedPort, port: Port) -> bool:
@@ -401,24 +405,21 @@ def _wanted_port(want: WantedPort) -> str:
     return _port(want.port) if want.port else f"{want.network.name} {want.address}".strip()
 
 
-def volume_for(want: WantedVolume, name: str, volumes: Iterable[Volume]) -> Optional[Volume]:
+def volume_for(want: WantedVolume, name: str, fleet: str, volumes: Iterable[Volume]) -> Optional[Volume]:
     """The volume that is meant, made earlier or given."""
     if want.volume:
         return next((volume for volume in volumes if volume.id == want.volume.id), want.volume)
-    return next((volume for volume in volumes if volume.instance == name and volume.label == want.label), None)
+    return next((volume for volume in volumes if (volume.fleet, volume.instance, volume.label) == (fleet, name, want.label)), None)
 
 
 def _of_volumes(one: Wanted, instance: Instance, world: World, options: Options) -> Iterable[Difference]:
     action = options.action("volumes")
     known = [*instance.volumes, *world.volumes]
     declared = [*one.volumes, *([one.boot_volume] if one.boot_volume else [])]
-    meant = set()
     for want in declared:
-        volume = volume_for(want, one.name, known)
+        volume = volume_for(want, one.name, instance.fleet, known)
         boot = want is one.boot_volume
         what = f"volumes.{want.label}"
-        if volume is not None:
-            meant.add(volume.id)
         if volume is None or volume.server_id != instance.id:
             if boot:
                 yield Difference("volumes", None, what, "report", "a boot volume takes effect only when the instance is replaced")
@@ -435,18 +436,24 @@ def _of_volumes(one: Wanted, instance: Instance, world: World, options: Options)
             yield Difference("volumes", f"{what} {volume.size} GB", f"{what} {want.size} GB", "refuse", "a volume cannot become smaller")
         if want.type and volume.type and want.type != volume.type:
             yield Difference("volumes", f"{what} of type {volume.type}", f"{what} of type {want.type}", "report", "the type of a volume is not changed")
-    for volume in instance.volumes:
-        if volume.fleet and volume.label and volume.id not in meant and not (volume.bootable and instance.boots_from_volume):
-            yield Difference("extra_volumes", f"{volume.label} {volume.id}", None, options.action("extra_volumes"), "it is kept when detached")
+    for volume in extra_volumes(one, instance, known):
+        yield Difference("extra_volumes", f"{volume.label} {volume.id}", None, options.action("extra_volumes"), "it is kept when detached")
+
+
+def extra_volumes(one: Wanted, instance: Instance, known: Sequence[Volume]) -> List[Volume]:
+    """Those that were made for it and are no longer declared."""
+    declared = [*one.volumes, *([one.boot_volume] if one.boot_volume else [])]
+    meant = {volume.id for volume in (volume_for(want, one.name, instance.fleet, known) for want in declared) if volume is not None}
+    return [volume for volume in instance.volumes
+            if instance.owns(volume) and volume.id not in meant and not (volume.bootable and instance.boots_from_volume)]
 
 
 def _of_floating(one: Wanted, instance: Instance, options: Options) -> Iterable[Difference]:
     action = options.action("floating_address")
     have = instance.floating
     if one.floating is None:
-        for address in have:
-            if address.fleet:
-                yield Difference("floating_address", address.address, None, action, "the address is kept")
+        for address in filter(instance.owns, have):
+            yield Difference("floating_address", address.address, None, action, "the address is kept")
     elif one.floating.address:
         if one.floating.address not in [address.address for address in have]:
             yield Difference("floating_address", [address.address for address in have], one.floating.address, action)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 # Marks of ownership in the provider's own metadata.
 FLEET = "nordic:fleet"
@@ -134,6 +134,14 @@ class Instance:
     @property
     def boots_from_volume(self) -> bool:
         return not self.image_id
+
+    def owns(self, part: Union[Port, Volume, Floating]) -> bool:
+        """Whether it was made for this instance. What was made for another one or another fleet, and what somebody gave, is never deleted with it."""
+        if not self.fleet or part.fleet != self.fleet:
+            return False
+        if isinstance(part, Port):
+            return part.name.split("|")[0] == self.name
+        return isinstance(part, Floating) or part.instance == self.name
 
 
 @dataclass(frozen=True)

@@ -159,9 +159,10 @@ class Rest:
             if not page or not (answer.get("next") or any(link.get("rel") == "next" for link in answer.get(f"{key}_links", []))):
                 return
             pages += 1
-            if pages > PAGES or page[-1]["id"] == marker.get("marker"):
+            last = page[-1].get("id") or page[-1]["keypair"]["name"]
+            if pages > PAGES or last == marker.get("marker"):
                 raise Failure(f"the list of {key} has no end: more than {PAGES} pages, or one again", _plain(self.url(service) + path))
-            marker["marker"] = page[-1]["id"]
+            marker["marker"] = last
 
     def send(
         self,

@@ -46,6 +46,8 @@ def entries(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
     listed = params.get("instances")
     if (listed is None) == (params.get("name") is None):
         raise Failure("give either name or instances")
+    if listed is None and params.get("prune"):
+        raise Failure("prune needs instances", hint="With name, every other instance of the fleet would be no longer declared.")
     if not FLEET.fullmatch(params["fleet"]):
         raise Failure(f"{params['fleet']!r} is no name for a fleet", hint="Letters, digits, dots, dashes and underscores; at most 40.")
     made = []
@@ -76,8 +78,16 @@ def _check_names(one: Mapping[str, Any]) -> None:
             raise Failure(f"the metadata key {str(key)[:60]!r} is not possible", name, "Letters, digits, spaces and -_:. only, at most 255.")
         if str(key).startswith(provider.PREFIX):
             raise Failure(f"the metadata key {key} is reserved", name, f"Keys that begin with {provider.PREFIX} are marks of this collection.")
+        if value is None:
+            raise Failure(f"the metadata {key} has no value", name, "Leave it out, or write \"\".")
         if len(str(value)) > 255:
             raise Failure(f"the value of the metadata {key} has {len(str(value))} characters, 255 is the limit", name)
+        _check_text(name, f"the metadata {key}", str(value))
+    # They are recorded in one value, so that a later run knows which it set.
+    together = len(",".join(map(str, one["metadata"])))
+    if together > 255:
+        raise Failure(f"the names of its metadata have {together} characters together, 255 is the limit", name)
+    _check_text(name, "user_data", one.get("user_data") or "")
     if one["state"] == "absent":
         return
     for option in ("image", "flavor"):
@@ -96,6 +106,14 @@ def _check_names(one: Mapping[str, Any]) -> None:
         labels.append("root")
     if len(set(labels)) != len(labels):
         raise Failure(f"two volumes have one label: {', '.join(sorted(str(label) for label in labels))}", name)
+
+
+def _check_text(name: str, what: str, text: str) -> None:
+    """Ansible passes on bytes that are no UTF-8 as surrogates, which no API takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Failure(f"{what} is not text: character {error.start + 1} is no Unicode character", name) from None
 
 
 def resolve(params: Mapping[str, Any], listed: Sequence[Mapping[str, Any]], cloud: Provider, catalog: Catalog) -> List[Wanted]:
@@ -203,10 +221,18 @@ def _ports(networks: Iterable[Mapping[str, Any]], groups: Optional[Tuple[str, ..
         if not given.get("network"):
             raise Failure("a network has neither network nor port")
         network = lookup.one("network", given["network"], catalog.networks)
-        subnet, address = "", given.get("address") or ""
+        subnet, address = "", _address(given.get("address") or "")
         if given.get("subnet") or address:
             subnet = _subnet(network, given.get("subnet"), address, catalog)
         yield WantedPort(network, address, subnet, None, its or (), its is not None, bool(address) and cloud.addresses_at_first_boot(network))
+
+
+def _address(given: str) -> str:
+    """As a provider writes it: an IPv6 address has many forms, and any other would differ on every run."""
+    try:
+        return str(ipaddress.ip_address(given)) if given else ""
+    except ValueError:
+        raise Failure(f"{given} is no IP address") from None
 
 
 def _subnet(network: Any, wanted: Optional[str], address: str, catalog: Catalog) -> str:
@@ -216,10 +242,7 @@ def _subnet(network: Any, wanted: Optional[str], address: str, catalog: Catalog)
         here = [(subnet, cidr) for subnet, cidr in here if subnet.id == chosen.id]
     if not address:
         return here[0][0].id if here else ""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        raise Failure(f"{address} is no IP address") from None
+    parsed = ipaddress.ip_address(address)
     fitting = [subnet for subnet, cidr in here if parsed in ipaddress.ip_network(cidr)]
     if not fitting:
         raise Failure(
@@ -262,7 +285,7 @@ def _floating(given: Optional[Mapping[str, Any]], cloud: Provider, catalog: Cata
     if bool(given.get("network")) == bool(given.get("address")):
         raise Failure("floating_address has either network, for a new one, or address, for one that this project has")
     if given.get("address"):
-        found = cloud.floating_by_address(given["address"])
+        found = cloud.floating_by_address(_address(given["address"]))
         if found is None:
             raise Failure(f"this project has no floating address {given['address']}")
         return found

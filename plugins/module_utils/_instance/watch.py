@@ -1,25 +1,27 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for instances: one list for all that are waited for, however many threads ask."""
+"""Waiting for instances: one list for all that are waited for, however many threads ask. Whoever waits alone asks for its own, and more often."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Iterator, Optional
 
 from .._errors import Failure
 from .provider import Instance, Provider
 
-POLL = 0.5
+FIRST, POLL = 0.1, 0.5
 CONSOLE_LINES = 15
 
 
 class Watch:
     def __init__(self, cloud: Provider, fleet: str, timeout: float) -> None:
         self.cloud, self.fleet, self.timeout = cloud, fleet, timeout
-        self._lock = threading.Lock()
+        self._lock, self._count = threading.Lock(), threading.Lock()
+        self._waiting = 0
         self._seen: Dict[str, Instance] = {}
         self._at = float("-inf")
         self._took = 0.0
@@ -28,11 +30,14 @@ class Watch:
         self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False
     ) -> Instance:
         """The instance, once it is as wanted. ERROR ends the wait at once, with the cloud's own words."""
+        with self._one_more():
+            return self._until(instance, name, what, done, self.timeout if timeout is None else timeout, tolerate_error)
+
+    def _until(self, instance: str, name: str, what: str, done: Callable[[Instance], bool], limit: float, tolerate_error: bool) -> Instance:
         begin = time.monotonic()
-        limit = self.timeout if timeout is None else timeout
-        newer = begin
+        newer, pause = begin, FIRST
         while True:
-            found = self._look(newer).get(instance) or self.cloud.get(instance)
+            found = (None if self._waiting == 1 else self._look(newer).get(instance)) or self.cloud.get(instance)
             if found is None:
                 raise Failure(f"{name} ({instance}) vanished while this run waited until {what}", hint="Run it again to make it anew.")
             if done(found):
@@ -47,11 +52,12 @@ class Watch:
                 )
             newer = time.monotonic()
             # A cloud that takes seconds for a long list is not asked for nothing but lists.
-            time.sleep(max(POLL, self._took))
+            time.sleep(pause if self._waiting == 1 else max(POLL, self._took))
+            pause = min(pause * 1.5, POLL)
 
     def gone(self, instance: str, name: str) -> None:
         begin = time.monotonic()
-        pause = 0.1  # a deletion is soon done, and a replacement waits for it
+        pause = FIRST  # a deletion is soon done, and a replacement waits for it
         while True:
             found = self.cloud.get(instance)
             if found is None or found.status in ("DELETED", "SOFT_DELETED"):
@@ -60,6 +66,16 @@ class Watch:
                 raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
             time.sleep(pause)
             pause = min(pause * 1.5, POLL)
+
+    @contextlib.contextmanager
+    def _one_more(self) -> Iterator[None]:
+        with self._count:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._count:
+                self._waiting -= 1
 
     def console_of(self, instance: str) -> str:
         lines = self.cloud.console(instance, CONSOLE_LINES).splitlines()[-CONSOLE_LINES:]
