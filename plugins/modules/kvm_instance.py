@@ -203,7 +203,7 @@ options:
     type: bool
     default: false
   prune:
-    description: Whether instances of this fleet that are no longer declared are deleted. They are reported otherwise.
+    description: Whether instances of this fleet that are no longer declared are deleted. They are reported otherwise. Needs O(instances).
     type: bool
     default: false
   prune_limit:

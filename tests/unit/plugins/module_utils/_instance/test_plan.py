@@ -299,3 +299,13 @@ def test_a_limit_that_is_none_is_refused(limit):
     plan = make_plan(FLEET, [simple("a")], World((there("a"), there("b"))), Options(prune=True))
     with pytest.raises(Exception, match="prune_limit is"):
         guard.guard(plan, Options(prune=True, prune_limit=limit))
+
+
+def test_only_parts_that_were_made_for_an_instance_are_its_own():
+    one = there("a")
+    mine = Volume("v", "", fleet=FLEET, instance="a"), Port("p", "a|private", NETWORKS[0], fleet=FLEET), Floating("f", "203.0.113.5", fleet=FLEET)
+    for part in mine:
+        assert one.owns(part)
+        assert not one.owns(replace(part, fleet="shop-2")) and not one.owns(replace(part, fleet=""))
+        assert not there("b", metadata={}).owns(replace(part, fleet=""))
+    assert not one.owns(replace(mine[0], instance="a-1")) and not one.owns(replace(mine[1], name="a-1|private"))

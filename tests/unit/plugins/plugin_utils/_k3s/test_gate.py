@@ -95,7 +95,8 @@ def test_a_field_that_is_missing_is_an_objection(place: Sequence[Any]) -> None:
     assert gate_objections([spoilt], "server2"), place
 
 
-JUNK = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner))
+JUNK = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner))
 
 
 @given(st.sampled_from(READ), JUNK)
