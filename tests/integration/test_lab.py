@@ -229,6 +229,10 @@ class TestNothingIsLeft:
         assert is_running(state)
         again, err = lab("cluster", "start", "--state", state).communicate(timeout=PATIENCE)
         assert again == out and "Not needed: a cluster runs" in err
+        kubectl, helm = re.findall(r"shell with (/\S+/kubectl) and (/\S+/helm)\.", err)[0]
+        for command, path in (("kubectl", kubectl), ("helm", helm)):
+            assert lab("cluster", "shell", "--state", state, "which", command).communicate(timeout=PATIENCE)[0] == f"{path}\n"
+            assert os.access(path, os.X_OK)
         stopping = lab("cluster", "stop", "--state", state)
         assert "is stopped" in stopping.communicate(timeout=PATIENCE)[1]
         assert not processes.naming(state) and not state.exists()

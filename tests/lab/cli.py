@@ -200,12 +200,12 @@ def _digests(_options: argparse.Namespace) -> None:
 def _start(options: argparse.Namespace) -> None:
     from lab.cluster import AlreadyRuns, Cluster
 
+    helm = build.build(["helm"], _say)["helm"]
     if SEALED_SECRETS in options.parts:
-        build.build(["helm", "sealed-secrets-controller"], _say)  # before the cluster waits for it
+        build.build(["sealed-secrets-controller"], _say)  # before the cluster waits for it
     if ARGOCD in options.parts:
         from lab import argocd
         argocd.program(_say)
-        build.build(["helm"], _say)
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
     try:
@@ -222,7 +222,7 @@ def _start(options: argparse.Namespace) -> None:
             sealed_secrets.install(cluster, "kube-system", sealed_secrets.values())
             sealed_secrets.ready(cluster, "kube-system")
         _say(f"Ready after {time.monotonic() - begin:.1f} s.")
-    _say(f"`make cluster-shell` opens a shell with its kubectl and helm, which are in {cluster.bin}\nIts kubeconfig:")
+    _say(f"`make cluster-shell` opens a shell with {cluster.bin}/kubectl and {helm}.\nIts kubeconfig:")
     print(cluster.kubeconfig)
 
 
@@ -240,11 +240,13 @@ def _shell(options: argparse.Namespace) -> None:
     if not running:
         raise LabError("no cluster runs: `make cluster` starts one, `DEMO_KEEP=1 make demo` leaves the demo's")
     cluster = Cluster.join(running[0])
+    env = cluster.env()
+    env["PATH"] += os.pathsep + str(build.build(["helm"], _say)["helm"].parent)
     words = options.words or [os.environ.get("SHELL") or "/bin/sh"]
     if not options.words:
         _say(f"kubectl and helm use {cluster.kubeconfig}. `exit` leaves the shell, and the cluster runs on.")
     try:
-        os.execvpe(words[0], words, cluster.env())  # replaced by it, so that Ctrl-C is the shell's own
+        os.execvpe(words[0], words, env)  # replaced by it, so that Ctrl-C is the shell's own
     except OSError as error:
         raise LabError(f"{words[0]} cannot be run: {error.strerror}") from error
 
