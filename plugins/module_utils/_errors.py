@@ -104,3 +104,8 @@ class MissingLibrary(Failure):
 
 class Refused(Failure):
     """A safety rule said no before anything was written; the message is the rule's own sentence."""
+
+
+def counted(number: int, noun: str) -> str:
+    """The subject of a sentence: "1 object is", "3 objects are"."""
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"

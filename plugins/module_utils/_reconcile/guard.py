@@ -11,7 +11,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Callable, Sequence, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused, counted
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
@@ -43,7 +43,7 @@ def no_foreign_objects(plan: Plan, _options: Options) -> str:
     """Applying half of what Git says would be worse than saying clearly that something is in the way."""
     strangers = [change for change in plan.of("skipped") if change.intent is not None]
     if strangers:
-        return f"{len(strangers)} objects are not ours: " + "; ".join(
+        return f"{counted(len(strangers), 'object')} not ours: " + "; ".join(
             f"{change.intent.where}: {change.ref} {change.reason}" for change in strangers[:10] if change.intent)
     return ""
 
@@ -54,7 +54,7 @@ def nothing_beyond_what_is_allowed(plan: Plan, options: Options) -> str:
               and not (_kind_allowed(change, options) and _namespace_allowed(change, options))]
     if beyond:
         option = " and ".join(name for name in ("allowed_kinds", "allowed_namespaces") if getattr(options, name))
-        return f"{len(beyond)} objects are beyond {option}: {_names(beyond)}. Remove them from Git, or allow them."
+        return f"{counted(len(beyond), 'object')} beyond {option}: {_names(beyond)}. Remove them from Git, or allow them."
     return ""
 
 

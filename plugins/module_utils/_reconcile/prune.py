@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, List, TYPE_CHECKING
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, counted
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
@@ -91,7 +91,7 @@ def _until_gone(cluster: Cluster, changes: List[Change], options: Options, outco
     stuck = [ref for ref, health in sorted(result.items()) if health.status != NOT_FOUND]
     if stuck:
         outcomes.still_there += stuck
-        raise Failure(f"{len(stuck)} pruned objects are still there after {options.wait_timeout:g} s: "
+        raise Failure(f"{counted(len(stuck), 'pruned object')} still there after {options.wait_timeout:g} s: "
                       + "; ".join(f"{ref}: {result[ref].message}" for ref in stuck[:10]),
                       hint="Their finalizers' controllers must finish, or somebody must remove the finalizers.")
 

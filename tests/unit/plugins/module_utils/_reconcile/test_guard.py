@@ -58,7 +58,7 @@ def test_a_repository_touches_only_what_is_allowed(allowed: Dict[str, Any], chan
     if not beyond:
         guard(plan(change), options(**allowed))
         return
-    with pytest.raises(Refused, match=f"1 objects are beyond {beyond}: .*{change.ref.name}"):
+    with pytest.raises(Refused, match=f"1 object is beyond {beyond}: .*{change.ref.name}"):
         guard(plan(change), options(**allowed, allow_empty=True))
 
 
