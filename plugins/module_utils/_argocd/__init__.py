@@ -5,6 +5,7 @@
 
 options   what a task may say of each kind, and what of it goes into the object
 kinds     the table: one row for each kind
+answers   what a server may answer of them
 manage    the one implementation of present and absent
 guard     the rules that refuse, each one named
 removal   how an object goes: refused, cascaded, orphaned

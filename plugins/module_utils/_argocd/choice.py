@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, operation
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body, wrong_namespace
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 
 
@@ -22,6 +22,8 @@ def resource(cluster: Any) -> Any:
 
 def chosen(cluster: Any, applications: Any, params: Mapping[str, Any]) -> List[Body]:
     """Those that are there; all of the namespace when nothing is said."""
+    for problem in wrong_namespace(params["namespace"]):
+        raise Failure(problem, "namespace")
     found: List[Body] = cluster.list(applications, params["namespace"], params.get("label_selector") or "")[0]
     if params.get("applicationset"):
         found = [live for live in found if follow.made_by(live) == params["applicationset"]]

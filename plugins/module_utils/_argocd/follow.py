@@ -10,10 +10,12 @@ not know; for that one only a reconciledAt later than the second of our own requ
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd import operation
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError, Expired
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -21,6 +23,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 REFRESH = "argocd.argoproj.io/refresh"
 REFRESH_TIMESTAMP = "argocd.argoproj.io/refresh-timestamp"
 TRIES = 20  # how often a write is tried while others write the object
+MADE_AGAIN = "was deleted and made again by somebody else meanwhile"
 ROUND = 30.0  # seconds after which a watch is opened anew
 
 Key = Tuple[str, str]
@@ -40,21 +43,22 @@ def key_of(body: Mapping[str, Any]) -> Key:
 
 
 def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: Callable[[], float] = time.monotonic,
-           tick: float = ROUND) -> Iterator[Dict[Key, Body]]:
+           tick: float = ROUND, sleep: Callable[[float], None] = time.sleep) -> Iterator[Dict[Key, Body]]:
     """The wanted Applications as they are now, and again after each change and each tick, until the time is up; one that is gone is missing."""
     namespaces = {namespace for namespace, _name in wanted}
     namespace = min(namespaces) if len(namespaces) == 1 else ""
     known: Dict[Key, Body] = {}
+    pause = 0.0
     while True:
         items, version = cluster.list(resource, namespace)
         known = {key_of(item): item for item in items if key_of(item) in wanted}
         yield dict(known)
         while clock() < until:
-            left = min(tick, until - clock())
+            began, left, expired = clock(), min(tick, until - clock()), False
             watch = cluster.watch(resource, namespace, "", version, left)
             try:
                 for event, body in watch:
-                    version = body["metadata"].get("resourceVersion", version)
+                    version = body["metadata"].get("resourceVersion") or version
                     if event == "BOOKMARK" or key_of(body) not in wanted:
                         if clock() > until:
                             break
@@ -65,20 +69,29 @@ def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: C
                         known[key_of(body)] = body
                     yield dict(known)
             except Expired:
-                break
+                expired = True
             finally:
                 watch.close()
+            # A server that ends each watch at once, or answers 410 to each, must not be asked without a pause.
+            pause = 0.0 if clock() - began > min(left, 1.0) / 2 else min(5.0, pause * 2 or 0.1)
+            if pause:
+                sleep(max(0.0, min(pause, until - clock())))
+            if expired:
+                break
             yield dict(known)  # what depends on the time alone is looked at again
         if clock() >= until:
             return
 
 
-def change(cluster: Any, resource: Any, key: Key, operations: Callable[[Body], Optional[List[Body]]]) -> Optional[Body]:
-    """Write an object as it is now, by what `operations` makes of it (None: nothing); again when somebody else wrote meanwhile."""
+def change(cluster: Any, resource: Any, key: Key, operations: Callable[[Body], Optional[List[Body]]], uid: str = "") -> Optional[Body]:
+    """Write an object as it is now, by what `operations` makes of it (None: nothing); again when somebody else wrote meanwhile.
+    uid: of the object that was judged; another one of its name is not touched."""
     for _try in range(TRIES):
         live = cluster.get(resource, *key)
         if live is None:
             raise Failure("is not there", resource.where(*key))
+        if uid and live["metadata"]["uid"] != uid:
+            raise Failure(MADE_AGAIN, resource.where(*key), "Run it again.")
         wanted = operations(live)
         if not wanted:
             return live
@@ -116,7 +129,7 @@ def refresh(cluster: Any, resource: Any, key: Key, hard: bool, stamp: Optional[s
 def version_of(live: Body) -> int:
     """The resourceVersion, which the versions of one object can be ordered by (KEP-5504)."""
     text = str(live["metadata"].get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0
+    return int(text) if re.fullmatch("[0-9]{1,20}", text) else 0  # str.isdigit() takes signs that int() does not
 
 
 def _written_at(live: Body) -> datetime:
@@ -157,8 +170,8 @@ def moment(text: Any) -> Optional[datetime]:
 
 def troubles(live: Body) -> List[str]:
     """What Argo CD says is wrong with an Application: conditions whose type ends in Error, each with its text."""
-    status = live.get("status") or {}
-    found = [f"{condition.get('type')}: {condition.get('message')}" for condition in status.get("conditions") or ()
+    status = operation.status_of(live)
+    found = [f"{condition.get('type')}: {operation.without_reason(condition.get('message') or '')}" for condition in status.get("conditions") or ()
              if str(condition.get("type", "")).endswith("Error")]
     if not found and (status.get("sync") or {}).get("status") == "Unknown":
         found.append("its sync status is Unknown")

@@ -23,8 +23,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import
     decoded,
     same_url,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import few
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_url
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import few, status_of
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_url, one_line
 
 
 class World:
@@ -60,6 +60,14 @@ def is_not_generated(_params: Body, live: Optional[Body], _world: World) -> str:
     """What an ApplicationSet makes it would make again at once."""
     owner = made_by(live) if live else ""
     return f"is made by the ApplicationSet {owner}, which would undo this in seconds; change that one" if owner else ""
+
+
+def is_not_owned(_params: Body, live: Optional[Body], _world: World) -> str:
+    """What another controller keeps, such as the Secret of a SealedSecret, it would write or make again."""
+    for owner in (live or {}).get("metadata", {}).get("ownerReferences") or ():
+        if owner.get("controller") is True and not made_by(live or {}):
+            return f"belongs to the {one_line(str(owner.get('kind')), 60)} {one_line(str(owner.get('name')), 260)}, which would undo this; change that one"
+    return ""
 
 
 def is_not_being_deleted(_params: Body, live: Optional[Body], _world: World) -> str:
@@ -187,18 +195,18 @@ def _uses(kind: Kind, params: Body, live: Body, app: Body, world: World) -> bool
 
 
 PRESENT: Mapping[str, Tuple[Rule, ...]] = {
-    APPLICATION.option: (is_not_generated, is_not_being_deleted, has_a_project, has_a_destination, is_permitted, stays_where_it_is),
-    APPLICATIONSET.option: (is_not_being_deleted,),
-    PROJECT.option: (is_not_being_deleted, keeps_tokens),
-    REPOSITORY.option: (is_not_being_deleted,),
-    CLUSTER.option: (is_not_being_deleted,),
+    APPLICATION.option: (is_not_generated, is_not_owned, is_not_being_deleted, has_a_project, has_a_destination, is_permitted, stays_where_it_is),
+    APPLICATIONSET.option: (is_not_owned, is_not_being_deleted),
+    PROJECT.option: (is_not_owned, is_not_being_deleted, keeps_tokens),
+    REPOSITORY.option: (is_not_owned, is_not_being_deleted),
+    CLUSTER.option: (is_not_owned, is_not_being_deleted),
 }
 ABSENT: Mapping[str, Tuple[Rule, ...]] = {
-    APPLICATION.option: (is_not_generated, nothing_lives_of_it, can_cascade),
-    APPLICATIONSET.option: (nothing_lives_of_it,),
-    PROJECT.option: (is_not_used(PROJECT),),
-    REPOSITORY.option: (is_not_used(REPOSITORY),),
-    CLUSTER.option: (is_not_used(CLUSTER),),
+    APPLICATION.option: (is_not_generated, is_not_owned, nothing_lives_of_it, can_cascade),
+    APPLICATIONSET.option: (is_not_owned, nothing_lives_of_it),
+    PROJECT.option: (is_not_owned, is_not_used(PROJECT)),
+    REPOSITORY.option: (is_not_owned, is_not_used(REPOSITORY)),
+    CLUSTER.option: (is_not_owned, is_not_used(CLUSTER)),
 }
 # Rules about what an earlier task of the same play may make: in check mode that task has made nothing.
 NEEDS_OTHERS: Tuple[Rule, ...] = (has_a_project, has_a_destination)
@@ -210,7 +218,7 @@ NEEDS_OTHERS: Tuple[Rule, ...] = (has_a_project, has_a_destination)
 def resources_of(live: Optional[Body]) -> List[str]:
     """The objects that an Application has in its destination, as Argo CD last saw them."""
     found = []
-    for each in ((live or {}).get("status") or {}).get("resources") or ():
+    for each in status_of(live or {}).get("resources") or ():
         if each.get("health", {}).get("status") == "Missing" or each.get("hook"):
             continue
         kind = f"{each['kind']}.{each['group']}" if each.get("group") else each["kind"]
@@ -261,7 +269,19 @@ def _permits_destination(permitted: Mapping[str, Any], wanted: Mapping[str, Any]
 
 def _matches(pattern: str, text: str, separator: str = "") -> bool:
     """A glob as Argo CD reads it: * stops at a separator where there is one, ** does not."""
-    inner = f"[^{re.escape(separator)}]*" if separator else ".*"
-    parts = [".*" if part == "**" else inner if part == "*" else "." if part == "?" else re.escape(part)
-             for part in re.split(r"(\*\*|\*|\?)", pattern)]
-    return re.match("".join(parts) + r"\Z", text, re.DOTALL) is not None
+    places = {0}  # where in the text the pattern may have come to; never more than the text is long, however many stars there are
+    for part in re.split(r"(\*\*|\*|\?)", pattern):
+        if part == "?":
+            places = {place + 1 for place in places if place < len(text)}
+        elif part in ("*", "**"):
+            reached = set()
+            for place in places:
+                while place not in reached and place <= len(text):
+                    reached.add(place)
+                    if part == "*" and separator and text.startswith(separator, place):
+                        break
+                    place += 1
+            places = reached
+        else:
+            places = {place + len(part) for place in places if text.startswith(part, place)}
+    return len(text) in places

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -18,7 +19,7 @@ LONGEST = 2000  # characters of a message
 
 def info(params: Mapping[str, Any]) -> Body:
     """The module's result."""
-    cluster = Cluster.of(params)
+    cluster = Checked(Cluster.of(params))
     resource = cluster.discover().find(ARGOPROJ, "Application")
     found = choice.chosen(cluster, resource, params) if resource else []
     return {"changed": False, "installed": resource is not None, "applications": [told(cluster, live) for live in found]}
@@ -41,9 +42,10 @@ def told(cluster: Any, live: Body) -> Body:
         "automated": operation.is_automated(live), "sync": sync.get("status") or "", "health": health.get("status") or "",
         "reconciled_at": status.get("reconciledAt") or "", "images": operation.images_of(live), "history": operation.history_of(live),
         "last_sync": _last(live), "running": operation.described(live) if operation.is_busy(live) else "",
-        "out_of_sync": [{"object": operation.called(each), "reason": _reason(cluster, live, each)} for each in operation.out_of_sync(live)],
+        "out_of_sync": [{"object": operation.called(each), "reason": _reason(cluster, live, each, number < evidence.LOOKED_AT)}
+                        for number, each in enumerate(operation.out_of_sync(live))],
         "unhealthy": [] if health.get("status") in ("Healthy", None) else evidence.of_objects(cluster, live),
-        "conditions": [f"{condition.get('type')}: {one_line(str(condition.get('message') or ''), LONGEST)}" for condition in status.get("conditions") or ()],
+        "conditions": [f"{condition.get('type')}: {one_line(operation.without_reason(condition.get('message') or ''), LONGEST)}" for condition in status.get("conditions") or ()],
     }
 
 
@@ -58,11 +60,11 @@ def _last(live: Body) -> Body:
             "errors": [one_line(line, LONGEST) for line in failed]}
 
 
-def _reason(cluster: Any, live: Body, each: Mapping[str, Any]) -> str:
-    """Why an object is not what the repository says, as far as the cluster shows it."""
+def _reason(cluster: Any, live: Body, each: Mapping[str, Any], look: bool) -> str:
+    """Why an object is not what the repository says, as far as the cluster shows it, which is asked only about the first of many."""
     if each.get("requiresPruning"):
         return "it is no longer in the repository"
-    if operation.is_in_cluster(live) and evidence.is_missing(cluster, each):
+    if look and operation.is_in_cluster(live) and evidence.is_missing(cluster, each):
         return "it is not in the cluster"
     return "it differs from the repository"
 

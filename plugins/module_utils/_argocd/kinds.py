@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from ansible_collections.nordic.gitops.plugins.module_utils import _masked_text
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import options, policies
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import Spec, given
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_url
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import SHORTEST_VALUE, full_url, one_line
 
 Body = Dict[str, Any]
 Params = Mapping[str, Any]
@@ -31,6 +32,7 @@ SYNC_OPTIONS: Dict[str, Tuple[str, ...]] = {
     "PrunePropagationPolicy": ("foreground", "background", "orphan"),
 }
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+\Z")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
@@ -215,20 +217,28 @@ def decoded(secret: Mapping[str, Any], key: str) -> str:
     """One text of a Secret, "" where there is none."""
     try:
         return base64.b64decode((secret.get("data") or {}).get(key) or "").decode()
-    except ValueError:
+    except (TypeError, ValueError):
         return ""
 
 
 def hidden(secret: Mapping[str, Any]) -> List[str]:
-    """The values of a repository's or cluster's Secret that nobody may see; its URL and its name are none."""
+    """The values of a repository's or cluster's Secret that nobody may see. Its URL and its name are none, the credentials in a URL are; of a
+    key that we do not know a value is one unless it is short."""
     config = decoded(secret, "config")
     found: List[Any] = [config, *(decoded(secret, key) for key in options.ACCESS_SECRETS)]
+    for key in secret.get("data") or ():
+        if key in ("url", "proxy", "server"):
+            _masked_text.url(decoded(secret, key))  # registers what is secret in it
+        elif key not in (*options.ACCESS_PUBLIC, "config") and len(decoded(secret, key)) >= SHORTEST_VALUE:
+            found.append(decoded(secret, key))
     try:
         login = json.loads(config or "{}")
         found += [login.get("password"), login.get("bearerToken"), (login.get("tlsClientConfig") or {}).get("keyData")]
-    except (ValueError, AttributeError):
+        found += [value for value in ((login.get("execProviderConfig") or {}).get("env") or {}).values()
+                  if isinstance(value, str) and len(value) >= SHORTEST_VALUE]
+    except (ValueError, AttributeError, RecursionError):
         pass  # it is no configuration that Argo CD could read
-    return [value for value in found if value]
+    return [value for value in found if value and isinstance(value, str)]
 
 
 def _fnv(text: str) -> int:
@@ -357,7 +367,7 @@ def _cluster(params: Body, live: Optional[Body]) -> Body:
 def _equal(text: str, config: Body) -> bool:
     try:
         return bool(json.loads(text) == config)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -383,6 +393,11 @@ CLUSTER = Kind("clusters", "cluster", "v1", "Secret", options.CLUSTER, _cluster_
                lambda params: str(params.get("server") or ""), lambda params: "cluster", _is_cluster)
 
 KINDS: Sequence[Kind] = (APPLICATION, APPLICATIONSET, PROJECT, REPOSITORY, CLUSTER)
+
+
+def wrong_namespace(namespace: str) -> List[str]:
+    """A name that is none would be another path of the API, and no name at all every namespace."""
+    return [] if _NAMESPACE.match(namespace) else [f"namespace: {one_line(repr(namespace), 80)} is no valid name of a namespace"]
 
 
 def wrong(kind: Kind, params: Body) -> List[str]:

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, guard, removal
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, guard, operation, removal
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong, wrong_namespace
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import objects_of
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -83,6 +84,7 @@ class Manager:
         found, seen = [], set()
         for item in self.items:
             problems = wrong(self.kind, item.params) if not self.absent else self._identity(item.params)
+            problems += wrong_namespace(item.params["namespace"])
             found += [f"{self._called(item)}: {problem}" for problem in problems]
             identity = (item.params["namespace"], self.kind.named(item.params)) if not problems else None
             if identity is not None and identity in seen:
@@ -311,8 +313,7 @@ def _spoken(live: Optional[Body]) -> Body:
 
 
 def _has_status(live: Body) -> bool:
-    status = live.get("status") or {}
-    return bool(status.get("reconciledAt") or follow.troubles(live))
+    return bool(operation.status_of(live).get("reconciledAt") or follow.troubles(live))
 
 
 def secrets_of(kind: Kind, params: Mapping[str, Any]) -> Tuple[str, ...]:
@@ -336,7 +337,7 @@ def manage(kind: Kind, params: Mapping[str, Any], check_mode: bool, diff: bool) 
     """The module's result; a Failure carries what was done until then."""
     register(*secrets_of(kind, params))
     notes: List[str] = []
-    manager = Manager(kind, Cluster.of(params), params, check_mode, notes)
+    manager = Manager(kind, Checked(Cluster.of(params)), params, check_mode, notes)
     try:
         manager.run()
     except Failure as failure:

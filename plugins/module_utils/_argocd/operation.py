@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import IN_CLUSTER, Body
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import CONTROL
 
 Commits = Tuple[str, ...]
 
@@ -22,8 +23,18 @@ SHOWN = 10
 
 
 def status_of(live: Mapping[str, Any]) -> Body:
-    """The status, {} before there is one."""
-    return dict(live.get("status") or {})
+    """The status, {} before there is one. Argo CD writes into it what servers and tools say, so no line break or other control character
+    of it is passed on, and null is nothing."""
+    status: Body = _plain(live.get("status") or {})
+    return status
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_plain(item) for item in value if item is not None]
+    return CONTROL.sub(" ", value) if isinstance(value, str) else value
 
 
 def state_of(live: Mapping[str, Any]) -> Body:
@@ -80,7 +91,7 @@ def is_in_cluster(live: Mapping[str, Any]) -> bool:
 def described(live: Mapping[str, Any]) -> str:
     """The operation that runs: which commit, whose, since when, and how often it is tried again."""
     state = state_of(live)
-    operation = state.get("operation") or live.get("operation") or {}
+    operation = state.get("operation") or _plain(live.get("operation") or {})
     commits = ", ".join(commits_in(state.get("syncResult")) or commits_in(operation.get("sync"))) or "an unknown commit"
     by = operation.get("initiatedBy") or {}
     who = "auto-sync" if by.get("automated") else by.get("username") or "somebody"
@@ -89,7 +100,7 @@ def described(live: Mapping[str, Any]) -> str:
     if state.get("retryCount"):
         left = "no end of retries" if limit < 0 else f"{max(0, limit - state['retryCount'])} retries"
         text += f", has failed {state['retryCount']} times with {left} left"
-    return text + (f" ({state['message']})" if state.get("message") else "")
+    return text + (f" ({words(state)})" if words(state) else "")
 
 
 def new(live: Mapping[str, Any], commits: Commits, stamp: str, params: Mapping[str, Any]) -> Body:
@@ -134,14 +145,23 @@ def results(state: Mapping[str, Any]) -> List[Body]:
     return found
 
 
+def words(state: Mapping[str, Any]) -> str:
+    """What an operation says of itself."""
+    return without_reason(str(state.get("message") or ""), any(each.get("kind") == "Secret" and has_failed(each)
+                                                               for each in (state.get("syncResult") or {}).get("resources") or ()))
+
+
+def without_reason(text: str, is_secret: bool = False) -> str:
+    """Without the API server's words on a Secret, which quote the values that it does not take."""
+    told, _comma, reason = text.partition(", reason:")
+    return told if is_secret or "secret" in reason.lower() else text
+
+
 def failure(state: Mapping[str, Any]) -> List[str]:
     """Why an operation failed: its own words, then those of each object."""
     told = results(state)
     failed = [each for each in told if each["failed"]]
-    message = str(state.get("message") or f"its phase is {state.get('phase')}")
-    if any(each["object"].startswith("Secret ") for each in failed):
-        message = message.partition(", reason:")[0]
-    lines = [message]
+    lines = [words(state) or f"its phase is {state.get('phase')}"]
     lines += [f"{each['object']}{' (hook ' + each['hook'] + ')' if each['hook'] else ''}: {each['message'] or each['status']}" for each in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"(+{len(failed) - SHOWN} more)")

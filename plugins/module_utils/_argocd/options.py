@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping
 
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import UrlType
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import HiddenType, UrlType, full_value
 
 Spec = Dict[str, Dict[str, Any]]
 
@@ -108,6 +108,8 @@ ACCESS_TEXTS = ("username", "tlsClientCertData", "githubAppEnterpriseBaseUrl", "
 ACCESS_SECRETS = ("password", "bearerToken", "sshPrivateKey", "tlsClientCertKey", "githubAppPrivateKey", "gcpServiceAccountKey")
 ACCESS_NUMBERS = ("githubAppID", "githubAppInstallationID", "depth")
 ACCESS_SWITCHES = ("insecure", "insecureIgnoreHostKey", "enableLfs", "enableOCI", "forceHttpBasicAuth", "useAzureWorkloadIdentity")
+# What may be in such a Secret, or a cluster's, and is known to be no secret.
+ACCESS_PUBLIC = (*ACCESS_TEXTS, *ACCESS_NUMBERS, *ACCESS_SWITCHES, "url", "type", "name", "project", "server", "namespaces", "clusterResources", "shard")
 REPOSITORY: Spec = dict(
     url=dict(type=UrlType("str")),
     type=dict(type="str", choices=["git", "helm", "oci"], default="git"),
@@ -136,7 +138,7 @@ CLUSTER: Spec = dict(
             keyData=dict(type="str", no_log=True))),
         awsAuthConfig=dict(type="dict", options=dict(clusterName=dict(type="str"), roleARN=dict(type="str"), profile=dict(type="str"))),
         execProviderConfig=dict(type="dict", options=dict(
-            command=dict(type="str"), args=_texts(), env=dict(type="dict"), apiVersion=dict(type="str"), installHint=dict(type="str"))),
+            command=dict(type="str"), args=_texts(), env=dict(type=HiddenType("dict")), apiVersion=dict(type="str"), installHint=dict(type="str"))),
         disableCompression=dict(type="bool"),
     )),
 )
@@ -173,7 +175,7 @@ def given(spec: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> D
     """What a task says: without what it leaves out, which Ansible fills with nothing. `automated: {}` stays what it is, and means on."""
     found: Dict[str, Any] = {}
     for name, option in spec.items():
-        value = params.get(name)
+        value = full_value(params.get(name))
         if value is None:
             continue
         inner = option.get("options")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, List, Mapping, Optional
 
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, operation
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import IN_CLUSTER, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -24,14 +24,14 @@ def remove(cluster: Any, resource: Any, live: Body, how: str, seconds: float, cl
     """Delete an object and wait until it is gone; the objects that were released, which are in nobody's charge any more."""
     key = follow.key_of(live)
     if live["kind"] == "Application":
-        live = follow.change(cluster, resource, key, lambda body: _finalizers(body, how)) or live
+        live = follow.change(cluster, resource, key, lambda body: _finalizers(body, how), live["metadata"]["uid"]) or live
     propagation = "Orphan" if live["kind"] == "ApplicationSet" and how == "orphan" else "Background"
     try:
         cluster.delete(resource, *key, live["metadata"]["uid"], propagation=propagation)
     except ApiError as error:
         if not error.stale:
             raise
-        raise Failure("was deleted and made again by somebody else meanwhile", resource.where(*key), "Run it again.") from None
+        raise Failure(follow.MADE_AGAIN, resource.where(*key), "Run it again.") from None
     end = clock() + seconds
     while True:
         left = cluster.get(resource, *key)
@@ -65,13 +65,14 @@ def _released(cluster: Any, app: Body) -> List[str]:
     if destination.get("server") not in (IN_CLUSTER, None) or destination.get("name") not in ("in-cluster", None):
         return []
     released: List[str] = []
-    for each in (app.get("status") or {}).get("resources") or ():
+    for each in operation.status_of(app).get("resources") or ():
         group, version = each.get("group") or "", each.get("version") or "v1"
         found = cluster.discover().find(f"{group}/{version}" if group else version, each["kind"])
         live = cluster.get(found, each.get("namespace") or "", each["name"]) if found else None
         if live is None or not _is_marked(live, app):
             continue
-        follow.change(cluster, found, follow.key_of(live), lambda body: follow.annotated(body, {TRACKING_ID: None}) if _is_marked(body, app) else None)
+        follow.change(cluster, found, follow.key_of(live), lambda body: follow.annotated(body, {TRACKING_ID: None}) if _is_marked(body, app) else None,
+                      live["metadata"]["uid"])
         released.append(found.where(each.get("namespace") or "", each["name"]))
     return released
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation, options
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import Commits
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, one_line
 
 WRITERS = 8
 # How long something must stay that may pass by itself: Degraded while a Pod restarts, OutOfSync until Argo CD has seen what it wrote.
@@ -115,8 +116,8 @@ class Sync:
         sources, given = operation.sources_of(live), self._given()
         if given and len(given) != len(sources):
             return [f"has {len(sources)} sources, and the task names {len(given)} commits; revisions needs one for each source, in their order."]
-        return [f"takes {source.get('repoURL')} from Git, where {commit} is no full commit id. Leave it out to take the newest commit of "
-                f"{source.get('targetRevision') or 'HEAD'}."
+        return [f"takes {one_line(source.get('repoURL') or '')} from Git, where {commit} is no full commit id. Leave it out to take the newest commit of "
+                f"{one_line(source.get('targetRevision') or 'HEAD')}."
                 for source, commit in zip(sources, given) if not source.get("chart") and not _is_commit(commit) and not _is_oci(source)]
 
     def _given(self) -> Commits:
@@ -190,7 +191,7 @@ class Sync:
         for source, commit in zip(sources, found):
             place = (source.get("repoURL"), source.get("targetRevision"), source.get("chart"))
             if known.setdefault(place, commit) != commit:
-                raise Undone(f"Argo CD resolved {source.get('targetRevision') or 'HEAD'} of {source.get('repoURL')} to two commits, {known[place]} and "
+                raise Undone(f"Argo CD resolved {one_line(source.get('targetRevision') or 'HEAD')} of {one_line(source.get('repoURL') or '')} to two commits, {known[place]} and "
                              f"{commit}: one landed in between. Run it again, or say which by revisions")
         return found if len(found) == len(sources) and all(found) else ()
 
@@ -233,7 +234,7 @@ class Sync:
         phase = state.get("phase")
         if phase == operation.RUNNING and str(state.get("message", "")).startswith(operation.BLOCKED):
             self._end(course)
-            raise Undone(f"a sync window of the project {(course.live.get('spec') or {}).get('project')} is closed; the operation was ended")
+            raise Undone(f"a sync window of the project {one_line(str((course.live.get('spec') or {}).get('project')))} is closed; the operation was ended")
         if operation.is_busy(course.live):
             waited_for = [each for each in (state.get("syncResult") or {}).get("resources") or () if each.get("hookPhase") == operation.RUNNING]
             self._not_stuck(course, waited_for, f"the sync of {_spoken(course.commits)} cannot go on, and is left to itself (operation: abort ends it)")
@@ -387,7 +388,7 @@ class Sync:
         if course.step == "run":
             if not operation.state_of(live) or not operation.is_ours(operation.state_of(live).get("operation"), course.stamp):
                 return f"Argo CD did not begin the sync within {seconds} s. Does its application controller run? operation: abort takes it away"
-            lines = [f"the sync of {_spoken(course.commits)} did not end within {seconds} s ({operation.state_of(live).get('message')}), and goes on"]
+            lines = [f"the sync of {_spoken(course.commits)} did not end within {seconds} s ({operation.words(operation.state_of(live))}), and goes on"]
             return "\n  ".join([*lines, *evidence.of_objects(self.cluster, live), *evidence.of_hooks(self.cluster, live, operation.state_of(live))])
         sync, health = (operation.status_of(live).get(part) or {} for part in ("sync", "health"))
         names = operation.few([operation.called(each) for each in operation.out_of_sync(live)])
@@ -455,7 +456,7 @@ def _spoken(commits: Commits) -> str:
 
 def sync(params: Mapping[str, Any], check_mode: bool) -> Body:
     """The module's result; a Failure carries what is known of each Application."""
-    run = Sync(Cluster.of(params), params, check_mode)
+    run = Sync(Checked(Cluster.of(params)), params, check_mode)
     try:
         run.run()
     except Failure as failure:

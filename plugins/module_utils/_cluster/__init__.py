@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from urllib.parse import quote, urlencode
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import answers, discovery, interface
@@ -217,7 +218,8 @@ class Cluster:
 
     def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         """The last lines that a container wrote."""
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&tailLines={lines}&limitBytes=65536"
+        query = urlencode({"container": container, "tailLines": lines, "limitBytes": 65536})
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/log?{query}"
         return self._transport.raw("log", "GET", path, f"log of Pod {namespace}/{pod}").decode("utf-8", "replace")
 
     def watch(

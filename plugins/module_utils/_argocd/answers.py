@@ -1,0 +1,123 @@
+# Copyright: nordic.gitops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server may answer of the objects that we read: checked where it comes in, so that nothing behind it meets another type.
+
+A shape has only what is read here. Null is as good as nothing, as Go writes it; a key with ! has to be there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import Malformed
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
+
+TEXT, NUMBER, SWITCH, MAPPING = "a text", "a number", "true or false", "a mapping"
+_TYPES: Dict[str, Tuple[type, ...]] = {TEXT: (str,), NUMBER: (int,), SWITCH: (bool,), MAPPING: (dict,)}
+
+Shape = Any  # one of the types above, [shape] for a list, {key: shape} for a mapping, {"*": shape} for one with any keys
+
+_SAID: Shape = {"status": TEXT, "message": TEXT}
+_BY: Shape = {"username": TEXT, "automated": SWITCH}
+_COMMITS: Dict[str, Shape] = {"revision": TEXT, "revisions": [TEXT]}
+_OBJECT: Shape = {"kind!": TEXT, "name!": TEXT, "group": TEXT, "version": TEXT, "namespace": TEXT, "status": TEXT, "message": TEXT, "hook": SWITCH,
+                  "hookType": TEXT, "hookPhase": TEXT, "requiresPruning": SWITCH, "health": _SAID}
+_OPERATION: Shape = {"sync": _COMMITS, "initiatedBy": _BY, "retry": {"limit": NUMBER}, "info": [{"name": TEXT, "value": TEXT}]}
+_SOURCE: Shape = {"repoURL": TEXT, "targetRevision": TEXT, "path": TEXT, "chart": TEXT, "ref": TEXT}
+_PLACE: Shape = {"server": TEXT, "name": TEXT, "namespace": TEXT}
+_CONTAINERS: Shape = [{"name!": TEXT, "state": {"waiting": {"reason": TEXT, "message": TEXT}}, "lastState": MAPPING}]
+_WORKLOAD: Shape = {"spec": {"selector": {"matchLabels": {"*": TEXT}}}}
+
+SHAPES: Mapping[Tuple[str, str], Shape] = {
+    ("argoproj.io", "Application"): {
+        "spec": {"project": TEXT, "source": _SOURCE, "sources": [_SOURCE], "destination": _PLACE,
+                 "syncPolicy": {"automated": {"enabled": SWITCH}, "syncOptions": [TEXT], "retry": {"limit": NUMBER}}},
+        "operation": _OPERATION,
+        "status": {
+            "sync": {"status": TEXT, **_COMMITS}, "health": _SAID, "reconciledAt": TEXT, "summary": {"images": [TEXT]}, "resources": [_OBJECT],
+            "conditions": [{"type": TEXT, "message": TEXT}],
+            "history": [{"id": NUMBER, "deployStartedAt": TEXT, "deployedAt": TEXT, "initiatedBy": _BY, **_COMMITS}],
+            "operationState": {"phase": TEXT, "message": TEXT, "startedAt": TEXT, "finishedAt": TEXT, "retryCount": NUMBER, "operation": _OPERATION,
+                               "syncResult": {"resources": [_OBJECT], **_COMMITS}},
+        },
+    },
+    ("argoproj.io", "ApplicationSet"): {"spec": MAPPING},
+    ("argoproj.io", "AppProject"): {"spec": {"sourceRepos": [TEXT], "destinations": [_PLACE], "roles": [{"name!": TEXT, "jwtTokens": [MAPPING]}]}},
+    ("", "Secret"): {"data": {"*": TEXT}},
+    ("", "Pod"): {"status": {"initContainerStatuses": _CONTAINERS, "containerStatuses": _CONTAINERS}},
+    ("", "Event"): {"type": TEXT, "reason": TEXT, "message": TEXT, "lastTimestamp": TEXT, "eventTime": TEXT, "involvedObject": {"uid": TEXT}},
+    **{(group, kind): _WORKLOAD for group, kinds in (("apps", ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")), ("batch", ("Job",))) for kind in kinds},
+}
+# By these an object is known, and written only as it was seen.
+_METADATA: Shape = {"name!": TEXT, "uid!": TEXT, "resourceVersion!": TEXT}
+
+
+class Checked:
+    """A cluster whose answers have the types that their kinds' definitions say, or are refused by the place of the first that has not."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def list(self, resource: Any, *arguments: Any, **more: Any) -> Tuple[List[Any], str]:
+        items, version = self._cluster.list(resource, *arguments, **more)
+        return [checked(resource, item) for item in items], version
+
+    def get(self, resource: Any, namespace: str, name: str) -> Optional[Any]:
+        live = self._cluster.get(resource, namespace, name)
+        return None if live is None else checked(resource, live)
+
+    def patch(self, resource: Any, *arguments: Any, **more: Any) -> Any:
+        return checked(resource, self._cluster.patch(resource, *arguments, **more))
+
+    def watch(self, resource: Any, *arguments: Any) -> CheckedWatch:
+        return CheckedWatch(resource, self._cluster.watch(resource, *arguments))
+
+
+class CheckedWatch:
+    """The events that change an object; others tell no more than how far the watch is."""
+
+    def __init__(self, resource: Any, watch: Any) -> None:
+        self._resource, self._watch = resource, watch
+
+    def __iter__(self) -> Iterator[Tuple[str, Any]]:
+        for event, body in self._watch:
+            if event in ("ADDED", "MODIFIED", "DELETED"):
+                yield event, checked(self._resource, body)
+            elif event == "BOOKMARK":
+                yield event, {**body, "metadata": body.get("metadata") or {}}
+
+    def close(self) -> None:
+        self._watch.close()
+
+
+def checked(resource: Any, body: Any) -> Any:
+    """The same object, where each part of it that we read is what it has to be."""
+    metadata = body.get("metadata") or {}
+    where = one_line(resource.where(str(metadata.get("namespace") or ""), str(metadata.get("name") or "")))
+    _check(metadata, {**_METADATA, **({"namespace!": TEXT} if resource.namespaced else {})}, "metadata", where)
+    _check(body, SHAPES.get((resource.group, resource.kind), {}), "", where)
+    return body
+
+
+def _check(value: Any, shape: Shape, path: str, where: str) -> None:
+    kind = shape if isinstance(shape, str) else MAPPING if isinstance(shape, dict) else "a list"
+    types = _TYPES.get(kind, (list,))
+    if not isinstance(value, types) or isinstance(value, bool) and bool not in types:
+        raise Malformed(f"{path or 'the object'} is not {kind}", where)
+    if isinstance(shape, list):
+        for number, item in enumerate(value):
+            _check(item, shape[0], f"{path}[{number}]", where)
+    elif isinstance(shape, dict) and "*" in shape:
+        for key, item in value.items():
+            _check(item, shape["*"], f"{path}.{one_line(key, 60)}", where)
+    elif isinstance(shape, dict):
+        for key, inner in shape.items():
+            name, here = key.rstrip("!"), f"{path}.{key.rstrip('!')}".lstrip(".")
+            if value.get(name) is not None:
+                _check(value[name], inner, here, where)
+            if key.endswith("!") and not value.get(name):
+                raise Malformed(f"{here} is missing", where)
