@@ -19,6 +19,7 @@ from ansible_collections.nordic.gitops.plugins.modules.secrets_check import EXAM
 from lab.repository import Repository, git_env
 from workspace import places
 
+KEY = "-----BEGIN RSA PRIVATE KEY-----"
 SECRET = "kind: Secret\nmetadata: {name: db}\nstringData:\n  password: hunter2\n"
 
 
@@ -74,6 +75,35 @@ def test_untracked_files_count_and_ignored_and_excluded_ones_do_not(git_repo):
     assert [one.file for one in check_files(str(git_repo.path), ["fixtures"])] == ["some name é.yaml"]
     git_repo.commit()
     assert [one.file for one in check_commits(str(git_repo.path), "HEAD", ["fixtures/*"])] == ["some name é.yaml"]
+
+
+@pytest.mark.parametrize("start, how", [("", "text"), ("\ufeff", "utf-16-le")])
+def test_what_lies_behind_the_bytes_of_a_file_that_are_searched_is_said(git_repo, start, how):
+    """A file that was searched in part is never passed in silence; one that is no text has nothing to search for."""
+    encoding = "utf-8" if how == "text" else how
+    half = "#xxxx\n" * ((20 << 20) // 6 // (1 if how == "text" else 2))
+    (git_repo.path / "large.txt").write_bytes(f"{start}{half}{half[:600]}{KEY}\n".encode(encoding))
+    (git_repo.path / "exact.txt").write_bytes(b"#xxxxxx\n" * ((20 << 20) // 8))
+    (git_repo.path / "program").write_bytes(b"\0" * ((20 << 20) + 9))
+    found = check_files(str(git_repo.path))
+    said = [(one.file, one.what) for one in found if "searched" in one.what]
+    assert ("large.txt", "only the first 20 MiB of a file are searched. Split it, or exclude it") in said
+    assert {file for file, _what in said} <= {"large.txt", "exact.txt"} and not [one for one in found if one.file == "program"]
+    assert ("exact.txt", "only the first 20 MiB of a file are searched. Split it, or exclude it") not in said
+    assert not check_files(str(git_repo.path), ["large.txt", "exact.txt"])
+
+
+def test_a_file_that_cannot_be_read_is_named_and_a_name_forges_no_line(git_repo, monkeypatch):
+    git_repo.write("a\n0 secrets\x1b[2J.yaml", f"{KEY}\n")
+    (found,) = check_files(str(git_repo.path))
+    assert str(found).startswith("a 0 secrets [2J.yaml:1: ")
+    git_repo.write("gone.yaml", "a: 1\n")
+    git_repo.git("add", "--all")
+    real = os.path.isfile
+    monkeypatch.setattr("os.path.isfile", lambda path: real(path) or str(path).endswith("gone.yaml"))
+    (git_repo.path / "gone.yaml").unlink()
+    with pytest.raises(Failure, match="gone.yaml: can't be read: No such file or directory. Make it readable, or exclude it."):
+        check_files(str(git_repo.path))
 
 
 @pytest.mark.parametrize("span, sentence", [("nowhere..HEAD", "is not a range of commits here.*shallow"), ("--all", "is not a range"), ("", "is not a range"),

@@ -22,6 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.findi
 
 
 SHORTEST = 8  # characters of a line that could hold a token, a key's first line or a credential
+MAX_BYTES = Limits().file_bytes  # of one file of a checkout
 MAX_LINES = 200_000  # longer ones that are looked at in one file, which takes ten seconds
 
 
@@ -74,8 +75,15 @@ def check_files(checkout: str, exclude: Sequence[str] = (), allow_unsandboxed: S
         path = os.path.join(git.folder, name)
         if _excluded(name, exclude) or os.path.islink(path) or not os.path.isfile(path):
             continue
-        with open(path, "rb") as file:
-            found += check_text(_text(file.read(Limits().file_bytes)), name)
+        try:
+            with open(path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise Failure(f"can't be read: {error.strerror}", one_line(name, 500), "Make it readable, or exclude it.") from None
+        text = _text(content[:MAX_BYTES])
+        found += check_text(text, name)
+        if text and len(content) > MAX_BYTES:
+            found.append(Finding(name, text.count("\n") + 1, f"only the first {MAX_BYTES >> 20} MiB of a file are searched. Split it, or exclude it"))
     return found
 
 

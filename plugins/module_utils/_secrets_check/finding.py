@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict
 
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
+
 # The mark that detect-secrets reads, for its findings and for ours.
 ALLOWED = "pragma: allowlist secret"
 
@@ -22,7 +24,7 @@ class Finding:
     commit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}" + (f" (commit {self.commit[:12]})" if self.commit else "")
+        return f"{one_line(self.file, 500)}:{self.line}: {self.what}" + (f" (commit {self.commit[:12]})" if self.commit else "")
 
     def as_dict(self) -> Dict[str, Any]:
         return {"file": self.file, "line": self.line, "what": self.what, "commit": self.commit}
