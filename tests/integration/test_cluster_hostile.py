@@ -103,6 +103,11 @@ BOMBS = {
     "empty mappings": [b'{"items": [', *[b"{}," * (1 << 20)] * 30, b"{}]}"],
     "short texts": [b'{"items": [', *[b'"ab",' * (1 << 20)] * 20, b'""]}'],
     "numbers": [b'{"items": [', *[b"1.5," * (1 << 20)] * 30, b"1]}"],
+    # One sign that Python needs 4 bytes for makes it keep every sign of that text so.
+    "a text with one emoji": [b'{"items": ["', "\U0001f600".encode(), *[b"a" * (1 << 20)] * 127, b'"]}'],
+    "a text with one escaped emoji": [b'{"items": ["\\ud83d\\ude00', *[b"a" * (1 << 20)] * 127, b'"]}'],
+    "escaped quotes around an emoji": [b'{"items": ["', *[b"a" * (1 << 20)] * 50, b'\\"\\ud83d\\ude00\\"', *[b"a" * (1 << 20)] * 50, b'"]}'],
+    "texts with an emoji each": [b'{"items": [', *[b'"\\ud83d\\ude00' + b"a" * 1000 + b'",'] * 120_000, b'""]}'],
 }
 
 
@@ -115,6 +120,78 @@ def test_an_answer_of_a_few_kib_that_unfolds_fills_no_memory(server, bomb):
     message, kib = json.loads(done.stdout)
     assert re.search("has more than 128 MiB|has more values than", message)
     assert kib < 400 * 1024
+
+
+PAGES = {
+    "mappings": lambda page: [config_map(f"name-{number:06}-{page}") for number in range(8000)],
+    "mappings of one key": lambda page: [config_map(data={f"k{key}": {"v": f"w{number}-{key}"} for key in range(5)}) for number in range(2000)],
+    "texts": lambda page: [config_map(data=[f"t{page}-{number}" for number in range(60_000)])],
+    "large texts": lambda page: [config_map(data="a" * 1_000_000)],
+    "large texts with an emoji each": lambda page: [config_map(data="\U0001f600" + "a" * 1_000_000)],
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_without_end_fill_no_memory(server, page):
+    """What an endless LIST holds until it is refused is kept as Python's values, which take more than the bytes that came."""
+    server.answer = lambda handler: handler.send(
+        json.dumps(json.loads(a_list(**{"continue": str(len(server.asked))})) | {"items": PAGES[page](len(server.asked))}, ensure_ascii=False).encode())
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{PEAK}", server.url], capture_output=True, text=True, check=True)
+    message, kib = json.loads(done.stdout)
+    assert re.search("has more than [0-9]+ MiB|has more values than|more than 200 pages", message)
+    assert kib < 400 * 1024, (len(server.asked), kib)
+
+
+@given(st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), st.text(st.sampled_from('a"\\\u00e9\u2014\U0001f600'), max_size=6)),
+                    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_leaves=20), st.booleans())
+def test_an_answer_is_read_as_it_is_whatever_signs_it_has(value, escaped):
+    data = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass" if escaped else "replace")
+    assert parse(data, Budget(Bounds())) == json.loads(data)
+
+
+@pytest.mark.parametrize("data", [b'"\\\xe2\x80\x94"', b'"\xe2\x80"', b'\xe2\x80\x94', b'"\xff"', b'"a" \xe2\x80\x94'])
+def test_signs_where_json_has_none_are_refused(data):
+    with pytest.raises(ValueError):
+        parse(data, Budget(Bounds()))
+
+
+def test_pages_that_come_slowly_without_end_come_to_an_end(server):
+    def answer(handler):
+        time.sleep(0.1)
+        handler.send(a_list(config_map(), **{"continue": str(len(server.asked))}))
+
+    server.answer = answer
+    with pytest.raises(TooMuch, match="the pages of a LIST come too slowly"):
+        client(server, bounds=Bounds(pause=0.5, pace=1_000_000)).list(CONFIG_MAPS)
+    assert len(server.asked) <= 6
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("of", ["a head", "a body", "pages"])
+def test_a_byte_or_a_page_a_second_ends_within_thirty(server, of):
+    """With the bounds that everybody has; the server counts, so it does not matter how fast the machine is."""
+    sent = []
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+
+    def drip(handler):
+        try:
+            if of == "pages":
+                sent.append(1)
+                time.sleep(1)
+                handler.send(a_list(config_map(), **{"continue": str(len(sent))}))
+                return
+            handler.wfile.write(answer if of == "a body" else b"")
+            for byte in (b" " * 100_000 if of == "a body" else answer.replace(b"OK", b"O" * 5000)):
+                handler.wfile.write(bytes([byte]))
+                sent.append(1)
+                time.sleep(1)
+        except OSError:
+            handler.close_connection = True
+
+    server.answer = drip
+    with pytest.raises((ApiError, TooMuch), match="too slowly"):
+        Cluster.of({"host": server.url, "api_key": TOKEN}).list(CONFIG_MAPS)
+    assert 10 < len(sent) <= 30
 
 
 @pytest.mark.parametrize("depth", [251, 1_200, 200_000])

@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_is_named_and_a_name_forges_no_line(git_repo,
     git_repo.write("gone.yaml", "a: 1\n")
     git_repo.git("add", "--all")
     real = os.path.isfile
-    monkeypatch.setattr("os.path.isfile", lambda path: real(path) or str(path).endswith("gone.yaml"))
+    monkeypatch.setattr("os.path.isfile", lambda path: real(path) or str(path).endswith("gone.yaml"))  # fake: it is removed between two looks
     (git_repo.path / "gone.yaml").unlink()
     with pytest.raises(Failure, match="gone.yaml: can't be read: No such file or directory. Make it readable, or exclude it."):
         check_files(str(git_repo.path))

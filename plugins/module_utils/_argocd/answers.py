@@ -106,7 +106,8 @@ def checked(resource: Any, body: Any) -> Any:
 def _check(value: Any, shape: Shape, path: str, where: str) -> None:
     kind = shape if isinstance(shape, str) else MAPPING if isinstance(shape, dict) else "a list"
     types = _TYPES.get(kind, (list,))
-    if not isinstance(value, types) or isinstance(value, bool) and bool not in types:
+    fits: bool = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+    if not fits:
         raise Malformed(f"{path or 'the object'} is not {kind}", where)
     if isinstance(shape, list):
         for number, item in enumerate(value):

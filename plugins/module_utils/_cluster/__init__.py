@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -271,7 +272,7 @@ class Cluster:
         items: List[Body] = []
         accept = METADATA_ONLY if metadata_only else "application/json"
         where, bounds = resource.where(namespace), self._transport.bounds
-        budget = answers.Budget(bounds)
+        budget, began = answers.Budget(bounds), time.monotonic()
         for _page in range(bounds.pages):
             body = self._transport.send("list", "GET", resource.path(namespace), where, query, accept=accept, budget=budget).body
             with _told(where):
@@ -284,6 +285,10 @@ class Cluster:
                 if more == query.get("continue"):
                     raise Malformed("the pages of a LIST begin again")
             query["continue"] = more
+            seconds, count = time.monotonic() - began, bounds.answer_bytes - budget.bytes
+            if seconds > bounds.pause + count / bounds.pace:
+                raise TooMuch(f"the pages of a LIST come too slowly: {count:,} bytes in {seconds:.0f} s", where,
+                              "The server or the way to it is overloaded, or holds us up on purpose.")
         raise TooMuch(f"a LIST has more than {bounds.pages} pages", where, "Look at the API server or the aggregated API that sends them.")
 
     def _discover(self) -> Resources:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 import zlib
@@ -27,6 +28,7 @@ class Bounds(NamedTuple):
 
     answer_bytes: int = 128 << 20  # of one answer, and of all pages of one LIST, unpacked
     nodes: int = 6_000_000  # values in it: each takes 60 bytes of memory and more, however short it is written
+    memory: int = 360 << 20  # bytes that all of it takes as Python's text and values; a run stays below 400 MB
     depth: int = 250  # the deepest definitions of the field have 60
     pages: int = 200  # we ask for everything at once; a server that sends pages all the same sends 500 objects in each
     refusal_bytes: int = 1 << 20  # of an answer that is no success: its message is read, the rest is not
@@ -39,17 +41,73 @@ class Budget:
     """What is left of the bounds for several answers to one question."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.bytes, self.nodes, self.depth = bounds.answer_bytes, bounds.nodes, bounds.depth
+        self.bytes, self.nodes, self.depth, self.memory = bounds.answer_bytes, bounds.nodes, bounds.depth, bounds.memory
 
     def take(self, data: bytes) -> None:
         """Count the answer's values before Python makes them; refuse one that is nested too deeply for whoever walks through it."""
         brackets = data.translate(_ONE_PAIR, _NO_BRACKETS)
+        nodes = data.count(b",") + len(brackets)
         self.bytes -= len(data)
-        self.nodes -= data.count(b",") + len(brackets)
-        if self.bytes < 0 or self.nodes < 0:
+        self.nodes -= nodes
+        self.memory -= len(data) + _VALUE * nodes + _wide(data)
+        if self.bytes < 0 or self.nodes < 0 or self.memory < len(data):  # the text that is read is still there
             raise TooMuch("the answer has more values than a reconcile could need", hint=_TOO_MUCH)
         if _deeper(brackets, self.depth) and _really_deeper(data, self.depth):
             raise TooMuch(f"the answer is nested more than {self.depth} levels deep", hint="Look for the object that is, and remove it.")
+
+
+_VALUE = 72  # bytes of memory that a value takes beside its text, measured with mappings of one key
+_WIDE = re.compile(rb"\\u(?!00)")
+_PAIR = re.compile(rb"\\u[dD][89abAB]")
+
+
+def _wide(data: bytes) -> int:
+    """The bytes of memory that texts take which have a sign beyond Latin-1 in them: Python then keeps each sign of them in 2 or 4 bytes.
+    data: with all such signs escaped."""
+    found, total, place = _WIDE.search(data), 0, 0
+    if found is None:
+        return 0
+    width = 4 if _PAIR.search(data) else 2
+    while found is not None:
+        begin, end = _quote(data, found.start(), place, back=True), _quote(data, found.end(), place, back=False)
+        total += width * (end - begin)
+        place = end
+        found = _WIDE.search(data, place)
+    return total
+
+
+def _quote(data: bytes, place: int, first: int, back: bool) -> int:
+    """Where the text around this place begins or ends."""
+    while True:
+        place = data.rfind(b'"', first, place) if back else data.find(b'"', place)
+        if place < 0:
+            return first if back else len(data)
+        if not _escaped(data, place):
+            return place
+        place += 0 if back else 1
+
+
+def _escaped(data: bytes, place: int) -> bool:
+    """Whether an odd number of backslashes stands in front."""
+    count = 0
+    while place > count and data[place - count - 1] == 0x5C:
+        count += 1
+    return count % 2 == 1
+
+
+def _narrow(data: bytes, memory: int) -> bytes:
+    """The same JSON without a sign beyond Latin-1: one such sign anywhere makes Python keep the whole text at 2 or 4 bytes a sign."""
+    if data.isascii() or not re.search(rb"[\xc4-\xff]", data):
+        return data
+    if 3 * len(data) > memory:  # what writing it anew takes
+        raise TooMuch("the answer has more values than a reconcile could need", hint=_TOO_MUCH)
+
+    def escape(found: Any) -> bytes:
+        if _escaped(data, found.start()):
+            raise ValueError("a backslash before a sign that has no escape")
+        return json.dumps(found.group().decode("utf-8"))[1:-1].encode()
+
+    return re.sub(rb"[\x80-\xff]+", escape, data)
 
 
 _TOO_MUCH = "Give the reconcile fewer objects, or look for what fills the cluster."
@@ -68,8 +126,6 @@ def _deeper(brackets: bytes, depth: int) -> bool:
 
 
 def _really_deeper(data: bytes, depth: int) -> bool:
-    import re
-
     level = 0
     for found in re.finditer(rb'"(?:[^"\\]|\\.)*"|[][{}]', data, re.DOTALL):
         sign = found.group()
@@ -84,9 +140,12 @@ def _really_deeper(data: bytes, depth: int) -> bool:
 
 def parse(data: bytes, budget: Budget) -> Any:
     """The JSON value; ValueError where it is none."""
+    data = _narrow(data, budget.memory)
     budget.take(data)
+    text = data.decode("utf-8")
+    del data  # one copy less while the values are made
     try:
-        return _DECODER.decode(data.decode("utf-8"))
+        return _DECODER.decode(text)
     except RecursionError:
         raise TooMuch("the answer is nested too deeply") from None
 
