@@ -142,8 +142,9 @@ def test_pages_without_end_fill_no_memory(server, page):
     assert kib < 400 * 1024, (len(server.asked), kib)
 
 
-@given(st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), st.text(st.sampled_from('a"\\\u00e9\u2014\U0001f600'), max_size=6)),
-                    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_leaves=20), st.booleans())
+@given(st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), st.text(st.sampled_from('a"\\\u00e9\u2014\U0001f600'), max_size=6)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_leaves=20), st.booleans())
 def test_an_answer_is_read_as_it_is_whatever_signs_it_has(value, escaped):
     data = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass" if escaped else "replace")
     assert parse(data, Budget(Bounds())) == json.loads(data)

@@ -47,7 +47,8 @@ SHAPES: Mapping[Tuple[str, str], Shape] = {
     ("", "Secret"): {"data": {"*": TEXT}},
     ("", "Pod"): {"status": {"initContainerStatuses": _CONTAINERS, "containerStatuses": _CONTAINERS}},
     ("", "Event"): {"type": TEXT, "reason": TEXT, "message": TEXT, "lastTimestamp": TEXT, "eventTime": TEXT, "involvedObject": {"uid": TEXT}},
-    **{(group, kind): _WORKLOAD for group, kinds in (("apps", ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")), ("batch", ("Job",))) for kind in kinds},
+    **{("apps", kind): _WORKLOAD for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},
+    ("batch", "Job"): _WORKLOAD,
 }
 # By these an object is known, and written only as it was seen.
 _METADATA: Shape = {"name!": TEXT, "uid!": TEXT, "resourceVersion!": TEXT}

@@ -45,7 +45,8 @@ def told(cluster: Any, live: Body) -> Body:
         "out_of_sync": [{"object": operation.called(each), "reason": _reason(cluster, live, each, number < evidence.LOOKED_AT)}
                         for number, each in enumerate(operation.out_of_sync(live))],
         "unhealthy": [] if health.get("status") in ("Healthy", None) else evidence.of_objects(cluster, live),
-        "conditions": [f"{condition.get('type')}: {one_line(operation.without_reason(condition.get('message') or ''), LONGEST)}" for condition in status.get("conditions") or ()],
+        "conditions": [f"{condition.get('type')}: {one_line(operation.without_reason(condition.get('message') or ''), LONGEST)}"
+                       for condition in status.get("conditions") or ()],
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, guard, operation, removal
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong, wrong_namespace
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import (
+    APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong, wrong_namespace)
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import objects_of
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused

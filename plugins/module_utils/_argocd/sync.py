@@ -191,8 +191,8 @@ class Sync:
         for source, commit in zip(sources, found):
             place = (source.get("repoURL"), source.get("targetRevision"), source.get("chart"))
             if known.setdefault(place, commit) != commit:
-                raise Undone(f"Argo CD resolved {one_line(source.get('targetRevision') or 'HEAD')} of {one_line(source.get('repoURL') or '')} to two commits, {known[place]} and "
-                             f"{commit}: one landed in between. Run it again, or say which by revisions")
+                raise Undone(f"Argo CD resolved {one_line(source.get('targetRevision') or 'HEAD')} of {one_line(source.get('repoURL') or '')} to two "
+                             f"commits, {known[place]} and {commit}: one landed in between. Run it again, or say which by revisions")
         return found if len(found) == len(sources) and all(found) else ()
 
     @staticmethod

@@ -59,7 +59,8 @@ def application():
 
 def pod():
     status = [{"name": "c", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "m"}}, "lastState": {"terminated": {"exitCode": 1}}}]
-    return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata("pod", namespace="shop"), "status": {"initContainerStatuses": status, "containerStatuses": status}}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata("pod", namespace="shop"),
+            "status": {"initContainerStatuses": status, "containerStatuses": status}}
 
 
 def deployment():
@@ -221,9 +222,11 @@ def test_no_line_and_no_sign_of_a_status_is_forged():
             place[path[-1]] = FORGED
     live["spec"]["source"]["repoURL"] = live["spec"]["sources"][0]["repoURL"] = FORGED
     live["status"]["operationState"]["phase"] = "Failed"
-    said = [*follow.troubles(live), operation.described(live), *operation.failure(operation.state_of(live)), *map(str, operation.results(operation.state_of(live)))]
+    state = operation.state_of(live)
+    said = [*follow.troubles(live), operation.described(live), *operation.failure(state), *map(str, operation.results(state))]
     course = Course(("argocd", "web"), live, ("b" * 40,), "judge", asked=follow.Asked("s", follow.moment("2020-01-01T00:00:00Z")))
-    run = Sync(Checked(Server(Application=live)), {"operation": "sync", "revisions": ["x"], "prune": False, "dry_run": False, "wait_timeout": 1, "namespace": "a"}, False)
+    task = {"operation": "sync", "revisions": ["x"], "prune": False, "dry_run": False, "wait_timeout": 1, "namespace": "a"}
+    run = Sync(Checked(Server(Application=live)), task, False)
     said += [run._unfinished(course).replace("\n  ", " "), *run._problems(live)]
     for text in said:
         assert not _masked_text.CONTROL.search(text), text
