@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict, Optional
+
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.observed import as_asked
 from ansible_collections.nordic.gitops.plugins.plugin_utils._option_names import NamingAction
 
 
@@ -12,3 +15,6 @@ class ActionModule(NamingAction):
     """One execution."""
 
     MODULE = "nordic.gitops.k3s_info"
+
+    def execute(self, arguments: Dict[str, Any], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+        return as_asked(arguments.get("wanted"), super().execute(arguments, task_vars))

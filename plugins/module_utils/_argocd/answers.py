@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a server may answer of the objects that we read: checked where it comes in, so that nothing behind it meets another type.
-
-A shape has only what is read here. Null is as good as nothing, as Go writes it; a key with ! has to be there.
 """
 
 from __future__ import annotations
@@ -12,11 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import Malformed
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
-
-TEXT, NUMBER, SWITCH, MAPPING = "a text", "a number", "true or false", "a mapping"
-_TYPES: Dict[str, Tuple[type, ...]] = {TEXT: (str,), NUMBER: (int,), SWITCH: (bool,), MAPPING: (dict,)}
-
-Shape = Any  # one of the types above, [shape] for a list, {key: shape} for a mapping, {"*": shape} for one with any keys
+from ansible_collections.nordic.gitops.plugins.module_utils._shape import MAPPING, NUMBER, SWITCH, TEXT, Shape, check
 
 _SAID: Shape = {"status": TEXT, "message": TEXT}
 _BY: Shape = {"username": TEXT, "automated": SWITCH}
@@ -99,27 +93,10 @@ def checked(resource: Any, body: Any) -> Any:
     """The same object, where each part of it that we read is what it has to be."""
     metadata = body.get("metadata") or {}
     where = one_line(resource.where(str(metadata.get("namespace") or ""), str(metadata.get("name") or "")))
-    _check(metadata, {**_METADATA, **({"namespace!": TEXT} if resource.namespaced else {})}, "metadata", where)
-    _check(body, SHAPES.get((resource.group, resource.kind), {}), "", where)
+
+    def wrong(what: str) -> Malformed:
+        return Malformed(what, where)
+
+    check(metadata, {**_METADATA, **({"namespace!": TEXT} if resource.namespaced else {})}, "metadata", wrong)
+    check(body, SHAPES.get((resource.group, resource.kind), {}), "", wrong)
     return body
-
-
-def _check(value: Any, shape: Shape, path: str, where: str) -> None:
-    kind = shape if isinstance(shape, str) else MAPPING if isinstance(shape, dict) else "a list"
-    types = _TYPES.get(kind, (list,))
-    fits: bool = isinstance(value, types) and (bool in types or not isinstance(value, bool))
-    if not fits:
-        raise Malformed(f"{path or 'the object'} is not {kind}", where)
-    if isinstance(shape, list):
-        for number, item in enumerate(value):
-            _check(item, shape[0], f"{path}[{number}]", where)
-    elif isinstance(shape, dict) and "*" in shape:
-        for key, item in value.items():
-            _check(item, shape["*"], f"{path}.{one_line(key, 60)}", where)
-    elif isinstance(shape, dict):
-        for key, inner in shape.items():
-            name, here = key.rstrip("!"), f"{path}.{key.rstrip('!')}".lstrip(".")
-            if value.get(name) is not None:
-                _check(value[name], inner, here, where)
-            if key.endswith("!") and not value.get(name):
-                raise Malformed(f"{here} is missing", where)

@@ -65,7 +65,7 @@ def data_dir(config: Mapping[str, Any]) -> str:
 def port(config: Mapping[str, Any]) -> int:
     """Where the server's API and supervisor listen."""
     value = str(config.get("https-listen-port") or PORT)
-    return int(value) if value.isdigit() else PORT
+    return int(value) if re.fullmatch("[0-9]{1,5}", value) else PORT
 
 
 def snapshot_dir(config: Mapping[str, Any]) -> str:

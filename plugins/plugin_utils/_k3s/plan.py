@@ -17,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refus
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import CONFIG_DIR, adoption, configuration
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.version import Version, refuse_agent_skew, refuse_server_step
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.observed import checked, one_line_each
 
 
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"  # where k3s writes it, unless write-kubeconfig names another file
@@ -103,6 +104,7 @@ class Fleet:
     @classmethod
     def of(cls, observed: Mapping[str, Mapping[str, Any]], url: str = "", version: str = "", token: str = "", agent_token: str = "", salt: str = "",
            unseen: Iterable[str] = ()) -> Fleet:
+        checked(observed)
         blind = [name for name, info in observed.items() if not (info.get("wanted") or {}).get("role")]
         if blind:
             raise Refused(f"it is not known what {', '.join(blind)} is to be", "observed", "Give k3s_info `wanted` on every host, and its results here.")
@@ -176,7 +178,7 @@ class Plan:
 
 def make_plan(fleet: Fleet) -> Plan:
     """Raises Refused with the sentences of all rules that object."""
-    objections = [objection for objection in (rule(fleet) for rule in RULES) if objection]
+    objections = one_line_each(rule(fleet) for rule in RULES)
     if objections:
         raise Refused(" ".join(objections), objections=objections)
     bootstrap = choose_bootstrap(fleet)
@@ -187,7 +189,7 @@ def make_plan(fleet: Fleet) -> Plan:
         bootstrap.name, tuple(node.name for node in order), tuple(node.name for node in new), _datastore(fleet), url, configuration.data_dir(bootstrap.config),
         str(bootstrap.config.get("write-kubeconfig") or KUBECONFIG), restart_turns(fleet), token_source(fleet, bootstrap),
         tuple(node.name for node in order if _lacks_token(node, bootstrap)),
-        {node.name: host_plan(node, bootstrap, url, fleet) for node in order}, _summary(bootstrap, url, fleet))
+        {node.name: host_plan(node, bootstrap, url, fleet) for node in order}, tuple(one_line_each(_summary(bootstrap, url, fleet))))
 
 
 def host_plan(node: Host, bootstrap: Host, url: str, fleet: Fleet) -> HostPlan:
@@ -364,7 +366,7 @@ def no_even_etcd(fleet: Fleet) -> str:
 
 def one_architecture_for_one_binary(fleet: Fleet) -> str:
     for binary in sorted({str(node.wanted["binary"]) for node in fleet.nodes if node.wanted.get("binary")}):
-        found = {node.info.get("architecture"): node.name for node in fleet.nodes if node.wanted.get("binary") == binary}
+        found = {node.info.get("architecture") or "unknown": node.name for node in fleet.nodes if node.wanted.get("binary") == binary}
         if len(found) > 1:
             hosts = ", ".join(f"{name} ({architecture})" for architecture, name in sorted(found.items()))
             return (f"One binary, {binary}, for different processors: {hosts}. "

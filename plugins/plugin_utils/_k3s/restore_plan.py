@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
+from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.observed import one_line_each
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import (
     Fleet, Host, addresses_in, addresses_of, one_address_each, one_architecture_for_one_binary, one_machine_each, one_name_each, roles_stay, there_is_a_server,
     token_source)
@@ -39,9 +40,8 @@ class RestorePlan:
 
 def plan_restore(fleet: Fleet, restore_on: str, lost: Sequence[str]) -> RestorePlan:
     """lost: servers of the inventory that the user says are gone. Raises Refused with the sentences of all rules that object."""
-    objections = [objection for objection in (rule(fleet) for rule in RULES) if objection]
-    objections += [objection for objection in (no_server_is_left_out(fleet, lost), no_recorded_server_is_left_out(fleet, lost),
-                                               the_server_is_there(fleet, restore_on)) if objection]
+    objections = one_line_each([*(rule(fleet) for rule in RULES), no_server_is_left_out(fleet, lost), no_recorded_server_is_left_out(fleet, lost),
+                                the_server_is_there(fleet, restore_on)])
     if objections:
         raise Refused(" ".join(objections), objections=objections)
     restorer = choose_restorer(fleet, restore_on)
@@ -58,7 +58,7 @@ def plan_restore(fleet: Fleet, restore_on: str, lost: Sequence[str]) -> RestoreP
     return RestorePlan(
         restorer.name, (restorer.name, *others), tuple(node.name for node in fleet.agents),
         tuple(node.name for node in fleet.nodes if not node.info.get("role")), url, config,
-        {node.name: node.node_name for node in fleet.nodes}, token_source(fleet, restorer), tuple(absent), tuple(lines))
+        {node.name: node.node_name for node in fleet.nodes}, token_source(fleet, restorer), tuple(absent), tuple(one_line_each(lines)))
 
 
 def choose_restorer(fleet: Fleet, restore_on: str) -> Host:
@@ -152,7 +152,9 @@ def _members(fleet: Fleet) -> List[Mapping[str, Any]]:
 def _recorded(fleet: Fleet) -> List[Mapping[str, Any]]:
     """Those at an address of a server of this run are that server: etcd's database has no name of a member that joined."""
     own = {str(address) for server in fleet.servers for address in (server.address, *(server.info.get("addresses") or []), *addresses_of(server))}
-    return [member for node in fleet.servers for member in node.info.get("recorded_members") or [] if str(member["address"]) not in own]
+    told = [{**member, "node": member.get("node") or "", "address": member.get("address") or ""}
+            for node in fleet.servers for member in node.info.get("recorded_members") or []]
+    return [member for member in told if member["address"] not in own]
 
 
 def _called(member: Mapping[str, Any]) -> str:
