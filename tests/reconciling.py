@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Sequence
 
+import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
@@ -20,7 +21,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import re
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
-from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
+from ansible_collections.nordic.gitops.plugins.modules.reconcile import RETURN, SPEC
 
 # Most tests are about what is written, and many of their objects would never get healthy: those about health wait.
 DEFAULTS = {**{name: spec.get("default") for name, spec in {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}.items()}, "wait": False}
@@ -39,9 +40,37 @@ class Reconciler:
     def __call__(self, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
         params = {**DEFAULTS, **self.options, **options}
         self.cluster = Cluster.of(params, **self.tuning)
-        report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
+        try:
+            report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
+        except Failure as failure:
+            assert_as_documented(result_of(failure))
+            raise
         self.notes = report.notes
-        return report.result()
+        result = report.result()
+        assert_as_documented(result)
+        return result
+
+
+DOCUMENTED = {**yaml.safe_load(RETURN), "changed": {"type": "bool"}}
+TYPES = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}
+
+
+def assert_as_documented(result: Dict[str, Any]) -> None:
+    """Whatever way a run ends, its result has the documented keys, each of its documented type."""
+    _assert_as_documented({key: value for key, value in result.items() if key != "diff"}, DOCUMENTED)
+
+
+def _assert_as_documented(result: Dict[str, Any], keys: Dict[str, Any], whole: bool = True) -> None:
+    assert set(result) <= set(keys) and (not whole or set(result) == set(keys)), set(result) ^ set(keys)
+    for key, value in result.items():
+        spec = keys[key]
+        # null only where no value can be said for the whole run
+        assert value is None and whole or isinstance(value, TYPES[spec["type"]]), (key, value)
+        for item in value or () if spec["type"] == "list" else ():
+            if "contains" in spec:
+                _assert_as_documented(item, spec["contains"], whole=False)
+            else:
+                assert isinstance(item, TYPES[spec["elements"]]), (key, item)
 
 
 def start(**options: Any) -> "subprocess.Popen[str]":

@@ -142,7 +142,7 @@ options:
     type: bool
     default: false
   allow_empty:
-    description: Whether a folder without any object is what Git means to say, so that everything may be pruned.
+    description: Whether to allow an empty render, which may prune everything.
     type: bool
     default: false
   allow_rollback:
@@ -167,9 +167,10 @@ options:
     description:
       - Whether an object is deleted and created again when Git changes an immutable field of it.
       - The annotation C(argocd.argoproj.io/sync-options) V(Replace=true) on an object allows it for that object alone.
-        Namespaces and CustomResourceDefinitions are never replaced, PersistentVolumeClaims and PersistentVolumes only by
-        the annotation, because their data is deleted with them. So are StatefulSets with
-        C(persistentVolumeClaimRetentionPolicy.whenDeleted) V(Delete).
+        Namespaces and CustomResourceDefinitions are never replaced.
+      - Where data may be deleted with an object, only the annotation allows it. These are PersistentVolumeClaims, PersistentVolumes, StatefulSets
+        with C(persistentVolumeClaimRetentionPolicy.whenDeleted) V(Delete), objects that own PersistentVolumeClaims, and custom resources with a
+        finalizer.
       - An object is replaced only when nothing but immutable fields is in the way, when it belongs to this reconcile and nothing
         says that it must not be deleted, and when the server's dry run accepts the new object. If the creation fails all the
         same, the old object is put back.
@@ -177,8 +178,8 @@ options:
     default: false
   move:
     description:
-      - Whether this O(name) may move to another repository or O(path) than the inventory records. Without it such a run is
-        refused when it would prune, since that was brought by the other repository or path.
+      - Whether this O(name) may move to another repository, O(path) or O(namespace) than the inventory records. Without it such a
+        run is refused when it would prune, because another repository, path or namespace has created these objects.
     type: bool
     default: false
   expect:

@@ -135,6 +135,24 @@ WRONG = {
         ["x.yaml:1: ConfigMap NAMESPACE/x", "names ConfigMap NAMESPACE/nobody", "not rendered here"]),
     "a dependency in another form": ({"x.yaml": config_map("x", annotations="config.kubernetes.io/depends-on: ConfigMap/y")},
                                      ["x.yaml:1: ConfigMap NAMESPACE/x", '"ConfigMap/y"', "Write GROUP/namespaces/"]),
+    "a definition whose spec is a text": (
+        {"x.yaml": manifest("CustomResourceDefinition", "a.shop.example", "apiextensions.k8s.io/v1", more="spec: hello\n")},
+        ["x.yaml:1: CustomResourceDefinition a.shop.example: spec is a string, must be a mapping"]),
+    "a definition whose names are a text": (
+        {"x.yaml": manifest("CustomResourceDefinition", "a.shop.example", "apiextensions.k8s.io/v1", more="spec: {group: a.b, scope: Cluster, names: foo}\n")},
+        ["x.yaml:1: CustomResourceDefinition a.shop.example: spec.names is a string, must be a mapping"]),
+    "a definition whose versions are a number": (
+        {"x.yaml": manifest("CustomResourceDefinition", "a.shop.example", "apiextensions.k8s.io/v1", more="spec: {group: a.b, scope: Cluster, versions: 5}\n")},
+        ["x.yaml:1: CustomResourceDefinition a.shop.example: spec.versions is an integer, must be a list"]),
+    "an autoscaler whose target is a list": (
+        {"x.yaml": manifest("HorizontalPodAutoscaler", "web", "autoscaling/v2", more="spec: {maxReplicas: 2, scaleTargetRef: [web]}\n")},
+        ["x.yaml:1: HorizontalPodAutoscaler web: spec.scaleTargetRef is a list, must be a mapping"]),
+    "a folder of kustomizations": (
+        {"apps/web/kustomization.yaml": "resources: [web.yaml]\n"},
+        ["apps/web/kustomization.yaml: is a kustomization", "Point `path` at apps/web, or leave it out with `exclude`"]),
+    "a folder of charts": (
+        {"apps/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n", "apps/web/templates/a.yaml": "{{ x }}: {{ y }}\n"},
+        ["apps/web/Chart.yaml: is a Helm chart", "Point `path` at apps/web with renderer: helm"]),
     "the inventory itself": ({"x.yaml": config_map("nordic-gitops-NAMESPACE")},
                              ["x.yaml:1: ConfigMap NAMESPACE/nordic-gitops-NAMESPACE", "inventory", "choose another name"]),
 }

@@ -109,6 +109,15 @@ def test_what_a_colleague_changed_by_kubectl_is_healed_by_one_write_and_two_for_
     assert not run()["changed"]
 
 
+def test_changes_of_a_local_repository_that_are_not_committed_cause_a_warning(run, git_repo):
+    git_repo.write("a.yaml", config_map("a"))
+    git_repo.commit()
+    assert operations(run()) == {"ConfigMap a": "created"} and not run.notes
+    git_repo.write("a.yaml", config_map("a", "two"))
+    for check_mode in (True, False):
+        assert not run(check_mode=check_mode)["changed"] and [note for note in run.notes if "not committed" in note and "a.yaml" in note]
+
+
 def test_a_deleted_object_comes_back(cluster, run, git_repo, namespace):
     git_repo.write("a.yaml", config_map("settings"))
     git_repo.commit()
@@ -151,7 +160,9 @@ def test_the_number_of_replicas_is_left_to_an_autoscaler_but_not_switched_off(cl
     run()
     git_repo.write("hpa.yaml", autoscaler("web"))
     git_repo.commit()
-    run()
+    planned, done = run(check_mode=True, diff=True), run(diff=True)
+    assert done["diff"] == planned["diff"] and len(done["diff"]) == len(done["changes"])
+    assert all(item.get("prepared") or item["before"] != item["after"] for item in done["diff"])
     # The hand-over must never pass through the default, 1.
     assert get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 2
     cluster.kubectl("scale", "-n", namespace, "deployment/web", "--replicas=4")

@@ -240,6 +240,76 @@ def test_what_says_that_it_must_not_be_deleted_is_not_replaced(cluster, run, git
     assert get(cluster, namespace, "job", "migrate")["metadata"]["uid"] == uid
 
 
+def widget(group, size, annotations=""):
+    """A custom resource whose size cannot change, with its definition."""
+    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Widget, plural: widgets}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              properties: {{size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}}}
+""") + "---\n" + manifest("Widget", "w", f"{group}/v1", annotations=annotations, more=f"spec: {{size: {size}}}\n")
+
+
+def made_by(cluster, namespace, owner, name, kind="ConfigMap", spec=None):
+    """Create what belongs to another object, as an operator does."""
+    reference = {key: owner["metadata"][key] for key in ("name", "uid")}
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": kind, **({"spec": spec} if spec else {}), "metadata": {
+        "name": name, "ownerReferences": [{**reference, "apiVersion": owner["apiVersion"], "kind": owner["kind"], "controller": True}]}}))
+    return get(cluster, namespace, kind.lower(), name)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_an_object_with_which_a_volume_claim_would_be_deleted_is_not_replaced_by_the_general_option(cluster, run, git_repo, namespace, group, steps):
+    git_repo.write("w.yaml", widget(group, 1))
+    git_repo.commit()
+    run()
+    owner = get(cluster, namespace, f"widgets.{group}", "w")
+    uid = owner["metadata"]["uid"]
+    for number in range(steps):
+        owner = made_by(cluster, namespace, owner, f"between-{number}")
+    made_by(cluster, namespace, owner, "data", "PersistentVolumeClaim", {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+    git_repo.write("w.yaml", widget(group, 2))
+    git_repo.commit()
+    since = cluster.moment()
+    for check_mode in (True, False):
+        with pytest.raises(Refused, match=f"w.yaml:21: Widget.* must not be replaced.* PersistentVolumeClaim {namespace}/data.*Replace=true"):
+            run(replace_immutable=True, check_mode=check_mode)
+    assert get(cluster, namespace, f"widgets.{group}", "w")["metadata"]["uid"] == uid and writes(cluster, since) == []
+    git_repo.write("w.yaml", widget(group, 2, REPLACE))
+    git_repo.commit()
+    assert operations(run()) == {"Widget w": "configured"}
+    assert get(cluster, namespace, f"widgets.{group}", "w")["metadata"]["uid"] != uid
+
+
+def test_a_custom_resource_whose_controller_deletes_something_with_it_is_not_replaced_by_the_general_option(cluster, run, git_repo, namespace, group):
+    git_repo.write("w.yaml", widget(group, 1))
+    git_repo.commit()
+    run()
+    cluster.kubectl("patch", f"widgets.{group}", "w", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["example.org/database"]}}')
+    uid = get(cluster, namespace, f"widgets.{group}", "w")["metadata"]["uid"]
+    git_repo.write("w.yaml", widget(group, 2))
+    git_repo.commit()
+    since = cluster.moment()
+    for check_mode in (True, False):
+        with pytest.raises(Failure, match="w.yaml:21: Widget.* Value is immutable.*Replace=true .*example.org/database") as caught:
+            run(replace_immutable=True, check_mode=check_mode)
+        assert "replace_immutable" not in str(caught.value)
+    live = get(cluster, namespace, f"widgets.{group}", "w")["metadata"]
+    assert live["uid"] == uid and "deletionTimestamp" not in live and [what for what in writes(cluster, since) if what[1] == "widgets"] == []
+    cluster.kubectl("patch", f"widgets.{group}", "w", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    assert operations(run(replace_immutable=True)) == {"Widget w": "configured"}
+
+
 def test_git_cannot_have_deleted_what_is_not_ours(cluster, run, git_repo, namespace):
     """Whoever may write to the repository only: an unowned claim that says that it must stay, Replace=true in Git, prune off, limit 0."""
     claim = "spec: {{accessModes: [{}], resources: {{requests: {{storage: 1Gi}}}}}}\n"

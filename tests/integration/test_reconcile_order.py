@@ -23,22 +23,49 @@ def unverified(result):
     return {change["object"]["name"]: change.get("unverified", "") for change in result["changes"]}
 
 
-def test_a_deployer_without_the_verb_bind_brings_a_role_and_its_binding_in_one_run(cluster, run, git_repo, namespace):
+@pytest.fixture
+def deployer(cluster, namespace):
+    """The connection options of a user who may write Roles and RoleBindings, without the verbs bind and escalate."""
     cluster.kubectl("create", "serviceaccount", "deployer", "-n", namespace)
     cluster.kubectl("create", "role", "deployer", "-n", namespace, "--verb=get,list,watch,create,patch,delete",
                     "--resource=configmaps,serviceaccounts,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io")
     cluster.kubectl("create", "rolebinding", "deployer", "-n", namespace, "--role=deployer", f"--serviceaccount={namespace}:deployer")
-    user = {"kubeconfig": None, "host": cluster.url, "ca_cert": str(cluster.ca_file),
+    return {"kubeconfig": None, "host": cluster.url, "ca_cert": str(cluster.ca_file),
             "api_key": cluster.kubectl("create", "token", "deployer", "-n", namespace).strip()}
-    git_repo.write("r.yaml", manifest("RoleBinding", "app", RBAC, more=f"""roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}}
+
+
+def binding(role, namespace):
+    """A RoleBinding and, after it, its Role."""
+    return manifest("RoleBinding", "app", RBAC, more=f"""roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {role}}}
 subjects: [{{kind: ServiceAccount, name: app, namespace: {namespace}}}]
 ---
-""") + manifest("Role", "app", RBAC, more="rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]\n"))
+""") + manifest("Role", role, RBAC, more="rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]\n")
+
+
+def test_a_deployer_without_the_verb_bind_brings_a_role_and_its_binding_in_one_run(run, git_repo, namespace, deployer):
+    git_repo.write("r.yaml", binding("app", namespace))
     git_repo.commit()
-    planned = run(check_mode=True, **user)
+    planned = run(check_mode=True, **deployer)
     assert "Role.rbac.authorization.k8s.io" in next(change["unverified"] for change in planned["changes"] if change["object"]["kind"] == "RoleBinding")
-    assert operations(run(**user)) == operations(planned) == {"Role app": "created", "RoleBinding app": "created"}
-    assert not run(**user)["changed"]
+    assert operations(run(**deployer)) == operations(planned) == {"Role app": "created", "RoleBinding app": "created"}
+    assert not run(**deployer)["changed"]
+
+
+@pytest.mark.parametrize("who", ["an administrator", "a deployer without the verb bind"])
+def test_a_binding_is_replaced_for_a_role_that_comes_with_the_same_commit(cluster, run, git_repo, namespace, deployer, who):
+    user = deployer if who.startswith("a deployer") else {}
+    git_repo.write("r.yaml", binding("one", namespace))
+    git_repo.commit()
+    run(**user)
+    git_repo.write("r.yaml", binding("two", namespace))
+    git_repo.commit()
+    if not user:  # the server does not look up the role first
+        with pytest.raises(Failure, match="r.yaml:1: RoleBinding.* roleRef: .*immutable.*replace_immutable: true"):
+            run(check_mode=True)
+    planned = run(check_mode=True, replace_immutable=True, **user)
+    done = run(replace_immutable=True, **user)
+    assert operations(done) == operations(planned) == {"Role two": "created", "RoleBinding app": "configured", "Role one": "pruned"}
+    assert get(cluster, namespace, "rolebinding", "app")["roleRef"]["name"] == "two" and not run(**user)["changed"]
 
 
 def test_check_mode_says_what_a_bare_pod_waits_for(cluster, run, git_repo, namespace):
@@ -366,10 +393,31 @@ def test_a_name_that_moves_is_refused_and_then_allowed(cluster, run, git_repo, n
     git_repo.write("two/b.yaml", config_map("b"))
     git_repo.commit()
     run(path="one")
-    with pytest.raises(Failure, match=f"the name {namespace} belongs to .* path one, not to .* path two.*move: true"):
+    with pytest.raises(Failure, match=f"the name {namespace} belongs to .* path one .*, not to .* path two .*move: true"):
         run(path="two")
     assert operations(run(path="two", move=True)) == {"ConfigMap b": "created", "ConfigMap a": "pruned"}
     assert not run(path="./two/")["changed"]
+
+
+def test_a_name_that_is_used_for_a_second_namespace_is_refused_and_then_allowed(cluster, run, git_repo, namespace):
+    other = cluster.namespace()
+    try:
+        git_repo.write("a.yaml", config_map("a"))
+        git_repo.commit()
+        run()
+        for check_mode in (True, False):
+            with pytest.raises(Failure, match=f"belongs to .* namespace {namespace}, not to .* namespace {other}, and 1 object.*move: true"):
+                run(namespace=other, check_mode=check_mode)
+        assert exists(cluster, namespace, "configmap", "a") and not exists(cluster, other, "configmap", "a")
+        git_repo.write("a.yaml", config_map("a", namespace=namespace))
+        git_repo.commit()
+        assert run(namespace=other)["counts"]["pruned"] == 0  # the same objects
+        assert not run(namespace="")["changed"]
+        git_repo.write("a.yaml", config_map("a"))
+        git_repo.commit()
+        assert run(namespace=other, move=True)["counts"]["pruned"] == 1
+    finally:
+        cluster.remove_namespace(other)
 
 
 def test_a_failed_run_says_what_it_did_and_what_it_did_not(cluster, run, git_repo, namespace):

@@ -203,22 +203,26 @@ HOLDERS = {
 def test_what_git_removes_goes_in_the_same_run_though_somebody_else_holds_it_too(cluster, run, git_repo, namespace, holder):
     sidecar = "        - name: sidecar\n          image: registry.example/side:1\n"
     git_repo.write("a.yaml", three(second="2"))
-    git_repo.write("web.yaml", workload(container="          args: [--debug]\n          env: [{name: A, value: '1'}, {name: B, value: '2'}]\n" + sidecar))
+    probes = HTTP + HTTP.replace("liveness", "readiness") + "          lifecycle: {preStop: {httpGet: {path: /, port: 80}}}\n"
+    git_repo.write("web.yaml", workload(container="          args: [--debug]\n          env: [{name: A, value: '1'}, {name: B, value: '2'}]\n" + probes + sidecar))
     git_repo.commit()
     run()
     for name in ("a.yaml", "web.yaml"):
         cluster.kubectl(*HOLDERS[holder], "-n", namespace, "-f", "-", input=(git_repo.path / name).read_text())
     git_repo.write("a.yaml", three())
-    git_repo.write("web.yaml", workload(container="          env: [{name: A, value: '1'}]\n"))
+    git_repo.write("web.yaml", workload(container="          env: [{name: A, value: '1'}]\n          readinessProbe: {exec: {command: ['true']}}\n"))
     git_repo.commit()
-    planned = run(check_mode=True)
-    done = run()
+    planned = run(check_mode=True, diff=True)
+    done = run(diff=True)
+    assert done["diff"] == planned["diff"]
     assert operations(done) == operations(planned) == {"ConfigMap settings": "configured", "Deployment web": "configured"}
     settings = get(cluster, namespace, "configmap", "settings")
     assert settings["data"] == {"a": "1"} and "app" not in settings["metadata"]["labels"]
     containers = get(cluster, namespace, "deployment", "web")["spec"]["template"]["spec"]["containers"]
     assert [one["name"] for one in containers] == ["web"] and "args" not in containers[0]
     assert containers[0]["env"] == [{"name": "A", "value": "1"}]
+    # A struct goes with the last field of it that is set, and what the server had filled into it.
+    assert not {"livenessProbe", "lifecycle"} & set(containers[0]) and "httpGet" not in containers[0]["readinessProbe"]
     again = run()
     assert not again["changed"] and again["in_sync"] and again["dry_runs"] == 0
 

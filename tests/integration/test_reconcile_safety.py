@@ -386,8 +386,9 @@ def test_a_wave_that_is_not_healthy_holds_the_next_one_in_later_runs_too(cluster
     git_repo.write("second.yaml", config_map("second"))
     git_repo.commit()
     for _run in range(2):
-        with pytest.raises(Failure, match="Job.batch .*/first.*was not applied"):
+        with pytest.raises(Failure, match="Job.batch .*/first.*was not applied") as caught:
             run(wait_timeout=2)
+        assert "Everything was applied" not in str(caught.value)
         assert get(cluster, namespace, "configmap", "second") is None
 
 

@@ -155,6 +155,7 @@ STRUCTURES = [
     "\n  ? {a: 1}\n  : 2\n",
     "\n  ? [a]\n  : 2\n",
     "\n  a: !!map {b: 1}\n  c: !!seq [1]\n",
+    "\n  a: &x {k: 1, l: 2}\n  b:\n    !!merge <<: *x\n    l: 3\n",
     " 1\n---\n",
     " 1\n--- # comment\n",
     " 1\n--- x\n",

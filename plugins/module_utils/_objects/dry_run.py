@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects import owne
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import known_of, send, until_accepted
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare, left_to_others, unchanged, version
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import fields_of, merged, without
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import fields_of, merged, with_structs, without
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.patch import claims_of, content_patch, replaced, same, send_patch
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Path, Policy, TakeBack
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import Type
@@ -71,10 +71,10 @@ def _ask(cluster: Cluster, change: Change, policy: Policy) -> Body:
 def _both(cluster: Cluster, change: Change, live: Body, take: TakeBack, schema: Type, beside: Sequence[Path] = ()) -> Body:
     """Taking back and applying as one request: the merged object, which the server has no way to be asked about."""
     body = change.body or {}
-    gone = [item.path for item in take.leftovers] + list(take.removed) + list(beside)
-    result = merged(without(live, gone), body, schema)
     ours = [{**entry, "fieldsV1": fields_of(body, schema)} if ownership.is_own(entry) else entry
             for entry in claims_of(live, take, body["apiVersion"], beside)[-1]["value"]]
+    gone = with_structs([*(item.path for item in take.leftovers), *take.removed, *beside], [entry.get("fieldsV1") or {} for entry in ours], schema)
+    result = merged(without(live, gone), body, schema)
     ops = [same(live), *content_patch(live, result), replaced(ours)]
     answer: Body = cluster.patch(change.served, change.ref.namespace, change.ref.name, ops, dry_run=True)
     # The server takes this for an update of ours beside our apply.

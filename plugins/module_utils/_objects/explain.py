@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import holds_data
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import lost_with
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change, annotations_of
 
 
@@ -17,9 +17,10 @@ def explain(error: Failure, change: Change) -> Failure:
     if error.immutable:
         asks = "before-hook-creation" in annotations_of(change.body or {}).get("helm.sh/hook-delete-policy", "")
         hint = "The hook asks by before-hook-creation to be replaced: set " if asks else "Set "
-        hint += "" if holds_data(change) else "replace_immutable: true, or "
+        lost = lost_with(change)
+        hint += "" if lost else "replace_immutable: true, or "
         hint += "the annotation argocd.argoproj.io/sync-options: Replace=true on the object, to have it deleted"
-        hint += (", with its data," if holds_data(change) else "") + " and created again."
+        hint += (f", with {lost}," if lost else "") + " and created again."
         if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
             hint = "It is never replaced, for that would delete everything that depends on it."
     error.where, error.hint = where, hint

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, Dict, Iterable, Sequence
+from typing import Any, Dict, Iterable, List, Sequence
 
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import Fields, Items, asks_for_nothing, is_built_in, own_entry
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import Fields, Items, asks_for_nothing, is_built_in, node_at, own_entry
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Path
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import ATOMIC, GRANULAR, MAP, SET, Type
 
@@ -84,6 +84,27 @@ def merged(have: Any, want: Any, schema: Type) -> Any:
         # In Git's order, what is others' after it: the server mixes them, which matters to no validation.
         return ours + [item for item in have if not (isinstance(item, dict) and wanted.positions(item_key(item, schema.keys)))]
     return want
+
+
+def with_structs(paths: Iterable[Path], kept: Sequence[Fields], schema: Type) -> List[Path]:
+    """The paths that go when these do: a struct goes with the last field of it that somebody sets, and its defaults with it.
+
+    kept: the fields that anybody still sets. (EnsureNamedFieldsAreMembers and prune of structured-merge-diff, merge/update.go.)
+    """
+    return [_with_structs(path, kept, schema) for path in paths]
+
+
+def _with_structs(path: Path, kept: Sequence[Fields], schema: Type) -> Path:
+    holders = [schema]  # the type that holds each key of the path
+    for key in path[:-1]:
+        holders.append(holders[-1].field(key[2:]) if key.startswith("f:") else holders[-1].item())
+    while len(path) > 1:
+        struct = path[:-1]
+        holder, key = holders[len(struct) - 1], struct[-1]
+        if not key.startswith("f:") or not (holder.struct and holder.has(key[2:])) or any(node_at(fields, struct) is not None for fields in kept):
+            break
+        path = struct
+    return path
 
 
 def put(body: Any, live: Any, path: Path) -> None:

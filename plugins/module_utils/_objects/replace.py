@@ -9,12 +9,13 @@ The caller's gate decides whether this object may be deleted at all.
 from __future__ import annotations
 
 import copy
-from typing import Dict, TYPE_CHECKING
+from typing import Any, Dict, List, Set, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import without_what_the_old_one_holds
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Policy, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import (
+    BUILT_IN_GROUPS, CRD, NAMESPACE, Body, Change, Policy, annotations_of)
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Cluster, Resource
@@ -23,24 +24,69 @@ if TYPE_CHECKING:
 SERVER_METADATA = ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink", "deletionTimestamp",
                    "deletionGracePeriodSeconds")
 VOLUMES = (("", "PersistentVolumeClaim"), ("", "PersistentVolume"))
+GARBAGE_COLLECTION = frozenset({"foregroundDeletion", "orphan"})  # finalizers by which nothing outside of the cluster is meant
 JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
 def may_replace(change: Change, policy: Policy) -> bool:
     """Whether an object may be deleted and created again for an immutable field; never what takes others with it, and what
-    holds data only where the object itself asks for it."""
+    other things may be lost with only where the object itself asks for it."""
     if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
         return False
+    return asks_to_be_replaced(change) or policy.replace_immutable and not lost_with(change)
+
+
+def asks_to_be_replaced(change: Change) -> bool:
+    """Whether the object's own annotation says that it may be deleted and created again."""
     sync_options = str(annotations_of(change.body or {}).get("argocd.argoproj.io/sync-options", ""))
-    requested = {part.strip() for part in sync_options.split(",")}
-    return bool({"Replace=true", "Force=true"} & requested) or policy.replace_immutable and not holds_data(change)
+    return bool({"Replace=true", "Force=true"} & {part.strip() for part in sync_options.split(",")})
 
 
-def holds_data(change: Change) -> bool:
-    """Whether the data goes with the object: a volume's, and those of a StatefulSet that has its claims deleted with it."""
-    kind = (change.ref.group, change.ref.kind)
-    policy = ((change.before or {}).get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
-    return kind in VOLUMES or kind == ("apps", "StatefulSet") and policy.get("whenDeleted") == "Delete"
+def lost_with(change: Change) -> str:
+    """What goes with the object, "" for nothing: a volume's data, that of a StatefulSet which has its claims deleted with it, and
+    what the controller of a custom resource deletes before it takes its finalizer away (a database, a bucket, a snapshot)."""
+    kind, live = (change.ref.group, change.ref.kind), change.before or {}
+    policy = (live.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
+    if kind in VOLUMES or kind == ("apps", "StatefulSet") and policy.get("whenDeleted") == "Delete":
+        return "its data"
+    finalizers = set((live.get("metadata") or {}).get("finalizers") or ()) - GARBAGE_COLLECTION
+    return f"what the controllers of its finalizers delete ({', '.join(sorted(finalizers))})" if finalizers and kind[0] not in BUILT_IN_GROUPS else ""
+
+
+def claims_lost_with(cluster: Cluster, change: Change) -> List[str]:
+    """The PersistentVolumeClaims that the garbage collector deletes after the object: it owns them, itself or by what it owns.
+
+    Those of a Pod's ephemeral volumes are left out, which end with every Pod. A user who may not look is refused for a custom resource:
+    operators own claims by theirs.
+    """
+    resources, uid = cluster.discover(), (change.before or {})["metadata"]["uid"]
+    claims = resources.find("v1", "PersistentVolumeClaim")
+    owners: Dict[str, Any] = {}  # the owners of an owner, by its uid
+
+    def is_owned(metadata: Body) -> bool:
+        seen: Set[str] = set()
+        pending = list(metadata.get("ownerReferences") or ())
+        while pending:
+            owner = pending.pop()
+            if owner["uid"] == uid:
+                return True
+            if owner["uid"] in seen or (owner["apiVersion"], owner["kind"]) == ("v1", "Pod"):
+                continue
+            seen.add(owner["uid"])
+            if owner["uid"] not in owners:
+                resource = resources.find(owner["apiVersion"], owner["kind"])
+                found = resource and cluster.get(resource, metadata["namespace"] if resource.namespaced else "", owner["name"])
+                owners[owner["uid"]] = (found or {"metadata": {}})["metadata"].get("ownerReferences") or ()
+            pending += owners[owner["uid"]]
+        return False
+
+    try:
+        listed = cluster.list(claims, change.ref.namespace, metadata_only=True)[0] if claims is not None else []
+        return sorted(f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in listed if is_owned(item["metadata"]))
+    except Failure as error:
+        if error.status == 403 and change.ref.group in BUILT_IN_GROUPS:
+            return []
+        raise
 
 
 def dry_run_creation(cluster: Cluster, change: Change) -> None:

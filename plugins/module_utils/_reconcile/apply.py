@@ -166,7 +166,7 @@ class _Writer:
                     if planned.unverified == CHANGED_KIND and error.status in (400, 422, 500) and not error.unserved and time.monotonic() < deadline:
                         time.sleep(0.2)  # the API server serves a changed definition a moment after it was written
                         continue
-                    if planned.unverified == CHANGED_KIND and change.before is not None and error.immutable and may_replace(change, self.options):
+                    if planned.unverified and change.before is not None and error.immutable and may_replace(change, self.options):
                         self._replace(self._replacement(change, error))
                         return
                     attempts += 1

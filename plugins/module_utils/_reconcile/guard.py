@@ -76,7 +76,7 @@ def no_conflict_when_it_must_fail(plan: Plan, options: Options) -> str:
 
 
 def no_other_source(plan: Plan, options: Options) -> str:
-    """A second repository or path under the same name would delete what the first one brought; another URL of the same one does not."""
+    """A second repository, path or namespace under the same name would delete what the first one brought; another URL of the same one does not."""
     if plan.recorded_source and plan.deletions and not options.move:
         return (f"the name {options.name} belongs to {plan.recorded_source}, not to {plan.source}, and {len(plan.deletions)} objects of it would be pruned. "
                 "Choose another name, or set move: true if the objects have moved.")

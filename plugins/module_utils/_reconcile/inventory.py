@@ -34,6 +34,7 @@ NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
 COMMIT = "nordic.gitops/commit"
 SOURCE = "nordic.gitops/source"
 ORIGIN = "nordic.gitops/origin"
+IN_NAMESPACE = " namespace "  # before the namespace in an origin
 HOLDER = "nordic.gitops/holder"
 BEAT = "nordic.gitops/heartbeat"
 # What the lists on record consist of; anything else was not written by us.
@@ -59,7 +60,7 @@ class Inventory:
             raise Failure(f"name is {name!r}",
                           hint="Use lower-case letters, digits, '-' and '.', at most 200 characters: it becomes part of a ConfigMap's name.")
         self.cluster, self.resource = cluster, resource
-        self.source = source  # the repository and path that the objects come from
+        self.source = source  # the repository and path that the objects come from, and the namespace for those that state none
         self.name, self.namespace = PREFIX + name, namespace
         self.id = _id_of(self.name, namespace)
         self.ref = Ref("", "ConfigMap", namespace, self.name)
@@ -179,9 +180,12 @@ class Inventory:
 
     @property
     def other_source(self) -> str:
-        """The repository and path on record, where they are not those of this run."""
+        """The repository, path and namespace on record, where they are not those of this run. Without a namespace all objects state theirs."""
         recorded = self._annotation(ORIGIN)
-        return recorded if self.source and recorded != self.source else ""
+        old, _in, old_namespace = recorded.partition(IN_NAMESPACE)
+        new, _in, new_namespace = self.source.partition(IN_NAMESPACE)
+        moved = old != new or old_namespace != new_namespace and bool(old_namespace and new_namespace)
+        return recorded if self.source and moved else ""
 
     def enforces(self, commit: str, source: str) -> bool:
         """Whether the last complete run enforced exactly this, and nobody is at work now: there is nothing to record."""

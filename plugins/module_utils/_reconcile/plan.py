@@ -22,7 +22,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run import dry_run
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation, may_replace
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import asks_to_be_replaced, claims_lost_with, dry_run_creation, may_replace
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import allocated
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
@@ -177,6 +177,12 @@ class Judge:
                           f"{change.intent.where if change.intent else ''}: {change.ref}",
                           "Delete it yourself if that is what you want, or take the change back in Git.")
         try:
+            lost = [] if asks_to_be_replaced(change) else claims_lost_with(self.cluster, change)
+            if lost:
+                raise Refused(f"an immutable field changes, and the object must not be replaced: it owns "
+                              f"PersistentVolumeClaim {', '.join(lost)}, which would be deleted with it",
+                              f"{change.intent.where if change.intent else ''}: {change.ref}",
+                              "Set the annotation argocd.argoproj.io/sync-options: Replace=true on the object if the data may go.")
             deletion.dry_run(self.cluster, change)
             dry_run_creation(self.cluster, change)
         except Failure as failure:
@@ -372,7 +378,8 @@ class _Planner:
         """What this very run writes before the change, and the server's refusal misses; "" where it is another refusal."""
         if error.status not in (400, 403, 404, 422):
             return ""
-        role = _role_of(change)
+        # What the server says of a missing role is that it is not there, or that its rights are not held; not that the binding is invalid.
+        role = _role_of(change) if error.status in (403, 404) else None
         for other in self.changes:
             if other.operation not in ("created", "configured") or other.ref == change.ref or other.ref.namespace not in ("", change.ref.namespace):
                 continue

@@ -15,7 +15,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._git.working_tree import not_committed
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url, full_value
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import Bounds
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import source_digest
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import IN_NAMESPACE, source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.render import AlsoWrong, Rendered, RenderOptions, Serves, render
 
 SHOWN = 5  # names in one note
@@ -43,11 +43,12 @@ class Source:
 
     @property
     def origin(self) -> str:
-        """The repository and path, as a person writes them; the same for every spelling of one URL."""
+        """The repository, the path and the namespace, as a person writes them; the same for every spelling of one URL."""
         url = bare_url(self.mirror.source.url.rstrip("/"))
         url = url[:-len(".git")] if url.endswith(".git") else url
         path = posixpath.normpath(self.path or ".")
-        return url if path == "." else f"{url} path {path}"
+        url = url if path == "." else f"{url} path {path}"
+        return f"{url}{IN_NAMESPACE}{self.options.namespace}" if self.options.namespace else url
 
     @property
     def digest(self) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report, mask, result_of
 from hypothesis import given
 from hypothesis import strategies as st
+from reconciling import assert_as_documented
 
 WEB = Ref("apps", "Deployment", "shop", "web")
 SECRET = Ref("", "Secret", "shop", "login")
@@ -224,30 +225,7 @@ def test_no_value_survives_masking_and_a_difference_is_still_seen(before: Any, a
 # ---- one schema
 
 
-def documented() -> Dict[str, Any]:
-    from ansible_collections.nordic.gitops.plugins.modules.reconcile import RETURN
-
-    return yaml.safe_load(RETURN)
-
-
-TYPES = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}
-
-
-def assert_as_documented(result: Dict[str, Any], keys: Dict[str, Any], whole: bool = True) -> None:
-    """The result has the documented keys, each of its documented type; null only where that is said."""
-    assert set(result) <= set(keys) and (not whole or set(result) == set(keys))
-    for key, value in result.items():
-        spec = keys[key]
-        assert value is None and whole or isinstance(value, TYPES[spec["type"]]), (key, value)
-        for item in value or () if spec["type"] == "list" else ():
-            if "contains" in spec:
-                assert_as_documented(item, spec["contains"], whole=False)
-            else:
-                assert isinstance(item, TYPES[spec["elements"]])
-
-
 def test_every_end_of_a_run_has_the_documented_result() -> None:
-    keys = {**documented(), "changed": {"type": "bool"}}
     conflicting = replace(changed(WEB, stored(WEB, {}), {"spec": {}}), conflicts=[Conflict(WEB, ".spec.replicas", "autoscaler")])
     ends = [report(conflicting, changed(SECRET, stored(SECRET, {}), None, "pruned"), diff=False).result(),
             report(conflicting, diff=False, check_mode=True, health={WEB: Health(FAILED, "no image")}).result(),
@@ -257,4 +235,4 @@ def test_every_end_of_a_run_has_the_documented_result() -> None:
     ends.append(result_of(caught.value))
     assert ends[-1]["errors"] == ["one", "two"]
     for end in ends:
-        assert_as_documented(end, keys)
+        assert_as_documented(end)

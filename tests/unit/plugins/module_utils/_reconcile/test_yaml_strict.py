@@ -183,6 +183,12 @@ def test_a_merge_key_gives_defaults_that_later_keys_override():
     assert read("b:\n  <<: [{k: 1}, {k: 2, m: 3}]\n")[0]["b"] == {"k": 1, "m": 3}
 
 
+@pytest.mark.parametrize("key", ["!!merge <<", "!<tag:yaml.org,2002:merge> <<"])
+def test_a_merge_key_with_its_tag_as_yaml_editors_write_it_is_one(key):
+    assert read(f"a: &x {{k: 1, l: 2}}\nb:\n  {key}: *x\n  l: 3\n")[0]["b"] == {"k": 1, "l": 3}
+    assert "merges a mapping" in refused(f"b:\n  {key}: 1\n") and "tag !!merge is refused" in refused("a: !!merge x\n")
+
+
 def test_a_merge_over_a_key_before_it_is_refused_because_readers_disagree():
     assert "app.yaml:4: key 'k' of line 3 is merged over by `<<`" in refused("a: &x {k: 1}\nb:\n  k: 2\n  <<: *x\n")
 
