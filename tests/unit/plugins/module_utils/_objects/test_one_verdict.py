@@ -20,6 +20,7 @@ VERDICTS = {
 }
 # What is no judgement of health.
 ALLOWED: Dict[str, Set[str]] = {
+    "module_utils/_argocd/answers.py": {"conditions", "phase", "containerStatuses"},  # which types an answer's fields have
     "module_utils/_argocd/evidence.py": {"containerStatuses"},  # which containers have a log, and what those wait for that cannot start
     "module_utils/_argocd/follow.py": {"conditions"},  # what Argo CD cannot do with an Application, in its own words
     "module_utils/_argocd/info.py": {"conditions", "phase"},  # what Argo CD says, passed on
