@@ -385,6 +385,7 @@ def behind(git_repo, options):
         git_repo.git("push", "--quiet", *(["--force"] if force else []), str(bare), "HEAD:main")
         return options
 
+    then.bare = bare
     then.log = lambda: git_repo.git("--git-dir", str(bare), "log", "--format=%s", "main").splitlines()
     then.text = lambda path=WEB: git_repo.git("--git-dir", str(bare), "show", f"main:{path}") + "\n"
     return then
@@ -467,6 +468,20 @@ def test_a_note_of_a_known_tip_that_is_nonsense_is_ignored(behind, tmp_path, con
     for note in notes:
         note.write_bytes(content.encode("utf-8", "surrogateescape"))
     assert run(**options).changed and behind.log()[1] == "theirs"
+
+
+@pytest.mark.parametrize("what", ["tips", "refs/commits"])
+def test_a_commit_that_the_server_has_is_no_failure_where_the_mirror_cannot_note_it(behind, tmp_path, what):
+    """As on a disk that is full by then."""
+    options = behind(DEPLOYMENT)
+    (mirror,) = [path.parents[1] for path in (tmp_path / "cache").rglob("refs/commits")]
+    shutil.rmtree(mirror / "tips")
+    (mirror / "tips").write_text("no folder")
+    assert run(**options).changed and behind.log()[1] == "theirs"
+    if what == "refs/commits":
+        hook(behind.bare, "post-receive", f"rm -rf {mirror}/refs/commits; touch {mirror}/refs/commits\n")
+    options = {**options, "images": [{"name": NAME, "tag": "7", "files": ["production"]}]}
+    assert run(**options).changed and behind.log()[:2] == [f"Update {NAME} 1.1 -> 7", f"Update {NAME} 1.0 -> 1.1"]
 
 
 def test_an_unsigned_tip_is_refused_with_a_warm_mirror_too(behind, tmp_path):

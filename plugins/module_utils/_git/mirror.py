@@ -107,7 +107,10 @@ class Mirror:
 
     def keep(self, oid: str, branch: str) -> None:
         """Note that this commit and all its files are in the mirror, and that the server has it as this branch."""
-        self._note(oid, lasting=False)  # its objects are not, either: a mirror that lacks one is made anew
+        try:
+            self._note(oid, lasting=False)  # its objects are not, either: a mirror that lacks one is made anew
+        except OSError:
+            return  # the commit is on the server, and the next run fetches it
         self._note_tip(branch, oid)
 
     # ---- a branch that we push to: what it was may be enough to begin with, as the server takes no push where that is out of date
@@ -136,8 +139,11 @@ class Mirror:
 
     def _note_tip(self, branch: str, oid: str) -> None:
         path = self._tip_file(branch)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        write_whole(path, f"{oid}\n".encode(), lasting=False)
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            write_whole(path, f"{oid}\n".encode(), lasting=False)
+        except OSError:
+            pass  # a full disk, say; without the note the next run asks the server
 
     # ---- resolving: revision to commit
 
