@@ -391,6 +391,30 @@ def test_links_inside_are_followed(repo, mirror):
     }
 
 
+def test_hundreds_of_links_cost_no_process_each(repo, mirror):
+    """400 of them took 6 seconds, a process of Git each."""
+    started = []
+
+    class Noted(Command):
+        def __call__(self, folder, *arguments, **more):
+            started.append(arguments[0])
+            return super().__call__(folder, *arguments, **more)
+
+        def start(self, folder, *arguments):
+            started.append(arguments[0])
+            return super().start(folder, *arguments)
+
+    for number in range(400):
+        link(repo, f"links/{number}.yaml", "../apps/web.yaml" if number % 2 else f"{(number + 2) % 400}.yaml" if number < 60 else "../base/base.yaml")
+    repo.commit()
+    one = mirror(repo)
+    one._git = Noted(one.source, one.limits)
+    tree = one.tree(one.resolve(), "links")
+    assert len(tree.refused) == 400  # each leads out of that folder
+    whole = one.tree(one.resolve())
+    assert len([entry for entry in whole.files() if entry.path.startswith("links/")]) == 400 and len(started) < 12, started
+
+
 def test_a_path_through_a_link_is_found_inside_and_refused_outside(repo, mirror):
     link(repo, "current", "apps")
     link(repo, "outside", "/etc")
