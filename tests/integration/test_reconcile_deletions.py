@@ -121,7 +121,7 @@ def test_a_policy_that_refuses_the_creation_keeps_the_object(cluster, run, git_r
         return False
 
     wait_until(refused)  # the server takes a moment to enforce a new policy
-    with pytest.raises(Failure, match="only web may be created.*|cannot be created again, so it is not deleted"):
+    with pytest.raises(Failure, match="cannot be created again, so it is not deleted.*only web may be created"):
         run(replace_immutable=True)
     assert get(cluster, namespace, "deployment", "web")["metadata"]["uid"] == uid
 

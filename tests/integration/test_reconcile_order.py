@@ -451,7 +451,8 @@ def test_new_secrets_in_a_few_namespaces_are_asked_for_by_name_and_never_in_the_
         run()
         asked = [entry for entry in cluster.audit(since) if entry["resource"] == "secrets" and entry["verb"] == "list"
                  and entry["userAgent"] == "nordic.gitops"]
-        assert all("labelSelector" in entry["uri"] or "fieldSelector" in entry["uri"] for entry in asked)
+        assert asked and all("labelSelector" in entry["uri"] or "fieldSelector" in entry["uri"] for entry in asked)
+        assert {place for place in (namespace, other) for entry in asked if f"/namespaces/{place}/secrets" in entry["uri"]} == {namespace, other}
     finally:
         cluster.remove_namespace(other)
 
