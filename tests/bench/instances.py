@@ -22,7 +22,7 @@ from .case import ANSIBLE_CFG
 from .measure import Broken, Process, run
 from .stats import Spread
 
-COUNT, MANY = 20, 1000
+COUNT, MANY, REPLACEMENTS = 20, 1000, 3  # the last is for each round
 OURS, THEIRS = "nordic.gitops, kvm_instance", "openstack.cloud.server, %d tasks" % COUNT
 INFO = "nordic.gitops, instance_info"
 MAKE, AGAIN = "%d instances to ACTIVE" % COUNT, "%d instances unchanged" % COUNT
@@ -115,9 +115,10 @@ class Bench:
                 if operation == MAKE and peer == OURS:
                     servers = [one for one in self.sdk.compute.servers(details=True) if one.name.startswith(fleet + "o")]
                     self.add(MAKE, CREATE, _span(servers))
-        for turn in (lambda: self.plain(fleet + "p"), lambda: self.replace(fleet + "o")) if number % 2 == 0 else (
-                lambda: self.replace(fleet + "o"), lambda: self.plain(fleet + "p")):
-            turn()
+        for again in range(REPLACEMENTS):
+            both = [lambda: self.plain(fleet + "p"), lambda: self.replace(fleet + "o")]
+            for turn in both if (number + again) % 2 == 0 else reversed(both):
+                turn()
         self.play("clean", self.ours(fleet + "o", state="absent"), self.theirs(fleet + "t", "absent"))
 
     def replace(self, fleet: str) -> None:

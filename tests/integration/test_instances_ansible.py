@@ -69,6 +69,19 @@ def test_the_first_server_of_the_documentation_is_made_by_its_text(cloud, ansibl
         fleet.clean()
 
 
+def test_the_fleet_of_the_readme_is_made_by_its_text(cloud, ansible, tmp_path):
+    text = (places.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "shop.yml").write_text(re.search(r"```yaml\n(# shop.yml\n.*?)```", text, re.DOTALL).group(1), encoding="utf-8")
+    fleet = Fleet(cloud, name="shop")
+    try:
+        ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
+        made = {one.name: (one.status, one.flavor.original_name) for one in fleet.servers()}
+        assert made == {f"shop-{role}-{number}": ("ACTIVE", flavor) for role, flavor in (("server", "cv-nvme-8gb"), ("agent", "cv-nvme-4gb"))
+                        for number in (1, 2, 3)}
+    finally:
+        fleet.clean()
+
+
 def test_the_inventory_of_the_documentation_is_listed(cloud, ansible, tmp_path):
     text = (places.CHECKOUT / "docs" / "provision.md").read_text(encoding="utf-8")
     (tmp_path / "shop.instances.yml").write_text(re.search(r"```yaml\n(# shop.instances.yml\n.*?)```", text, re.DOTALL).group(1), encoding="utf-8")

@@ -46,6 +46,9 @@ class Ask:
         )
 
     def settings(self) -> Settings:
+        for name, least in (("parallel", 1), ("wait_timeout", 0), ("shutdown_timeout", 0)):
+            if int(self.params[name]) < least:
+                raise Failure(f"{name} is {self.params[name]}", hint=f"It is at least {least}.")
         return Settings(
             int(self.params["parallel"]),
             float(self.params["wait_timeout"]),
@@ -59,7 +62,7 @@ def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
     """Make the fleet what is declared. Raises Failure with what was done, in the schema of the result."""
     begin = time.monotonic()
     listed = wanted.entries(ask.params)
-    options, settings = ask.options(), ask.settings()
+    options, settings, login = ask.options(), ask.settings(), Login.of(ask.params.get("ssh"))
     rule = Residency.of(ask.params.get("residency"))
     residency.check_region(rule, ask.params["region"])
     zones = [zone for one in listed for zone in _zones(one)]
@@ -81,7 +84,7 @@ def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
             # What another run did while this one waited for the lock.
             plan = _plan(provider, ask.fleet, declared, options, catalog)
             _judge(plan, options, provider, declared)
-            report = Run(provider, ask.fleet, plan, options, settings, _ready(provider, ask, declared), check).carry_out()
+            report = Run(provider, ask.fleet, plan, options, settings, _ready(provider, ask, login), check).carry_out()
     return _answer(provider, ask, plan, report, proof, declared, begin)
 
 
@@ -113,8 +116,8 @@ def _services(listed: Sequence[Mapping[str, Any]]) -> List[str]:
     return ["compute", "network", "image", *(["volume"] if volumes else [])]
 
 
-def _ready(provider: Provider, ask: Ask, declared: Sequence[Wanted]) -> Callable[[Instance, Wanted], None]:
-    until, rule, login = ask.params["wait_for"], AddressRule.of(ask.params.get("address")), Login.of(ask.params.get("ssh"))
+def _ready(provider: Provider, ask: Ask, login: Login) -> Callable[[Instance, Wanted], None]:
+    until, rule = ask.params["wait_for"], AddressRule.of(ask.params.get("address"))
     timeout = float(ask.params["wait_timeout"])
 
     def console(instance: Instance) -> str:

@@ -111,6 +111,8 @@ FLEET_SPEC: Dict[str, Any] = dict(
 
 
 def provider_of(params: Mapping[str, Any]) -> Provider:
+    if params.get("timeout") is not None and int(params["timeout"]) < 1:
+        raise Failure(f"timeout is {params['timeout']}", hint="It is at least 1.")
     if not params.get("libvirt"):
         return OpenStack(params)
     given = [name for name in ("cloud", "clouds_file", "auth") if params.get(name)]

@@ -263,6 +263,9 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     actions = [diff.action for diff in differences]
     operation = max(["unchanged", *actions], key=STRENGTH.index)
     reasons = tuple(str(diff) for diff in differences)
+    if one.state == "rebuilt" and _was_given(one.boot_volume):
+        return Change("refuse", one.name, ("it boots from a volume that was given, so there is nothing to rebuild it from",), tuple(differences),
+                      wanted=one, instance=instance)
     if one.state == "rebuilt" and operation != "refuse":
         operation, reasons = "replace" if instance.boots_from_volume else max(operation, "rebuild", key=STRENGTH.index), ("asked for: rebuilt", *reasons)
         if one.image is None:
@@ -292,6 +295,10 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
     return made
 
 
+def _was_given(volume: Optional[WantedVolume]) -> bool:
+    return volume is not None and volume.volume is not None
+
+
 def _of_image(one: Wanted, instance: Instance, options: Options, warnings: List[str]) -> Iterable[Difference]:
     recorded = instance.metadata.get(provider.IMAGE) or instance.image_id or next((volume.image_id for volume in instance.volumes if volume.image_id), "")
     name = instance.metadata.get(provider.IMAGE_NAME, "")
@@ -303,7 +310,9 @@ def _of_image(one: Wanted, instance: Instance, options: Options, warnings: List[
     elif recorded and one.image.id != recorded:
         note = "the cloud has a new image of this name" if name == one.image.name else ""
         action = options.action("image")
-        if action == "replace" and instance.boots_from_volume:
+        if action in ("rebuild", "replace") and _was_given(one.boot_volume):
+            action, note = "refuse", "it boots from a volume that was given, and would boot the same system again"
+        elif action == "replace" and instance.boots_from_volume:
             note = "; ".join(filter(None, [note, "the old boot volume is kept"]))
         yield Difference("image", f"{name} {recorded}".strip(), f"{one.image.name} {one.image.id}", action, note)
 

@@ -37,6 +37,8 @@ class Login:
     @classmethod
     def of(cls, options: Optional[Mapping[str, Any]]) -> "Login":
         given = options or {}
+        if not 1 <= int(given.get("port") or 22) <= 65535:
+            raise Failure(f"ssh.port is {given['port']}", hint="It is between 1 and 65535.")
         return cls(given.get("user") or "", int(given.get("port") or 22), given.get("private_key_file") or "", given.get("known_hosts_file") or "")
 
     def command(self, address: str, words: str) -> List[str]:

@@ -97,6 +97,8 @@ def _check_names(one: Mapping[str, Any]) -> None:
     for volume in (*one["volumes"], *([one["boot_volume"]] if one.get("boot_volume") else [])):
         if bool(volume.get("volume")) == bool(volume.get("size")):
             raise Failure("a volume has either size, or volume for one that exists", name)
+        if (volume.get("size") or 1) < 1:
+            raise Failure(f"a volume has the size {volume['size']}", name, "It is at least 1 GB.")
         if not volume.get("volume") and volume is not one.get("boot_volume") and not volume.get("label"):
             raise Failure("a volume with a size needs a label", name, "The label tells a later run which of them it is.")
         if volume.get("size") and volume.get("label") and not LABEL.fullmatch(volume["label"]):
@@ -179,6 +181,8 @@ def _flavor(wanted: Any, cloud: Provider, catalog: Catalog) -> Flavor:
     if not sizes:
         return lookup.one("flavor", wanted, catalog.flavors)
     vcpus, ram, disk = int(sizes[1]), int(sizes[2]), int(sizes[3] or 0)
+    if not vcpus or not ram:
+        raise Failure(f"a flavor of {wanted} has nothing to run on")
     own = cloud.sized(vcpus, ram, disk)
     if own is not None:
         return own
@@ -215,6 +219,8 @@ def _ports(networks: Iterable[Mapping[str, Any]], groups: Optional[Tuple[str, ..
         own = given.get("security_groups")
         its = tuple(lookup.one("security group", group, catalog.security_groups).id for group in own) if own is not None else groups
         if given.get("port"):
+            if given.get("network") or given.get("address") or given.get("subnet"):
+                raise Failure("a network has either port, or network with subnet and address", hint=f"The port {given['port']} has its network and address.")
             port = cloud.port(given["port"])
             yield WantedPort(port.network, "", "", port, its if own is not None and its is not None else (), own is not None)
             continue

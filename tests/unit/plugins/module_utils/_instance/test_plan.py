@@ -309,3 +309,16 @@ def test_only_parts_that_were_made_for_an_instance_are_its_own():
         assert not one.owns(replace(part, fleet="shop-2")) and not one.owns(replace(part, fleet=""))
         assert not there("b", metadata={}).owns(replace(part, fleet=""))
     assert not one.owns(replace(mine[0], instance="a-1")) and not one.owns(replace(mine[1], name="a-1|private"))
+
+
+def test_a_boot_volume_that_was_given_is_not_said_to_be_rebuilt():
+    given = WantedVolume("root", 10, "", Volume("v-own", "own", 10, server_id="a-1"))
+    instance = replace(made(simple("a")), image_id="", volumes=(Volume("v-own", "own", 10, server_id="a-1", bootable=True),))
+    same = simple("a", boot_volume=given)
+    assert make_plan(FLEET, [same], world(instance), Options()).changes[0].operation == "unchanged"
+    for action in ("rebuild", "replace"):
+        change = make_plan(FLEET, [replace(same, image=IMAGES[2])], world(instance), Options({"image": action}, allow_data_loss=True)).changes[0]
+        assert change.operation == "refuse" and "would boot the same system again" in change.reasons[0]
+    change = make_plan(FLEET, [replace(same, state="rebuilt")], world(instance), Options(allow_data_loss=True)).changes[0]
+    assert change.operation == "refuse" and "nothing to rebuild it from" in change.reasons[0]
+    assert make_plan(FLEET, [replace(same, image=IMAGES[2])], world(instance), Options()).changes[0].operation == "report"
