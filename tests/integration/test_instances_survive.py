@@ -94,13 +94,26 @@ def test_an_address_without_a_route_says_why_and_leaves_nothing(fleet):
     assert fleet.run(*fleet.named("a"), networks=[{"network": "storage"}])["counts"] == {"unchanged": 1}
 
 
-def test_a_resize_that_the_cloud_confirms_by_itself_is_a_success(fleet, proxy):
-    """It is confirmed when this run asks for it: the first answer is lost, so it asks again."""
-    fleet.run(*fleet.named("a"))
-    proxy.script(GOES_WELL, LOSE, match=creates("/action"))
-    fleet.run(*fleet.named("a"), flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})
-    assert proxy.faults == 1 and fleet.server("a").status == "ACTIVE"
-    fleet.keeps(*fleet.named("a"), flavor="cv-nvme-4gb")
+CHANGES = {
+    "resize": ([LOSE], dict(flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})),
+    # As if the cloud had confirmed it by itself.
+    "its confirmation": ([GOES_WELL, LOSE], dict(flavor="cv-nvme-4gb", on_drift={"flavor": "resize"})),
+    "rebuild": ([LOSE], dict(image="debian-13", on_drift={"image": "rebuild"}, allow_data_loss=True)),
+    "stop": ([LOSE], dict(state="stopped")),
+    "growth of a volume": ([LOSE], dict(volumes=[{"label": "data", "size": 2}])),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_which_the_answer_is_lost_is_made_once_and_is_a_success(fleet, proxy, change):
+    """Asked for again, the cloud says that it is in conflict with itself."""
+    faults, options = CHANGES[change]
+    common = {"volumes": [{"label": "data", "size": 1}]}
+    fleet.run(*fleet.named("a"), **common)
+    proxy.script(*faults, match=creates("/action"))
+    fleet.run(*fleet.named("a"), **{**common, **options})
+    assert proxy.faults == 1
+    fleet.keeps(*fleet.named("a"), **{**common, **options})
 
 
 def test_a_rebuild_that_only_was_answered_fails(fleet, proxy):

@@ -32,7 +32,7 @@ from .provider import (
 from .rest import Answer, Rest, answers_checked, chunks, in_words, word
 
 POLL = 0.5
-ATTACHED_WITHIN = 60.0
+ENDED_WITHIN = 60.0  # what a request began of which the answer was lost
 PORTS_AT_ONCE = 50
 FREE = "nordic.gitops: free"
 
@@ -346,17 +346,17 @@ class OpenStack:
         self.rest.delete("volume", f"/volumes/{volume_id}")
 
     def grow_volume(self, volume_id: str, size: int) -> None:
-        self._volume_action(volume_id, {"os-extend": {"new_size": size}})
+        try:
+            self.rest.send("POST", "volume", f"/volumes/{volume_id}/action", {"os-extend": {"new_size": size}}, made=lambda: None)
+        except Answer as wrong:
+            # It may be at it, or done, since a request of which the answer was lost.
+            found = self.rest.find("volume", f"/volumes/{volume_id}")
+            if found is None or found["volume"]["status"] != "extending" and found["volume"]["size"] < size:
+                raise in_words(wrong, f"volume {volume_id}") from None
 
     def rename_volume(self, volume_id: str, name: str, label: str) -> None:
         self.rest.send("PUT", "volume", f"/volumes/{volume_id}", {"volume": {"name": name}})
         self.rest.send("PUT", "volume", f"/volumes/{volume_id}/metadata/{word(provider.VOLUME)}", {"meta": {provider.VOLUME: label}})
-
-    def _volume_action(self, volume_id: str, action: Mapping[str, Any]) -> None:
-        try:
-            self.rest.send("POST", "volume", f"/volumes/{volume_id}/action", action, made=lambda: None)
-        except Answer as wrong:
-            raise in_words(wrong, f"volume {volume_id}") from None
 
     def attach(self, instance_id: str, volume_id: str) -> None:
         path = f"/servers/{instance_id}/os-volume_attachments"
@@ -379,7 +379,7 @@ class OpenStack:
             self.rest.send("POST", "compute", path, {"interfaceAttachment": {"port_id": port_id}}, made=made)
         except Answer as wrong:
             # Nova answers when it is done; after a time-out it may still be at it, and refuses the second request for that.
-            end = time.monotonic() + ATTACHED_WITHIN
+            end = time.monotonic() + ENDED_WITHIN
             while wrong.code in (400, 409) and made() is None and time.monotonic() < end:
                 time.sleep(1)
             if made() is None:
@@ -485,16 +485,21 @@ class OpenStack:
                 raise in_words(wrong, f"instance {instance_id}") from None
 
     def resize(self, instance_id: str, flavor: Flavor) -> None:
-        self._worded(instance_id, {"resize": {"flavorRef": flavor.id}})
+        self._begin(instance_id, {"resize": {"flavorRef": flavor.id}}, "resize", ("RESIZE", "VERIFY_RESIZE"))
 
     def confirm_resize(self, instance_id: str) -> None:
         try:
             self._action(instance_id, {"confirmResize": None})
         except Answer as wrong:
-            # The cloud may have confirmed it by itself meanwhile.
-            now = self.get(instance_id)
-            if now is None or now.status not in provider.READY:
-                raise in_words(wrong, f"instance {instance_id}") from None
+            # The cloud may have confirmed it by itself, or be at it since a request of which the answer was lost.
+            end = time.monotonic() + ENDED_WITHIN
+            while True:
+                now = self.get(instance_id)
+                if now is not None and now.status in provider.READY:
+                    return
+                if now is None or wrong.code not in (400, 404, 409) or time.monotonic() > end:
+                    raise in_words(wrong, f"instance {instance_id}") from None
+                time.sleep(POLL)
 
     def rebuild(self, instance_id: str, wanted: Wanted, metadata: Mapping[str, str]) -> None:
         import base64
@@ -507,13 +512,16 @@ class OpenStack:
             "key_name": wanted.key or None,
             "user_data": base64.b64encode(wanted.user_data.encode()).decode() if wanted.user_data else None,
         }
-        self._worded(instance_id, {"rebuild": body})
+        self._begin(instance_id, {"rebuild": body}, "rebuild", ("REBUILD",))
 
-    def _worded(self, instance_id: str, action: Mapping[str, Any]) -> None:
+    def _begin(self, instance_id: str, action: Mapping[str, Any], task: str, statuses: Sequence[str]) -> None:
         try:
             self._action(instance_id, action)
         except Answer as wrong:
-            raise in_words(wrong, f"instance {instance_id}") from None
+            # A conflict with itself: it is at it since a request of which the answer was lost.
+            now = self.get(instance_id)
+            if wrong.code != 409 or now is None or not (now.task.startswith(task) or now.status in statuses):
+                raise in_words(wrong, f"instance {instance_id}") from None
 
     def _action(self, instance_id: str, action: Mapping[str, Any]) -> Any:
         # Sent again when no answer came: what it asks for is a state, and one that is there already answers 409.
