@@ -27,7 +27,6 @@ options:
       - V(staged) brings the program to the host, verified and not installed, and tells its RV(version). It needs O(binary) or O(binary_url).
       - V(upgraded) is V(present) with another version of k3s. When it does not come up within O(wait_timeout), the previous binary
         is installed and started again, and the task fails. A downgrade and a skipped minor version are refused.
-      - V(rolled_back) installs the program from before the last upgrade again, and restarts k3s.
       - V(restarted) restarts k3s, whatever the reason.
       - V(stopped) stops k3s and its containers, and leaves the unit enabled. Containers get 30 seconds to end by themselves.
       - V(rejoined) makes a node part of its cluster again that was restored on another server, and is what the playbook
@@ -38,7 +37,7 @@ options:
       - V(absent) removes k3s and all that belongs to it, also snapshots and volumes, unless they are on a disk that is mounted there.
       - Neither V(reset) nor V(absent) takes the node out of the cluster that it leaves; on the last server they end the cluster.
     type: str
-    choices: [present, staged, upgraded, rolled_back, restarted, stopped, rejoined, reset, absent]
+    choices: [present, staged, upgraded, restarted, stopped, rejoined, reset, absent]
     default: present
   role:
     description: Whether the host is a server (control plane and, unless told otherwise, workloads) or an agent (workloads only).

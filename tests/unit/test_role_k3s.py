@@ -58,6 +58,13 @@ def test_the_role_writes_the_settings_of_the_kernel_that_the_kubelet_insists_on(
     assert {row.name: row.wanted for row in SYSCTLS if row.kubelet} == insists
 
 
+def test_an_upgrade_that_fails_installs_no_program_after_the_new_one_has_come_up():
+    """The module alone rolls back, and only what did not come up: the database may be the new version's by then."""
+    (upgrade,) = yaml.safe_load((ROLE / "tasks" / "upgrade_node.yml").read_text(encoding="utf-8"))
+    assert [set(task) & {"nordic.gitops.k3s", "ansible.builtin.include_tasks"} for task in upgrade["rescue"]] == [set(), set()]
+    assert not {"rolled_back", "downgraded"} & set(SPEC["state"]["choices"])
+
+
 def test_new_hosts_of_a_restore_are_prepared_for_the_cis_profile_as_those_of_a_bootstrap_are():
     for name in ("main", "new_host"):
         tasks = [task.get("ansible.builtin.include_tasks", task.get("ansible.builtin.import_tasks"))

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME, binary, configuration, files, unfinished
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, HOME, configuration, files, unfinished
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import ManagedFile
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting, wait_for_first_server
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.host import Host
@@ -88,23 +88,6 @@ class K3s:
         if state == "upgraded":
             return self._or_rolled_back(self.running.wait_until_up)
         self.running.wait_until_up()
-        return self.outcome
-
-    def rolled_back(self) -> Outcome:
-        """The program from before the last upgrade, restarted."""
-        if not self.host.sha256_of(binary.PREVIOUS):
-            raise Failure("no previous program is kept here", binary.PREVIOUS, "Only an upgrade leaves one.")
-        if not self.running.previous_differs():
-            return self.outcome
-        self.outcome.version, self.outcome.previous_version = str(self.host.version_of(binary.PREVIOUS)), str(self.host.version_of(BINARY))
-        self.outcome.changes.append(f"{BINARY} is replaced: {self.outcome.previous_version} becomes {self.outcome.version} again")
-        self.outcome.restarted = self.outcome.rolled_back = True
-        if not self.spec.check_mode:
-            unfinished.set_pending([self.outcome.changes[-1]])
-            binary.install(binary.PREVIOUS, BINARY)
-            unfinished.clear_upgrading()
-            with self.outcome.timed("restart", self.host.monotonic):
-                self.running.restart()
         return self.outcome
 
     def restarted(self) -> Outcome:
@@ -180,7 +163,7 @@ class K3s:
 
 
 STATES: Dict[str, Callable[[K3s], Outcome]] = {
-    "present": K3s.present, "staged": K3s.staged, "upgraded": K3s.upgraded, "rolled_back": K3s.rolled_back, "restarted": K3s.restarted,
+    "present": K3s.present, "staged": K3s.staged, "upgraded": K3s.upgraded, "restarted": K3s.restarted,
     "stopped": K3s.stopped, "rejoined": K3s.rejoined, "reset": K3s.reset, "absent": K3s.absent}
 
 
