@@ -57,7 +57,7 @@ def node_of(place: Place) -> str:
 
 def folder_of(place: Place, given: Optional[str]) -> str:
     """Given, or where k3s is configured to keep them, or where it does by itself."""
-    return given or configuration.of_this_node().get("etcd-snapshot-dir") or os.path.join(place.server, "db", "snapshots")
+    return given or configuration.snapshot_dir({**configuration.of_this_node(), "data-dir": place.data_dir})
 
 
 def here(folder: str) -> List[Snapshot]:
