@@ -218,6 +218,10 @@ token_fingerprint:
   description: Equal on hosts with the same token and the same O(salt). Null without token or salt.
   returned: success
   type: str
+agent_token_fingerprint:
+  description: On a server, the same of the token by which agents join. Null without it or salt.
+  returned: success
+  type: str
 ca_fingerprint:
   description: Equal on all hosts of one cluster, once they have started. The SHA-256 of the cluster's CA certificate.
   returned: success

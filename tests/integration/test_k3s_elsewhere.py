@@ -96,13 +96,10 @@ def test_a_url_without_its_scheme_is_refused_at_once(fleet):
     assert done.code != 0 and "https://k3s.example.no:6443" in done.output, done.output[-3000:]
 
 
-def test_a_token_for_agents_that_is_set_later_is_taken_by_the_agents_that_exist(fleet):
-    for _run in range(2):
-        bootstrap(fleet, k3s_agent_token="another-token-for-agents-0123456789")
-        assert ready(fleet) == NODES
-    fleet.hosts.run("agent1", "systemctl restart k3s-agent")
-    bootstrap(fleet, k3s_agent_token="another-token-for-agents-0123456789")
-    assert ready(fleet) == NODES
+def test_another_token_for_agents_is_refused_before_anything_is_written_as_k3s_would_not_start_a_second_time_with_it(fleet):
+    done = fleet.attempt("bootstrap", k3s_binary=str(fleet.binaries["old"].path), k3s_agent_token="another-token-for-agents-0123456789")
+    assert done.code != 0 and "is not the token by which agents join this cluster" in done.output and "another-token" not in done.output, done.output[-3000:]
+    assert "absent" in fleet.hosts.run("server1", "ls /etc/rancher/k3s/agent-token || echo absent") and ready(fleet) == NODES
 
 
 def test_a_limit_to_an_agent_says_what_to_add_and_resets_nobody(fleet):
@@ -113,29 +110,30 @@ def test_a_limit_to_an_agent_says_what_to_add_and_resets_nobody(fleet):
 
 def test_a_mode_without_quotes_is_refused(fleet):
     configure(fleet, server={"k3s_config": {**CONFIG, "write-kubeconfig-mode": 416}})  # what YAML makes of 0640
-    done = fleet.attempt("bootstrap", k3s_binary=str(fleet.binaries["old"].path), k3s_agent_token="another-token-for-agents-0123456789")
+    done = fleet.attempt("bootstrap", k3s_binary=str(fleet.binaries["old"].path))
     configure(fleet)
     assert done.code != 0 and "'0640'" in done.output.replace('"', "'"), done.output[-3000:]
 
 
 def test_a_host_that_was_renamed_is_refused_before_it_registers_a_second_node(fleet):
     fleet.hosts.run("agent1", "hostnamectl set-hostname worker-7")
-    done = fleet.attempt("bootstrap", k3s_binary=str(fleet.binaries["old"].path), k3s_agent_token="another-token-for-agents-0123456789")
+    done = fleet.attempt("bootstrap", k3s_binary=str(fleet.binaries["old"].path))
     fleet.hosts.run("agent1", "hostnamectl set-hostname Agent1.Lab.example")
     assert done.code != 0 and "agent1.lab.example" in done.output and "node-name" in done.output, done.output[-3000:]
     assert ready(fleet) == NODES
 
 
 def test_snapshots_a_restore_and_an_upgrade_find_their_port_folder_and_name(fleet):
-    token = {"k3s_agent_token": "another-token-for-agents-0123456789"}
     fleet.kubectl("create configmap before")
     fleet.run("snapshot", k3s_snapshot_name="base")
     assert "base-" in fleet.hosts.run("server1", "ls /srv/snapshots")
     fleet.kubectl("create configmap after")
-    fleet.run("restore", k3s_restore_name="base", k3s_restore_confirmed=True, **token)
+    # As when passwords changed after the snapshot: newer than what it holds, and another content.
+    fleet.hosts.run("server1", "echo 'another,somebody,somebody,' >> /var/lib/rancher/k3s/server/cred/passwd")
+    fleet.run("restore", k3s_restore_name="base", k3s_restore_confirmed=True)
     found = fleet.kubectl("get configmaps -o name")
     assert "configmap/before" in found and "configmap/after" not in found and ready(fleet) == NODES
-    fleet.run("upgrade", k3s_binary=str(fleet.binaries["new"].path), **token)
+    fleet.run("upgrade", k3s_binary=str(fleet.binaries["new"].path))
     assert fleet.versions() == dict.fromkeys(NODES, fleet.binaries["new"].version) and "before-" in fleet.hosts.run("server1", "ls /srv/snapshots")
 
 
@@ -148,7 +146,7 @@ def kept(fleet):
 def test_a_copy_in_s3_is_restored_and_check_mode_of_it_leaves_nothing_on_the_host(fleet):
     with S3Server(fleet.hosts.machine) as s3:
         store = {"endpoint": s3.url, "allow_http": True, "bucket": s3.bucket, "region": s3.region, "access_key": s3.access_key, "secret_key": s3.secret_key}
-        given = {"k3s_restore_name": "away", "k3s_snapshot_s3": store, "k3s_agent_token": "another-token-for-agents-0123456789"}
+        given = {"k3s_restore_name": "away", "k3s_snapshot_s3": store}
         fleet.run("snapshot", k3s_snapshot_name="away", k3s_snapshot_s3=store)
         assert len(s3.objects()) == 1
         fleet.hosts.run("server1", "rm /srv/snapshots/away-*")
@@ -163,7 +161,7 @@ def test_a_copy_in_s3_is_restored_and_check_mode_of_it_leaves_nothing_on_the_hos
 
 def test_a_host_that_was_reset_joins_again(fleet):
     fleet.run("reset", k3s_hosts="agent1", k3s_reset_confirmed=True)
-    fleet.run("bootstrap", k3s_binary=str(fleet.binaries["new"].path), k3s_agent_token="another-token-for-agents-0123456789")
+    fleet.run("bootstrap", k3s_binary=str(fleet.binaries["new"].path))
     assert ready(fleet) == NODES
 
 

@@ -35,4 +35,5 @@ ROLES = ("server", "agent")
 BINARY = "/usr/local/bin/k3s"
 CONFIG_DIR = "/etc/rancher/k3s"
 DATA_DIR = "/var/lib/rancher/k3s"
+PASSWORDS = "server/cred/passwd"  # in the data folder: what nodes join with, which k3s keeps in the datastore too
 HOME = "/var/lib/nordic.gitops/k3s"  # what these modules keep on a node; never anything of k3s' own

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import calendar
+import csv
 import hashlib
 import os
 import platform
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, ROLES, configuration, files
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import BINARY, CONFIG_DIR, PASSWORDS, ROLES, configuration, files
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import Api, ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import sha256_of, version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import EtcdFailure, View
@@ -56,7 +57,8 @@ def observe(salt: str, with_cluster: bool, wanted: Optional[Mapping[str, Any]] =
         "https_port": configuration.port(configured), "snapshot_dir": configuration.snapshot_dir(configured),
         "registered_name": registered_name(data_dir), "fixed": {key: configured[key] for key in configuration.FIXED if configured.get(key)},
         "set_up_by_others": configuration.adopted().result(),
-        "token_fingerprint": fingerprint(_token(role, data_dir), salt), "ca_fingerprint": authority_of(data_dir),
+        "token_fingerprint": fingerprint(_token(role, data_dir), salt), "agent_token_fingerprint": fingerprint(_agents_password(data_dir), salt),
+        "ca_fingerprint": authority_of(data_dir),
         "certificates": certificates(role, data_dir), "snapshots": _snapshots(configuration.snapshot_dir(configured)),
         "manifests": sorted({*Manifests(data_dir).ours(), *Manifests(data_dir).waiting()}),
     }
@@ -164,6 +166,12 @@ def _token(role: Optional[str], data_dir: str) -> str:
         if text:
             return text
     return ""
+
+
+def _agents_password(data_dir: str) -> str:
+    """With which agents join, as this server knows it: an agent token, or the cluster's own."""
+    rows = csv.reader((files.read(os.path.join(data_dir, PASSWORDS)) or "").splitlines())
+    return next((row[0] for row in rows if len(row) > 1 and row[1] == "node"), "")
 
 
 def fingerprint(token: str, salt: str) -> Optional[str]:

@@ -9,7 +9,7 @@ import math
 import os
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ADMIN, MERGE, Api, ApiFailure, Node
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure, View, admit, wait_until
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import Service
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, health
 
 # On a node that we cordoned, written together with the cordon itself: who finds it may give the node back, and nobody else's cordon is lifted.
@@ -39,6 +40,7 @@ class Cluster:
     binary: str
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    service: Service = field(default_factory=lambda: Service("server"))
 
     @classmethod
     def of_server(cls, data_dir: str, binary: str) -> Cluster:
@@ -361,12 +363,15 @@ def remove(cluster: Cluster, name: str, timeout: float, check_mode: bool, stoppe
 def readmit(cluster: Cluster, name: str, timeout: float, check_mode: bool) -> Dict[str, Any]:
     """A node's password goes: its host has another one than the cluster knows, as after a restore or on new disks. It sets its own anew."""
     secret = f"/api/v1/namespaces/kube-system/secrets/{quote(name)}.node-password.k3s"
-    end = cluster.clock() + timeout
+    end, begun = cluster.clock() + timeout, time.time()
     while True:
         try:
             there = _there(cluster.api, secret)
             break
-        except ApiFailure:
+        except ApiFailure as failure:
+            said, meaning = cluster.service.final_words(begun)
+            if meaning:
+                raise Failure(f"k3s does not start: {' | '.join(said)}", f"{cluster.service.name}.service", meaning) from failure
             if cluster.clock() > end:
                 raise
             cluster.sleep(PAUSE)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import PASSWORDS
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import write_whole
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, one_at_a_time, staged
@@ -75,6 +76,8 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
             for name in ("tls", "cred"):
                 _exchange(os.path.join(place.server, name), os.path.join(new, name), suffix)
         aside = _exchange(place.database, os.path.join(new, "db", "etcd"), suffix)
+        # k3s ends when a file that is in its database too is newer on disk and another one. Without it, k3s writes it from the database.
+        _exchange(os.path.join(place.data_dir, PASSWORDS), None, suffix)
         write_whole(os.path.join(place.server, "db", RESET_FLAG), "")
         _mark(place, digest, "restored")
         shutil.rmtree(place.scratch, ignore_errors=True)  # copies of what is elsewhere: the snapshot, certificates, configuration

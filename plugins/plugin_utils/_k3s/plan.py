@@ -416,6 +416,16 @@ def one_token(fleet: Fleet) -> str:
     return ""
 
 
+def the_agent_token_stays(fleet: Fleet) -> str:
+    """k3s keeps its passwords in the datastore too, where nothing of it writes a later one: a server that takes another agent token at one start finds its
+    file newer than the datastore at the next, and ends, at each boot."""
+    others = [node.name for node in fleet.servers if node.has_cluster and node.info.get("agent_token_fingerprint") not in (None, fleet.agent_token)]
+    if not fleet.agent_token or not others:
+        return ""
+    return (f"k3s_agent_token is not the token by which agents join this cluster, as {', '.join(others)} has it. k3s takes one only when the cluster begins; "
+            "with another one servers would not start a second time. Give the one that the cluster began with, or leave k3s_agent_token out.")
+
+
 def no_step_back_and_none_skipped(fleet: Fleet) -> str:
     told = []
     for node in fleet.nodes:
@@ -498,7 +508,7 @@ def a_url_to_join_by(fleet: Fleet) -> str:
 RULES: Tuple[Callable[[Fleet], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, one_address_each, one_node_ip_each,
     roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, the_agent_token_stays, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
     names_stay, what_k3s_fixes_stays,
     nothing_of_another_setup_is_lost)
 

@@ -99,11 +99,21 @@ def test_certificates_stay_when_they_are_the_clusters_own(tmp_path):
     assert os.listdir(tmp_path / "server" / "tls") and not [name for name in os.listdir(tmp_path / "server") if "before" in name]
 
 
+@pytest.mark.parametrize("authority", ["ours", "theirs"])
+def test_passwords_that_may_be_newer_than_the_snapshot_are_set_aside_so_that_k3s_writes_its_own(tmp_path, authority):
+    """k3s would end: cred/passwd newer than datastore."""
+    place = server(tmp_path)
+    stage(tmp_path, authority)
+    restore.put_in_place(place, DIGEST, False, NOW)
+    assert [path.name for path in (tmp_path / "server" / "cred").iterdir()] == [ASIDE.replace("etcd", "passwd")]
+
+
 def test_a_snapshot_with_other_authorities_brings_them_along(tmp_path):
     place = server(tmp_path)
     stage(tmp_path, "theirs")
     restore.put_in_place(place, DIGEST, False, NOW)
-    assert (tmp_path / "server" / "tls" / "service.key").read_text() == "theirs" == (tmp_path / "server" / "cred" / "passwd").read_text()
+    assert (tmp_path / "server" / "tls" / "service.key").read_text() == "theirs"
+    assert (tmp_path / "server" / "cred" / ASIDE.replace("etcd", "passwd")).read_text() == "theirs"
     assert (tmp_path / "server" / ASIDE.replace("etcd", "tls") / "service.key").read_text() == "ours"
 
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import membership
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.api import ApiFailure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.health import StillWaiting, Wait
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.service import BELIEVED, Service
 from ansible_collections.nordic.gitops.plugins.plugin_utils._progress import PATIENCE, together, waited_out
 
 
@@ -67,3 +71,18 @@ def test_a_failure_ends_it_with_its_own_words():
 def test_what_is_still_due_after_the_last_call_is_what_counts():
     assert together({"restart_needed": True, "changes": ["a"]}, {"restart_needed": False, "changes": ["a", "b"]}) == {
         "restart_needed": False, "changes": ["a", "b"]}
+
+
+class Away:
+    """An API that does not answer."""  # fake: the fault
+
+    def __getattr__(self, _name):
+        raise ApiFailure("no answer", "https://127.0.0.1:6443")
+
+
+def test_a_node_is_not_readmitted_by_a_server_that_says_again_and_again_why_it_cannot_start(tmp_path):
+    """The rest of the time is not waited for."""
+    service = Service("server")
+    service._journal = lambda since: ['level=fatal msg="/k3s/server/cred/passwd newer than datastore and could cause a cluster outage."'] * BELIEVED  # fake: k3s
+    with pytest.raises(Failure, match="k3s does not start: .*newer than datastore.*Move that file away"):
+        membership.readmit(membership.Cluster(Away(), None, str(tmp_path), "k3s", service=service), "agent1", 3600, False)

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import configuration
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.info import fingerprint
 from ansible_collections.nordic.gitops.plugins.plugin_utils._k3s.plan import RULES, Plan, Fleet, make_plan
 
 SALT = "salt"
@@ -239,6 +240,18 @@ def test_tokens_that_differ_are_refused() -> None:
 def test_another_token_than_the_clusters_is_refused_without_telling_it() -> None:
     text = refused(host("server1", begun=True), token="not-the-one")
     assert "not the one of the cluster" in text and "not-the-one" not in text
+
+
+def test_another_agent_token_than_the_cluster_began_with_is_refused_without_telling_it() -> None:
+    """k3s takes it at one start, and ends at the next."""
+    began = fingerprint("agents-0123456789", SALT)
+    running = servers(1, begun=True, cluster_init=True, agent_token_fingerprint=began)
+    with pytest.raises(Refused, match="is not the token by which agents join this cluster, as server1 has it") as told:
+        planned(running, agent_token="another-0123456789")
+    assert "another-0123456789" not in str(told.value)
+    for token in ("agents-0123456789", ""):
+        planned(running, agent_token=token)
+    planned(servers(1), agent_token="another-0123456789")
 
 
 def test_a_downgrade_and_a_skipped_minor_are_refused() -> None:
