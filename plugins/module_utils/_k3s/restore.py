@@ -13,6 +13,7 @@ restoring again what was restored would set aside what was written since.
 from __future__ import annotations
 
 import calendar
+import contextlib
 import errno
 import filecmp
 import json
@@ -112,13 +113,15 @@ def listed(place: Place) -> List[Aside]:
 
 
 def discard(place: Place, databases: List[Aside]) -> None:
-    """Delete databases that were set aside, with the certificates that were set aside with them."""
+    """Delete databases that were set aside, with the certificates and passwords that were set aside with them."""
     with one_at_a_time(place):
         for one in databases:
             suffix = one.name[len("etcd"):]
             for path in (one.path, *(os.path.join(place.server, f"{name}{suffix}") for name in ("tls", "cred"))):
                 if os.path.isdir(path):
                     shutil.rmtree(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(place.data_dir, PASSWORDS) + suffix)
 
 
 def refuse_mounted(place: Place) -> None:
@@ -134,7 +137,8 @@ def _suffix(place: Place, digest: str, now: float) -> str:
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     for number in range(1000):
         suffix = f".before-{moment}{f'.{number}' if number else ''}-{digest[:12]}"
-        if not any(os.path.lexists(path + suffix) for path in (place.database, os.path.join(place.server, "tls"), os.path.join(place.server, "cred"))):
+        names = (place.database, *(os.path.join(place.server, name) for name in ("tls", "cred")), os.path.join(place.data_dir, PASSWORDS))
+        if not any(os.path.lexists(path + suffix) for path in names):
             return suffix
     raise Failure("a thousand databases were set aside within this second", os.path.dirname(place.database), "Is the clock of this host stopped?")
 

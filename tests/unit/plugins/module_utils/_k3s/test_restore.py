@@ -141,7 +141,7 @@ def test_a_restore_killed_between_two_steps_is_finished_by_the_next(tmp_path, mo
             stage(tmp_path, authority)
         restore.put_in_place(place, DIGEST, False, NOW)
     assert live(tmp_path) == DIGEST and restore.is_done(place, DIGEST)
-    assert (tmp_path / "server" / "tls" / "service.key").read_text() == authority == (tmp_path / "server" / "cred" / "passwd").read_text()
+    assert (tmp_path / "server" / "tls" / "service.key").read_text() == authority and not (tmp_path / "server" / "cred" / "passwd").exists()
     assert "live" in kept(tmp_path)
 
 
@@ -242,6 +242,7 @@ def test_only_databases_that_are_old_enough_go_with_their_certificates(three_asi
     assert (three_aside / "server" / ASIDE.replace("1129", "1201").replace("etcd", "tls")).exists()
     discard(three_aside, name=ASIDE.replace("1129", "1201"))
     assert not [name for name in os.listdir(three_aside / "server") if "before" in name]
+    assert not [path for path in (three_aside / "server" / "cred").glob("passwd.before-*") if path.name.replace("passwd", "etcd") in removed]
 
 
 def test_by_age_nothing_goes_while_this_server_has_no_live_database(three_aside):
