@@ -204,7 +204,8 @@ def test_what_git_removes_goes_in_the_same_run_though_somebody_else_holds_it_too
     sidecar = "        - name: sidecar\n          image: registry.example/side:1\n"
     git_repo.write("a.yaml", three(second="2"))
     probes = HTTP + HTTP.replace("liveness", "readiness") + "          lifecycle: {preStop: {httpGet: {path: /, port: 80}}}\n"
-    git_repo.write("web.yaml", workload(container="          args: [--debug]\n          env: [{name: A, value: '1'}, {name: B, value: '2'}]\n" + probes + sidecar))
+    debug = "          args: [--debug]\n          env: [{name: A, value: '1'}, {name: B, value: '2'}]\n"
+    git_repo.write("web.yaml", workload(container=debug + probes + sidecar))
     git_repo.commit()
     run()
     for name in ("a.yaml", "web.yaml"):

@@ -508,8 +508,8 @@ def a_url_to_join_by(fleet: Fleet) -> str:
 RULES: Tuple[Callable[[Fleet], str], ...] = (
     there_is_a_server, none_begins_beside_an_unseen_one, one_name_each, one_machine_each, one_address_each, one_node_ip_each,
     roles_stay, joining_is_planned_here, no_even_etcd,
-    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, the_agent_token_stays, no_step_back_and_none_skipped, agents_follow_servers, a_url_to_join_by,
-    names_stay, what_k3s_fixes_stays,
+    one_architecture_for_one_binary, one_datastore, one_cluster, one_token, the_agent_token_stays, no_step_back_and_none_skipped,
+    agents_follow_servers, a_url_to_join_by, names_stay, what_k3s_fixes_stays,
     nothing_of_another_setup_is_lost)
 
 

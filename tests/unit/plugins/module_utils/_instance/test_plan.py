@@ -99,7 +99,8 @@ def made(one: Wanted, number: int = 1) -> Instance:
         zone=one.zone or "z-1",
         server_groups=(one.server_group.id,) if one.server_group else (),
         metadata=metadata_of(FLEET, one),
-        ports=tuple(Port(f"p-{number}", f"a|{port.network.name}", port.network, (), port.groups, fleet=FLEET, server_id="a-1") for number, port in enumerate(one.ports)),
+        ports=tuple(Port(f"p-{number}", f"a|{port.network.name}", port.network, (), port.groups, fleet=FLEET, server_id="a-1")
+                    for number, port in enumerate(one.ports)),
         volumes=tuple(
             [
                 *boot,
@@ -135,7 +136,8 @@ def carried_out(change) -> Instance:
         pairs, missing, surplus = pair_ports(one, now)
         kept = [port for port in now.ports if port not in surplus]
         now = replace(
-            now, ports=tuple([*kept, *(Port(f"n-{number}", f"a|{want.network.name}", want.network, (), want.groups, fleet=FLEET) for number, want in enumerate(missing))])
+            now, ports=tuple([*kept, *(Port(f"n-{number}", f"a|{want.network.name}", want.network, (), want.groups, fleet=FLEET)
+                                       for number, want in enumerate(missing))])
         )
     if change.has("security_groups"):
         pairs, _missing, _surplus = pair_ports(one, now)
