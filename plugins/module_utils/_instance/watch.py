@@ -35,7 +35,7 @@ class Watch:
 
     def _until(self, instance: str, name: str, what: str, done: Callable[[Instance], bool], limit: float, tolerate_error: bool) -> Instance:
         begin = time.monotonic()
-        newer, pause = begin, FIRST
+        newer = begin
         while True:
             found = (None if self._waiting == 1 else self._look(newer).get(instance)) or self.cloud.get(instance)
             if found is None:
@@ -52,20 +52,17 @@ class Watch:
                 )
             newer = time.monotonic()
             # A cloud that takes seconds for a long list is not asked for nothing but lists.
-            time.sleep(pause if self._waiting == 1 else max(POLL, self._took))
-            pause = min(pause * 1.5, POLL)
+            time.sleep(_pause(begin) if self._waiting == 1 else max(POLL, self._took))
 
     def gone(self, instance: str, name: str) -> None:
         begin = time.monotonic()
-        pause = FIRST  # a deletion is soon done, and a replacement waits for it
         while True:
             found = self.cloud.get(instance)
             if found is None or found.status in ("DELETED", "SOFT_DELETED"):
                 return
             if time.monotonic() - begin > self.timeout:
                 raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, POLL)
+            time.sleep(_pause(begin))
 
     @contextlib.contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -89,3 +86,8 @@ class Watch:
                 self._seen = self.cloud.statuses(self.fleet)
                 self._at, self._took = at, time.monotonic() - at
             return self._seen
+
+
+def _pause(begin: float) -> float:
+    """A tenth of the wait so far, so that no wait is much longer than what it waits for."""
+    return min(max(FIRST, (time.monotonic() - begin) / 10), POLL)
