@@ -163,3 +163,13 @@ def test_a_host_that_was_reset_joins_again(fleet):
     fleet.run("reset", k3s_hosts="agent1", k3s_reset_confirmed=True)
     fleet.run("bootstrap", k3s_binary=str(fleet.binaries["new"].path))
     assert ready(fleet) == NODES
+
+
+def test_a_cluster_that_was_ended_does_not_come_back_with_a_reboot_and_its_snapshots_stay(fleet):
+    fleet.run("snapshot", k3s_snapshot_name="last")
+    fleet.run("reset", k3s_reset_confirmed=True)
+    for name in ("server1", "agent1"):
+        fleet.hosts.kill(name)
+        fleet.hosts.boot(name)
+        assert fleet.hosts.run(name, "systemctl is-active k3s k3s-agent; systemctl is-enabled k3s k3s-agent 2>/dev/null; true").split()[:2] == ["inactive"] * 2
+    assert "last-control-a-" in fleet.hosts.run("server1", "ls /srv/snapshots")
