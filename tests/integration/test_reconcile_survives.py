@@ -210,6 +210,27 @@ def test_the_lock_of_a_dead_process_on_this_machine_is_taken_over_at_once(invent
     assert clock.now == 0
 
 
+def test_a_run_that_let_go_and_ended_after_it_was_seen_at_work_does_not_hold_the_next_one_up(inventories):
+    """The next one takes the dead one's mark off, and meets what that one wrote last: it has to look again."""
+    one, two = inventories
+    one._me = one._me.split("/")[0] + "/" + one._me.split("/")[1] + "/1999999999/12345/x"
+    one.lock([], [], 5)
+    two.read()
+    one.commit_record("c1", "d", [], [])
+    writes, write = [], two._write
+
+    def counted(body, seen):
+        writes.append(seen)
+        assert len(writes) < 5, "the same write again and again"
+        return write(body, seen)
+
+    two._write = counted
+    clock = FakeClock()
+    with pytest.raises(Moved):
+        two.lock([], [], 300, clock, clock.sleep)
+    assert len(writes) == 1 and two.commit == "c1"
+
+
 # ---- faults
 
 FAULTS = {

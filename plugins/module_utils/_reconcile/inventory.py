@@ -340,6 +340,7 @@ class Inventory:
                 except Failure as error:
                     if error.status != 409:
                         raise
+                    self.read()  # it let go by itself, and ended, after we had read
             elif now - begin > timeout:
                 raise Failure(f"another reconcile of this name is at work: {self._annotation(HOLDER)}", str(self.ref),
                               "Wait for it to end, or raise wait_timeout.")
