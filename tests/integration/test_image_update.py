@@ -143,8 +143,8 @@ def processes(options):
         return update(mirror, request_of(params), False), mirror._git.names
 
 
-def test_the_server_is_asked_once_however_many_files_there_are(git_repo, options):
-    """Whether it takes the push; where the mirror is behind it does not, and is asked for the newest state."""
+def test_the_server_is_asked_twice_however_many_files_there_are(git_repo, options):
+    """Whether it takes the push, and whether it has kept it; where the mirror is behind it does not, and is asked for the newest state."""
     run(**{**options, "revision": "main"})
     for number in range(300):
         git_repo.write(f"production/{number % 20}/{number}.yaml", "a: 1\n")
@@ -154,10 +154,10 @@ def test_the_server_is_asked_once_however_many_files_there_are(git_repo, options
     git_repo.branch("aside")
     named = {**options, "revision": "main", "images": [{"name": NAME, "tag": "1.2", "files": ["production/web.yaml"]}]}
     behind, names = processes(named)
-    assert behind.changed and names == ["cat-file", "commit-tree", "push", "fetch", "commit-tree", "push"]
+    assert behind.changed and names == ["cat-file", "commit-tree", "push", "fetch", "commit-tree", "push", "ls-remote"]
     named["images"][0]["tag"] = "1.3"
     newest, names = processes(named)
-    assert newest.changed and names == ["cat-file", "commit-tree", "push"] and newest.plan.base.id == behind.commit
+    assert newest.changed and names == ["cat-file", "commit-tree", "push", "ls-remote"] and newest.plan.base.id == behind.commit
     unchanged, names = processes(named)
     assert not unchanged.changed and unchanged.commit == newest.commit and names == ["cat-file", "ls-remote"]
 
@@ -277,11 +277,13 @@ def test_a_protected_branch_is_said_with_the_servers_words_and_the_mirror_is_as_
     assert "Protected branch update failed" in failure.value.details["git"] and sorted(os.listdir(mirror)) == before
 
 
-def test_what_a_server_takes_back_after_it_has_accepted_it_is_never_called_unchanged(git_repo, options):
+def test_what_a_server_takes_back_after_it_has_accepted_it_is_a_failure_and_not_forgotten(git_repo, options):
     bare = served(git_repo)
     hook(bare, "post-receive", f"git --git-dir={bare} update-ref refs/heads/main {git_repo.head()}\n")
     options = {**options, "repository": f"file://{bare}"}
-    assert run(**options).changed and run(**options).changed
+    for _time in range(2):
+        with pytest.raises(Failure, match="accepted the push, but refs/heads/main does not hold the commit"):
+            run(**options)
     (bare / "hooks/post-receive").unlink()
     assert run(**options).commit == git_repo.git("--git-dir", str(bare), "rev-parse", "main") and not run(**options).changed
     assert git_repo.git("--git-dir", str(bare), "rev-list", "--count", "main") == "2"

@@ -13,7 +13,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils import _sandbox
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
@@ -109,13 +109,13 @@ def regular_file(mirror: Mirror, commit: Commit, path: str) -> None:
 def push(mirror: Mirror, oid: str, ref: str, expected: str) -> None:
     """Push the commit to this ref, which must still have the id expected ("": not exist). Raises Overtaken where it has not.
 
-    What the server says of the ref is the answer. Only where that was lost on the way the ref is read.
+    What the server says is not enough: a hook of its own may take the commit back, or keep it for review. So the ref is read, which also tells
+    whether a push whose answer was lost has arrived.
     """
     answer = mirror.ask("push", "--porcelain", "--no-verify", "--recurse-submodules=no", f"--force-with-lease={ref}:{expected}", "--", mirror.source.url,
                         f"{oid}:{ref}")
-    said = answer.out.decode("utf-8", "replace").splitlines()
-    status = next((line for line in said if line.startswith("!")), "")
-    if answer.status == 0 and not status and _accepted(said, oid, ref) or not status and _arrived(mirror, oid, ref, expected):
+    status = next((line for line in answer.out.decode("utf-8", "replace").splitlines() if line.startswith("!")), "")
+    if not status and _arrived(mirror, oid, ref, expected):
         mirror.keep(oid, ref)
         return
     words = without_credentials(error_text(answer.err), *mirror.source.secrets)
@@ -135,19 +135,8 @@ def push(mirror: Mirror, oid: str, ref: str, expected: str) -> None:
     raise Failure(row.what.replace("forbids reading", "forbids writing"), mirror.source.url, f"{hint} Nothing was pushed.", git=words)
 
 
-def _accepted(said: Sequence[str], oid: str, ref: str) -> bool:
-    """Whether the server says that this very ref has this very commit now: one that takes a push for review names another ref or commit."""
-    for line in said:
-        flag, _tab, rest = line.partition("\t")
-        refs, _tab, summary = rest.partition("\t")
-        if flag in (" ", "+", "*", "=") and refs == f"{oid}:{ref}":
-            new = re.match(r"[0-9a-f]+\.{2,3}([0-9a-f]{4,})", summary)
-            return oid.startswith(new.group(1)) if new else flag in ("*", "=")
-    return False
-
-
 def _arrived(mirror: Mirror, oid: str, ref: str, expected: str) -> bool:
-    """Whether a push whose answer was lost has arrived."""
+    """Whether the server's ref has the commit."""
     try:
         now = mirror.refs(ref).get(ref, "")
     except Failure as failure:

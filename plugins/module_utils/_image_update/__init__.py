@@ -140,7 +140,7 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
 
 
 def _on_the_known_tip(mirror: Mirror, branch: str, request: Request) -> Optional[Plan]:
-    """The plan on the branch as the mirror last saw it, so that the server is asked once: whether it takes the push, which it does where
+    """The plan on the branch as the mirror last saw it, so that nothing is fetched first: the server takes the push only where
     the branch is still the same. None where an old state is not enough: nothing changes by it, or it cannot be done there."""
     try:
         base = mirror.known_tip(branch)
