@@ -83,6 +83,7 @@ class Away:
 def test_a_node_is_not_readmitted_by_a_server_that_says_again_and_again_why_it_cannot_start(tmp_path):
     """The rest of the time is not waited for."""
     service = Service("server")
-    service._journal = lambda since: ['level=fatal msg="/k3s/server/cred/passwd newer than datastore and could cause an outage."'] * BELIEVED  # fake: k3s
+    said = 'level=fatal msg="/k3s/server/cred/passwd newer than datastore and could cause a cluster outage."'
+    service._journal = lambda since: [said] * BELIEVED  # fake: k3s
     with pytest.raises(Failure, match="k3s does not start: .*newer than datastore.*Move that file away"):
         membership.readmit(membership.Cluster(Away(), None, str(tmp_path), "k3s", service=service), "agent1", 3600, False)
