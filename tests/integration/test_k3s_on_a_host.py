@@ -79,7 +79,7 @@ REFUSED = [
     ({"binary": "/no/such/k3s", "remote_src": True}, "no such file on this node"),
     ({"binary": None}, "no binary is given"),
     ({"binary": None, "remote_src": True, "images": [{"path": "/etc/hostname.tar"}]}, "no binary is given"),
-    ({"config": {"token": TOKEN}}, "Use the option token"),
+    ({"config": {"token": TOKEN}}, "Use token: it goes into a file of mode 0600"),
     ({"config": {"tls-san": {"a": 1}}}, "A value is text"),
     ({"config": {"datastore-endpoint": "postgres://x", "cluster-init": True}}, "either external or embedded"),
     ({"config": {"server": "https://a:6443", "cluster-init": True}}, "either joins a cluster or begins one"),
@@ -92,7 +92,7 @@ REFUSED = [
     ({"files": {"/etc/rancher/k3s/token": "x"}}, "an option of its own"),
     ({"drop_ins": {"../x": {}}}, "not a file name"),
     ({"images": [{"path": "/etc/hostname"}]}, "is not an archive that k3s imports"),
-    ({"rotate_certificates": True}, "state restarted alone"),
+    ({"rotate_certificates": True}, "`state: restarted` alone"),
     ({"state": "upgraded"}, "nothing to upgrade"),
     ({"state": "restarted", "binary": None}, "there is no k3s.service"),
 ]

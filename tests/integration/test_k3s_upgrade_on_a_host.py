@@ -32,7 +32,7 @@ def serving(new, tmp_path_factory):
 
 def test_another_version_is_not_slipped_in(serving, new):
     answer = serving.k3s(config=SERVER_CONFIG, binary=str(new.path))
-    assert answer.result.get("failed") and "upgrade.yml" in answer.message
+    assert answer.result.get("failed") and "Use the playbook upgrade" in answer.message
 
 
 def test_an_upgrade_that_does_not_come_up_is_rolled_back(serving, new, tmp_path):
