@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import datetime
 import functools
+import ipaddress
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -31,12 +32,15 @@ def key(name: str = "sealed-secrets-keyabcde", begin: int = -1, days: int = 365,
     return Key.of_secret(secret(name, pem, certificate, labels), name)
 
 
-def pair(begin: int = -1, days: int = 365, curve: bool = False) -> Any:
-    """(private key, certificate) as PEM."""
+def pair(begin: int = -1, days: int = 365, curve: bool = False, address: str = "") -> Any:
+    """(private key, certificate) as PEM; with an address, that of a web server there."""
     private = ec.generate_private_key(ec.SECP256R1()) if curve else rsa.generate_private_key(65537, 2048)
     start = datetime.datetime.now(datetime.timezone.utc) + begin * DAY
-    certificate = (x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).public_key(private.public_key())
-                   .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + days * DAY).sign(private, hashes.SHA256()))
+    builder = (x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).public_key(private.public_key())
+               .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + days * DAY))
+    if address:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=True)
+    certificate = builder.sign(private, hashes.SHA256())
     pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     return pem, certificate.public_bytes(serialization.Encoding.PEM)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import ssl
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):
@@ -19,12 +20,14 @@ class _Silent(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, address: str) -> Iterator[str]:
-    """The URL by which the folder's files are to be had."""
+def serving(folder: Path, address: str, context: Optional[ssl.SSLContext] = None) -> Iterator[str]:
+    """The URL by which the folder's files are to be had; by HTTPS with a context."""
     handler = functools.partial(_Silent, directory=str(folder))
     with http.server.ThreadingHTTPServer((address, 0), handler) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://{address}:{server.server_address[1]}"
+            yield f"{'https' if context else 'http'}://{address}:{server.server_address[1]}"
         finally:
             server.shutdown()

@@ -15,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, List
 
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import ApiError
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import check_private, make_private
@@ -116,10 +117,11 @@ def from_url(url: str, timeout: float) -> bytes:
     asking.join(timeout)
     if answers:
         return answers[0]
-    words = f"no whole answer within {timeout:g} seconds"
+    words, status = f"no whole answer within {timeout:g} seconds", 0
     if errors:
         words = str(getattr(errors[0], "reason", "") or errors[0]) or type(errors[0]).__name__
-    raise Failure(f"the certificate cannot be fetched: {words.replace(url, shown)}", shown)
+        status = getattr(errors[0], "code", 0)  # a server that answers with an error was reached
+    raise ApiError(f"the certificate cannot be fetched: {words.replace(url, shown)}", shown, status=status)
 
 
 class Cache:

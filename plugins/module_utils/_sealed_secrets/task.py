@@ -141,13 +141,23 @@ def wait(cluster: Cluster, outcome: Outcome, values: Mapping[str, bytes], second
             state = "the cluster has it with other values"
             if (resource["spec"].get("encryptedData") or {}) == outcome.body["spec"]["encryptedData"]:
                 secret = cluster.get(cluster.resource("v1", "Secret"), outcome.namespace, outcome.name)
-                if secret and owned(secret, resource) and set(secret.get("data") or {}) == expected and _holds(secret, values, templated):
+                if secret and owned(secret, resource) and set(secret.get("data") or {}) == expected and _holds(secret, values, templated) \
+                        and _is_of(resource):
                     return
                 verdict = health({**resource, "apiVersion": API_VERSION, "kind": KIND})
                 state = "the controller has not opened it" + (f": {verdict.message}" if verdict.message else "")
         if clock() > end:
             raise Failure(f"was not opened after {seconds:.0f} s: {state}", where, "Is the file in the branch that the cluster follows?")
         sleep(POLL)
+
+
+def _is_of(resource: Body) -> bool:
+    """Whether the live Secret is of these blobs: of blobs that do not open, the controller leaves the Secret of those before in place."""
+    status = resource.get("status") or {}
+    if "observedGeneration" not in status:
+        return True  # a controller that writes no status
+    synced = [each.get("status") for each in status.get("conditions") or [] if each.get("type") == "Synced"]
+    return status["observedGeneration"] == resource["metadata"].get("generation") and "False" not in synced
 
 
 def _holds(secret: Body, values: Mapping[str, bytes], templated: Any) -> bool:

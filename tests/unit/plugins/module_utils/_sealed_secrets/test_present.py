@@ -12,15 +12,22 @@ import json
 import os
 import secrets as random_secrets
 import socket
+import ssl
 import threading
 
 import pytest
 import yaml
+from ansible_collections.nordic.gitops.plugins.action.sealed_secrets_key import SPEC as KEY_SPEC
+from ansible_collections.nordic.gitops.plugins.filter.unseal import unseal
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import key_task
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import keys as sealing_keys
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPE_ANNOTATIONS, SCOPES
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import from_url
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import File, files
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.seal import Options, sealed_secret
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.wanted import Wanted
+from lab.web import serving
 from sealing import Sealing, key, pair
 
 TOKEN = "ghp_" + "a1B2c3" * 6
@@ -51,8 +58,9 @@ def test_the_same_values_change_no_byte_and_one_value_changes_its_line_alone(sea
     more = {"keys": [seal.key]} if proof == "backup" else {"fingerprint_key": FINGERPRINT_KEY}
     first = seal(data={"password": "hunter2hunter2", "user": "shop"}, **more)
     assert first["changed"] and first["secrets"][0]["operation"] == "created"
-    before = seal.text
+    before, stat = seal.text, seal.path.stat()
     again = seal(data={"password": "hunter2hunter2", "user": "shop"}, **more)
+    assert (seal.path.stat().st_mtime_ns, seal.path.stat().st_ino) == (stat.st_mtime_ns, stat.st_ino)
     assert not again["changed"] and seal.text == before and again["secrets"][0]["kept"] == ["password", "user"]
     other = seal(data={"password": "another password", "user": "shop"}, **more)
     assert other["secrets"][0]["sealed"] == ["password"] and other["secrets"][0]["kept"] == ["user"]
@@ -411,6 +419,43 @@ def test_a_certificate_that_comes_byte_by_byte_is_not_waited_for_without_end(slo
             thread.join()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_certificate_comes_from_a_url_and_from_its_cache_only_while_nothing_answers_there(seal, tmp_path, monkeypatch, scheme):
+    newer, served = key("newer", begin=0), tmp_path / "served" / "v1" / "cert.pem"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(seal.key.certificate.pem)
+    context = https(tmp_path) if scheme == "https" else None
+    with serving(tmp_path / "served", "127.0.0.1", context) as url:
+        given = f"{url}/v1/cert.pem"
+        if context:
+            with pytest.raises(Failure, match="CERTIFICATE_VERIFY_FAILED"):  # whoever answers there is not who was meant
+                seal(certificate=given, data={"a": "1"})
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.crt"))
+        told = seal(certificate=given, data={"a": "1"})["certificate"]
+        assert seal.opened() == {"a": b"1"} and told["fingerprint"] == seal.key.fingerprint and told["source"] == given
+        served.write_bytes(newer.certificate.pem)
+        assert seal(certificate=given, data={"a": "2"})["certificate"]["fingerprint"] == newer.fingerprint and not seal.notes[1:]
+        before = seal.text
+        served.unlink()
+        with pytest.raises(Failure, match="the certificate cannot be fetched"):  # there is an answer: that one is not kept
+            seal(certificate=given, data={"a": "3"})
+        assert seal.text == before
+    seal(certificate=given, data={"a": "3"})
+    assert f"The certificate of an earlier run is used, {newer.fingerprint}" in " ".join(seal.notes) and seal.opened(with_key=newer) == {"a": b"3"}
+    with pytest.raises(Failure, match="the certificate cannot be fetched"):
+        seal(certificate=f"{url}/v1/other.pem", data={"a": "4"})
+
+
+def https(folder):
+    """A server's context; its certificate, which nobody has signed, is server.crt."""
+    private, certificate = pair(address="127.0.0.1")
+    (folder / "server.key").write_bytes(private)
+    (folder / "server.crt").write_bytes(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(folder / "server.crt"), str(folder / "server.key"))
+    return context
+
+
 def test_a_symbolic_link_is_not_followed(seal, tmp_path):
     (tmp_path / "elsewhere").write_text("x", encoding="utf-8")
     seal.path.symlink_to(tmp_path / "elsewhere")
@@ -467,12 +512,26 @@ def test_a_template_that_a_controller_takes_is_not_refused(seal, text):
 # The certificate
 
 
-def test_an_expired_certificate_is_refused_with_its_end_and_its_key_still_opens(seal, tmp_path):
+def test_an_expired_certificate_is_refused_with_its_end(seal, tmp_path):
     old = key("old", begin=-60, days=30)
     (tmp_path / "certificate.pem").write_bytes(old.certificate.pem)
     with pytest.raises(Failure, match=f"expired on {old.certificate.not_after:%Y-%m-%d}"):
         seal(data={"a": "1"})
     assert not seal.path.exists()
+
+
+def test_what_the_key_of_an_expired_certificate_sealed_is_opened_verified_and_sealed_anew(seal):
+    old = key("old", begin=-60, days=30)
+    sealed = sealed_secret(None, Wanted("db", "shop", "strict", {"a": b"1"}), Options(old.certificate)).body
+    seal.path.write_text(yaml.safe_dump(sealed), encoding="utf-8")
+    backup = yaml.safe_dump(old.secret)
+    assert unseal(sealed["spec"]["encryptedData"]["a"], backup, namespace="shop", name="db") == "1"
+    assert [each["name"] for each in seal(state="validated", keys=[old])["secrets"]] == ["db"]
+    params = {**{name: spec.get("default") for name, spec in KEY_SPEC.items()}, "backup": "keys.yaml"}
+    in_git = [each for _place, each in File(str(seal.path)).sealed()]
+    told = key_task.verified(key_task.Work(params, False, backup.encode, lambda _text: None, lambda: in_git))
+    assert told["verified"] == 1 and told["lost"] == [] and told["values"] == {old.fingerprint: 1}
+    assert seal(state="resealed", keys=[old])["files"] == [str(seal.path)] and seal.opened() == {"a": b"1"}
 
 
 def test_a_certificate_that_ends_within_30_days_is_a_warning(seal, tmp_path):
@@ -512,12 +571,16 @@ def test_only_what_an_older_key_sealed_is_sealed_anew_and_nothing_else_changes(s
     seal(path=str(tmp_path / "tree" / "b.yaml"), name="b", data={"y": "newer"}, keys=[seal.key])
     untouched = (tmp_path / "tree" / "note.yaml")
     untouched.write_text("# SealedSecret is only spoken of here\na: 1\n", encoding="utf-8")
+    (tmp_path / "tree" / "c.yaml").write_text(yaml.safe_dump(sealed_secret(None, Wanted("c", "shop", "strict", {"x": b"1"}), Options(new.certificate)).body),
+                                             encoding="utf-8")
     before = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "tree").iterdir()}
+    times = {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (untouched, tmp_path / "tree" / "c.yaml")}
     options = {"state": "resealed", "path": str(tmp_path / "tree"), "keys": [seal.key, new]}
     would = seal(check_mode=True, **options)
     assert before == {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "tree").iterdir()}
     done = seal(**options)
-    assert done == would and done["files"] == ["a.yaml", "b.yaml"] and [one["sealed"] for one in done["secrets"]] == [["x", "y"], ["x"]]
+    assert done == would and done["files"] == ["a.yaml", "b.yaml"] and [one["sealed"] for one in done["secrets"]] == [["x", "y"], ["x"], []]
+    assert times == {name: ((tmp_path / "tree" / name).stat().st_mtime_ns, (tmp_path / "tree" / name).stat().st_ino) for name in times}
     after = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "tree").iterdir()}
     assert after["note.yaml"] == before["note.yaml"] and len([line for line in lines(before["b.yaml"], after["b.yaml"]) if line[0] == "+"]) == 1
     seal.path = tmp_path / "tree" / "a.yaml"
@@ -537,6 +600,24 @@ def test_a_blob_of_another_cluster_is_named_and_nothing_is_written(seal, tmp_pat
             seal(state=state, path=str(tmp_path / "tree"), keys=[seal.key])
         assert caught.value.details["lost"] == [f"b.yaml:2: SealedSecret shop/b, key {name}: no key opens it" for name in ("bad", "good")]
     assert (tmp_path / "tree" / "a.yaml").read_bytes() == before
+
+
+def test_each_item_of_a_list_is_validated_and_a_wide_one_may_have_another_name(seal):
+    items = [sealed_secret(None, Wanted(name, "shop", scope, {"k": b"v"}), Options(seal.key.certificate)).body
+             for name, scope in (("a", "strict"), ("b", "strict"), ("c", "namespace-wide"), ("d", "cluster-wide"))]
+    for item, name, namespace in zip(items[1:], ("renamed", "renamed", "renamed"), ("shop", "shop", "elsewhere")):
+        item["metadata"].update(name=name, namespace=namespace)
+    seal.path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}), encoding="utf-8")
+    with pytest.raises(Failure) as caught:
+        seal(state="validated", keys=[seal.key])
+    assert len(caught.value.details["lost"]) == 1 and "SealedSecret shop/renamed, key k: no key opens it" in caught.value.details["lost"][0]
+    items[1]["metadata"]["name"] = "b"
+    seal.path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}), encoding="utf-8")
+    assert len(seal(state="validated", keys=[seal.key])["secrets"]) == 4
+    items[2]["metadata"]["namespace"] = "elsewhere"  # as kustomize's `namespace` for another environment
+    seal.path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}), encoding="utf-8")
+    with pytest.raises(Failure, match="elsewhere/renamed, key k: no key opens it; it was sealed for the namespace shop"):
+        seal(state="validated", keys=[seal.key])
 
 
 def test_a_renamed_sealedsecret_says_what_it_was_sealed_for(seal):
