@@ -196,6 +196,24 @@ def test_every_policy_is_in_the_guide():
         assert not [choice for choice in SPEC[option]["choices"] if f"| `{choice}`" not in text]
 
 
+def test_who_knows_kubeseal_finds_each_of_its_options_and_ours_by_their_names(binaries):
+    rows = [line.strip("| ").split(" | ") for line in between_titles(CHECKOUT / "docs" / "sealed_secrets.md", "If you know kubeseal") if line.startswith("| ")]
+    theirs, ours = (" ".join(row[side] for row in rows) for side in (0, 1))
+    shown = subprocess.run([str(binaries / "kubeseal"), "--help"], capture_output=True, text=True, check=False)
+    flags = re.findall(r"^ +(?:(-\w), )?(--[\w-]+)", shown.stdout + shown.stderr, re.MULTILINE)
+    assert len(flags) > 40
+    # --rotate is the old name of --re-encrypt, which its help no longer tells.
+    assert sorted(re.findall(r"`(--?\w[\w-]*)", theirs)) == sorted([*(name for pair in flags for name in pair if name), "--rotate"])
+    assert "SEALED_SECRETS_" in theirs
+    named = {name for name in re.findall(r"`([a-z_]+)`", ours)} - {"module_defaults"}
+    assert "allow_wider_scope" in named and named <= set(sealed_secret.SPEC)
+
+
+def between_titles(page: Path, title: str) -> List[str]:
+    """The lines of one chapter."""
+    return page.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0].splitlines()
+
+
 def test_the_table_of_contents_leads_somewhere():
     for page in (README, GUIDE):
         for target, part in re.findall(r"\]\(([^)\s#]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):

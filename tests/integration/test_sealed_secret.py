@@ -28,6 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.seal
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.wanted import Wanted
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secret import EXAMPLES
 from reconciling import wait_until
+from sealing import key
 
 SECRETS = "/api/v1/namespaces/{}/secrets"
 SEALED = "/apis/bitnami.com/v1alpha1/namespaces/{}/sealedsecrets"
@@ -217,6 +218,16 @@ def test_waiting_ends_with_the_live_secret_and_an_old_failure_neither_fails_it_n
     assert "changed=0" in play([task(**good, wait=True)])
     assert live(cluster, namespace, "a") == {"k": "one"}
 
+    # The same value for the key of another cluster: condition and live Secret are those of the blob before.
+    (play.folder / "other.pem").write_bytes(key("other").certificate.pem)
+    (play.folder / "a.yaml").unlink()
+    foreign = {**good, "certificate": "other.pem", "allow_other_certificate": True}
+    play([task(**foreign)])
+    cluster.kubectl("apply", "--filename", str(play.folder / "a.yaml"))
+    assert "was not opened after 2 s" in play([task(**foreign, wait=True, wait_timeout=2)], fails=True)
+    wait_until(lambda: condition() == ["False"])
+    assert live(cluster, namespace, "a") == {"k": "one"}
+
 
 def test_every_example_of_the_module_runs(cluster, sealing, play, namespace, tmp_path):
     text = EXAMPLES.replace("namespace: shop", f"namespace: {namespace}").replace("/etc/ssl/shop", str(tmp_path))
@@ -320,8 +331,6 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
 
 
 def test_a_certificate_of_another_cluster_is_refused_with_both_fingerprints(certificate, play, namespace, tmp_path):
-    from sealing import key
-
     (play.folder / "other.pem").write_bytes(key("other").certificate.pem)
     options = {"path": "a.yaml", "name": "a", "namespace": namespace, "certificate": "other.pem", "data": {"k": "v"}}
     output = play([task(**options)], fails=True)
@@ -330,8 +339,6 @@ def test_a_certificate_of_another_cluster_is_refused_with_both_fingerprints(cert
 
 
 def test_the_cache_serves_while_the_cluster_cannot_be_reached_and_is_renewed_when_it_answers(cluster, certificate, play, namespace, tmp_path, fault_proxy):
-    from sealing import key
-
     kubeconfig = fault_proxy.kubeconfig_with({"token": cluster.admin_token})
     options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}, "kubeconfig": kubeconfig, "timeout": 2}
     play([task(**options)])
@@ -348,6 +355,17 @@ def test_the_cache_serves_while_the_cluster_cannot_be_reached_and_is_renewed_whe
     kept.write_bytes(certificate.pem)
     os.chmod(cache, 0o777)  # whoever may write there decides for whom is sealed
     play([task(**options)], fails=True)
+
+
+def test_the_controllers_own_url_serves_the_certificate_as_inside_of_the_cluster(cluster, certificate, play, namespace):
+    endpoints = json.loads(cluster.kubectl("get", "endpoints", "sealed-secrets-controller", "--namespace", "kube-system", "--output", "json"))["subsets"][0]
+    url = f"http://{endpoints['addresses'][0]['ip']}:{endpoints['ports'][0]['port']}/v1/cert.pem"
+    offline = {"K8S_AUTH_KUBECONFIG": "", "KUBECONFIG": str(play.folder / "none")}
+    play([{**task(path="a.yaml", name="a", namespace=namespace, data={"k": "v"}, certificate=url), "register": "done"},
+          {"name": "Its source", "ansible.builtin.assert": {"that": [f"done.certificate.source == '{url}'",
+                                                                     f"done.certificate.fingerprint == '{certificate.fingerprint}'"]}}], environment=offline)
+    cluster.kubectl("apply", "--filename", str(play.folder / "a.yaml"))
+    wait_until(lambda: live(cluster, namespace, "a") == {"k": "v"})
 
 
 def test_a_service_of_another_name_is_found_named_and_an_unnamed_port_works(cluster, certificate, play, namespace):
@@ -404,6 +422,12 @@ def test_who_may_use_the_proxy_alone_can_seal(cluster, certificate, play, namesp
 def test_the_controllers_own_word_names_what_does_not_open(cluster, play, namespace):
     play([task(path="tree/a.yaml", name="a", namespace=namespace, data={"k": "v"}), task(path="tree/b.yaml", name="b", namespace=namespace, data={"k": "v"}),
           task(path="tree", state="validated")])
+    first = yaml.safe_load((play.folder / "tree" / "a.yaml").read_text(encoding="utf-8"))
+    renamed = {**first, "metadata": {**first["metadata"], "name": "renamed"}}
+    (play.folder / "tree" / "list.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [first, renamed]}), encoding="utf-8")
+    output = " ".join(play([task(path="tree", state="validated")], fails=True).split())
+    assert f"SealedSecret {namespace}/renamed: the controller cannot open it" in output and "1 do not open: list.yaml:" in output
+    (play.folder / "tree" / "list.yaml").unlink()
     file = play.folder / "tree" / "b.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("name: b", "name: c", 1), encoding="utf-8")
     output = play([task(path="tree", state="validated")], fails=True)

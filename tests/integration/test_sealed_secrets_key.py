@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, parse
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secrets_key import EXAMPLES
 from reconciling import wait_until
-from sealing import pair, secret
+from sealing import DAY, pair, secret
 
 NAMESPACE = "kube-system"
 KEYS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
@@ -98,6 +99,10 @@ def test_the_cluster_is_destroyed_and_with_the_backup_every_sealedsecret_opens_a
     # A key that came after the backup: what it sealed is lost without a new backup, and verify says so.
     assert play({"state": "rotated"})["changed"]
     sealed("two", "the second value")
+    now = play({"state": "present", "backup": backup})
+    (unsaved,) = now["missing_from_backup"]
+    assert unsaved.endswith(f"({now['sealing']})") and now["sealing"] != old
+    assert f"These keys are in no backup: {unsaved}." in " ".join(play.output.split())
     told = play(verify, fails=True)
     assert f"SealedSecret {namespace}/two, key k: no key opens it" in told["msg"] and "the backup lacks the key" in told["msg"] and "/one" not in told["msg"]
     assert [line.split(":")[0] for line in told["lost"]] == ["two.yaml", f"cluster, {namespace}"]
@@ -220,6 +225,76 @@ def test_a_controller_that_does_not_take_the_new_key_fails_the_rotation_and_the_
     # The resumed Deployment may restart the controller before this run looks: then there is nothing left to finish.
     play({"state": "rotated", "older_than": 1})
     assert set(keys_of(cluster)) - before == made and made == {each["name"] for each in play({"state": "present"})["sealing_keys"] if each["seals"]}
+
+
+def test_a_key_whose_certificate_ends_within_30_days_is_a_warning_in_the_list(cluster, sealing, play, tmp_path):
+    plain = tmp_path / "keys.yaml"
+    private, certificate = pair(begin=0, days=20)
+    plain.write_text(json.dumps(secret("sealed-secrets-keysoon", private, certificate)), encoding="ascii")
+    soon = play({"state": "restored", "backup": str(plain)})["sealing"]
+    try:
+        (key,) = [each for each in play({"state": "present"})["sealing_keys"] if each["seals"]]
+        end = datetime.datetime.now(datetime.timezone.utc) + 20 * DAY
+        assert key["name"] == "sealed-secrets-keysoon" and key["fingerprint"] == soon and key["ends"][:7] == f"{end - DAY / 24:%Y-%m}"
+        assert f"The certificate that the controller seals with, {soon}, ends on {key['ends'][:10]}." in " ".join(play.output.split())
+        play({"state": "rotated"}, {"state": "present"})
+        assert play({"state": "present"})["sealing"] != soon and "ends on" not in play.output
+    finally:
+        cluster.kubectl("delete", "secret", "sealed-secrets-keysoon", "--namespace", NAMESPACE)
+
+
+def test_where_no_controller_is_it_is_said_and_nothing_is_made(cluster, play, namespace, tmp_path):
+    for namespace in (namespace, f"{namespace}-none"):
+        there = {"controller_namespace": namespace, "backup": str(tmp_path / "keys.yaml")}
+        for state in ("present", "backed_up"):
+            assert f"there is no key of Sealed Secrets in the namespace {namespace}" in play({"state": state, **there}, fails=True)["msg"]
+        assert f"Deployment {namespace}/sealed-secrets-controller: there is no such Deployment" in play({"state": "rotated", **there}, fails=True)["msg"]
+        assert not cluster.kubectl("get", "secrets", "--namespace", namespace, "--selector", LABEL, "--output", "name") and not os.path.exists(there["backup"])
+
+
+def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checkout_alone(cluster, play, sealed, tmp_path):
+    checkout, backup = tmp_path / "repository", str(tmp_path / "keys.yaml")
+    for name in ("one", "two"):
+        sealed(name)
+    (checkout / "apps").mkdir()
+    (checkout / "one.yaml").rename(checkout / "apps" / "one.yaml")
+    commit(checkout)
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=checkout, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet", "--bare", str(tmp_path / "remote"))
+    git("remote", "add", "origin", f"file://{tmp_path / 'remote'}")
+    git("push", "--quiet", "--set-upstream", "origin", "HEAD")
+    for hook in ("pre-commit", "pre-push", "post-commit"):
+        (checkout / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n", encoding="ascii")
+        (checkout / ".git" / "hooks" / hook).chmod(0o755)
+
+    def reseal(*arguments):
+        return subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), "nordic.gitops.reseal", "-e", f"reseal_checkout={checkout}", "-e",
+                               "reseal_path=apps", "-e", f"reseal_backup={backup}", "-e", "reseal_push=true", "-e", "reseal_author_name=Release", "-e",
+                               "reseal_author_email=release@example.com", *arguments], capture_output=True, text=True, check=False,
+                              env={**os.environ, "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path / "home"),
+                                   "ANSIBLE_VAULT_PASSWORD_FILE": str(play.password), "ANSIBLE_NOCOLOR": "1"})
+
+    play({"state": "rotated", "backup": backup})
+    before, two, one = git("rev-parse", "HEAD"), (checkout / "two.yaml").read_bytes(), (checkout / "apps" / "one.yaml").read_bytes()
+    (checkout / "two.yaml").write_bytes(two + b"# mine\n")
+    run = reseal()
+    assert run.returncode != 0 and "has changes that are not committed" in " ".join((run.stdout + run.stderr).split())
+    assert git("rev-parse", "HEAD") == before and (checkout / "two.yaml").read_bytes() == two + b"# mine\n"
+    (checkout / "two.yaml").write_bytes(two)
+
+    run = reseal("--check")
+    assert run.returncode == 0 and git("rev-parse", "HEAD") == before and (checkout / "apps" / "one.yaml").read_bytes() == one, run.stdout + run.stderr
+    run = reseal()
+    assert run.returncode == 0, run.stdout + run.stderr
+    after = git("rev-parse", "HEAD")
+    assert git("rev-parse", "HEAD^") == before and git("show", "--format=", "--name-only") == "apps/one.yaml" and git("status", "--porcelain") == ""
+    assert git("ls-remote", "origin", "HEAD").split()[0] == after and not (tmp_path / "hook-ran").exists()
+    run = reseal()
+    assert run.returncode == 0 and "changed=0" in run.stdout and git("rev-parse", "HEAD") == after, run.stdout + run.stderr
+    assert (checkout / "two.yaml").read_bytes() == two
 
 
 def test_a_name_that_git_changes_after_sealing_is_named_by_verify_from_what_is_rendered(cluster, play, sealed, namespace, tmp_path):
