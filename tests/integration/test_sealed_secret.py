@@ -11,6 +11,7 @@ import json
 import os
 import random
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -153,6 +154,7 @@ def play(cluster, sealing, tmp_path):
         values = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
                   "ANSIBLE_VAULT_PASSWORD_FILE": str(password), "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "TMPDIR": str(tmp_path / "tmp"),
                   "ANSIBLE_DEPRECATION_WARNINGS": "0", **(environment or {})}
+        values = {name: each for name, each in values.items() if each is not None}
         (tmp_path / "tmp").mkdir(exist_ok=True)
         done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), *arguments], env=values, text=True, capture_output=True,
                               timeout=300, check=False, cwd=work)
@@ -273,13 +275,14 @@ def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
 
 def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, play, namespace, tmp_path):
     """Random values are looked for wherever a run leaves something."""
-    canary = {name: f"{name}-{secrets.token_hex(16)}" for name in ("data", "loop", "fingerprint", "vault", "file", "bad")}
+    canary = {name: f"{name}-{secrets.token_hex(16)}" for name in ("data", "loop", "fingerprint", "vault", "file", "bad", "password", "filter")}
+    (tmp_path / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
     (play.folder / "value").write_text(canary["file"], encoding="ascii")
     encrypted = subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file", str(play.password),
                                 canary["vault"]],
                                check=True, capture_output=True, text=True).stdout
     (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump({"given": canary["data"], "fingerprint": canary["fingerprint"],
-                                                                                     "bad": canary["bad"],
+                                                                                     "bad": canary["bad"], "password": canary["password"], "filtered": canary["filter"],
                                                                                      "listed": [{"name": "one", "value": canary["loop"]}]}),
                                        encoding="utf-8")
     common = {"namespace": namespace, "fingerprint_key": "{{ fingerprint }}"}
@@ -289,6 +292,17 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
         {**task(path="c.yaml", name="c", data={"k": "{{ bad }}"}, labels={"l": "{{ bad }}"}, **common), "ignore_errors": True},
         {**task(path="c.yaml", name="c", data="{{ bad }}", **common), "ignore_errors": True},
         {**task(path="c.yaml", name="c", immutable="{{ bad }}", data={"k": "{{ bad }}"}, **common), "ignore_errors": True},
+        {"nordic.gitops.sealed_secrets_key": {"state": "backed_up", "backup": str(tmp_path / "one.yaml")}},
+        {"nordic.gitops.sealed_secrets_key": {"state": "backed_up", "backup": str(tmp_path / "two.yaml"), "vault_password": "{{ password }}"}},
+        {"nordic.gitops.sealed_secrets_key": {"state": "verified", "backup": str(tmp_path / "one.yaml"), "vault_password": "{{ password }}"},
+         "ignore_errors": True},
+        {"nordic.gitops.sealed_secrets_key": {"state": "{{ bad }}", "vault_password": "{{ bad }}"}, "ignore_errors": True},
+        {"ansible.builtin.assert": {"that": ["filtered | nordic.gitops.seal(pem, scope='cluster-wide') | nordic.gitops.unseal(keys, scope='cluster-wide')"
+                                             " == filtered"]},
+         "vars": {"pem": str(tmp_path / "sealing.pem"), "keys": "{{ lookup('ansible.builtin.unvault', '%s') }}" % (tmp_path / "one.yaml")}},
+        {"ansible.builtin.debug": {"msg": "{{ bad | nordic.gitops.seal('none.pem', scope='cluster-wide') }}"}, "ignore_errors": True},
+        {"ansible.builtin.debug": {"msg": "{{ bad | nordic.gitops.unseal(bad, scope='cluster-wide') }}"}, "ignore_errors": True},
+        {"ansible.builtin.ping": {}},  # a module that tells the system's log of itself
     ]
     seen = []
     watching = threading.Event()
@@ -303,28 +317,70 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    began = time.time()
     try:
-        output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={"ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
-                                                                                                          "ANSIBLE_KEEP_REMOTE_FILES": "1"})
+        with system_log() as logged:
+            output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={
+                "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"), "ANSIBLE_KEEP_REMOTE_FILES": "1"})
     finally:
         watching.set()
         watcher.join()
-    assert "ignored=3" in output and "changed=2" in output, output
+    assert "ignored=7" in output and "changed=4" in output, output
     assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "value"] and not seen
     coded = {form for value in canary.values() for form in (value, base64.b64encode(value.encode()).decode().rstrip("="))}
-    assert not [form for form in coded if form in output]
+    coded |= {"PRIVATE KEY", "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVkt"}  # the controller's keys, as PEM and as base64
+    assert not [form for form in coded if form in output or form in logged[0]] and "ping" in logged[0]
     mine = {tmp_path / "vars.yml", play.folder / "value"}
     for root in (tmp_path, Path.home() / ".ansible"):
         for path in root.rglob("*"):
             if path.is_file() and path not in mine:
                 held = path.read_bytes()
                 assert not [form for form in coded if form.encode() in held], path
+    for path in Path("/tmp").glob("*"):  # what a run of ours leaves there, beside its TMPDIR
+        if path.is_file() and path.stat().st_mtime >= began:
+            assert not [form for form in coded if form.encode() in path.read_bytes()], path
     for command in (["init", "--quiet"], ["add", "a.yaml", "b.yaml"]):
         subprocess.run(["git", *command], cwd=play.folder, check=True)
     for path in (play.folder / ".git" / "objects").rglob("*"):
         if path.is_file():
             held = zlib.decompress(path.read_bytes())
             assert not [form for form in coded if form.encode() in held]
+
+
+@contextlib.contextmanager
+def system_log():
+    """What programs tell the system's log meanwhile: the journal's words, or a socket's where nothing keeps a log."""
+    told = []
+    began = time.time()
+    if Path("/dev/log").exists():
+        yield told
+        told.append(subprocess.run(["journalctl", "--since", f"@{began:.0f}", "--output", "cat"], capture_output=True, text=True, check=True).stdout)
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        log.setblocking(False)
+        heard = []
+        ended = threading.Event()
+
+        def hear():
+            while True:
+                last = ended.is_set()
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        heard.append(log.recv(1 << 20).decode("utf-8", "replace"))
+                if last:
+                    return
+                ended.wait(0.02)
+
+        listener = threading.Thread(target=hear)
+        listener.start()
+        try:
+            yield told
+        finally:
+            os.unlink("/dev/log")
+            ended.set()
+            listener.join()
+        told.append("\n".join(heard))
 
 
 # The certificate's source
@@ -360,10 +416,9 @@ def test_the_cache_serves_while_the_cluster_cannot_be_reached_and_is_renewed_whe
 def test_the_controllers_own_url_serves_the_certificate_as_inside_of_the_cluster(cluster, certificate, play, namespace):
     endpoints = json.loads(cluster.kubectl("get", "endpoints", "sealed-secrets-controller", "--namespace", "kube-system", "--output", "json"))["subsets"][0]
     url = f"http://{endpoints['addresses'][0]['ip']}:{endpoints['ports'][0]['port']}/v1/cert.pem"
-    offline = {"K8S_AUTH_KUBECONFIG": "", "KUBECONFIG": str(play.folder / "none")}
     play([{**task(path="a.yaml", name="a", namespace=namespace, data={"k": "v"}, certificate=url), "register": "done"},
           {"name": "Its source", "ansible.builtin.assert": {"that": [f"done.certificate.source == '{url}'",
-                                                                     f"done.certificate.fingerprint == '{certificate.fingerprint}'"]}}], environment=offline)
+                                                                     f"done.certificate.fingerprint == '{certificate.fingerprint}'"]}}], environment={"K8S_AUTH_KUBECONFIG": None})  # no cluster to ask
     cluster.kubectl("apply", "--filename", str(play.folder / "a.yaml"))
     wait_until(lambda: live(cluster, namespace, "a") == {"k": "v"})
 

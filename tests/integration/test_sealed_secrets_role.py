@@ -139,6 +139,53 @@ def test_a_release_by_url_needs_its_checksum_and_has_to_match_it(cluster, contro
     role(state="absent")
 
 
+def test_a_servicemonitor_and_a_network_policy_are_there_exactly_when_they_are_asked_for(cluster, controllers, role, ports):
+    options = {"source": str(sealed_secrets.chart()), "values": ports}
+    role(**options, metrics=True, fails="ServiceMonitor")  # without the Prometheus operator there is no such kind
+    names = {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    cluster.kubectl("apply", "--filename", "-", input=json.dumps({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+        "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names,
+                 "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}]}}))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com")
+    try:
+        role(**options, metrics=True, network_policy=False)
+        controllers.ready(NAMESPACE)
+        assert get(cluster, "networkpolicy", "sealed-secrets-controller") is None
+        monitor = get(cluster, "servicemonitor", "sealed-secrets-controller")["spec"]
+        chosen = monitor["selector"]["matchLabels"]
+        found = [item for item in json.loads(cluster.kubectl("get", "services", "--namespace", NAMESPACE, "--output", "json"))["items"]
+                 if chosen.items() <= item["metadata"].get("labels", {}).items()]
+        assert [service["metadata"]["name"] for service in found] == ["sealed-secrets-controller-metrics"]
+        assert [end["port"] for end in monitor["endpoints"]] == [port["name"] for port in found[0]["spec"]["ports"]] == ["metrics"]
+        assert monitor["namespaceSelector"] == {"matchNames": [NAMESPACE]}
+        status, text = cluster.api.send("GET", f"/api/v1/namespaces/{NAMESPACE}/services/http:sealed-secrets-controller-metrics:metrics/proxy/metrics")
+        assert status == 200 and "sealed_secrets_controller_" in text
+
+        role(**options)
+        assert get(cluster, "servicemonitor", "sealed-secrets-controller") is None
+        policy = get(cluster, "networkpolicy", "sealed-secrets-controller")["spec"]
+        labels = get(cluster, "deployment", "sealed-secrets-controller")["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"] and policy["podSelector"]["matchLabels"].items() <= labels.items()
+        # The ports of the chart's own Pods, for everyone, and none else.
+        assert [{key: value for key, value in rule.items() if key != "ports"} for rule in policy["ingress"]] == [{}]
+        assert [port["port"] for port in policy["ingress"][0]["ports"]] == [8080, 8081]
+        role(state="absent")
+    finally:
+        cluster.kubectl("delete", "crd", "servicemonitors.monitoring.coreos.com")
+
+
+def may(cluster, namespace, account, verb, resource, place, subresource=""):
+    """Whether the API server allows it to this service account; in every namespace where the place is empty."""
+    group = {"sealedsecrets": "bitnami.com", "roles": "rbac.authorization.k8s.io"}.get(resource, "")
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+              "spec": {"user": f"system:serviceaccount:{namespace}:{account}",
+                       "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+                       "resourceAttributes": {"namespace": place, "verb": verb, "group": group, "resource": resource, "subresource": subresource}}}
+    return cluster.api.do("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]
+
+
 @pytest.mark.parametrize("period", ["30d", "720", "-1h", "a month"])
 def test_a_renewal_period_that_the_controller_would_not_take_is_refused_before_anything_is_written(cluster, role, period):
     role(source=str(sealed_secrets.chart()), renew_period=period, fails=f"it is {period}")
@@ -164,6 +211,12 @@ def test_two_controllers_share_a_cluster_but_no_namespace(cluster, controllers, 
         role(source=chart, name="two", namespace="sealing-two", namespaces=[teams[1]], values=more)
         first, second = controllers.ready("sealing-one", "one"), controllers.ready("sealing-two", "two")
         assert first != second and get(cluster, "clusterrole", "one-unsealer") is None and get(cluster, "role", "one-unsealer", teams[0])
+        for verb in ("list", "create", "update", "delete"):
+            assert [place for place in (teams[0], "sealing-one", teams[1], "sealing-two", "default", "")
+                    if may(cluster, "sealing-one", "one", verb, "secrets", place)] == [teams[0], "sealing-one"]
+        assert may(cluster, "sealing-one", "one", "update", "sealedsecrets", teams[0], "status")
+        for verb, resource in (("delete", "sealedsecrets"), ("update", "sealedsecrets"), ("list", "pods"), ("get", "configmaps"), ("create", "roles")):
+            assert not may(cluster, "sealing-one", "one", verb, resource, teams[0])
         (tmp_path / "certificate.pem").write_text(second, encoding="ascii")
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": teams[1]}, "stringData": {"k": "v"}}
         cluster.kubectl("apply", "--filename", "-", input=controllers.seal(tmp_path / "certificate.pem", input=json.dumps(secret)))
