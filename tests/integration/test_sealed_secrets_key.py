@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, parse
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, Key, parse
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secrets_key import EXAMPLES
 from reconciling import wait_until
 from sealing import DAY, pair, secret
@@ -241,6 +241,20 @@ def test_a_key_whose_certificate_ends_within_30_days_is_a_warning_in_the_list(cl
         assert play({"state": "present"})["sealing"] != soon and "ends on" not in play.output
     finally:
         cluster.kubectl("delete", "secret", "sealed-secrets-keysoon", "--namespace", NAMESPACE)
+
+
+def test_an_own_key_that_loses_to_one_of_the_controller_is_a_failure_and_stays(cluster, sealing, play, tmp_path):
+    own = secret("sealed-secrets-keyown", *pair(begin=-400, days=3650))
+    (tmp_path / "own.yaml").write_text(json.dumps(own), encoding="ascii")
+    mine = Key.of_secret(own, "own").fingerprint
+    told = play({"state": "restored", "backup": str(tmp_path / "own.yaml"), "sealing_key": mine}, fails=True)
+    try:
+        assert f", not {mine}" in told["msg"] and "takes the active key whose certificate begins last" in told["msg"]
+        assert keys_of(cluster)["sealed-secrets-keyown"]["data"] == own["data"]
+        now = play({"state": "present"})["sealing"]
+        assert now != mine and not play({"state": "restored", "backup": str(tmp_path / "own.yaml"), "sealing_key": now})["changed"]
+    finally:
+        cluster.kubectl("delete", "secret", "sealed-secrets-keyown", "--namespace", NAMESPACE)
 
 
 def test_where_no_controller_is_it_is_said_and_nothing_is_made(cluster, play, namespace, tmp_path):

@@ -121,6 +121,13 @@ def test_the_definition_goes_only_when_asked_and_only_with_a_backup_that_opens_e
     role(state="absent", delete_definition=True, backup=backup)
     assert get(cluster, "crd", DEFINITION) is None and keys(cluster) == before
 
+    # Into a cluster that has lost its keys, the role brings those of the backup before the controller makes one of its own.
+    cluster.kubectl("delete", "secrets", "--namespace", NAMESPACE, "--selector", sealed_secrets.KEYS)
+    role(source=str(sealed_secrets.chart()), values=ports, backup=backup)
+    assert keys(cluster) == before and controllers.ready(NAMESPACE) == (tmp_path / "certificate.pem").read_text(encoding="ascii")
+    role(source=str(sealed_secrets.chart()), values=ports, sealing_key="SHA256:of-another", fails="the key that seals is SHA256:")
+    role(state="absent")
+
 
 def test_a_release_by_url_needs_its_checksum_and_has_to_match_it(cluster, controllers, role, ports, tmp_path):
     served = tmp_path / "served"
