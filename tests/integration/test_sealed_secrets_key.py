@@ -258,12 +258,12 @@ def test_an_own_key_that_loses_to_one_of_the_controller_is_a_failure_and_stays(c
 
 
 def test_where_no_controller_is_it_is_said_and_nothing_is_made(cluster, play, namespace, tmp_path):
-    for namespace in (namespace, f"{namespace}-none"):
-        there = {"controller_namespace": namespace, "backup": str(tmp_path / "keys.yaml")}
+    for place in (namespace, f"{namespace}-none"):
+        there = {"controller_namespace": place, "backup": str(tmp_path / "keys.yaml")}
         for state in ("present", "backed_up"):
-            assert f"there is no key of Sealed Secrets in the namespace {namespace}" in play({"state": state, **there}, fails=True)["msg"]
-        assert f"Deployment {namespace}/sealed-secrets-controller: there is no such Deployment" in play({"state": "rotated", **there}, fails=True)["msg"]
-        assert not cluster.kubectl("get", "secrets", "--namespace", namespace, "--selector", LABEL, "--output", "name") and not os.path.exists(there["backup"])
+            assert f"there is no key of Sealed Secrets in the namespace {place}" in play({"state": state, **there}, fails=True)["msg"]
+        assert f"Deployment {place}/sealed-secrets-controller: there is no such Deployment" in play({"state": "rotated", **there}, fails=True)["msg"]
+        assert not cluster.kubectl("get", "secrets", "--namespace", place, "--selector", LABEL, "--output", "name") and not os.path.exists(there["backup"])
 
 
 def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checkout_alone(cluster, play, sealed, tmp_path):

@@ -199,7 +199,7 @@ def too_large(size: int, file: str) -> Refused:
 def _refuse_other_encodings(data: bytes, file: str) -> None:
     if len(data) > MAX_FILE:
         raise too_large(len(data), file)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data[:4] == b"\0\0\xfe\xff":
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:  # a byte order mark, or a character of two or four bytes without one
         raise Failure("is UTF-16 or UTF-32, a manifest must be UTF-8", f"{file}:1", "Save it as UTF-8.")
     try:
         data.decode("utf-8")

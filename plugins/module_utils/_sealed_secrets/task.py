@@ -157,7 +157,7 @@ def _is_of(resource: Body) -> bool:
     if "observedGeneration" not in status:
         return True  # a controller that writes no status
     synced = [each.get("status") for each in status.get("conditions") or [] if each.get("type") == "Synced"]
-    return status["observedGeneration"] == resource["metadata"].get("generation") and "False" not in synced
+    return bool(status["observedGeneration"] == resource["metadata"].get("generation")) and "False" not in synced
 
 
 def _holds(secret: Body, values: Mapping[str, bytes], templated: Any) -> bool:

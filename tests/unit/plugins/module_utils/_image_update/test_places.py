@@ -71,7 +71,8 @@ def test_only_the_whole_name_counts_and_every_kind_of_container_does():
 def test_one_name_with_two_values_is_refused_with_all_places():
     with pytest.raises(Refused, match=r"several values: app.yaml:10 .*initContainers\[0\].image: host:5000/app; app.yaml:13 .*: host:5000/app:1.0"):
         after(POD, "host:5000/app", "2.0")
-    assert after(POD, "host:5000/app", "2.0", container="web") == POD.replace('"host:5000/app:1.0"', '"host:5000/app:2.0"')
+    once = after(POD, "host:5000/app", "2.0", container="web")
+    assert once == POD.replace('"host:5000/app:1.0"', '"host:5000/app:2.0"') == after(once, "host:5000/app", "2.0", container="web")
 
 
 def test_a_run_that_was_half_done_by_hand_is_finished():

@@ -146,6 +146,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing():
     (b"a: 1\nb: \xff\n", "app.yaml:2: is not UTF-8: invalid start byte at byte 8 (0xff)"),
     ("a: 1\n".encode("utf-16"), "app.yaml:1: is UTF-16 or UTF-32"),
     ("a: 1\n".encode("utf-32"), "app.yaml:1: is UTF-16 or UTF-32"),
+    *(("a: 1\n".encode(name), "app.yaml:1: is UTF-16 or UTF-32") for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
     (b"a: 1\nb: 2\nc: \x01\n", "app.yaml:3: control characters are not allowed (U+0001)"),
     (b"a: 1\nb: \"\xed\xa0\x80\"\n", "app.yaml:2: is not UTF-8"),
     (b'{"a": "\\ud800"}', "app.yaml:1"),
