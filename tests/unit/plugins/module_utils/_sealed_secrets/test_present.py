@@ -583,8 +583,8 @@ def test_only_what_an_older_key_sealed_is_sealed_anew_and_nothing_else_changes(s
     seal(path=str(tmp_path / "tree" / "b.yaml"), name="b", data={"y": "newer"}, keys=[seal.key])
     untouched = (tmp_path / "tree" / "note.yaml")
     untouched.write_text("# SealedSecret is only spoken of here\na: 1\n", encoding="utf-8")
-    (tmp_path / "tree" / "c.yaml").write_text(yaml.safe_dump(sealed_secret(None, Wanted("c", "shop", "strict", {"x": b"1"}), Options(new.certificate)).body),
-                                             encoding="utf-8")
+    newest = sealed_secret(None, Wanted("c", "shop", "strict", {"x": b"1"}), Options(new.certificate)).body
+    (tmp_path / "tree" / "c.yaml").write_text(yaml.safe_dump(newest), encoding="utf-8")
     before = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "tree").iterdir()}
     times = {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (untouched, tmp_path / "tree" / "c.yaml")}
     options = {"state": "resealed", "path": str(tmp_path / "tree"), "keys": [seal.key, new]}
