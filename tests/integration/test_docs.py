@@ -205,7 +205,7 @@ def test_who_knows_kubeseal_finds_each_of_its_options_and_ours_by_their_names(bi
     # --rotate is the old name of --re-encrypt, which its help no longer tells.
     assert sorted(re.findall(r"`(--?\w[\w-]*)", theirs)) == sorted([*(name for pair in flags for name in pair if name), "--rotate"])
     assert "SEALED_SECRETS_" in theirs
-    named = {name for name in re.findall(r"`([a-z_]+)`", ours)} - {"module_defaults"}
+    named = set(re.findall(r"`([a-z_]+)`", ours)) - {"module_defaults"}
     assert "allow_wider_scope" in named and named <= set(sealed_secret.SPEC)
 
 
