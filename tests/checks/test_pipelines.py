@@ -82,6 +82,12 @@ def test_a_workflow_never_starts_on_what_it_pushes(checkout, name):
         assert steps and all(step["with"]["persist-credentials"] is False for step in steps)
 
 
+def test_a_pipeline_of_gitlab_waits_for_the_one_before_it(checkout):
+    jobs = [job for job in yaml.safe_load(workflow(checkout, "gitlab").read_text()).values() if isinstance(job, dict)]
+    delivers = [job for job in jobs if "ansible-playbook deliver.yml" in job.get("script", ())]
+    assert len(delivers) == 1 and delivers[0]["resource_group"]
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_no_workflow_holds_a_credential_of_a_cluster_or_a_secret(checkout, name):
     assert check_text(workflow(checkout, name).read_text(), PLACES[name]) == []

@@ -532,6 +532,21 @@ def test_a_commit_of_somebody_else_on_the_review_branch_is_never_overwritten(git
     assert git_repo.head("update/web") == theirs
 
 
+def test_a_commit_that_somebody_pushes_to_the_review_branch_while_a_run_is_at_work_is_never_overwritten(git_repo, options):
+    """It comes between the look at the branch and the push, which names the commit that was seen there."""
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}", "review_branch": "update/web"}
+    run(**options)
+    git_repo.branch("work")
+    git_repo.write("theirs.yaml", "a: 1\n")
+    theirs = git_repo.commit("theirs")
+    git_repo.git("push", "--quiet", str(bare), "work")
+    hook(bare, "pre-receive", f"unset GIT_QUARANTINE_PATH; git --git-dir={bare} update-ref refs/heads/update/web {theirs}\n")
+    with pytest.raises(Refused, match=f"has the commit {theirs} by"):
+        run(**{**options, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]}, sleep=lambda seconds: None)
+    assert git_repo.git("--git-dir", str(bare), "rev-parse", "update/web") == theirs
+
+
 # ---- signatures, servers, secrets
 
 @pytest.mark.parametrize("kind", ["ssh", "gpg"])
