@@ -125,6 +125,26 @@ def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "",
     return "\n".join(lines) + "\n" + more
 
 
+def widget(group, size, annotations="", name="w", fields=""):
+    """A custom resource whose size cannot change, with its definition, which may have more fields (", color: {type: string}")."""
+    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Widget, plural: widgets}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              properties: {{size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}{fields}}}
+""") + "---\n" + manifest("Widget", name, f"{group}/v1", annotations=annotations, more=f"spec: {{size: {size}}}\n")
+
+
 def autoscaler(name, minimum=2):
     return manifest("HorizontalPodAutoscaler", name, "autoscaling/v2", more=f"""spec:
   scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}

@@ -163,6 +163,10 @@ def test_the_number_of_replicas_is_left_to_an_autoscaler_but_not_switched_off(cl
     planned, done = run(check_mode=True, diff=True), run(diff=True)
     assert done["diff"] == planned["diff"] and len(done["diff"]) == len(done["changes"])
     assert all(item.get("prepared") or item["before"] != item["after"] for item in done["diff"])
+    # Of the Deployment only who manages its number changes, and its diff says so.
+    told, = [item["prepared"] for item in done["diff"] if "prepared" in item]
+    assert operations(done)["Deployment web"] == "configured" and len(done["diff"]) == 2
+    assert told.startswith(f"Deployment.apps {namespace}/web (web.yaml:1): ") and "replicas" in told
     # The hand-over must never pass through the default, 1.
     assert get(cluster, namespace, "deployment", "web")["spec"]["replicas"] == 2
     cluster.kubectl("scale", "-n", namespace, "deployment/web", "--replicas=4")
@@ -565,20 +569,6 @@ def test_the_planned_diff_of_what_a_colleague_added_is_the_real_one(cluster, run
     planned, done = run(check_mode=True, diff=True), run(diff=True)
     assert planned["diff"] == done["diff"]
     assert "added: by-hand" in done["diff"][0]["before"] and "added" not in done["diff"][0]["after"]
-
-
-def test_an_object_of_which_only_the_managers_change_has_a_diff_that_says_so(cluster, run, git_repo, namespace):
-    """An autoscaler decides from now on: the number stays, and is no longer ours."""
-    git_repo.write("web.yaml", deployment("web", replicas=2))
-    git_repo.commit()
-    run()
-    git_repo.write("hpa.yaml", autoscaler("web"))
-    git_repo.commit()
-    planned, done = run(check_mode=True, diff=True), run(diff=True)
-    assert operations(done)["Deployment web"] == "configured" and len(done["diff"]) == 2
-    assert planned["diff"] == done["diff"]
-    told, = [entry["prepared"] for entry in done["diff"] if "prepared" in entry]
-    assert told.startswith(f"Deployment.apps {namespace}/web (web.yaml:1): ") and "replicas" in told
 
 
 def test_a_secret_is_masked_in_the_diff_and_never_in_the_result(cluster, run, git_repo, namespace):

@@ -10,7 +10,7 @@ import json
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from lab import proxy
-from reconciling import Reconciler, config_map, deployment, exists, get, manifest, operations, wait_until
+from reconciling import Reconciler, config_map, deployment, exists, get, manifest, operations, wait_until, widget
 
 REPLACE = "argocd.argoproj.io/sync-options: Replace=true"
 
@@ -238,26 +238,6 @@ def test_what_says_that_it_must_not_be_deleted_is_not_replaced(cluster, run, git
         with pytest.raises(Refused, match=f"must not be replaced: its annotation {annotation.split(':')[0]}"):
             run(replace_immutable=True, check_mode=check_mode)
     assert get(cluster, namespace, "job", "migrate")["metadata"]["uid"] == uid
-
-
-def widget(group, size, annotations=""):
-    """A custom resource whose size cannot change, with its definition."""
-    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
-  group: {group}
-  scope: Namespaced
-  names: {{kind: Widget, plural: widgets}}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              properties: {{size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}}}
-""") + "---\n" + manifest("Widget", "w", f"{group}/v1", annotations=annotations, more=f"spec: {{size: {size}}}\n")
 
 
 def made_by(cluster, namespace, owner, name, kind="ConfigMap", spec=None):

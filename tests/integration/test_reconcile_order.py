@@ -14,7 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Clus
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES as GUARD
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from reconciling import config_map, exists, get, manifest, operations, wait_until
+from reconciling import config_map, exists, get, manifest, operations, wait_until, widget
 
 RBAC = "rbac.authorization.k8s.io/v1"
 
@@ -180,44 +180,23 @@ def test_a_node_port_is_given_up_though_a_person_held_it_too(cluster, run, git_r
     assert not run()["changed"]
 
 
-def sized(group, more, size):
-    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
-  group: {group}
-  scope: Namespaced
-  names: {{kind: Widget, plural: widgets}}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              properties:
-                size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}
-                {more}
-""") + "---\n" + manifest("Widget", "one", f"{group}/v1", more=f"spec: {{size: {size}}}\n")
-
-
 def test_an_object_whose_immutable_field_changes_with_its_definition_is_replaced_by_the_rules_of_the_plan(cluster, run, git_repo, namespace, group):
-    git_repo.write("all.yaml", sized(group, "", 1))
+    git_repo.write("all.yaml", widget(group, 1, name="one"))
     git_repo.commit()
     run()
     uid = get(cluster, namespace, f"widgets.{group}", "one")["metadata"]["uid"]
-    git_repo.write("all.yaml", sized(group, "color: {type: string}", 2))
+    git_repo.write("all.yaml", widget(group, 2, name="one", fields=", color: {type: string}"))
     git_repo.commit()
     assert "before its CRD is changed" in unverified(run(check_mode=True))["one"]
     with pytest.raises(Failure) as refused:
         run()
     assert "immutable" in str(refused.value) and "replace_immutable: true" in str(refused.value)
-    git_repo.write("all.yaml", sized(group, "color: {type: string}\n                tone: {type: string}", 2))
+    git_repo.write("all.yaml", widget(group, 2, name="one", fields=", color: {type: string}, tone: {type: string}"))
     git_repo.commit()
     with pytest.raises(Failure, match="prune_limit is 0"):
         run(replace_immutable=True, prune_limit="0")
     assert get(cluster, namespace, f"widgets.{group}", "one")["metadata"]["uid"] == uid
-    git_repo.write("all.yaml", sized(group, "color: {type: string}\n                weight: {type: integer}", 2))
+    git_repo.write("all.yaml", widget(group, 2, name="one", fields=", color: {type: string}, weight: {type: integer}"))
     git_repo.commit()
     done = run(replace_immutable=True, prune_limit="100%")
     replaced = get(cluster, namespace, f"widgets.{group}", "one")
