@@ -129,6 +129,11 @@ def opened(resource: Body) -> bool:
     return seen == resource["metadata"].get("generation") and health({**resource, "apiVersion": API_VERSION, "kind": KIND}).status == CURRENT
 
 
+def has_status(resource: Body) -> bool:
+    """Whether the controller writes one: of blobs that do not open it leaves the Secret of those before in place, and only the status says so."""
+    return "observedGeneration" in (resource.get("status") or {})
+
+
 def owned(secret: Body, resource: Body) -> bool:
     """The Secret was made from this SealedSecret."""
     return any(owner.get("uid") == resource["metadata"]["uid"] for owner in secret["metadata"].get("ownerReferences") or [])

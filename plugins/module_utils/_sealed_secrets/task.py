@@ -20,7 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets impo
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import Controller
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.documents import API_VERSION, KIND, Body, File, Sealed, files, find
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import Key, of_cluster
-from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.proof import Fingerprints, Live, PrivateKeys, Proof, owned
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.proof import Fingerprints, Live, PrivateKeys, Proof, has_status, opened, owned
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.seal import Options, Outcome, leak, sealed_secret
 
 _BLOB = re.compile(r"\bA[A-Za-z0-9+/]{15}[A-Za-z0-9+/]{100,}={0,2}")
@@ -142,22 +142,13 @@ def wait(cluster: Cluster, outcome: Outcome, values: Mapping[str, bytes], second
             if (resource["spec"].get("encryptedData") or {}) == outcome.body["spec"]["encryptedData"]:
                 secret = cluster.get(cluster.resource("v1", "Secret"), outcome.namespace, outcome.name)
                 if secret and owned(secret, resource) and set(secret.get("data") or {}) == expected and _holds(secret, values, templated) \
-                        and _is_of(resource):
+                        and (opened(resource) or not has_status(resource)):
                     return
                 verdict = health({**resource, "apiVersion": API_VERSION, "kind": KIND})
                 state = "the controller has not opened it" + (f": {verdict.message}" if verdict.message else "")
         if clock() > end:
             raise Failure(f"was not opened after {seconds:.0f} s: {state}", where, "Is the file in the branch that the cluster follows?")
         sleep(POLL)
-
-
-def _is_of(resource: Body) -> bool:
-    """Whether the live Secret is of these blobs: of blobs that do not open, the controller leaves the Secret of those before in place."""
-    status = resource.get("status") or {}
-    if "observedGeneration" not in status:
-        return True  # a controller that writes no status
-    synced = [each.get("status") for each in status.get("conditions") or [] if each.get("type") == "Synced"]
-    return bool(status["observedGeneration"] == resource["metadata"].get("generation")) and "False" not in synced
 
 
 def _holds(secret: Body, values: Mapping[str, bytes], templated: Any) -> bool:
