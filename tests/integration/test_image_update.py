@@ -25,7 +25,12 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.command import 
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import lock_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
+from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
+from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, documents, set_scalar, write_path
 from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as some
+from random_yaml import VALUES, at, files, loaded, scalars_of
 
 NAME = "registry.example.org:5000/shop/web"
 DEPLOYMENT = """# The shop's front.
@@ -182,6 +187,87 @@ def test_a_tree_is_written_as_git_itself_writes_it(git_repo, options, tmp_path):
         assert written == git_repo.git("rev-parse", "HEAD^{tree}"), seed
 
 
+def test_five_hundred_random_files_change_at_the_wanted_bytes_alone_in_one_commit(git_repo, options, tell):
+    """A value of each is set; where its anchor is used elsewhere it is refused."""
+    drawn = []
+
+    @settings(max_examples=500, database=None, phases=[Phase.generate])
+    @given(files(), some.data())
+    def draw(text, data):
+        parsed = documents(text, "x.yaml")
+        number = data.draw(some.integers(0, len(parsed) - 1))
+        scalars = scalars_of(parsed[number])
+        assume(scalars)
+        path, node = data.draw(some.sampled_from(scalars))
+        value = data.draw(VALUES)
+        used = [one for _where, one in parsed[number].walk() if one.kind == "alias" and one.value == node.anchor]
+        if not used:
+            after = apply(text, [set_scalar(text, parsed[number], node, value, "x.yaml")], "x.yaml")
+            assume(not check_text(after, "x.yaml", added_lines(after, text)))  # a password by chance: it would not be pushed
+        drawn.append((f"random/{len(drawn) % 20}/{len(drawn)}.yaml", text, number, path, node, value, used))
+
+    draw()
+    for name, text, *_rest in drawn:
+        git_repo.write(name, text)
+    first = git_repo.commit("random")
+    values, refused = [], []
+    for name, _text, number, path, _node, value, used in drawn:
+        (refused if used else values).append({"file": name, "path": write_path(path), "value": value, "document": number})
+    asked = {**options, "images": [], "revision": "main"}
+    for one in refused:
+        with pytest.raises(Refused, match="its alias would change too"):
+            run(check_mode=True, **{**asked, "values": [one]})
+    result = run(**asked, values=values)
+    assert git_repo.git("rev-parse", "main~1") == first and git_repo.git("status", "--porcelain") == ""  # the push has written the work tree
+
+    changed = set()
+    for name, text, number, path, node, value, used in drawn:
+        after = (git_repo.path / name).read_bytes().decode()
+        if used:
+            assert after == text
+            continue
+        assert after.startswith(text[:node.start]) and after.endswith(text[node.end:]) and len(after) >= node.start + len(text) - node.end, name
+        expected = loaded(text)
+        at(expected[number], path[:-1])[path[-1]] = value
+        assert loaded(after) == expected, name
+        changed.update([name] if after != text else [])
+    assert set(git_repo.git("diff", "--name-only", first, "main").split()) == changed == {place["file"] for place in result.places if place["changed"]}
+    assert not run(**asked, values=values).changed and len(drawn) >= 500 and len(changed) > 400
+    tell(f"random YAML files: {len(changed)} changed by one commit, {len(refused)} refused for an alias, {len(drawn)} in all")
+
+
+def test_the_result_lists_every_place_of_an_image_with_those_that_need_no_change(git_repo, options):
+    git_repo.write("production/jobs.yaml", f"""kind: List
+items:
+- kind: CronJob
+  spec: {{jobTemplate: {{spec: {{template: {{spec: {{initContainers: [{{name: a, image: "{NAME}:1.0"}}], containers: [{{image: "{NAME}:1.1"}}]}}}}}}}}}}
+""")
+    git_repo.write("production/kustomization.yaml", f"images:\n- name: {NAME}\n  newTag: '1.1'\n")
+    git_repo.commit()
+    template = "items[0].spec.jobTemplate.spec.template.spec"
+    places = [("production/jobs.yaml", 4, f"{template}.initContainers[0].image", True), ("production/jobs.yaml", 4, f"{template}.containers[0].image", False),
+              ("production/kustomization.yaml", 2, "images[0]", False), ("production/web.yaml", 9, "spec.template.spec.containers[0].image", True)]
+    result = run(**options)
+    assert [(place["file"], place["line"], place["path"], place["changed"]) for place in result.places] == places
+    assert [place["changed"] for place in run(**options).places] == [False] * 4
+
+
+@pytest.mark.parametrize("selected", [
+    {"images": [], "values": [{"file": "production/web.yaml", "path": "spec.template.spec.containers[0].image", "value": f"{NAME}:1.1"}]},
+    {"images": [{"name": NAME, "tag": "1.1", "files": ["production/web.yaml"]}]},
+    {"images": [{"name": NAME, "tag": "1.1", "files": ["production"], "container": "web"}]}], ids=["path", "file", "container"])
+def test_of_one_image_with_two_tags_the_selected_one_changes_and_the_second_run_changes_nothing(git_repo, options, selected):
+    other = DEPLOYMENT.replace(":1.0", ":0.9").replace("name: web", "name: canary")
+    git_repo.write("production/canary.yaml", other)
+    head = git_repo.commit("two tags")
+    with pytest.raises(Refused, match=f"{NAME} has several values: production/canary.yaml:9 .*:0.9; production/web.yaml:9 .*:1.0.*or set each value by its path"):
+        run(**options)
+    assert git_repo.head("main") == head
+    assert run(**{**options, **selected}).changed and git_repo.git("diff", "--name-only", head, "main") == "production/web.yaml"
+    assert git_repo.git("show", "main:production/web.yaml") + "\n" == DEPLOYMENT.replace(":1.0", ":1.1")
+    assert not run(**{**options, **selected}).changed and git_repo.git("show", "main:production/canary.yaml") + "\n" == other
+
+
 def test_several_images_values_and_files_are_one_commit(git_repo, options):
     git_repo.write("production/kustomization.yaml", "images:\n- name: api\n  newTag: v1\n")
     git_repo.write("charts/cart/values.yaml", "image:\n  tag: 1.10   # why\n")
@@ -216,7 +302,7 @@ def test_the_mode_of_a_file_stays(git_repo, options):
     assert git_repo.git("ls-tree", "main", "production/web.yaml").split()[0] == "100755"
 
 
-def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options):
+def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options, tell):
     for number in range(20):
         git_repo.write(f"apps/{number}.yaml", f"spec:\n  containers:\n  - image: app{number}:1\n")
     git_repo.commit()
@@ -232,6 +318,7 @@ def test_twenty_pipelines_at_once_are_twenty_commits_in_a_line(git_repo, options
     assert int(git("rev-list", "--count", "main")) == before + 20 and git("rev-list", "--merges", "main") == ""
     assert all(":2" in git("show", f"main:apps/{number}.yaml") for number in range(20))
     assert {answer["commit"] for answer in answers} == set(git("rev-list", "-20", "main").split())
+    tell(f"pipelines that push at once: {len(answers)}, commits in a line: {int(git('rev-list', '--count', 'main')) - before}")
 
 
 def start(options):
@@ -790,7 +877,7 @@ def test_a_lock_of_another_state_is_refused(git_repo, options, chart):
 
 # ---- kills
 
-def test_a_run_killed_at_any_moment_and_run_again_is_one_commit(git_repo, options):
+def test_a_run_killed_at_any_moment_and_run_again_is_one_commit(git_repo, options, tell):
     begin = time.monotonic()
     assert json.loads(start(options).communicate(timeout=120)[0])["changed"]
     whole, killed = time.monotonic() - begin, 0
@@ -809,6 +896,7 @@ def test_a_run_killed_at_any_moment_and_run_again_is_one_commit(git_repo, option
         assert json.loads(start(wanted).communicate(timeout=120)[0])["branch"] == "main"
         assert int(git_repo.git("rev-list", "--count", "main")) == before + 1
     assert killed
+    tell(f"image_update: 10 runs, {killed} of them killed and run again, one commit each")
 
 
 # ---- as people use it

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-
 import pytest
 import ruamel.yaml
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import (
     append_item, apply, documents, find, insert_key, parse_path, reads_as_text, set_scalar, write_path)
+from random_yaml import VALUES, at, files, loaded, scalars_of
 
 CASES = 500
 
@@ -26,73 +24,20 @@ def changed(text, path, value, document=0):
     return apply(text, [set_scalar(text, node, find(node, parse_path(path)), value, "app.yaml")], "app.yaml")
 
 
-# ---- random files
-
-WORDS = some.text("abcdefghijklmnopqrstuvwxyz", max_size=8).map(lambda text: f"k{text}")  # none that is null or a number
-COMMENT = some.one_of(some.just(""), some.text("abc {}[]'\"&*!|>-:#% ", max_size=20).map(lambda text: f"  # {text}"))
-PLAIN = some.from_regex(r"[a-z][a-z0-9./-]{0,12}", fullmatch=True)
-LONG = some.just("x" * 300)
-QUOTED = some.one_of(
-    some.text("abc 1.{}#:\t'é☃", max_size=20).map(lambda text: "'" + text.replace("'", "''") + "'"),
-    some.text("abc 1.{}#:'é☃", max_size=20).map(lambda text: '"' + text + '"'), some.just('"a\\tb"'), some.just("'a\tb'"))
-SCALAR = some.one_of(PLAIN, QUOTED, LONG, some.just("1.10"), some.just("&anchor a"), some.just("!!str b"), some.just(""), some.just("{}"),
-                     some.just("[1, 'two', {three: 3}]"))
-
-
-@some.composite
-def mapping(draw, indent=0):
-    lines = []
-    for name in draw(some.lists(WORDS, min_size=1, max_size=4, unique=True)):
-        pad = " " * indent
-        lines += draw(some.lists(some.sampled_from(["", f"{pad}# note"]), max_size=2))
-        shape = draw(some.sampled_from(["scalar", "scalar", "block", "mapping", "sequence"]) if indent < 6 else some.just("scalar"))
-        if shape == "scalar":
-            lines.append(f"{pad}{name}: {draw(SCALAR)}".rstrip(" ") + draw(COMMENT))
-        elif shape == "block":
-            lines += [f"{pad}{name}: {draw(some.sampled_from(['|', '>-', '|+']))}", f"{pad}  one", "", f"{pad}    two"]
-        elif shape == "mapping":
-            lines += [f"{pad}{name}:{draw(COMMENT)}", *draw(mapping(indent + 2))]
-        else:
-            lines.append(f"{pad}{name}:")
-            lines += [f"{pad}- {draw(PLAIN)}{draw(COMMENT)}" for _item in range(draw(some.integers(1, 3)))]
-    return lines
-
-
-@some.composite
-def files(draw):
-    parts = draw(some.lists(mapping(), min_size=1, max_size=3))
-    ending = draw(some.sampled_from(["\n", "\r\n"]))
-    text = ending.join(ending.join(lines) if not number else "---" + ending + ending.join(lines) for number, lines in enumerate(parts))
-    numbers = itertools.count()
-    text = re.sub("&anchor", lambda _found: f"&a{next(numbers)}", text)  # each only once in a document
-    return draw(some.sampled_from(["", "# head" + ending, "---" + ending, "\ufeff"])) + text + draw(some.sampled_from(["", ending, ending * 2]))
-
-
-def loaded(text):
-    return list(yaml.load_all(text, Loader=yaml.BaseLoader))
-
-
-def at(value, path):
-    for step in path:
-        value = value[step]
-    return value
-
-
-VALUES = some.one_of(some.text(max_size=20).filter(lambda text: not any("\ud800" <= sign <= "\udfff" for sign in text)),
-                     some.sampled_from(["6801028", "72225e2", "09334553", "1.10", "yes", "null", "~", "2020-01-01", "1:20", "0x1f", "-", "",
-                                        "a: b", "a #b", "{a}", "it's", '"', "\\", "\ttab", "line\nbreak"]))
-
-
 @settings(max_examples=CASES, deadline=None)
 @given(files(), some.data())
 def test_only_the_bytes_of_the_value_change_whatever_the_file_looks_like(text, data):
     parsed = documents(text, "app.yaml")
     number = data.draw(some.integers(0, len(parsed) - 1))
-    scalars = [(path, node) for path, node in parsed[number].walk() if node.kind == "scalar" and path and node.style not in ("|", ">")]
-    if not scalars:
-        return
+    scalars = scalars_of(parsed[number])
+    assume(scalars)
     path, node = data.draw(some.sampled_from(scalars))
     value = data.draw(VALUES)
+    used = [str(one.line) for _where, one in parsed[number].walk() if one.kind == "alias" and one.value == node.anchor]
+    if used:
+        with pytest.raises(Refused, match=f"its alias would change too, in line {', '.join(used[:10])}"):
+            set_scalar(text, parsed[number], node, value, "app.yaml")
+        return
     edit = set_scalar(text, parsed[number], node, value, "app.yaml")
     after = apply(text, [edit], "app.yaml")
 
@@ -133,6 +78,7 @@ def test_quotes_anchors_tags_comments_and_line_ends_stay(before, after):
 
 @pytest.mark.parametrize("text, path, sentence", [
     ("a: &x 1\nb: *x\n", "a", "its alias would change too, in line 2"),
+    ("a: &x 1\nb: *x\nc: [*x, *x]\n", "a", "its alias would change too, in line 2, 3, 3"),
     ("a: &x 1\nb: *x\n", "b", "the value is the alias *x. Change its anchor, in line 1"),
     ("a:\n  b: 1\n", "a", "the value is a mapping"),
     ("a: |\n  text\n", "a", "the value is a block of text")])
