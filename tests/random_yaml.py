@@ -18,7 +18,8 @@ QUOTED = some.one_of(
     some.text("abc 1.{}#:\t'é☃", max_size=20).map(lambda text: "'" + text.replace("'", "''") + "'"),
     some.text("abc 1.{}#:'é☃", max_size=20).map(lambda text: '"' + text + '"'), some.just('"a\\tb"'), some.just("'a\tb'"))
 SCALAR = some.one_of(PLAIN, QUOTED, LONG, some.just("1.10"), some.just("!!str b"), some.just(""),
-                     some.just("{}"), some.just("[1, 'two', {three: 3}]"), *[some.just("&anchor a"), some.just("*anchor")] * 2)
+                     some.just("{}"), some.just("[1, 'two', {three: 3}]"))
+ANCHORED = some.sampled_from(["&anchor a", "&anchor 'b'", "*anchor", "*anchor"])
 
 
 @some.composite
@@ -27,9 +28,9 @@ def mapping(draw, indent=0):
     for name in draw(some.lists(WORDS, min_size=1, max_size=4, unique=True)):
         pad = " " * indent
         lines += draw(some.lists(some.sampled_from(["", f"{pad}# note"]), max_size=2))
-        shape = draw(some.sampled_from(["scalar", "scalar", "block", "mapping", "sequence"]) if indent < 6 else some.just("scalar"))
-        if shape == "scalar":
-            lines.append(f"{pad}{name}: {draw(SCALAR)}".rstrip(" ") + draw(COMMENT))
+        shape = draw(some.sampled_from(["scalar", "scalar", "anchored", "block", "mapping", "sequence"] if indent < 6 else ["scalar", "anchored"]))
+        if shape in ("scalar", "anchored"):
+            lines.append(f"{pad}{name}: {draw(SCALAR if shape == 'scalar' else ANCHORED)}".rstrip(" ") + draw(COMMENT))
         elif shape == "block":
             lines += [f"{pad}{name}: {draw(some.sampled_from(['|', '>-', '|+']))}", f"{pad}  one", "", f"{pad}    two"]
         elif shape == "mapping":

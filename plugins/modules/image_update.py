@@ -211,16 +211,30 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC, Mirror, Source
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update import update
-from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
+from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of, secrets
+
+
+NOT_SHOWN = "NOT_LOGGING_PARAMETER"  # as Ansible writes it for an option with no_log
+
+
+class Module(AnsibleModule):
+    """Writes no value to the host's log: only the file that it is for tells whether it is a secret, and it is refused then."""
+
+    def _log_invocation(self):
+        params = self.params
+        self.params = {**params, "values": [{**one, "value": NOT_SHOWN} for one in params["values"]]}
+        super()._log_invocation()
+        self.params = params
 
 
 def main():
-    module = AnsibleModule(argument_spec=dict(**SPEC, **GIT_SPEC), supports_check_mode=True)
+    module = Module(argument_spec=dict(**SPEC, **GIT_SPEC), supports_check_mode=True)
     try:
         request = request_of(module.params)
         with Mirror(Source.of(module.params)) as mirror:
             result = update(mirror, request, module.check_mode, module.debug)
     except Failure as failure:
+        module.no_log_values.update([*getattr(failure, "values", ()), *(secrets(module.params) if module.params["values"] else ())])
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(diff=masked([{"prepared": result.plan.diff()}] if module._diff else []), **masked(result.as_dict()))
 

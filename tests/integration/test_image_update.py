@@ -28,6 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._image_update.option
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, documents, set_scalar, write_path
 from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES
+from canary import Canary
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as some
 from random_yaml import VALUES, at, files, loaded, scalars_of
@@ -260,7 +261,7 @@ def test_of_one_image_with_two_tags_the_selected_one_changes_and_the_second_run_
     other = DEPLOYMENT.replace(":1.0", ":0.9").replace("name: web", "name: canary")
     git_repo.write("production/canary.yaml", other)
     head = git_repo.commit("two tags")
-    with pytest.raises(Refused, match=f"{NAME} has several values: production/canary.yaml:9 .*:0.9; production/web.yaml:9 .*:1.0.*or set each value by its path"):
+    with pytest.raises(Refused, match=f"{NAME} has several values: production/canary.yaml:9 .*:0.9; production/web.yaml:9 .*:1.0.*set each value by its path"):
         run(**options)
     assert git_repo.head("main") == head
     assert run(**{**options, **selected}).changed and git_repo.git("diff", "--name-only", head, "main") == "production/web.yaml"
@@ -685,15 +686,55 @@ def test_a_push_follows_a_redirect_within_the_server(git_repo, git_http, options
     assert (301, "POST") not in [(status, method) for method, _path, status in git_http.requests]
 
 
-def test_no_file_of_the_cache_and_no_message_holds_the_token(git_repo, git_http, options, tmp_path):
-    access = {"repository": git_http.url, "git_username": git_http.username, "git_password": git_http.password}
-    assert run(**{**options, **access}).changed
-    hook(git_repo.path / ".git", "pre-receive", f"echo '{git_http.password}' >&2; exit 1\n")
-    with pytest.raises(Failure, match="refuses the push") as failure:
-        run(**{**options, **access, "images": [{"name": NAME, "tag": "2", "files": ["production"]}]})
-    assert git_http.password not in str(failure.value) + str(failure.value.details) and "****" in failure.value.details["git"]
-    held = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and git_http.password.encode() in path.read_bytes()]
-    assert held == []
+def test_no_secret_is_in_any_output_file_object_or_process_list(git_repo, git_http, options, tmp_path):
+    """A token, a key that signs and a value that is refused; of the process list the server's hook takes note while the push is at work."""
+    git_repo.git("config", "http.receivepack", "true")
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    canary = Canary("token", "wrong", "value", more=key.read_text().splitlines()[1:2])
+    git_http.password = canary["token"]
+    git_repo.write("values.yaml", "auth:\n  token: ''\n")
+    git_repo.write("secret.yaml", "kind: Secret\nmetadata: {name: a}\nstringData:\n  a: ''\n")
+    first = git_repo.commit()
+    seen = tmp_path / "processes"
+    hook(git_repo.path / ".git", "pre-receive", f"""
+cat /proc/[0-9]*/cmdline >> {seen} 2>/dev/null
+while read -r old new name; do git show $new:production/web.yaml | grep -q ':refused"' && {{ cat {tmp_path}/words >&2; exit 1; }}; done; exit 0
+""")
+    (tmp_path / "words").write_text(f"no: {canary['token']}\n")
+    given = {"token": canary["token"], "wrong": canary["wrong"], "value": canary["value"], "careless": git_http.url_with_credentials}
+    (tmp_path / "vars.yml").write_text(yaml.safe_dump(given))
+    access = {"repository": git_http.url, "git_username": git_http.username, "git_password": "{{ token }}"}
+
+    def task(tag, fails=False, **more):
+        images = [{"name": NAME, "tag": tag, "files": ["production"]}] if tag else []
+        return {"nordic.gitops.image_update": {**options, **access, "author": "Pipeline <pipeline@example.org>", "images": images, **more},
+                "ignore_errors": fails}
+
+    values = [{"file": "values.yaml", "path": "auth.token", "value": "{{ value }}"}]
+    in_secret = [{"file": "secret.yaml", "path": "stringData.a", "value": "{{ value }}"}]
+    tasks = [task("1.1", signing_key=str(key)), task("refused", True), task("", True, values=values), task("", True, values=in_secret),
+             task("", True, values=values, repository="https://127.0.0.1:1/x.git"), task("1.2", True, git_password="{{ wrong }}"),
+             task("1.3", repository="{{ careless }}", git_username=None, git_password=None)]
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    (tmp_path / "tmp").mkdir()
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}"]
+    environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1", "TMPDIR": str(tmp_path / "tmp"),
+                   "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log")}
+    with canary.watched():
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and "changed=2" in output and "ignored=5" in output, output
+    for words in ("refuses the push", "Seal it instead", "refuses the credentials", "can't be reached"):
+        assert words in " ".join(output.split()), output
+    canary.check("the output", output)
+    assert seen.read_bytes().count(b"remote-http") >= 3, "the hook saw no push"
+    canary.check("the process list while the push is at work", seen.read_bytes())
+    assert canary.check_files(tmp_path, but=[tmp_path / "vars.yml", tmp_path / "words", key]) > 20
+    mirrors = [path.parents[1] for path in (tmp_path / "cache").rglob("refs/commits")]
+    assert mirrors and all(canary.check_objects(path) > 5 for path in [*mirrors, git_repo.path])
+    assert git_repo.git("rev-list", "--count", f"{first}..main") == "2" and git_repo.git("diff", "--name-only", first, "main") == "production/web.yaml"
 
 
 def test_no_hook_of_a_repository_or_a_mirror_runs(git_repo, options, tmp_path):

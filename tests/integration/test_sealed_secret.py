@@ -6,28 +6,25 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import random
-import secrets
-import socket
 import subprocess
 import sys
-import threading
 import time
-import zlib
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets import keys as sealing_keys
-from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPES, Unopened, label, unseal
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.blob import SCOPE_ANNOTATIONS, SCOPES, Unopened, label, unseal
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.certificate import Certificate
+from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.controller import Controller
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.seal import Options, sealed_secret
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.wanted import Wanted
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secret import EXAMPLES
+from canary import PRIVATE_KEY, Canary
 from reconciling import wait_until
 from sealing import key
 
@@ -57,7 +54,10 @@ def value(chance: random.Random, largest: int) -> bytes:
 
 
 def case(chance: random.Random, number: int, namespaces, largest=20_000) -> Wanted:
-    data = {chance.choice(["password", "tls.key", "A_B", "x", f"key-{index}"]): value(chance, largest) for index in range(chance.randrange(1, 4))}
+    if number % 20 == 19:
+        data = {"large": chance.randbytes(chance.randrange(1 << 20))}
+    else:
+        data = {chance.choice(["password", "tls.key", "A_B", "x", f"key-{index}"]): value(chance, largest) for index in range(chance.randrange(1, 4))}
     return Wanted(f"case-{number}", chance.choice(namespaces), chance.choice(SCOPES), data, type=chance.choice([None, "Opaque", "example.com/own"]),
                   immutable=chance.choice([None, True, False]), labels=chance.choice([{}, {"app": "shop"}]), annotations=chance.choice([{}, {"note": "æ"}]))
 
@@ -77,17 +77,29 @@ def secret_of(wanted: Wanted):
     return body
 
 
-def round_trip(count, seed, cluster, sealing, client, certificate, namespaces, tmp_path, tell):
+def round_trip(count, seed, cluster, sealing, client, namespaces, play, tmp_path, tell):
+    """The controller has two active keys, and a third one from the middle on; each case is sealed with any of those that it has by then."""
     chance = random.Random(seed)
-    pem = tmp_path / "certificate.pem"
-    pem.write_bytes(certificate.pem)
-    private = [key.private_key for key in sealing_keys.of_cluster(client, "kube-system", "sealed-secrets-key")]
     cases = [case(chance, number, namespaces) for number in range(count)]
     cases.append(Wanted("largest", namespaces[0], "strict", {"all": chance.randbytes(1 << 20)}))
+    certificates, sealed = [], []
 
-    for wanted in cases:  # ours, opened by the controller
-        cluster.api.do("POST", SEALED.format(wanted.namespace), sealed_secret(None, wanted, Options(certificate)).body)
-    for wanted in cases:
+    def renewed():
+        """The certificates of all keys, when the controller has got one more."""
+        play([{"name": "Rotate", "nordic.gitops.sealed_secrets_key": {"state": "rotated"}}])
+        found = [key.certificate for key in sealing_keys.of_cluster(client, "kube-system", "sealed-secrets-key") if key.active]
+        newest = Certificate.parse(sealing.ready("kube-system").encode(), "controller")
+        assert newest.fingerprint in {each.fingerprint for each in found} - {each.fingerprint for each in certificates} and len(found) > len(certificates)
+        return found
+
+    for part in (cases[:count // 2], cases[count // 2:]):
+        certificates = renewed()
+        for wanted in part:  # ours, opened by the controller
+            certificate = chance.choice(certificates)
+            body = sealed_secret(None, wanted, Options(certificate)).body
+            cluster.api.do("POST", SEALED.format(wanted.namespace), body)
+            sealed.append((wanted, certificate, body))
+    for wanted, _certificate, _body in sealed:
         path = f"{SECRETS.format(wanted.namespace)}/{wanted.name}"
         wait_until(lambda path=path: cluster.api.send("GET", path)[0] == 200, 120)
         live = cluster.api.do("GET", path)
@@ -95,19 +107,36 @@ def round_trip(count, seed, cluster, sealing, client, certificate, namespaces, t
         assert live["type"] == (wanted.type or "Opaque") and live.get("immutable") == wanted.immutable
         assert live["metadata"].get("labels", {}) == dict(wanted.labels)
 
-    for wanted in cases:  # kubeseal's, opened by ours
+    private = {key.fingerprint: key.private_key for key in sealing_keys.of_cluster(client, "kube-system", "sealed-secrets-key")}
+    controller = Controller({"controller_name": "sealed-secrets-controller", "controller_namespace": "kube-system", "timeout": 60}, client)
+    refused = 0
+    for number, (wanted, certificate, ours) in enumerate(sealed):  # kubeseal's, opened by ours
+        pem = tmp_path / f"{number}.pem"
+        pem.write_bytes(certificate.pem)
         theirs = json.loads(sealing.seal(pem, input=json.dumps(secret_of(wanted))))
         bound = label(wanted.scope, wanted.namespace, wanted.name)
-        assert {key: unseal(private, text, bound)[1] for key, text in theirs["spec"]["encryptedData"].items()} == dict(wanted.values)
-        ours = sealed_secret(None, wanted, Options(certificate)).body
-        assert shape(ours) == shape(theirs), wanted
+        for key, text in theirs["spec"]["encryptedData"].items():
+            assert unseal(private.values(), text, bound) == (private[certificate.fingerprint], wanted.values[key])
+        assert shape(ours) == shape(theirs) and set(theirs["spec"]["encryptedData"]) == set(wanted.values), wanted
+        others = [other for other in {(scope, namespace, name) for scope in SCOPES for namespace in (wanted.namespace, "other")
+                                      for name in (wanted.name, "other")} if label(*other) != bound]
         for text in theirs["spec"]["encryptedData"].values():
-            others = {label("strict", wanted.namespace, "other"), label("strict", "other", wanted.name), label("namespace-wide", "other", ""),
-                      *(label(scope, wanted.namespace, wanted.name) for scope in SCOPES)} - {bound}
             for other in others:
                 with pytest.raises(Unopened):
-                    unseal(private, text, other)
-    tell(f"sealing both ways: {len(cases)} cases of seed {seed}, {sum(len(wanted.values) for wanted in cases)} values")
+                    unseal(private.values(), text, label(*other))
+        assert controller.opens(moved(ours, wanted.scope, wanted.namespace, wanted.name))
+        assert not controller.opens(moved(ours, *chance.choice(sorted(others))))
+        refused += 1
+    used = [sum(certificate.fingerprint == each.fingerprint for _wanted, certificate, _body in sealed) for each in certificates]
+    assert len(used) > 2 and all(used), used
+    tell(f"sealing both ways: {len(cases)} cases of seed {seed}, {sum(len(wanted.values) for wanted in cases)} values of 0 to "
+         f"{max(len(each) for wanted in cases for each in wanted.values.values()):,} bytes, by key {used}, {refused} moved ones refused by the controller")
+
+
+def moved(body, scope, namespace, name):
+    """The same blobs elsewhere."""
+    annotations = {} if scope == "strict" else {SCOPE_ANNOTATIONS[scope]: "true"}
+    return {**body, "metadata": {"name": name, "namespace": namespace, "annotations": annotations}}
 
 
 def shape(body):
@@ -128,13 +157,13 @@ def namespaces(cluster):
         cluster.remove_namespace(name)
 
 
-def test_what_we_seal_the_controller_opens_and_what_kubeseal_seals_we_open(cluster, sealing, client, certificate, namespaces, tmp_path, tell):
-    round_trip(40, 20, cluster, sealing, client, certificate, namespaces, tmp_path, tell)
+def test_what_we_seal_the_controller_opens_and_what_kubeseal_seals_we_open(cluster, sealing, client, namespaces, play, tmp_path, tell):
+    round_trip(40, 20, cluster, sealing, client, namespaces, play, tmp_path, tell)
 
 
 @pytest.mark.full
-def test_three_hundred_cases_both_ways(cluster, sealing, client, certificate, namespaces, tmp_path, tell):
-    round_trip(300, random.SystemRandom().randrange(10**6), cluster, sealing, client, certificate, namespaces, tmp_path, tell)
+def test_three_hundred_cases_both_ways(cluster, sealing, client, namespaces, play, tmp_path, tell):
+    round_trip(300, random.SystemRandom().randrange(10**6), cluster, sealing, client, namespaces, play, tmp_path, tell)
 
 
 # In a playbook
@@ -275,7 +304,7 @@ def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
 
 def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, play, namespace, tmp_path):
     """Random values are looked for wherever a run leaves something."""
-    canary = {name: f"{name}-{secrets.token_hex(16)}" for name in ("data", "loop", "fingerprint", "vault", "file", "bad", "password", "filter")}
+    canary = Canary("data", "loop", "fingerprint", "vault", "file", "bad", "password", "filter", more=[PRIVATE_KEY])  # the controller's keys
     (tmp_path / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
     (play.folder / "value").write_text(canary["file"], encoding="ascii")
     encrypted = subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file", str(play.password),
@@ -305,83 +334,17 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
         {"ansible.builtin.debug": {"msg": "{{ bad | nordic.gitops.unseal(bad, scope='cluster-wide') }}"}, "ignore_errors": True},
         {"ansible.builtin.ping": {}},  # a module that tells the system's log of itself
     ]
-    seen = []
-    watching = threading.Event()
-
-    def watch():
-        while not watching.wait(0.02):
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    line = entry.read_bytes()
-                    if any(value.encode() in line for value in canary.values()):
-                        seen.append(line)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.time()
-    try:
-        with system_log() as logged:
-            output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={
-                "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"), "ANSIBLE_KEEP_REMOTE_FILES": "1"})
-    finally:
-        watching.set()
-        watcher.join()
+    with canary.watched():
+        output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={
+            "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"), "ANSIBLE_KEEP_REMOTE_FILES": "1"})
     assert "ignored=7" in output and "changed=4" in output, output
-    assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "value"] and not seen
-    coded = {form for value in canary.values() for form in (value, base64.b64encode(value.encode()).decode().rstrip("="))}
-    coded |= {"PRIVATE KEY", base64.b64encode(b"-----BEGIN RSA " + b"PRIVATE KEY-").decode()}  # the controller's keys, as PEM and as base64
-    assert not [form for form in coded if form in output or form in logged[0]] and "ping" in logged[0]
-    mine = {tmp_path / "vars.yml", play.folder / "value"}
-    for root in (tmp_path, Path.home() / ".ansible"):
-        for path in root.rglob("*"):
-            if path.is_file() and path not in mine:
-                held = path.read_bytes()
-                assert not [form for form in coded if form.encode() in held], path
-    for path in Path("/tmp").glob("*"):  # what a run of ours leaves there, beside its TMPDIR
-        if path.is_file() and path.stat().st_mtime >= began:
-            assert not [form for form in coded if form.encode() in path.read_bytes()], path
+    assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "value"]
+    assert "ping" in canary.logged and any(b"ansible-playbook" in line for line in canary.command_lines)
+    canary.check("the output", output)
+    assert canary.check_files(tmp_path, Path.home() / ".ansible", but=[tmp_path / "vars.yml", play.folder / "value"]) > 5
     for command in (["init", "--quiet"], ["add", "a.yaml", "b.yaml"]):
         subprocess.run(["git", *command], cwd=play.folder, check=True)
-    for path in (play.folder / ".git" / "objects").rglob("*"):
-        if path.is_file():
-            held = zlib.decompress(path.read_bytes())
-            assert not [form for form in coded if form.encode() in held]
-
-
-@contextlib.contextmanager
-def system_log():
-    """What programs tell the system's log meanwhile: the journal's words, or a socket's where nothing keeps a log."""
-    told = []
-    began = time.time()
-    if Path("/dev/log").exists():
-        yield told
-        told.append(subprocess.run(["journalctl", "--since", f"@{began:.0f}", "--output", "cat"], capture_output=True, text=True, check=True).stdout)
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind("/dev/log")
-        log.setblocking(False)
-        heard = []
-        ended = threading.Event()
-
-        def hear():
-            while True:
-                last = ended.is_set()
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        heard.append(log.recv(1 << 20).decode("utf-8", "replace"))
-                if last:
-                    return
-                ended.wait(0.02)
-
-        listener = threading.Thread(target=hear)
-        listener.start()
-        try:
-            yield told
-        finally:
-            os.unlink("/dev/log")
-            ended.set()
-            listener.join()
-        told.append("\n".join(heard))
+    assert canary.check_objects(play.folder) == 2
 
 
 # The certificate's source

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._sealed_secrets.keys import LABEL, Key, parse
 from ansible_collections.nordic.gitops.plugins.modules.sealed_secrets_key import EXAMPLES
+from canary import PRIVATE_KEY, Canary
 from reconciling import wait_until
 from sealing import DAY, pair, secret
 
@@ -178,6 +179,8 @@ def test_the_key_without_a_label_is_backed_up_and_restored_too(cluster, sealing,
         backup = str(tmp_path / "keys.yaml")
         told = play({"state": "backed_up", "backup": backup})
         assert any(each.startswith("sealed-secrets-key (") for each in told["added"])
+        (listed,) = [each for each in play({"state": "present", "backup": backup})["sealing_keys"] if each["name"] == "sealed-secrets-key"]
+        assert listed["in_backup"] and listed["age_days"] == 400 and not listed["seals"]
         cluster.kubectl("delete", "secret", "sealed-secrets-key", "--namespace", NAMESPACE)
         assert [each.partition(" ")[0] for each in play({"state": "restored", "backup": backup})["restored"]] == ["sealed-secrets-key"]
         held = json.loads(cluster.kubectl("get", "secret", "sealed-secrets-key", "--namespace", NAMESPACE, "--output", "json"))
@@ -268,8 +271,9 @@ def test_where_no_controller_is_it_is_said_and_nothing_is_made(cluster, play, na
 
 def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checkout_alone(cluster, play, sealed, tmp_path):
     checkout, backup = tmp_path / "repository", str(tmp_path / "keys.yaml")
+    canary = Canary("one", "two", more=[PRIVATE_KEY])
     for name in ("one", "two"):
-        sealed(name)
+        sealed(name, canary[name])
     (checkout / "apps").mkdir()
     (checkout / "one.yaml").rename(checkout / "apps" / "one.yaml")
     commit(checkout)
@@ -287,7 +291,7 @@ def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checko
     def reseal(*arguments):
         return subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), "nordic.gitops.reseal", "-e", f"reseal_checkout={checkout}", "-e",
                                "reseal_path=apps", "-e", f"reseal_backup={backup}", "-e", "reseal_push=true", "-e", "reseal_author_name=Release", "-e",
-                               "reseal_author_email=release@example.com", *arguments], capture_output=True, text=True, check=False,
+                               "reseal_author_email=release@example.com", "-vvvv", "--diff", *arguments], capture_output=True, text=True, check=False,
                               env={**os.environ, "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path / "home"),
                                    "ANSIBLE_VAULT_PASSWORD_FILE": str(play.password), "ANSIBLE_NOCOLOR": "1"})
 
@@ -301,14 +305,17 @@ def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checko
 
     run = reseal("--check")
     assert run.returncode == 0 and git("rev-parse", "HEAD") == before and (checkout / "apps" / "one.yaml").read_bytes() == one, run.stdout + run.stderr
-    run = reseal()
+    with canary.watched():
+        run = reseal()
     assert run.returncode == 0, run.stdout + run.stderr
+    canary.check("the output", run.stdout + run.stderr)
     after = git("rev-parse", "HEAD")
     assert git("rev-parse", "HEAD^") == before and git("show", "--format=", "--name-only") == "apps/one.yaml" and git("status", "--porcelain") == ""
     assert git("ls-remote", "origin", "HEAD").split()[0] == after and not (tmp_path / "hook-ran").exists()
     run = reseal()
     assert run.returncode == 0 and "changed=0" in run.stdout and git("rev-parse", "HEAD") == after, run.stdout + run.stderr
     assert (checkout / "two.yaml").read_bytes() == two
+    assert canary.check_files(checkout, tmp_path / "home", tmp_path / "remote") and canary.check_objects(checkout) > 5
 
 
 def test_a_name_that_git_changes_after_sealing_is_named_by_verify_from_what_is_rendered(cluster, play, sealed, namespace, tmp_path):

@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check import check_commits, check_files
 from ansible_collections.nordic.gitops.plugins.modules.secrets_check import EXAMPLES
+from canary import Canary
 from lab.repository import Repository, git_env
 from workspace import places
 
@@ -123,16 +124,20 @@ def test_the_module_fails_in_its_examples_and_shows_no_value(git_repo, tmp_path)
     git_repo.write("a.yaml", "a: 1\n")
     git_repo.commit()
     git_repo.git("update-ref", "refs/remotes/origin/main", "HEAD")
-    git_repo.write("shop/db.yaml", SECRET)
+    canary = Canary("stored")
+    git_repo.write("shop/db.yaml", SECRET.replace("hunter2", canary["stored"]))
     git_repo.commit()
     for task in yaml.safe_load(EXAMPLES):
         task["nordic.gitops.secrets_check"]["path"] = str(git_repo.path)
         playbook = tmp_path / "playbook.yml"
         playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
-        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv"], text=True, capture_output=True, timeout=300,
-                              check=False, env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1"})
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv", "--diff"]
+        with canary.watched():
+            done = subprocess.run(command, text=True, capture_output=True, timeout=300, check=False, env={
+                **os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log")})
         assert done.returncode == 2 and "shop/db.yaml:4: Secret db: stringData.password is not encrypted" in done.stdout, done.stdout
-        assert "hunter2" not in done.stdout + done.stderr
+        canary.check("the output", done.stdout + done.stderr)
+        assert canary.check_files(tmp_path, but=[git_repo.path / "shop/db.yaml"]) > 5
 
 
 @pytest.fixture

@@ -35,6 +35,12 @@ MAX_BYTES = 16 << 20  # of all files that are read for one commit: ten times the
 Update = Union[Image, Value, Dependency]
 
 
+class OpenSecret(Refused):
+    """A value that is a secret. values: what must not be shown."""
+
+    values: Tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be written, and how the commit is made. message: {summary} stands for what changes."""
@@ -262,7 +268,10 @@ def _no_secret(request: Request, made: Plan) -> None:
     for path, (before, after) in made.files.items():
         found = check_text(after, path, added_lines(after, before))
         if found:
-            raise Refused(found[0].what, f"{path}:{found[0].line}", "Nothing was pushed. Seal it instead.")
+            refused = OpenSecret(found[0].what, f"{path}:{found[0].line}", "Nothing was pushed. Seal it instead.")
+            lines = {one.line for one in found}
+            refused.values = tuple(place.after for place in made.changes if place.file == path and place.line in lines)
+            raise refused
 
 
 # ---- the branch for review

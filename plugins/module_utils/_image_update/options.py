@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Dict, List, Mapping
 
@@ -42,6 +43,14 @@ SPEC: Dict[str, Dict[str, Any]] = dict(
     signing_key=dict(type="path", no_log=False),
     review_branch=dict(type="str"),
 )
+
+
+def secrets(params: Mapping[str, Any]) -> List[str]:
+    """The values that are refused in whichever file they are written, as their key or they themselves say."""
+    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text  # it takes half a second
+
+    return [one["value"] for one in params["values"]
+            if check_text(f"{json.dumps(one['path'].rpartition('.')[2])}: {json.dumps(one['value'])}\n", "values.yaml")]
 
 
 def _image(given: Mapping[str, Any], where: str) -> Image:
