@@ -221,10 +221,10 @@ class Module(AnsibleModule):
     """Writes no value to the host's log: only the file that it is for tells whether it is a secret, and it is refused then."""
 
     def _log_invocation(self):
-        params = self.params
-        self.params = {**params, "values": [{**one, "value": NOT_SHOWN} for one in params["values"]]}
+        values = self.params["values"]
+        self.params["values"] = [{**one, "value": NOT_SHOWN} for one in values]
         super()._log_invocation()
-        self.params = params
+        self.params["values"] = values
 
 
 def main():
