@@ -153,6 +153,29 @@ def test_a_newer_commit_is_told_apart_by_what_it_changes(argo, tasks, app, names
         tasks.sync(name=name, revision=first)
 
 
+def test_a_difference_that_passes_is_not_taken_for_one_of_a_newer_commit(argo, tasks, app, namespace, git_repo):
+    """As right after a sync, when Argo CD has not seen yet what it wrote."""
+    first = push(git_repo, "one")
+    name = app()
+    tasks.sync(name=name)
+    git_repo.write("elsewhere/other.yaml", config_map("other"))
+    newer = git_repo.commit()
+
+    def change(text):
+        argo.kubectl("patch", "configmap", "settings", "--namespace", namespace, "--type=merge", "--patch", json.dumps({"data": {"key": text}}))
+
+    def change_back():
+        wait_until(lambda: live(argo, name)["status"]["sync"] == {**live(argo, name)["status"]["sync"], "status": "OutOfSync", "revision": newer}, 60)
+        change("one")
+
+    change("by hand")
+    thread = threading.Thread(target=change_back)
+    thread.start()
+    one = only(tasks.sync(name=name, revision=first, operation="wait"))
+    thread.join()
+    assert (one["outcome"], one["revisions"], one["newer_revisions"]) == ("unchanged", [first], [newer])
+
+
 def test_an_older_commit_of_an_application_that_syncs_itself_is_refused(tasks, app, git_repo):
     """argo-cd#10367"""
     first = push(git_repo, "one")

@@ -282,21 +282,25 @@ class Sync:
             raise Undone("\n  ".join([f"the sync of {_spoken(course.commits)} failed: {operation.failure(state)[0]}", *operation.failure(state)[1:],
                                       *evidence.of_hooks(self.cluster, live, state)]))
         if there != course.commits:
-            self._at_another(course, there, str(sync.get("status")))
+            if not self._holds_at_another(course, there, str(sync.get("status"))):
+                return
         elif sync.get("status") != operation.SYNCED:
             self._not_synced(course)
             return
         self._healthy(course)
 
-    def _at_another(self, course: Course, there: Commits, status: str) -> None:
+    def _holds_at_another(self, course: Course, there: Commits, status: str) -> bool:
         """The branch went on. What the last sync left is still what it was, unless that sync was of another commit."""
         live = course.live
         if operation.synced_commits(live) != course.commits:
             raise Undone(f"it was to be at {_spoken(course.commits)}, and Argo CD has it at {_spoken(there)}")
         course.newer = there
-        if status != operation.SYNCED:
-            names = operation.few([operation.called(each) for each in operation.out_of_sync(live)])
-            raise Undone(f"was synced at {_spoken(course.commits)}, and its branch is at {_spoken(there)} now, which changes {names or 'it'}")
+        if status == operation.SYNCED:
+            return True
+        # Argo CD may compare before it has seen what it has just written itself.
+        names = operation.few([operation.called(each) for each in operation.out_of_sync(live)])
+        self._lasting(course, "OutOfSync", f"was synced at {_spoken(course.commits)}, and its branch is at {_spoken(there)} now, which changes {names or 'it'}")
+        return False
 
     def _not_synced(self, course: Course) -> None:
         different = operation.out_of_sync(course.live)
