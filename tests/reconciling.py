@@ -18,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONN
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
@@ -36,10 +37,13 @@ class Reconciler:
         self.cluster: Any = None  # the API client of the last run, for its count of requests
         self.progress: List[str] = []
         self.notes: Sequence[str] = ()  # the warnings of the last run
+        self.warnings: Sequence[str] = ()  # and those of the Application that it was from
 
     def __call__(self, check_mode: bool = False, diff: bool = False, **options: Any) -> Dict[str, Any]:
         params = {**DEFAULTS, **self.options, **options}
         self.cluster = Cluster.of(params, **self.tuning)
+        if params["from_application"]:
+            params, self.warnings = as_options(params, self.cluster)
         try:
             report = reconcile(Source.of(params), self.cluster, Options.of(params, check_mode, diff), self.progress.append)
         except Failure as failure:

@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         if self._runs_here(variables):
             from ansible_collections.nordic.gitops.plugins.modules import reconcile
 
-            options = _valid(self._task.args, reconcile.ARGUMENTS)
+            options = _valid(self._task.args, reconcile.ARGUMENTS, reconcile.TOGETHER)
             if options is not None:
                 with _Progress(self._teller(str(variables.get("inventory_hostname", "localhost")))) as progress:
                     outcome = reconcile.run(options, self._task.check_mode, self._task.diff, progress)
@@ -93,13 +93,13 @@ class _Progress:
                 self._told = text
 
 
-def _valid(arguments: Mapping[str, Any], spec: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+def _valid(arguments: Mapping[str, Any], spec: Mapping[str, Any], together: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     """The options as a module would get them; None where they are wrong, which the module then says in Ansible's own words."""
     try:
         plain = json.loads(json.dumps(arguments))  # as they come to a module: without the controller's own types
     except (TypeError, ValueError):
         return None
-    result = ArgumentSpecValidator(spec).validate(plain)
+    result = ArgumentSpecValidator(spec, **together).validate(plain)
     return None if result.error_messages else result.validated_parameters
 
 

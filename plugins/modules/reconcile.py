@@ -26,6 +26,28 @@ options:
         elsewhere that would prune is refused unless O(move) is set.
     type: str
     required: true
+  repository:
+    description:
+      - The repository, as C(https://), C(http://), C(ssh://), C(git://) or C(file://) URL, as C(user@host:path), or as an absolute path.
+        Needed unless O(from_application) is set.
+      - No other transport is taken, no submodule is followed, and nothing of the repository is ever executed.
+      - Credentials in the URL work, but O(git_username) and O(git_password) are the better place for them.
+    type: str
+  from_application:
+    description:
+      - An Application of Argo CD. The cluster becomes what a sync of it would make it, also where Argo CD itself is gone.
+      - V(NAME) in the namespace C(argocd) or V(NAMESPACE/NAME), read from the cluster, or the path of a file that holds it and ends in
+        C(.yaml), C(.yml) or C(.json).
+      - It takes the place of O(repository), O(revision), O(path), O(renderer), O(recurse), O(include), O(exclude), O(values_files),
+        O(values), O(release_name) and O(namespace). The Application's C(helm), C(kustomize) and C(directory) are followed.
+      - Of its C(syncPolicy), C(CreateNamespace=true) creates the namespace and C(Force=true) means O(replace_immutable=true). Objects are pruned
+        only where both C(automated.prune) and O(prune) are true.
+      - Objects that carry the tracking id of this Application are taken over, and keep it, so Argo CD finds them as its own. What Git lost
+        before the first run of this O(name) is not pruned, as no run of it has applied it.
+      - Whatever a reconcile cannot do as Argo CD does is refused by the name of the field, such as several sources, a chart from a Helm
+        repository, plugins, and hooks. What the Application's project forbids is not checked here.
+    type: str
+    version_added: 1.0.0
   path:
     description: The folder of the repository to render, relative to its root.
     type: str
@@ -309,6 +331,11 @@ EXAMPLES = r"""
     trusted_keys: /etc/nordic/allowed_signers
     path: clusters/production/payments
     on_conflict: fail
+
+- name: What the Application of Argo CD would make of the cluster, while Argo CD itself is gone
+  nordic.gitops.reconcile:
+    name: payment-gateway
+    from_application: /srv/backup/production-payment-gateway.yaml
 """
 
 RETURN = r"""
@@ -470,6 +497,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source im
 
 SPEC = dict(
     name=dict(type="str", required=True),
+    from_application=dict(type="str"),
     path=dict(type="str", default="."),
     renderer=dict(type="str", choices=["auto", "directory", "kustomize", "helm"], default="auto"),
     recurse=dict(type="bool", default=True),
@@ -512,22 +540,28 @@ SPEC = dict(
 NEW_OBJECTS = 100_000
 
 
-ARGUMENTS = dict(**SPEC, **GIT_SPEC, **CONNECTION_SPEC)
+ARGUMENTS = {**SPEC, **GIT_SPEC, **CONNECTION_SPEC, "repository": {**GIT_SPEC["repository"], "required": False}}
+TOGETHER = dict(mutually_exclusive=[("repository", "from_application")], required_one_of=[("repository", "from_application")])
 
 
 def run(params, check_mode, diff, progress):
     """The module's result, "failed" and "msg" in it where it failed. The action plugin calls it, too."""
     gc.set_threshold(NEW_OBJECTS)
     try:
+        cluster, notes = Cluster.of(params), []
+        if params["from_application"]:
+            from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options
+
+            params, notes = as_options(params, cluster)
         options = Options.of(params, check_mode, diff)
-        report = reconcile(Source.of(params), Cluster.of(params), options, lambda text: progress(one_line(text)))
+        report = reconcile(Source.of(params), cluster, options, lambda text: progress(one_line(text)))
     except Failure as failure:
         return {**masked(result_of(failure)), "failed": True, "msg": masked(str(failure))}
-    return {**masked(report.result()), "warnings": masked(list(report.notes))}
+    return {**masked(report.result()), "warnings": masked([*notes, *report.notes])}
 
 
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, **TOGETHER, supports_check_mode=True)
     # What it says meanwhile nobody could see: Ansible reads what a module prints when it has ended.
     result = run(module.params, module.check_mode, module._diff, lambda text: None)
     if result.pop("failed", False):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 
@@ -449,6 +450,103 @@ def test_objects_are_handed_over_both_ways_and_no_pod_restarts(argo, tasks, app,
     assert taken["in_sync"] and not {"created", "skipped"} & set(operations(taken).values())
     assert {key: value for key, value in uids(argo, namespace).items() if key in before} == before
     assert deletions(argo, since, namespace) == [("configmaps", "elsewhere")]
+
+
+def held(argo, namespace):
+    """Every object of the namespace that somebody put there, without what the server and the managers write into its metadata."""
+    found = {}
+    for path in ("/api/v1/namespaces/{}/configmaps", "/api/v1/namespaces/{}/services", "/apis/apps/v1/namespaces/{}/deployments"):
+        for each in argo.api.do("GET", path.format(namespace))["items"]:
+            metadata = each["metadata"]
+            if metadata["name"] == "kube-root-ca.crt" or metadata["name"].startswith("nordic-gitops-"):
+                continue
+            labels = {key: text for key, text in metadata.get("labels", {}).items() if not key.startswith("applyset.kubernetes.io/")}
+            notes = {key: text for key, text in metadata.get("annotations", {}).items() if not key.startswith(("kubectl.kubernetes.io/", "deployment."))}
+            found[path.rpartition("/")[2], metadata["name"]] = {**{key: part for key, part in each.items() if key not in ("metadata", "status")},
+                                                                "labels": labels, "annotations": notes, "uid": metadata["uid"]}
+    return found
+
+
+@pytest.fixture
+def reconcile_of(argo, namespace, tmp_path, monkeypatch):
+    """A reconcile from an Application, beside the Argo CD that has it."""
+    monkeypatch.setenv("PATH", f"{argo.bin}:{os.environ['PATH']}")
+    return Reconciler(name=namespace, kubeconfig=str(argo.kubeconfig), git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait=True,
+                      wait_timeout=60)
+
+
+CHART = {"Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n", "values.yaml": "color: red\nport: 1\n", "production.yaml": "color: green\n",
+         "templates/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-values}\ndata:\n  all: {{ toJson .Values | quote }}\n"
+                             "  place: {{ .Release.Namespace }}\n"}
+FOLDER = {"web.yaml": deployment("web", replicas=2), "deeper/below.yaml": config_map("below"), "out.yaml": config_map("out")}
+KUSTOMIZED = {"kustomization.yaml": "resources: [web.yaml]\nimages: [{name: registry.example/web, newTag: '2'}, {name: other, newTag: '1'}]\n"
+                                    "commonAnnotations: {a: b}\n", "web.yaml": deployment("web", replicas=2)}
+
+
+@pytest.mark.parametrize("files, source", [
+    (FOLDER, {}),
+    (FOLDER, {"directory": {"recurse": True, "exclude": "{out,nothing}.yaml"}}),
+    (FOLDER, {"directory": {"recurse": True, "include": "*w*.yaml"}}),
+    (KUSTOMIZED, {}),
+    (KUSTOMIZED, {"kustomize": {"namePrefix": "pre-", "nameSuffix": "-post", "images": ["registry.example/web=registry.example/mirror/web:3"],
+                                "replicas": [{"name": "web", "count": 3}], "commonLabels": {"team": "payment"}, "commonAnnotations": {"c": "æ"}}}),
+    (KUSTOMIZED, {"kustomize": {"images": ["registry.example/web@sha256:" + "a" * 64], "commonLabels": {"team": "payment"}, "labelWithoutSelector": True,
+                                "labelIncludeTemplates": True}}),
+    (KUSTOMIZED, {"kustomize": {"images": ["registry.example/web:7"], "commonLabels": {"team": "payment"}, "labelWithoutSelector": True}}),
+    (CHART, {}),
+    (CHART, {"helm": {"releaseName": "gateway", "valueFiles": ["production.yaml"], "values": "port: 3\nextra: yes\n", "parameters": [
+        {"name": "number", "value": "7"}, {"name": "text", "value": "7", "forceString": True}, {"name": "labels.a\\.b", "value": "x,y"},
+        {"name": "deep.on", "value": "True"}, {"name": "version", "value": "0.10"}, {"name": "zero", "value": "007"}, {"name": "none", "value": "null"},
+        {"name": "minus", "value": "-3"}, {"name": "plus", "value": "+3"}, {"name": "big", "value": "9" * 25}, {"name": "empty", "value": ""}]}}),
+    (CHART, {"helm": {"valuesObject": {"color": "blue", "list": [1, {"a": "b"}]}, "valueFiles": ["/app/production.yaml"]}}),
+])
+def test_a_reconcile_from_an_application_makes_what_argo_cd_makes(files, source, argo, tasks, app, namespace, git_repo, reconcile_of):
+    for path, text in files.items():
+        git_repo.write(f"app/{path}", text)
+    commit = git_repo.commit()
+    name = app(source={"repoURL": git_repo.url, "path": "app", "targetRevision": "main", **source})
+    tasks.sync(name=name)
+    before, since = held(argo, namespace), argo.moment()
+    assert before
+    done = reconcile_of(from_application=name)
+    assert done["commit"] == commit and done["in_sync"] and held(argo, namespace) == before and not deletions(argo, since, namespace)
+    assert set(operations(done).values()) <= {"configured", "unchanged"}
+    assert not reconcile_of(from_application=name)["changed"]
+    # Argo CD has nothing to do either.
+    assert only(tasks.sync(name=name))["outcome"] == "unchanged"
+
+
+def test_while_argo_cd_is_gone_a_reconcile_from_the_application_heals_prunes_and_hands_back(argo, tasks, app, namespace, git_repo, reconcile_of):
+    from lab import argocd
+
+    git_repo.write("app/web.yaml", deployment("web", replicas=3))
+    push(git_repo, name="extra")
+    push(git_repo)
+    name = app(syncPolicy={"automated": {"prune": True, "selfHeal": True}, "syncOptions": ["CreateNamespace=true"]})
+    tasks.sync(name=name, operation="wait")
+    before, since = uids(argo, namespace), argo.moment()
+    with argocd.stopped(argo, "argocd-application-controller"):
+        reconcile_of(from_application=name)
+        argo.kubectl("patch", "configmap", "settings", "--namespace", namespace, "--type=merge", "--patch", '{"data": {"key": "by hand"}}')
+        git_repo.remove("app/extra.yaml")
+        push(git_repo, name="later")
+        planned = reconcile_of(True, from_application=name)
+        done = reconcile_of(from_application=name)
+        assert operations(done) == operations(planned) and planned["plan_id"] == done["plan_id"]
+        assert operations(done)["ConfigMap extra"] == "pruned" and operations(done)["ConfigMap later"] == "created" and done["in_sync"]
+        assert value(argo, namespace) == "one" and not reconcile_of(from_application=name)["changed"]
+    (one,) = tasks.sync(name=name, operation="wait")["applications"]
+    assert one["revision"] == done["commit"] and (one["sync"], one["health"]) == ("Synced", "Healthy")
+    assert {key: uid for key, uid in uids(argo, namespace).items() if key in before} == {key: uid for key, uid in before.items() if key != "extra"}
+    assert deletions(argo, since, namespace) == [("configmaps", "extra")]
+
+
+def test_what_another_application_has_is_not_taken_over(argo, tasks, app, namespace, git_repo, reconcile_of):
+    name = app()
+    tasks.sync(name=name)
+    other = app(name=f"{namespace}-other")
+    with pytest.raises(Refused, match=f"ConfigMap {namespace}/settings belongs to Argo CD .argocd.argoproj.io/tracking-id: {name}:"):
+        reconcile_of(from_application=other, name=other)
 
 
 # ---- argocd_info

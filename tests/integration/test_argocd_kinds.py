@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.modules import argocd_info
 from argocd_tasks import MODULES, Tasks
 from lab.proxy import GOES_WELL
-from reconciling import wait_until
+from reconciling import Reconciler, wait_until
 
 GIT = "https://git.example.no/shop/manifests.git"
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -488,6 +488,28 @@ def test_abort_names_the_field_that_stays(cluster, namespace, tasks):
         "status": {"operationState": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z", "operation": {"sync": {"revision": COMMIT}}}}}))
     with pytest.raises(Failure, match="did not end within 1 s; left are operation and status.operationState.phase"):
         tasks.sync(namespace=namespace, name="web", operation="abort", wait_timeout=1)
+
+
+# ---- reconcile, from an Application
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"metadata": {"finalizers": ["a.example.com/b"]}}, "Application .*/web: is being deleted|is being deleted"),
+    ({"status": {"conditions": [{"type": "InvalidSpecError", "message": "no such project", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}},
+     "Argo CD refuses it: no such project"),
+    ({"spec": {"destination": {"server": "https://elsewhere.example.no"}}}, "its destination is https://elsewhere.example.no, and it was read from"),
+])
+def test_a_reconcile_from_an_application_that_argo_cd_would_not_sync_is_refused(change, message, cluster, namespace, tasks, tmp_path):
+    tasks(APPLICATION, **application())
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps(change))
+    if "metadata" in change:
+        cluster.kubectl("delete", f"applications.{GROUP}", "web", "--namespace", namespace, "--wait=false")
+    run = Reconciler(name=namespace, kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path), inventory_namespace=namespace)
+    with pytest.raises(Refused, match=message):
+        run(from_application=f"{namespace}/web")
+    with pytest.raises(Failure, match=f"there is no Application other in the namespace {namespace}"):
+        run(from_application=f"{namespace}/other")
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
 
 
 # ---- argocd_info

@@ -243,7 +243,7 @@ def test_a_missing_library_is_named_with_the_interpreter_and_how_to_install_it(t
         assert f"without/{name}/bin/python -m pip install" in message and f"No module named '{module}" in message
 
 
-def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_repo, git_ssh, tmp_path):
+def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_repo, git_ssh, tmp_path, request):
     """As they are written, with the addresses, the files and the namespace of this test instead of example.no's."""
     key = tmp_path / "signer"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -262,6 +262,12 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
         "/etc/nordic/deploy_key": str(git_ssh.key), "/etc/nordic/known_hosts": str(git_ssh.known_hosts),
         "/etc/nordic/allowed_signers": str(tmp_path / "allowed_signers"),
     }
+    application = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "payment"}, "spec": {
+        "source": {"repoURL": git_repo.url, "path": "charts/web", "helm": {"valueFiles": ["values-production.yaml"]}},
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": f"{namespace}-payment"}, "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}}
+    (tmp_path / "payment.yaml").write_text(json.dumps(application), encoding="utf-8")
+    here["/srv/backup/production-payment-gateway.yaml"] = str(tmp_path / "payment.yaml")
+    request.addfinalizer(lambda: cluster.kubectl("delete", "namespace", f"{namespace}-payment", "--ignore-not-found", "--wait=false"))
     tasks = yaml.safe_load(EXAMPLES)
     for number, task in enumerate(tasks):
         arguments = task["nordic.gitops.reconcile"]
@@ -274,9 +280,10 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
         f"result_{number}" for number in range(len(tasks))) + "] | to_json }}"}})
     said = play(tasks, defaults={GROUP: {"inventory_namespace": namespace}})
     assert said.code == 0, said.output
-    shop, ruled, tag, chart, signed = json.loads((tmp_path / "results.json").read_text())
+    shop, ruled, tag, chart, signed, payment = json.loads((tmp_path / "results.json").read_text())
     assert shop["healthy"] and shop["counts"]["created"] == 1
     assert ruled["healthy"] and not ruled["changed"]
     assert not tag["changed"] and tag["in_sync"]
     assert chart["counts"]["created"] == 1 and stored(cluster, namespace, "configmap", "web")["data"] == {"key": "green-3"}
     assert signed["signer"].startswith("astrid@example.com SHA256:") and signed["counts"]["created"] == 1
+    assert payment["counts"]["created"] == 2 and stored(cluster, f"{namespace}-payment", "configmap", "web")["data"] == {"key": "green-1"}

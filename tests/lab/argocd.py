@@ -29,7 +29,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 import yaml
 
 from lab import build, golang, places
-from lab.components import ARGOCD, CLUSTER_BINARIES
+from lab.components import ARGOCD, CLUSTER_BINARIES, KUSTOMIZE
 from lab.errors import LabError
 
 NAMESPACE = "argocd"
@@ -45,6 +45,7 @@ def program(say: build.Say = build.silent) -> Path:
     """Argo CD's program, built where it is not in the cache; Redis is Debian's."""
     if not shutil.which(REDIS):
         raise LabError(f"Argo CD needs {REDIS}, which this machine does not have; bindep.txt names the package (profile test)")
+    build.cached(KUSTOMIZE, "kustomize", say)
     return build.cached(ARGOCD, "argocd", say)
 
 
@@ -110,6 +111,7 @@ def components(argocd: Path, kubeconfig: Path, tools: Path, state: Path, ports: 
     for script in SCRIPTS:
         (home / "bin" / script).write_bytes((tree() / "hack" / script).read_bytes())
         (home / "bin" / script).chmod(0o755)
+    (home / "bin" / "kustomize").symlink_to(build.cached(KUSTOMIZE, "kustomize", build.silent))
     for name, arguments in programs.items():
         # As in the release's image. The name says what the program is, and becomes its field manager.
         (home / "bin" / name).symlink_to(argocd)

@@ -201,8 +201,10 @@ ARGOCD = Module("argocd", ARGOCD_PATH, "v3.6.1", "1.27.1", (("argocd", f"{ARGOCD
                 stamps=((f"{ARGOCD_PATH}/common.version", "3.6.1"),), toolchain="1.27.1",
                 # The library of its own tree, which is released under the same version.
                 forks=((r"\./gitops-engine", ""),), requires=(("github.com/argoproj/argo-cd/gitops-engine/v3", "v3.6.1"),))
+# What its repository server runs beside helm. kubectl has the same, without the `edit` that Argo CD needs.
+KUSTOMIZE = Module("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "v5.7.1", "1.26.0", (("kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ, ARGOCD)
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ, ARGOCD, KUSTOMIZE)
 
 
 def versions() -> Dict[str, str]:

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
-from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
+from ansible_collections.nordic.gitops.plugins.modules.reconcile import ARGUMENTS as MODULE
 from ansible_collections.nordic.gitops.plugins.modules.reconcile import SPEC
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reconcile"
-MODULE = {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}
 VARIABLES = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
 TASK = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())[0]["nordic.gitops.reconcile"]

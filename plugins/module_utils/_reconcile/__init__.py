@@ -118,7 +118,12 @@ def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Optio
     resources = cluster.discover()
     inventory = Inventory(cluster, cluster.resource("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []
-    intents = intents_of(rendered.documents, resources, options.namespace, inventory.labels, notes)
+    documents = list(rendered.documents)
+    if options.create_namespace is not None:
+        from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import namespaces_to_create
+
+        documents += namespaces_to_create(cluster, dict(options.create_namespace), inventory.labels, documents)
+    intents = intents_of(documents, resources, options.namespace, inventory.labels, notes)
     report.notes = rendered.notes + tuple(notes[:ERRORS])
     inventory.refuse_own_parent(intents)
     steps(intents)  # a wrong annotation is found before anything else is asked

@@ -88,11 +88,19 @@ def copied_not_applied(change: Change, _scope: Scope, _options: Options) -> str:
     return "" if is_proven(change.before or {}) else f"carries our label but was not applied by {ownership.FIELD_MANAGER}"
 
 
-def handed_over(change: Change, _scope: Scope, _options: Options) -> str:
+def tracking(live: Body) -> Tuple[str, str]:
+    """The Application that an object's tracking id names, and the object that it is the id of."""
+    application, _colon, tracked = str(annotations_of(live).get(TRACKING_ID, "")).partition(":")
+    return application, tracked
+
+
+def handed_over(change: Change, _scope: Scope, options: Options) -> str:
     """An Application adopted it: its tracking id names the Application and this very object, and not one that it was copied from."""
-    application, _colon, tracked = str(annotations_of(change.before or {}).get(TRACKING_ID, "")).partition(":")
+    application, tracked = tracking(change.before or {})
     ref = change.ref
-    return f"belongs to the Application {application} of Argo CD" if tracked == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}" else ""
+    if application in options.tracked_by or tracked != f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
+        return ""
+    return f"belongs to the Application {application} of Argo CD"
 
 
 def not_on_record(change: Change, scope: Scope, _options: Options) -> str:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TYPE_CHECKING
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import bare_url
@@ -109,6 +110,9 @@ def render_kustomize(files: Files, path: str, options: RenderOptions, binary: to
     with tool.Scratch() as scratch:
         for name, data in content.items():
             scratch.write(name, data)
+        if options.kustomization:
+            name = kustomization_of(files, path)
+            scratch.write(name, json.dumps(edited(_only_document(files, name)[0], options.kustomization), ensure_ascii=False).encode("utf-8", "surrogatepass"))
         folder = os.path.join(scratch.repository, *path.split("/"))
         os.makedirs(folder, exist_ok=True)
         output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout,
@@ -123,6 +127,21 @@ def render_kustomize(files: Files, path: str, options: RenderOptions, binary: to
     for document in parsed:
         documents.extend(flatten(document.body, name, 0, (), failures))
     return documents, outer_reads(files, needed)
+
+
+def edited(body: Mapping[str, Any], edits: Mapping[str, Any]) -> Dict[str, Any]:
+    """The kustomization after `kustomize edit`: mappings and lists get entries, those of the same name are replaced."""
+    result = dict(body)
+    for field, value in edits.items():
+        there = result.get(field)
+        if isinstance(value, dict):
+            result[field] = {**(there or {}), **value}
+        elif isinstance(value, list):
+            names = {entry["name"] for entry in value if "name" in entry}
+            result[field] = [*(entry for entry in there or () if not isinstance(entry, dict) or entry.get("name") not in names), *value]
+        else:
+            result[field] = value
+    return result
 
 
 def outer_reads(files: Files, names: Iterable[str]) -> Dict[str, str]:

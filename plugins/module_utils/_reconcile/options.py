@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Rules
@@ -65,6 +65,9 @@ class Options:
     allowed_kinds: Tuple[str, ...] = ()
     allowed_namespaces: Tuple[str, ...] = ()
     health_rules: Rules = field(default_factory=dict)
+    # Of a run from an Application of Argo CD: the ids by which it marks its objects, and the Namespace that it creates.
+    tracked_by: Tuple[str, ...] = ()
+    create_namespace: Optional[Mapping[str, Any]] = None
 
     @classmethod
     def of(cls, params: Mapping[str, Any], check_mode: bool, diff: bool) -> Options:

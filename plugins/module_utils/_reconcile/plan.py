@@ -24,7 +24,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.dry_run imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import asks_to_be_replaced, claims_lost_with, dry_run_creation, may_replace
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.service import allocated
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, defined_kind
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, annotations_of, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
@@ -151,6 +151,8 @@ class Judge:
 
     def judge(self, resource: Resource, intent: Intent, live: Body) -> Change:
         """What is to be done with an object that is there."""
+        if self.options.tracked_by and deletion.tracking(live)[0] in self.options.tracked_by:
+            intent = _with_its_tracking_id(intent, live)  # Argo CD finds its object again
         change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
         if live["metadata"].get("deletionTimestamp"):
             return replace(change, operation="created", reason="is being deleted: created again once it is gone", writes=True,
@@ -201,7 +203,7 @@ class Judge:
                 self._owners[owner] = reconcile_of(self.cluster, owner, self.options.inventory_namespace)
             return f"belongs to {self._owners[owner]}; adopt: always takes it over"
         for place, key, tool in MARKS:
-            if key in (metadata.get(place) or {}):
+            if key in (metadata.get(place) or {}) and not (key == deletion.TRACKING_ID and deletion.tracking(live)[0] in self.options.tracked_by):
                 return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
         controller = deletion.controlled_by(live)
         if controller:
@@ -396,6 +398,12 @@ def _role_of(change: Change) -> Optional[Ref]:
         return None
     kind = str(role.get("kind"))
     return Ref(change.ref.group, kind, change.ref.namespace if kind == "Role" else "", str(role.get("name")))
+
+
+def _with_its_tracking_id(intent: Intent, live: Body) -> Intent:
+    metadata = intent.body["metadata"]
+    kept = {**(metadata.get("annotations") or {}), deletion.TRACKING_ID: annotations_of(live)[deletion.TRACKING_ID]}
+    return replace(intent, body={**intent.body, "metadata": {**metadata, "annotations": kept}})
 
 
 def _created(missing: Missing, reason: str) -> Change:

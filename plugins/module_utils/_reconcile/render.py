@@ -47,6 +47,7 @@ class RenderOptions:
     namespace: str = ""  # helm's .Release.Namespace; objects without a namespace are placed later
     helm_binary: str = ""
     kustomize_binary: str = ""
+    kustomization: Mapping[str, Any] = field(default_factory=dict)  # fields that the folder's kustomization gets beside its own
     kube_version: str = ""
     api_versions: Tuple[str, ...] = ()
     allow_empty: bool = False
@@ -57,6 +58,8 @@ class RenderOptions:
     def deciding(self) -> Dict[str, Any]:
         """The options that decide what a tree renders to."""
         chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("timeout", "allow_unsandboxed", "bounds")}
+        if not self.kustomization:
+            del chosen["kustomization"]
         return {**chosen, "values": dict(self.values or {})}
 
 

@@ -24,8 +24,8 @@ SHOWN = 5  # names in one note
 class Source:
     """A folder of a Git repository, and the options to render it with."""
 
-    def __init__(self, mirror: _git.Mirror, path: str, options: RenderOptions, cache_folder: str) -> None:
-        self.mirror, self.path, self.options, self.cache_folder = mirror, path, options, cache_folder
+    def __init__(self, mirror: _git.Mirror, path: str, options: RenderOptions, cache_folder: str, application: str = "") -> None:
+        self.mirror, self.path, self.options, self.cache_folder, self.application = mirror, path, options, cache_folder, application
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Source:
@@ -37,9 +37,9 @@ class Source:
             values_files=tuple(params["values_files"]), values=full_value(params["values"]),
             release_name=params["release_name"] or params["name"], namespace=params["namespace"] or "",
             helm_binary=params["helm_binary"] or "", kustomize_binary=params["kustomize_binary"] or "",
-            allow_empty=params["allow_empty"], allow_unsandboxed=tuple(params["allow_unsandboxed"]),
+            kustomization=params.get("kustomization") or {}, allow_empty=params["allow_empty"], allow_unsandboxed=tuple(params["allow_unsandboxed"]),
             bounds=Bounds.of(params), timeout=float(Bounds.of(params).seconds))
-        return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"))
+        return cls(_git.Mirror(git), params["path"], options, os.path.join(git.cache, "render"), params.get("application") or "")
 
     @property
     def origin(self) -> str:
@@ -96,6 +96,10 @@ class Source:
             raise
         root = tree if tree.path in (".", "") else self.mirror.tree(commit)
         rendered = render(tree, self.options, self.cache_folder, root=root, serves=serves, also_wrong=also_wrong)
+        if self.application:
+            from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import refuse_what_only_argo_cd_does
+
+            refuse_what_only_argo_cd_does([*(entry.path for entry in tree.entries()), *tree.refused], rendered.documents, self.application)
         changes = not_committed(self.mirror.source.url, self.mirror.source.revision, commit, self.path or ".")
         if not changes:
             return rendered
