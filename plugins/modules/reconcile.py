@@ -548,7 +548,8 @@ def run(params, check_mode, diff, progress):
     """The module's result, "failed" and "msg" in it where it failed. The action plugin calls it, too."""
     gc.set_threshold(NEW_OBJECTS)
     try:
-        cluster, notes = Cluster.of(params), []
+        cluster = Cluster.of(params)
+        notes: list[str] = []
         if params["from_application"]:
             from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options
 
