@@ -108,6 +108,40 @@ def test_installed_configured_upgraded_and_removed_it_keeps_definitions_and_secr
     role(state="absent", unchanged=True)
 
 
+FILLED_BY_OTHERS = [("secret", "argocd-secret"), ("secret", "argocd-notifications-secret"), ("configmap", "argocd-tls-certs-cm"),
+                    ("configmap", "argocd-gpg-keys-cm")]
+
+
+def test_what_others_keep_in_its_secrets_and_certificates_stays_when_it_is_taken_over_upgraded_and_removed(cluster, role, namespace):
+    """argo-cd#10831. Argo CD's own key and the administrator's password, what somebody put there as Argo CD's documentation says, keys that were added."""
+    cluster.kubectl("create", "namespace", namespace)
+    release = [body for body in argocd.manifests() if body["kind"] not in ("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding")]
+    cluster.kubectl("apply", "--namespace", namespace, "--filename", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": release}))
+
+    def fill(key, manager):
+        for kind, name in FILLED_BY_OTHERS:
+            field = "stringData" if kind == "secret" else "data"
+            cluster.kubectl("patch", kind, name, "--namespace", namespace, "--type=merge", f"--field-manager={manager}", "--patch",
+                            json.dumps({field: {key: f"of {manager}"}}))
+
+    def kept():
+        return [sorted(get(cluster, kind, name, namespace).get("data") or {}) for kind, name in FILLED_BY_OTHERS]
+
+    fill("one", "argocd-server")
+    fill("two", "kubectl-patch")
+    role(source=source())
+    assert kept() == [["one", "two"]] * 4
+    fill("three", "kubectl-edit")
+    fill("four", "argocd-server")
+    role(source=source(), unchanged=True)
+    role(source=source(), cm={"url": "https://argocd.example.no"})
+    assert kept() == [["four", "one", "three", "two"]] * 4
+    role(state="absent")
+    assert kept() == [["four", "one", "three", "two"]] * 4 and get(cluster, "deployment", "argocd-server", namespace) is None
+    role(source=source("core-install.yaml"))
+    assert kept() == [["four", "one", "three", "two"]] * 4
+
+
 def test_it_is_not_installed_over_an_application_that_is_being_deleted(cluster, role, namespace):
     """argo-cd#6046"""
     role(source=source("core-install.yaml"))

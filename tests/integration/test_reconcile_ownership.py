@@ -332,6 +332,32 @@ def books(cluster, namespace, kind, name):
     return sorted(json.dumps({key: value for key, value in entry.items() if key != "time"}, sort_keys=True) for entry in entries)
 
 
+@pytest.mark.parametrize("adopted", [True, False], ids=["adopted", "made"])
+def test_what_anybody_adds_to_an_object_that_git_only_adds_to_stays_and_what_git_sets_comes_back(cluster, run, git_repo, namespace, adopted):
+    """Flux' annotation ssa: Merge, on what others fill: a Secret of Argo CD, a ConfigMap that an operator and people write."""
+    git_repo.write("a.yaml", config_map("shared", "one", "kustomize.toolkit.fluxcd.io/ssa: Merge"))
+    git_repo.commit()
+    if adopted:
+        cluster.kubectl("create", "configmap", "shared", "-n", namespace, "--from-literal=made=by-hand", "--field-manager=kubectl-create")
+    else:
+        run()
+    for manager in ("kubectl-edit", "argocd-server", "k9s", "an-operator"):
+        edit(cluster, namespace, ("configmap/shared",), {"data": {manager: "added"}}, manager, "merge")
+    planned = run(check_mode=True)
+    assert operations(run()) == operations(planned) == ({"ConfigMap shared": "configured"} if adopted else {})
+    added = dict.fromkeys(("kubectl-edit", "argocd-server", "k9s", "an-operator"), "added")
+    data = {**added, "key": "one", **({"made": "by-hand"} if adopted else {})}
+    assert get(cluster, namespace, "configmap", "shared")["data"] == data
+    edit(cluster, namespace, ("configmap/shared",), {"data": {"key": "by hand"}}, "kubectl-edit", "merge")
+    assert operations(run())["ConfigMap shared"] == "configured"
+    assert get(cluster, namespace, "configmap", "shared")["data"] == data and not run()["changed"]
+    # Without the annotation people's fields are drift again, an operator's are not.
+    git_repo.write("a.yaml", config_map("shared", "one"))
+    git_repo.commit()
+    run()
+    assert set(get(cluster, namespace, "configmap", "shared")["data"]) == {"key", "an-operator", "argocd-server"}
+
+
 def test_a_refused_write_leaves_the_object_and_its_managed_fields_as_they_were(cluster, run, git_repo, namespace):
     git_repo.write("web.yaml", service("[{name: http, port: 80}]"))
     git_repo.commit()

@@ -12,9 +12,11 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.merge import put, to_send
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Path, Policy, TakeBack
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Path, Policy, TakeBack, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import UNKNOWN, Type
 
+# Flux' own annotation of an object to which others add: what Git does not set is theirs, whoever they are.
+MERGE = ("kustomize.toolkit.fluxcd.io/ssa", "Merge")
 REPLICAS = ("f:spec", "f:replicas")
 RULES = ("f:rules",)
 
@@ -39,7 +41,8 @@ def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], 
     ours_unserved = (ownership.own_entry(live) or {}).get("apiVersion") in unserved
     live = ownership.in_version(live, body["apiVersion"], unserved)
     adopting = ownership.own_entry(live) is None
-    ends = ownership.is_theirs(adopting)
+    merged = annotations_of(whole).get(MERGE[0]) == MERGE[1]
+    ends = _nobody if merged else ownership.is_theirs(adopting)
     theirs = _decided_by_a_controller(whole, minimum)
 
     findings = _examine(body, live, schema, theirs)
@@ -73,7 +76,7 @@ def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], 
     given_up = [path for path in theirs if ownership.holds(live, path)]
     reasons += [f"{ownership.dotted(path)} is left to the controller that decides it" for path in given_up]
     claims = bool(leftovers or given_up or co_owned or ours_unserved or unserved and (findings or policy.verify == "full")) \
-        or adopting and ownership.comes_from_a_former_tool(live)
+        or adopting and not merged and ownership.comes_from_a_former_tool(live)
     take = TakeBack(tuple(leftovers), tuple(removed), tuple(path for path, _manager in co_owned),
                     tuple(given_up), replicas, adopting, claims, tuple(unserved)) if claims or replicas is not None else None
     # What is taken back alone is one patch; beside anything else, both become one apply.
@@ -88,6 +91,10 @@ def compare(change: Change, live: Body, policy: Policy, minimum: Optional[int], 
         body = to_send(body, live, schema)
     return replace(change, operation=operation, reason=reason, body=body, before=seen, after=None, take=take, writes=writes,
                    undecided=undecided, conflicts=found, partial=keep)
+
+
+def _nobody(_manager: str) -> bool:
+    return False
 
 
 def _examine(body: Body, live: Body, schema: Type, theirs: Sequence[Path]) -> List[ownership.Finding]:
