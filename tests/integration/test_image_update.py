@@ -737,6 +737,24 @@ while read -r old new name; do git show $new:production/web.yaml | grep -q ':ref
     assert git_repo.git("rev-list", "--count", f"{first}..main") == "2" and git_repo.git("diff", "--name-only", first, "main") == "production/web.yaml"
 
 
+def test_without_the_scanner_nothing_is_pushed_and_no_value_is_shown(git_repo, options, tmp_path):
+    git_repo.write("values.yaml", "auth:\n  token: ''\n")
+    head = git_repo.commit()
+    canary = Canary("value")
+    (tmp_path / "detect_secrets.py").write_text("raise ImportError('it is not installed')\n")
+    (tmp_path / "vars.yml").write_text(yaml.safe_dump({"value": canary["value"]}))
+    arguments = {**options, "author": "a <b@c>", "images": [], "values": [{"file": "values.yaml", "path": "auth.token", "value": "{{ value }}"}]}
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [{"nordic.gitops.image_update": arguments}]}]))
+    done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv", "--extra-vars", f"@{tmp_path / 'vars.yml'}"],
+                          env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1", "PYTHONPATH": str(tmp_path)},
+                          text=True, capture_output=True, timeout=300, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode and "pip install 'detect-secrets'" in output and '"module_args"' in output, output  # the module's own end
+    canary.check("the output", output)
+    assert git_repo.head("main") == head
+
+
 def test_no_hook_of_a_repository_or_a_mirror_runs(git_repo, options, tmp_path):
     marker = tmp_path / "ran"
     git_repo.write(".githooks/pre-push", f"#!/bin/sh\ntouch {marker}\n").chmod(0o755)
