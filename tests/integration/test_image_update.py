@@ -421,6 +421,18 @@ def test_a_push_that_a_server_breaks_off_is_a_failure_and_the_next_run_makes_the
     assert run(**options).changed and git_repo.git("--git-dir", str(bare), "rev-list", "--count", "main") == "2"
 
 
+def test_a_remote_that_is_gone_is_said_and_the_warm_mirror_serves_the_next_run(git_repo, options):
+    bare = served(git_repo)
+    options = {**options, "repository": f"file://{bare}", "revision": "main"}
+    run(check_mode=True, **options)
+    away = bare.rename(bare.with_name("away.git"))
+    for check_mode in (False, True):
+        with pytest.raises(Failure, match="there is no Git repository at this path|can't be read"):
+            run(check_mode=check_mode, **options)
+    away.rename(bare)
+    assert run(**options).changed and git_repo.git("--git-dir", str(bare), "log", "--format=%s", "main").splitlines() == [f"Update {NAME} 1.0 -> 1.1", "first"]
+
+
 PROC_RECEIVE = """#!%s
 # As servers do that keep a push for review: it says that another ref, or another commit, is what was written.
 import sys

@@ -284,7 +284,7 @@ def test_every_example_of_the_module_runs(cluster, sealing, play, namespace, tmp
     assert "changed=0" in play(tasks, variables=variables)
 
 
-def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
+def test_the_filters_seal_and_open_one_value(cluster, sealing, play, namespace, tmp_path):
     (play.folder / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
     (play.folder / "keys.yaml").write_text(keys_of(cluster), encoding="utf-8")
     keys = f"lookup('ansible.builtin.unvault', '{play.folder / 'keys.yaml'}')"
@@ -293,6 +293,21 @@ def test_the_filters_seal_and_open_one_value(cluster, sealing, play, tmp_path):
     sealed = "'x' | nordic.gitops.seal(lookup('file', playbook_dir ~ '/checkout/sealing.pem'), scope='cluster-wide')"
     wide = "{{ %s | nordic.gitops.unseal(%s, scope='cluster-wide', base64=true) }}" % (sealed, keys)
     play([{"name": "Round", "ansible.builtin.assert": {"that": ["one == 'pässword'", "two == 'eA=='"]}, "vars": {"one": there, "two": wide}}])
+
+    # What `kubeseal --raw` prints we open, and the controller opens what the filter gives.
+    pem = play.folder / "sealing.pem"
+    for scope, options, ours in (("strict", ["--namespace", "shop", "--name", "db"], bound), ("namespace-wide", ["--namespace", "shop"], "namespace='shop'"),
+                                 ("cluster-wide", [], "")):
+        (play.folder / "raw").write_text("a raw ☃ value\n", encoding="utf-8")
+        raw = sealing.seal(pem, "--raw", "--scope", scope, *options, "--from-file", str(play.folder / "raw"))
+        opened = "{{ '%s' | nordic.gitops.unseal(%s, scope='%s'%s) }}" % (raw, keys, scope, f", {ours}" if ours else "")
+        play([{"name": "Raw", "ansible.builtin.assert": {"that": ["opened == 'a raw ☃ value\n'"]}, "vars": {"opened": opened}}])
+    body = {"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": {"name": "raw", "namespace": namespace},
+            "spec": {"encryptedData": {"k": "{{ 'pässword' | nordic.gitops.seal('sealing.pem', namespace='%s', name='raw') }}" % namespace}}}
+    play([{"name": "Write", "ansible.builtin.copy": {"dest": str(play.folder / "raw.json"), "content": "{{ body | to_json }}", "mode": "0600"},
+           "vars": {"body": body}}])
+    cluster.kubectl("apply", "--filename", str(play.folder / "raw.json"))
+    wait_until(lambda: live(cluster, namespace, "raw") == {"k": "pässword"})
     for expression, words in (("'x' | nordic.gitops.seal('sealing.pem')", "needs a namespace"), ("'x' | nordic.gitops.seal('sealing.pem', namespace='a')",
                                                                                                  "needs a name"),
                               ("5 | nordic.gitops.seal('sealing.pem', scope='cluster-wide')", "of the type int"),
@@ -388,22 +403,24 @@ def test_the_controllers_own_url_serves_the_certificate_as_inside_of_the_cluster
     wait_until(lambda: live(cluster, namespace, "a") == {"k": "v"})
 
 
-def test_a_service_of_another_name_is_found_named_and_an_unnamed_port_works(cluster, certificate, play, namespace):
+def test_a_service_of_another_name_is_found_named_and_a_port_without_a_name_or_with_another_works(cluster, certificate, play, namespace):
     options = {"path": "a.yaml", "name": "a", "namespace": namespace, "data": {"k": "v"}}
     began = time.monotonic()
     output = " ".join(play([task(**options, controller_name="sealed-secrets", timeout=2)], fails=True).split())
     assert "there is no such Service" in output and "kube-system/sealed-secrets-controller" in output and "as a file or URL" in output
     assert time.monotonic() - began < 60
     service = json.loads(cluster.kubectl("get", "service", "sealed-secrets-controller", "--namespace", "kube-system", "--output", "json"))
-    unnamed = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "unnamed", "namespace": "kube-system"},
-               "spec": {"selector": service["spec"]["selector"], "ports": [{"port": 8080, "targetPort": "http"}]}}
-    cluster.kubectl("apply", "--filename", "-", input=json.dumps(unnamed))
-    try:
-        wait_until(lambda: cluster.api.send("GET", "/api/v1/namespaces/kube-system/services/http:unnamed:/proxy/v1/cert.pem")[0] == 200)
-        assert certificate.fingerprint in play([{**task(**options, controller_name="unnamed"), "register": "done"},
-                                                {"ansible.builtin.debug": {"var": "done.certificate"}}])
-    finally:
-        cluster.kubectl("delete", "service", "unnamed", "--namespace", "kube-system")
+    for port in ({}, {"name": "web-1"}):
+        other = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other", "namespace": "kube-system"},
+                 "spec": {"selector": service["spec"]["selector"], "ports": [{"port": 8080, "targetPort": "http", **port}]}}
+        cluster.kubectl("apply", "--filename", "-", input=json.dumps(other))
+        try:
+            path = f"/api/v1/namespaces/kube-system/services/http:other:{port.get('name', '')}/proxy/v1/cert.pem"
+            wait_until(lambda path=path: cluster.api.send("GET", path)[0] == 200)
+            assert certificate.fingerprint in play([{**task(**options, controller_name="other"), "register": "done"},
+                                                    {"ansible.builtin.debug": {"var": "done.certificate"}}])
+        finally:
+            cluster.kubectl("delete", "service", "other", "--namespace", "kube-system")
 
 
 def test_a_controller_that_is_cut_off_fails_within_the_time_limit_and_other_ways_are_named(cluster, play, namespace):

@@ -216,6 +216,21 @@ def test_without_a_vault_password_nothing_is_begun(cluster, play, tmp_path):
     assert play({"state": "backed_up", "backup": str(tmp_path / "keys.yaml"), "vault_password": "given here"}, vault=False)["changed"]
 
 
+def test_a_backup_has_the_vault_id_that_is_asked_for_and_its_password_may_come_from_a_script(cluster, play, tmp_path):
+    script, backup = tmp_path / "password.sh", str(tmp_path / "keys.yaml")
+    script.write_text("#!/bin/sh\necho from a script\n", encoding="ascii")
+    script.chmod(0o700)
+    run = {"vault": False, "arguments": ["--vault-id", f"dev@{play.password}", "--vault-id", f"prod@{script}"]}
+    assert play({"state": "backed_up", "backup": backup, "vault_id": "prod"}, **run)["changed"]
+    assert Path(backup).read_text(encoding="ascii").startswith("$ANSIBLE_VAULT;1.2;AES256;prod\n")
+    assert not play({"state": "backed_up", "backup": backup, "vault_id": "prod"}, **run)["changed"]
+    assert play({"state": "present", "backup": backup}, **run)["missing_from_backup"] == []
+    shown = subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "view", "--vault-id", f"prod@{script}", backup], check=True,
+                           capture_output=True, env={**os.environ, "PAGER": "cat"}).stdout
+    assert {each.name for each in parse(shown, "backup")} == set(keys_of(cluster))
+    assert "Ansible Vault cannot encrypt" in play({"state": "backed_up", "backup": f"{backup}.new", "vault_id": "none"}, fails=True, **run)["msg"]
+
+
 def test_a_controller_that_does_not_take_the_new_key_fails_the_rotation_and_the_next_run_finishes_it(cluster, sealing, play):
     """Its Deployment is paused: the restart does not happen."""
     cluster.kubectl("rollout", "pause", "deployment/sealed-secrets-controller", "--namespace", NAMESPACE)
@@ -318,14 +333,21 @@ def test_reseal_commits_once_and_pushes_without_a_hook_and_leaves_a_dirty_checko
     assert canary.check_files(checkout, tmp_path / "home", tmp_path / "remote") and canary.check_objects(checkout) > 5
 
 
-def test_a_name_that_git_changes_after_sealing_is_named_by_verify_from_what_is_rendered(cluster, play, sealed, namespace, tmp_path):
+def test_a_name_or_namespace_that_git_changes_after_sealing_is_named_by_verify_from_what_is_rendered(cluster, play, sealed, namespace, tmp_path):
     sealed("db")
-    backup = str(tmp_path / "keys.yaml")
+    backup, repository = str(tmp_path / "keys.yaml"), tmp_path / "repository"
     play({"state": "backed_up", "backup": backup})
-    (tmp_path / "repository" / "kustomization.yaml").write_text("nameSuffix: -staging\nresources: [db.yaml]\n", encoding="ascii")
-    commit(tmp_path / "repository")
-    told = play({"state": "verified", "backup": backup, "repository": f"file://{tmp_path / 'repository'}"}, fails=True)
-    assert f"SealedSecret {namespace}/db-staging, key k: no key opens it; it was sealed for {namespace}/db" in told["msg"]
+    for scope in ("namespace-wide", "cluster-wide"):
+        play({"path": f"repository/{scope}.yaml", "name": scope, "namespace": namespace, "data": {"k": "a value"}, "scope": scope})
+    resources = "resources: [db.yaml, namespace-wide.yaml, cluster-wide.yaml]\n"
+    strict = f"no key opens it; it was sealed for {namespace}/db"
+    wide = f"SealedSecret staging/namespace-wide, key k: no key opens it; it was sealed for the namespace {namespace}"
+    for change, lost in (("", []), ("nameSuffix: -staging\n", [f"SealedSecret {namespace}/db-staging, key k: {strict}"]),
+                         ("namespace: staging\n", [f"SealedSecret staging/db, key k: {strict}", wide])):
+        (repository / "kustomization.yaml").write_text(change + resources, encoding="ascii")
+        commit(repository)
+        told = play({"state": "verified", "backup": backup, "repository": f"file://{repository}"}, fails=bool(lost))
+        assert len(told["lost"]) == len(lost) and all(any(line in each for each in told["lost"]) for line in lost), told
 
 
 def test_every_example_of_the_module_runs(cluster, play, sealed, tmp_path):
