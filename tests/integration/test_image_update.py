@@ -749,6 +749,39 @@ while read -r old new name; do git show $new:production/web.yaml | grep -q ':ref
     assert git_repo.git("rev-list", "--count", f"{first}..main") == "2" and git_repo.git("diff", "--name-only", first, "main") == "production/web.yaml"
 
 
+def test_a_secret_that_is_taken_out_of_a_file_is_shown_nowhere_and_not_in_the_commits_message(git_repo, options, tmp_path):
+    canary = Canary("old", "raced")
+    git_repo.write("values.yaml", f"auth:\n  token: {canary['old']}\nsize: 1\n")
+    git_repo.write("secret.yaml", f"kind: Secret\nmetadata: {{name: a}}\nstringData:\n  a: {canary['old']}\n")
+    git_repo.commit()
+    values = [{"file": "values.yaml", "path": "auth.token", "value": "${TOKEN}"}, {"file": "values.yaml", "path": "size", "value": "2"},
+              {"file": "secret.yaml", "path": "stringData.a", "value": "${TOKEN}"}]
+    playbook = tmp_path / "playbook.yml"
+    module = {"nordic.gitops.image_update": {**options, "author": "a <b@c>", "images": [], "values": values}, "register": "done"}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [{**module, "check_mode": True}, module,
+                                                                                            {"ansible.builtin.debug": {"var": "done"}}]}]))
+    with canary.watched():
+        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-vvvv", "--diff"], text=True, capture_output=True,
+                              env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1"}, timeout=300, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and "changed=2" in output and '"after": "2"' in output, output
+    canary.check("the output", output)
+    assert git_repo.git("show", "main:values.yaml") == 'auth:\n  token: "${TOKEN}"\nsize: "2"'
+    message = git_repo.git("log", "-1", "--format=%B", "main")
+    canary.check("the message", message)
+    assert message.startswith("Update auth.token ******** -> ${TOKEN}, size 1 -> 2, ")
+
+    bare = served(git_repo)
+    git_repo.write("values.yaml", f"auth:\n  token: {canary['raced']}\n")
+    git_repo.commit("raced")
+    git_repo.git("push", "--quiet", str(bare), "HEAD:refs/heads/next")
+    hook(bare, "pre-receive", f"unset GIT_QUARANTINE_PATH; git --git-dir={bare} update-ref refs/heads/main refs/heads/next\n")
+    again = [{"file": "values.yaml", "path": "auth.token", "value": "${OTHER}"}]
+    with pytest.raises(Refused, match="somebody else changed it meanwhile") as refused:
+        run(**{**options, "repository": f"file://{bare}", "images": []}, values=again, sleep=lambda seconds: None)
+    canary.check("the message", str(refused.value))
+
+
 def test_without_the_scanner_nothing_is_pushed_and_no_value_is_shown(git_repo, options, tmp_path):
     git_repo.write("values.yaml", "auth:\n  token: ''\n")
     head = git_repo.commit()

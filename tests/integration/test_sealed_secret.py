@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from ansible_collections.nordic.gitops.plugins.modules.sealed_secret import EXAM
 from canary import PRIVATE_KEY, Canary
 from reconciling import wait_until
 from sealing import key
+from workspace import places
 
 SECRETS = "/api/v1/namespaces/{}/secrets"
 SEALED = "/apis/bitnami.com/v1alpha1/namespaces/{}/sealedsecrets"
@@ -207,6 +209,8 @@ def live(cluster, namespace, name):
 
 def test_the_articles_db_pass_is_sealed_applied_and_opened_and_the_second_run_changes_nothing(cluster, play, namespace):
     example = yaml.safe_load(EXAMPLES)[0]
+    page = (places.CHECKOUT / "docs" / "sealed_secrets.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1)) == [example]  # the page begins with it too
     options = example["nordic.gitops.sealed_secret"]
     assert options["name"] == "db-pass"
     options["namespace"] = namespace

@@ -25,6 +25,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git.push import Ide
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import Dependency, dependency_places
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places import (
     Image, Place, Value, added_place, image_places, images_in, one_answer, value_place)
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked_text, register
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, write_path
 
 # In the commit of a review branch: the commit that it was made on. It tells our own commit from anybody else's.
@@ -117,6 +118,7 @@ def update(mirror: Mirror, request: Request, check_mode: bool, progress: Callabl
     deadline = time.monotonic() + mirror.source.timeout
     while True:
         made = known or plan(mirror, mirror.newest(branch, moved), request.updates)
+        _hide_old_secrets(request, made)
         if not known:
             first = first or made
             _unchanged_since(first, made)
@@ -261,7 +263,7 @@ def _unchanged_since(first: Plan, now: Plan) -> None:
 
 def _no_secret(request: Request, made: Plan) -> None:
     """Refuse to push a value that is a secret. Tags, digests and versions have a form of their own, and need no look (it takes half a second)."""
-    if not any(isinstance(one, Value) for one in request.updates):
+    if not _has_values(request):
         return
     from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
 
@@ -269,9 +271,29 @@ def _no_secret(request: Request, made: Plan) -> None:
         found = check_text(after, path, added_lines(after, before))
         if found:
             refused = OpenSecret(found[0].what, f"{path}:{found[0].line}", "Nothing was pushed. Seal it instead.")
-            lines = {one.line for one in found}
-            refused.values = tuple(place.after for place in made.changes if place.file == path and place.line in lines)
+            refused.values = tuple(place.after for place in _at(made, path, found))
             raise refused
+
+
+def _hide_old_secrets(request: Request, made: Plan) -> None:
+    """A secret that is taken out of a file stays in its history, but is shown neither in the diff nor in the commit's message."""
+    if not _has_values(request):
+        return
+    from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import check_text
+
+    for path, (before, _after) in made.files.items():
+        found = check_text(before, path, {place.line for place in made.changes if place.file == path})
+        register(*(place.before for place in _at(made, path, found)))
+
+
+def _has_values(request: Request) -> bool:
+    return any(isinstance(one, Value) for one in request.updates)
+
+
+def _at(made: Plan, path: str, found: Sequence[Any]) -> List[Place]:
+    """The places of these findings: a value is one line, before and after."""
+    lines = {one.line for one in found}
+    return [place for place in made.changes if place.file == path and place.line in lines]
 
 
 # ---- the branch for review
@@ -303,6 +325,6 @@ def _trailer(mirror: Mirror, commit: Commit) -> str:
 
 
 def _message(request: Request, made: Plan, review: str) -> str:
-    text = request.message.replace("{summary}", made.summary()).strip()
+    text = request.message.replace("{summary}", masked_text(made.summary())).strip()
     trailers = [f"{key}: {value}" for key, value in request.trailers] + ([f"{BASE_TRAILER}: {made.base.id}"] if review else [])
     return text + ("\n\n" + "\n".join(trailers) if trailers else "") + "\n"
