@@ -263,7 +263,9 @@ def one_line(text: str, limit: int = 300, also: Iterable[Optional[str]] = ()) ->
 
 def lines(text: str) -> str:
     """A text of several lines that is our own, made of parts that need not be: masked, without control characters."""
-    return masked_text(_CONTROL_IN_LINES.sub(" ", masked_text(text)))
+    once = masked_text(text)
+    shown = _CONTROL_IN_LINES.sub(" ", once)
+    return text if text == once == shown else masked_text(shown)  # nothing to hide: the second look would see the same
 
 
 def masked(value: Any) -> Any:

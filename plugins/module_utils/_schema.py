@@ -15,13 +15,15 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import is_private, make_private, read_own
 
 INDEX = "/openapi/v3"
 KEPT = 256  # documents on disk
+LOADERS = 4  # documents asked for at once
 FORMAT = 2  # part of each file's name: to be raised when what is kept of a document changes
 
 GRANULAR, ATOMIC, SET, MAP, SCALAR, QUANTITY, FREE = "granular", "atomic", "set", "map", "scalar", "quantity", "free"
@@ -99,47 +101,67 @@ UNKNOWN = Type({}, {})
 FREE_TYPE = Type({"how": FREE}, {})
 
 
+class _Known:
+    """What the server said since its definitions changed last. One thread asks for a document; the others wait for it, but for no other one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.index: Optional[Dict[str, Any]] = None
+        self.asking: Dict[str, threading.Lock] = {}
+        self.documents: Dict[str, Dict[str, Any]] = {}
+        self.kinds: Dict[Tuple[str, str], Type] = {}
+
+
 class Schemas:
     """The types of one server's kinds. ask(path, query): the JSON document at a path of the server."""
 
     def __init__(self, ask: Callable[[str, Dict[str, str]], Any], folder: str) -> None:
         self._ask, self._folder = ask, folder
-        self._lock = threading.Lock()
-        self._index: Optional[Dict[str, Any]] = None
-        self._documents: Dict[str, Dict[str, Any]] = {}
-        self._kinds: Dict[Tuple[str, str], Type] = {}
+        self._known = _Known()
 
     def kind(self, api_version: str, kind: str) -> Type:
         """The type of a kind; UNKNOWN where the server does not say, or may not be asked."""
-        with self._lock:
-            known = self._kinds.get((api_version, kind))
-            if known is None:
-                document = self._document(api_version)
-                name = document.get("kinds", {}).get(kind)
-                known = self._kinds[(api_version, kind)] = Type({"ref": name}, document["types"]) if name else UNKNOWN
-            return known
+        known = self._known
+        found = known.kinds.get((api_version, kind))
+        if found is None:
+            document = self._document(known, api_version)
+            name = document.get("kinds", {}).get(kind)
+            found = known.kinds[(api_version, kind)] = Type({"ref": name}, document["types"]) if name else UNKNOWN
+        return found
+
+    def load(self, api_versions: Iterable[str]) -> None:
+        """Ask now for what kind() needs later: the index in any case, and the documents of these versions, several at a time."""
+        known = self._known
+        with contextlib.suppress(Failure, AttributeError):  # who may not ask is told by nobody; see _document
+            self._urls(known)
+        with ThreadPoolExecutor(LOADERS) as pool:
+            list(pool.map(lambda api_version: self._document(known, api_version), sorted(set(api_versions))))
 
     def forget(self) -> None:
         """Ask again: definitions changed."""
-        with self._lock:
-            self._index = None
-            self._documents.clear()
-            self._kinds.clear()
+        self._known = _Known()
 
-    def _document(self, api_version: str) -> Dict[str, Any]:
-        if api_version not in self._documents:
-            try:
-                self._documents[api_version] = self._read(api_version)
-            # Refused, not served, or no OpenAPI document: what the schema would prove is asked of the server's dry run instead.
-            except (Failure, AttributeError, IndexError, KeyError, TypeError, RecursionError):
-                self._documents[api_version] = {}
-        return self._documents[api_version]
+    def _document(self, known: _Known, api_version: str) -> Dict[str, Any]:
+        with known.lock:
+            asking = known.asking.setdefault(api_version, threading.Lock())
+        with asking:
+            if api_version not in known.documents:
+                try:
+                    known.documents[api_version] = self._read(known, api_version)
+                # Refused, not served, or no OpenAPI document: what the schema would prove is asked of the server's dry run instead.
+                except (Failure, AttributeError, IndexError, KeyError, TypeError, RecursionError):
+                    known.documents[api_version] = {}
+            return known.documents[api_version]
 
-    def _read(self, api_version: str) -> Dict[str, Any]:
-        if self._index is None:
-            self._index = (self._ask(INDEX, {}) or {}).get("paths") or {}
+    def _urls(self, known: _Known) -> Dict[str, Any]:
+        with known.lock:
+            if known.index is None:
+                known.index = (self._ask(INDEX, {}) or {}).get("paths") or {}
+            return known.index
+
+    def _read(self, known: _Known, api_version: str) -> Dict[str, Any]:
         path = f"apis/{api_version}" if "/" in api_version else f"api/{api_version}"
-        url = (self._index.get(path) or {}).get("serverRelativeURL", "")
+        url = (self._urls(known).get(path) or {}).get("serverRelativeURL", "")
         if not url:
             return {}
         _path, _question, stamp = url.partition("?hash=")

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlencode
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
@@ -46,16 +46,30 @@ def _told(where: str) -> Iterator[None]:
 class Cluster:
     """One API server. Threads may share it; as many requests are in flight as threads call it."""
 
-    def __init__(self, transport: Transport, cache: str = "") -> None:
-        self._transport = transport
+    def __init__(self, connect: Callable[[], Transport], cache: str = "") -> None:
+        self._connect = connect
+        self._connected: Optional[Transport] = None
+        self._connecting = threading.Lock()
         self._resources: Optional[Resources] = None
         self._discovering = threading.Lock()
         self._schemas = Schemas(self._document, os.path.join(cache or cache_folder(), "openapi"))
 
     @classmethod
     def of(cls, params: Mapping[str, Any], **tuning: Any) -> Cluster:
-        """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock)."""
-        return cls(Transport(params, **tuning), cache_folder(params.get("git_cache")))
+        """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock).
+
+        What is wrong with the options is raised by the first call: until then no kubeconfig is read, and no package loaded, which takes
+        40 ms that a thread can spend while Git is asked.
+        """
+        return cls(lambda: Transport(params, **tuning), cache_folder(params.get("git_cache")))
+
+    @property
+    def _transport(self) -> Transport:
+        if self._connected is None:
+            with self._connecting:
+                if self._connected is None:
+                    self._connected = self._connect()
+        return self._connected
 
     @property
     def url(self) -> str:
@@ -73,16 +87,24 @@ class Cluster:
 
     def discover(self, refresh: bool = False) -> Resources:
         """What the server serves; asked once, and again after CustomResourceDefinitions changed (refresh)."""
+        known = self._resources
+        if known is not None and not refresh:
+            return known  # asked for with each object: no thread waits for another one here
         with self._discovering:
             if self._resources is None or refresh:
                 with _told(self.url):
                     self._resources = self._discover()
-                self._schemas.forget()
+                if refresh:
+                    self._schemas.forget()
             return self._resources
 
     def schema(self, api_version: str, kind: str) -> Type:
         """How the server merges the fields of a kind; asked for where it is needed first, and kept on disk."""
         return self._schemas.kind(api_version, kind)
+
+    def load_schemas(self, api_versions: Iterable[str] = ()) -> None:
+        """Ask now for what schema() needs of these versions, beside something else that takes its time."""
+        self._schemas.load(api_versions)
 
     def _document(self, path: str, query: Dict[str, str]) -> Any:
         return self._transport.send("discover", "GET", path, "", query).body

@@ -8,7 +8,7 @@ Its errors are Failure, whose properties (status, stale, immutable, conflicts â€
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._schema import Type
 
@@ -62,6 +62,8 @@ class Cluster(Protocol):
     def discover(self, refresh: bool = False) -> Resources: ...
 
     def schema(self, api_version: str, kind: str) -> Type: ...
+
+    def load_schemas(self, api_versions: Iterable[str] = ()) -> None: ...  # what schema() will be asked for, beside something else
 
     def list(self, resource: Resource, namespace: str = "", selector: str = "", metadata_only: bool = False, name: str = "") -> Tuple[List[Body], str]: ...
 

@@ -65,19 +65,21 @@ def _is_clean(folder: str, path: str, tree: str) -> bool:
     known, end = _entries(data)
     if _cached_tree(data, end) != tree:
         return False
+    top = os.fsencode(folder)
     prefix = b"" if path in ("", ".") else os.fsencode(path) + b"/"
     for name, (seconds, nanoseconds, size) in known.items():
         if name.startswith(prefix):
-            status = os.lstat(os.path.join(os.fsencode(folder), name))
+            status = os.lstat(os.path.join(top, name))
             if (int(status.st_mtime), status.st_size & 0xFFFFFFFF) != (seconds, size) or not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
                 return False
             if nanoseconds and status.st_mtime_ns % 1_000_000_000 != nanoseconds:
                 return False
-    start = os.path.join(os.fsencode(folder), prefix.rstrip(b"/")) if prefix else os.fsencode(folder)
+    start = os.path.join(top, prefix.rstrip(b"/")) if prefix else top
     for place, folders, names in os.walk(start):
         folders[:] = [one for one in folders if one != b".git"]
+        below = place[len(top):].strip(b"/")
         for name in names:
-            if name.decode("utf-8", "replace").endswith(SUFFIXES) and os.path.relpath(os.path.join(place, name), os.fsencode(folder)) not in known:
+            if name.decode("utf-8", "replace").endswith(SUFFIXES) and (below + b"/" + name if below else name) not in known:
                 return False
     return True
 

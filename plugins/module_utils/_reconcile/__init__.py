@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster, Resources
 
 Progress = Callable[[str], None]
+COMMON = ("v1", "apps/v1")  # API versions of nearly every repository; their schemas are the largest
 PLANS = 5  # how often a plan is made again because another run of the same name wrote meanwhile
 
 
@@ -43,8 +44,8 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
     with report.at_any_end():
         rendered = _fetch_and_render(source, cluster, report)
         for _attempt in range(PLANS):
-            with report.stage("plan"):
-                wanted = _wanted(source, cluster, rendered, options, report)
+            with report.stage("plan"), ThreadPoolExecutor(1) as beside:
+                wanted = _wanted(source, cluster, rendered, options, report, beside)
                 if not options.allow_rollback:
                     report.notes += source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
@@ -99,8 +100,9 @@ class _Wanted(NamedTuple):
 
 def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rendered:
     with ThreadPoolExecutor(1) as pool:
-        # Discovery needs nothing of Git: it is answered while Git is asked.
+        # Discovery needs nothing of Git: the cluster is connected and asked while Git is.
         discovery = pool.submit(cluster.discover)
+        pool.submit(cluster.load_schemas, COMMON)
         with report.stage("fetch"):
             report.git_sandbox = source.protection()
             commit = source.resolve()
@@ -114,7 +116,7 @@ def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rende
     return rendered
 
 
-def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Options, report: Report) -> _Wanted:
+def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Options, report: Report, beside: ThreadPoolExecutor) -> _Wanted:
     resources = cluster.discover()
     inventory = Inventory(cluster, cluster.resource("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []
@@ -125,6 +127,7 @@ def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Optio
         documents += namespaces_to_create(cluster, dict(options.create_namespace), inventory.labels, documents)
     intents = intents_of(documents, resources, options.namespace, inventory.labels, notes)
     report.notes = rendered.notes + tuple(notes[:ERRORS])
+    beside.submit(cluster.load_schemas, {intent.api_version for intent in intents})  # while the cluster's objects are read
     inventory.refuse_own_parent(intents)
     steps(intents)  # a wrong annotation is found before anything else is asked
     kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -95,3 +97,62 @@ def test_whatever_a_document_looks_like_it_proves_something_or_nothing(schema: A
     kind = Schemas(Server("", document).ask, "/nowhere").kind("example.com/v1", "Widget")
     for path in (("f:x",), ("f:x", "f:a", 'k:{"a":1}')):
         assert isinstance(kind.at(path).how, str)
+
+
+class Gated(Server):
+    """Answers for one document only once its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.reached = threading.Event(), threading.Event()
+
+    def ask(self, path: str, query: Dict[str, str]) -> Any:
+        self.asked.append(path)
+        if path == INDEX:
+            return {"paths": {f"apis/{name}/v1": {"serverRelativeURL": f"{INDEX}/apis/{name}/v1?hash=1"} for name in ("slow.com", "example.com")}}
+        if "slow.com" in path:
+            self.reached.set()
+            assert self.gate.wait(60)
+        return self.document
+
+
+def test_threads_ask_for_a_document_once_and_wait_for_no_other_one(tmp_path: Path) -> None:
+    server = Gated()
+    schemas = Schemas(server.ask, str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(schemas.kind, "slow.com/v1", "Widget") for _thread in range(3)]
+        assert server.reached.wait(60)
+        assert schemas.kind("example.com/v1", "Widget").how == "granular" and not any(each.done() for each in slow)
+        server.gate.set()
+        assert [each.result().how for each in slow] == ["granular"] * 3
+    assert sorted(server.asked) == sorted([INDEX, f"{INDEX}/apis/slow.com/v1", f"{INDEX}/apis/example.com/v1"])
+
+
+def test_what_is_loaded_before_is_not_asked_for_again_and_nobody_is_told_of_a_refusal(tmp_path: Path) -> None:
+    server = Server()
+    schemas = Schemas(server.ask, str(tmp_path))
+    schemas.load(["example.com/v1", "other.com/v1"])
+    assert server.asked == [INDEX, f"{INDEX}/apis/example.com/v1"]
+    assert schemas.kind("example.com/v1", "Widget").how == "granular" and len(server.asked) == 2
+
+    def refuse(path: str, query: Dict[str, str]) -> Any:
+        raise Failure("forbidden")
+
+    refused = Schemas(refuse, str(tmp_path / "other"))
+    refused.load(["v1"])
+    assert refused.kind("v1", "Pod").how == ""
+
+
+def test_a_document_that_comes_after_the_definitions_changed_is_asked_for_again(tmp_path: Path) -> None:
+    server = Gated()
+    schemas = Schemas(server.ask, str(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        old = pool.submit(schemas.kind, "slow.com/v1", "Widget")
+        assert server.reached.wait(60)
+        schemas.forget()
+        server.document = {}
+        server.gate.set()
+        old.result()
+    server.asked.clear()
+    schemas.kind("slow.com/v1", "Widget")
+    assert server.asked[0] == INDEX
