@@ -160,7 +160,9 @@ options:
     type: str
     default: 50%
   prune_protected:
-    description: Whether CustomResourceDefinitions and Namespaces are pruned too. Each takes everything that depends on it along.
+    description:
+      - Whether CustomResourceDefinitions, Namespaces, and Applications and ApplicationSets of Argo CD are pruned too. Each takes everything
+        that depends on it along.
     type: bool
     default: false
   allow_empty:

@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.modules import argocd_info
 from argocd_tasks import MODULES, Tasks
 from lab.proxy import GOES_WELL
-from reconciling import Reconciler, wait_until
+from reconciling import Reconciler, config_map, operations, wait_until
 
 GIT = "https://git.example.no/shop/manifests.git"
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -488,6 +488,37 @@ def test_abort_names_the_field_that_stays(cluster, namespace, tasks):
         "status": {"operationState": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z", "operation": {"sync": {"revision": COMMIT}}}}}))
     with pytest.raises(Failure, match="did not end within 1 s; left are operation and status.operationState.phase"):
         tasks.sync(namespace=namespace, name="web", operation="abort", wait_timeout=1)
+
+
+# ---- reconcile, of Applications
+
+
+def test_an_application_that_moves_to_another_folder_is_not_pruned_unasked(cluster, namespace, git_repo, tmp_path):
+    """argo-cd#9934"""
+    web = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "Application", "metadata": {"name": "web", "finalizers": ["resources-finalizer.argocd.argoproj.io"]},
+           "spec": {"project": "default", "source": {"repoURL": GIT, "path": "."}, "destination": {"server": "https://kubernetes.default.svc"}}}
+    every = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "ApplicationSet", "metadata": {"name": "all"}, "spec": {
+        "generators": [], "template": {"metadata": {"name": "a"}, "spec": web["spec"]}}}
+    git_repo.write("root/web.yaml", json.dumps(web))
+    git_repo.write("root/all.yaml", json.dumps(every))
+    git_repo.write("root/settings.yaml", config_map("settings"))
+    git_repo.commit()
+    run = Reconciler(name=namespace, namespace=namespace, repository=git_repo.url, path="root", kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path),
+                     inventory_namespace=namespace)
+    run()
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", json.dumps({"status": {
+        "resources": [{"kind": "Deployment", "group": "apps", "version": "v1", "namespace": "shop", "name": "web"}]}}))
+    git_repo.git("mv", "root/web.yaml", "web.yaml")
+    git_repo.git("mv", "root/all.yaml", "all.yaml")
+    git_repo.commit()
+    since = cluster.moment()
+    for check_mode in (True, False):
+        reasons = {change["object"]["kind"]: change["reason"] for change in run(check_mode)["changes"]}
+        assert reasons == {"Application": "an Application is pruned only with prune_protected: true; it has Deployment shop/web",
+                           "ApplicationSet": "an ApplicationSet is pruned only with prune_protected: true"}
+    assert not [entry for entry in cluster.audit(since) if entry["namespace"] == namespace and entry["verb"] == "delete" and not entry["dryRun"]]
+    assert operations(run(True, prune_protected=True)) == {"Application web": "pruned", "ApplicationSet all": "pruned"}
+    cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
 
 
 # ---- reconcile, from an Application

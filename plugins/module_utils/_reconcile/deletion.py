@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import AbstractSet, Any, Callable, Dict, Mapping, Optional, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
@@ -31,6 +32,9 @@ KEEP = (
     ("cli-utils.sigs.k8s.io/on-remove", ("keep",)),
     ("kapp.k14s.io/delete-strategy", ("orphan",)),
 )
+# Argo CD deletes what these have made when they go.
+APPLICATIONS = (("argoproj.io", "Application"), ("argoproj.io", "ApplicationSet"))
+SHOWN = 5  # objects in one sentence
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
 # The API server refuses to delete these: NamespaceLifecycle, plugin/pkg/admission/namespace/lifecycle.
 UNDELETABLE = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -118,12 +122,26 @@ def never_deleted_by_the_server(change: Change, _scope: Scope, _options: Options
 
 
 def deletes_its_dependents(change: Change, _scope: Scope, options: Options) -> str:
-    """Deleting a CRD deletes every object of its kind, deleting a Namespace everything inside (argo-cd #22607)."""
-    if (change.ref.group, change.ref.kind) not in (CRD, NAMESPACE):
+    """Deleting a CRD deletes every object of its kind, deleting a Namespace everything inside (argo-cd #22607), and when an Application of
+    Argo CD only moves to another folder, its workloads would be deleted meanwhile (argo-cd #9934)."""
+    if (change.ref.group, change.ref.kind) not in (CRD, NAMESPACE, *APPLICATIONS):
         return ""
     if change.replaces:
         return f"a {change.ref.kind} is never replaced, for that would delete everything that depends on it"
-    return "" if options.prune_protected else f"a {change.ref.kind} is pruned only with prune_protected: true"
+    if options.prune_protected:
+        return ""
+    article = "an" if (change.ref.group, change.ref.kind) in APPLICATIONS else "a"
+    return f"{article} {change.ref.kind} is pruned only with prune_protected: true{_objects_of(change.before or {})}"
+
+
+def _objects_of(live: Body) -> str:
+    """What an Application would take along, as Argo CD saw it last."""
+    status = live.get("status")
+    resources = status.get("resources") if isinstance(status, dict) else None
+    found = [each for each in resources if isinstance(each, dict) and each.get("kind")] if isinstance(resources, list) else []
+    names = [one_line(f"{each['kind']} {'/'.join(str(each[part]) for part in ('namespace', 'name') if each.get(part))}", 120) for each in found[:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"; it has {', '.join(names)}{more}" if names else ""
 
 
 def namespace_in_use(change: Change, scope: Scope, _options: Options) -> str:
