@@ -224,7 +224,7 @@ def test_a_password_in_a_remote_base_is_not_shown(failure):
         ("resources: 7", "must be a list of strings"),
         ("- a", "is no kustomization"),
         ("a: 1\na: 2", "key 'a' is set twice"),
-        ("resources: [&a a, *b]", "alias *b has no anchor"),
+        ("resources: [&a a, *b]", "an alias has no anchor"),
     ],
 )
 def test_a_hostile_or_broken_kustomization_is_refused_in_its_own_words(failure, text, words):

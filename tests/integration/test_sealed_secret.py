@@ -323,15 +323,25 @@ def test_the_filters_seal_and_open_one_value(cluster, sealing, play, namespace, 
 
 def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, play, namespace, tmp_path):
     """Random values are looked for wherever a run leaves something."""
-    canary = Canary("data", "loop", "fingerprint", "vault", "file", "bad", "password", "filter", more=[PRIVATE_KEY])  # the controller's keys
+    canary = Canary("data", "loop", "fingerprint", "vault", "file", "bad", "password", "filter", "manifest", "broken", "base64",
+                    more=[PRIVATE_KEY])  # the controller's keys
     (tmp_path / "sealing.pem").write_text(sealing.ready("kube-system"), encoding="ascii")
     (play.folder / "value").write_text(canary["file"], encoding="ascii")
     encrypted = subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file", str(play.password),
                                 canary["vault"]],
                                check=True, capture_output=True, text=True).stdout
+    manifest = "apiVersion: v1\nkind: Secret\nmetadata: {name: d}\n%s\n"
+    broken = canary["broken"]
+    sources = {"good": f"stringData: {{k: {canary['manifest']}}}", "no-yaml": f"stringData: {{k: {broken}: x}}", "no-base64": f"data: {{k: {broken}}}",
+               "no-text": f"stringData: {{k: [{broken}]}}", "twice": f"stringData: {{k: {broken}, k: {broken}}}", "no-mapping": f"stringData: {broken}",
+               "tag": f"stringData: {{k: !{broken}}}", "alias": f"stringData: {{k: *{broken}}}"}
+    for name, text in sources.items():
+        (tmp_path / name).write_text(manifest % text, encoding="utf-8")
+        subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file", str(play.password), str(tmp_path / name)],
+                       check=True, capture_output=True)
     (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump({"given": canary["data"], "fingerprint": canary["fingerprint"],
                                                                                      "bad": canary["bad"], "password": canary["password"],
-                                                                                     "filtered": canary["filter"],
+                                                                                     "filtered": canary["filter"], "coded": base64.b64encode(canary["base64"].encode()).decode(),
                                                                                      "listed": [{"name": "one", "value": canary["loop"]}]}),
                                        encoding="utf-8")
     common = {"namespace": namespace, "fingerprint_key": "{{ fingerprint }}"}
@@ -341,7 +351,11 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
         {**task(path="c.yaml", name="c", data={"k": "{{ bad }}"}, labels={"l": "{{ bad }}"}, **common), "ignore_errors": True},
         {**task(path="c.yaml", name="c", data="{{ bad }}", **common), "ignore_errors": True},
         {**task(path="c.yaml", name="c", immutable="{{ bad }}", data={"k": "{{ bad }}"}, **common), "ignore_errors": True},
+        task(path="e.yaml", name="e", data_base64={"k": "{{ coded }}"}, **common),
+        {**task(path="c.yaml", name="c", data_base64={"k": "{{ bad }}"}, **common), "ignore_errors": True},
+        *({**task(path="d.yaml", src=str(tmp_path / name), **common), "ignore_errors": name != "good"} for name in sources),
         {"nordic.gitops.sealed_secrets_key": {"state": "backed_up", "backup": str(tmp_path / "one.yaml")}},
+        *(task(path=".", state=state, backup=str(tmp_path / "one.yaml")) for state in ("validated", "resealed")),
         {"nordic.gitops.sealed_secrets_key": {"state": "backed_up", "backup": str(tmp_path / "two.yaml"), "vault_password": "{{ password }}"}},
         {"nordic.gitops.sealed_secrets_key": {"state": "verified", "backup": str(tmp_path / "one.yaml"), "vault_password": "{{ password }}"},
          "ignore_errors": True},
@@ -356,14 +370,14 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
     with canary.watched():
         output = play(tasks, "-vvvv", "--diff", "--extra-vars", f"@{tmp_path / 'vars.yml'}", environment={
             "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"), "ANSIBLE_KEEP_REMOTE_FILES": "1"})
-    assert "ignored=7" in output and "changed=4" in output, output
-    assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "value"]
+    assert f"ignored={8 + len(sources) - 1}" in output and "changed=6" in output, output
+    assert sorted(path.name for path in play.folder.iterdir()) == ["a.yaml", "b.yaml", "d.yaml", "e.yaml", "value"]
     assert "ping" in canary.logged and any(b"ansible-playbook" in line for line in canary.command_lines)
     canary.check("the output", output)
     assert canary.check_files(tmp_path, Path.home() / ".ansible", but=[tmp_path / "vars.yml", play.folder / "value"]) > 5
-    for command in (["init", "--quiet"], ["add", "a.yaml", "b.yaml"]):
+    for command in (["init", "--quiet"], ["add", "--", *(f"{name}.yaml" for name in "abde")]):
         subprocess.run(["git", *command], cwd=play.folder, check=True)
-    assert canary.check_objects(play.folder) == 2
+    assert canary.check_objects(play.folder) == 4
 
 
 # The certificate's source

@@ -52,6 +52,7 @@ _YAML = "tag:yaml.org,2002:"
 _STR, _INT, _FLT, _BOOL, _NULL = (_YAML + name for name in ("str", "int", "float", "bool", "null"))
 _MERGE_TAG = _YAML + "merge"
 _SCALAR_TAGS = (_STR, _INT, _FLT, _BOOL, _NULL)
+_NAMES_OF_TAGS = ("str", "int", "float", "bool", "null", "map", "seq", "set", "omap", "pairs", "timestamp", "merge")
 
 
 class Parsed(NamedTuple):
@@ -462,7 +463,7 @@ def _build(yaml: Any, loader: Any, first_line: int, file: str, twice: Optional[L
             frame = stack[-1] if stack else None
         elif kind is alias_event:
             if event.anchor not in anchors:
-                raise fail(f"alias *{event.anchor} has no anchor before it", event)
+                raise fail("an alias has no anchor before it", event, "Quote the value if it begins with `*`.")  # its name may be a password
             known = anchors[event.anchor]
             if known is None:
                 raise fail(f"anchor &{event.anchor} contains itself", event)
@@ -565,11 +566,12 @@ def _tagged(tag: str, text: str, event: Any, fail: Any) -> Any:
 
 
 def _unknown_tag(event: Any, fail: Any) -> Failure:
-    tag = event.tag.replace(_YAML, "!!")
-    hint = "Remove the tag."
-    if tag == "!!binary":
-        hint = "Write the base64 text itself as a plain string: Kubernetes decodes it, YAML must not."
-    return fail(f"tag {tag} is refused", event, hint)
+    name = event.tag.replace(_YAML, "")
+    if name == "binary":
+        return fail("tag !!binary is refused", event, "Write the base64 text itself as a plain string: Kubernetes decodes it, YAML must not.")
+    if name in _NAMES_OF_TAGS:
+        return fail(f"tag !!{name} is refused", event, "Remove the tag.")
+    return fail("a tag is refused", event, "Remove it, or quote the value if it begins with `!`.")  # it may be a password
 
 
 def _allowed_alias_ratio(count: int) -> float:

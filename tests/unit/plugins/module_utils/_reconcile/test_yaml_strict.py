@@ -158,16 +158,16 @@ def test_what_is_no_plain_text_is_refused_with_its_line(data, words):
 @pytest.mark.parametrize(
     "text, tag",
     [
-        ("!!python/object/apply:os.system ['true']", "!!python/object/apply:os.system"),
-        ("!!binary aGk=", "!!binary"),
-        ("!own x", "!own"),
-        ("!own {a: 1}", "!own"),
-        ("!!set {a}", "!!set"),
-        ("!!timestamp 2001-01-01", "!!timestamp"),
+        ("!!python/object/apply:os.system ['true']", "a tag"),
+        ("!!binary aGk=", "tag !!binary"),
+        ("!own x", "a tag"),
+        ("!own {a: 1}", "a tag"),
+        ("!!set {a}", "tag !!set"),
+        ("!!timestamp 2001-01-01", "tag !!timestamp"),
     ],
 )
-def test_a_tag_is_refused(text, tag):
-    assert f"app.yaml:2: tag {tag} is refused" in refused(f"a: 1\nb: {text}\n")
+def test_a_tag_is_refused_and_named_if_it_is_one_of_yaml(text, tag):
+    assert f"app.yaml:2: {tag} is refused" in refused(f"a: 1\nb: {text}\n")
 
 
 def test_a_value_that_is_not_what_its_tag_says_is_refused_without_being_shown():
@@ -197,7 +197,7 @@ def test_a_merge_over_a_key_before_it_is_refused_because_readers_disagree():
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("a: *x\n", "alias *x has no anchor before it"),
+        ("a: *x\n", "app.yaml:1: an alias has no anchor before it. Quote the value if it begins with `*`."),
         ("a: &x [*x]\n", "anchor &x contains itself"),
         ("a: &x [1]\nb: {<<: *x}\n", "merges a mapping"),
         ("a: {<<: {a: 1}, <<: {b: 1}}\n", "`<<` twice"),
@@ -205,6 +205,13 @@ def test_a_merge_over_a_key_before_it_is_refused_because_readers_disagree():
 )
 def test_a_wrong_alias_is_named(text, words):
     assert words in refused(text)
+
+
+@pytest.mark.parametrize("start", ["!", "!!", "*", "&", "@", "`", "%", "| ", "'", '"', "[", "{", "? ", "- ", ", ", "!a!", "!<", "x: *", "{a: !", "\t"])
+def test_a_password_without_quotes_that_reads_as_something_else_is_not_shown(start):
+    """In the text of a Secret, whatever is wrong with it."""
+    for text in (f"stringData:\n  a: {start}hunter2-word\n", f"stringData: {{a: {start}hunter2-word}}\n", f"stringData:\n  a: {start}hunter2-word: b\n"):
+        assert "hunter2" not in " ".join(map(str, parse(text.encode(), "app.yaml")[1]))
 
 
 def test_a_billion_laughs_end_before_they_begin():
