@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import lines, masked, one_line
@@ -104,6 +105,13 @@ class MissingLibrary(Failure):
 
 class Refused(Failure):
     """A safety rule said no before anything was written; the message is the rule's own sentence."""
+
+
+def yaml_problem(error: Any) -> str:
+    """What PyYAML says is wrong, without the name of a tag or an alias that it quotes: that may be a password that begins with `!` or `*`."""
+    problem = str(getattr(error, "problem", None) or getattr(error, "context", None) or "unreadable")
+    named = re.match(r"(.*\b(?:tag|handle|alias|anchor)) '", problem, re.DOTALL)
+    return f"{named.group(1)}. Quote a value that begins with `!`, `*` or `&`" if named else problem
 
 
 def counted(number: int, noun: str) -> str:

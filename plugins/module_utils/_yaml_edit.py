@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused, yaml_problem
 
 Path = Tuple[Union[str, int], ...]
 Fact = Tuple[str, str, str]  # kind, value and anchor of a node
@@ -111,7 +111,7 @@ def documents(text: str, where: str) -> List[Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise Failure(f"is not valid YAML: {error.problem or error.context}", f"{where}{line}", "A template cannot be edited.") from None
+        raise Failure(f"is not valid YAML: {yaml_problem(error)}", f"{where}{line}", "A template cannot be edited.") from None
     except yaml.YAMLError as error:
         raise Failure(f"is not valid YAML: {' '.join(str(error).split())}", where, "A template cannot be edited.") from None
     except _TooDeep:

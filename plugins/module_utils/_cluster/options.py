@@ -13,7 +13,7 @@ from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster._loader import Loader, loader
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.exec_plugin import Credential, Plugin, plugin_of
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
+from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, yaml_problem
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import (
     CONTROL,
     SHORTEST_VALUE,
@@ -276,7 +276,7 @@ def _calling(
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise Failure(f"is no valid YAML{line}: {getattr(error, 'problem', None) or 'unreadable'}", where) from None
+        raise Failure(f"is no valid YAML{line}: {yaml_problem(error)}", where) from None
     except OSError as error:
         raise Failure(f"cannot be read: {error.strerror or error}", error.filename or where) from error
     except Failure:

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from .._errors import Failure, MissingLibrary
+from .._errors import Failure, MissingLibrary, yaml_problem
 
 CLOUD_CONFIG = "#cloud-config"
 # What cloud-init takes for the first line (its documentation, "User data formats").
@@ -95,7 +95,7 @@ def _check_config(name: str, text: str, yaml: Any) -> None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise Failure(f"user_data is not YAML, {where}{getattr(error, 'problem', None) or error}", name, "cloud-init would drop all of it.") from None
+        raise Failure(f"user_data is not YAML, {where}{yaml_problem(error)}", name, "cloud-init would drop all of it.") from None
     except (RecursionError, ValueError, TypeError) as error:  # nested too deep, a date that is none, a key that cannot be one
         raise Failure(f"user_data cannot be read: {error}", name, "cloud-init would drop all of it.") from None
     if config is not None and not isinstance(config, dict):

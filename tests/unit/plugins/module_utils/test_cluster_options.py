@@ -212,6 +212,15 @@ def test_a_broken_kubeconfig_file_names_its_line(tmp_path):
     assert str(path) in str(caught.value) and TOKEN not in str(caught.value)
 
 
+@pytest.mark.parametrize("start", ["!", "!!", "*", "!a!", "@"])
+def test_a_password_without_quotes_that_reads_as_something_else_is_not_shown(tmp_path, start):
+    path = tmp_path / "config"
+    path.write_text(f"users:\n- name: a\n  user:\n    password: {start}hunter2-word\n", encoding="utf-8")
+    with pytest.raises(Failure, match="is no valid YAML, line 4: ") as failure:
+        configuration(parsed({"kubeconfig": str(path)}))
+    assert "hunter2" not in str(failure.value)
+
+
 def test_an_empty_kubeconfig_file_is_refused(tmp_path):
     path = tmp_path / "config"
     path.write_text("")

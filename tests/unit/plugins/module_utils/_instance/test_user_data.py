@@ -31,6 +31,13 @@ def test_bad_user_data_is_refused_before_anything_is_made(text, words):
         user_data.compose("a", text, None)
 
 
+@pytest.mark.parametrize("start", ["!", "!!", "*", "!a!", "@"])
+def test_a_password_without_quotes_that_reads_as_something_else_is_not_shown(start):
+    with pytest.raises(Failure, match="user_data is not YAML, line 2: ") as failure:
+        user_data.compose("a", f"#cloud-config\npassword: {start}hunter2-word\n", None)
+    assert "hunter2" not in str(failure.value)
+
+
 def test_an_empty_command_of_structured_data_is_refused_too():
     with pytest.raises(Failure, match="entry 1 of runcmd is empty"):
         user_data.compose("a", None, {"runcmd": [None]})
