@@ -220,6 +220,46 @@ def test_while_others_push_a_sync_never_returns_for_another_commit(number, argo,
     assert live(argo, name)["status"]["history"][-1]["revision"] == asked
 
 
+def test_a_hundred_syncs_in_a_race_end_at_their_own_commit_and_a_hundred_broken_ones_fail(argo, tasks, app, namespace, git_repo):
+    """Others push to the repository and refresh the Application all the while; an operation that fails is never told by the status before it."""
+    name, stop, turn, failed = app(), threading.Event(), threading.Lock(), []
+
+    def commit(value, broken):
+        with turn:
+            git_repo.write("app/settings.yaml", config_map("settings", value))
+            git_repo.write("app/bad.yaml", f"apiVersion: v1\nkind: Service\nmetadata: {{name: bad}}\nspec: {{ports: [{{port: {99999 if broken else 80}}}]}}\n")
+            return git_repo.commit()
+
+    def others():
+        number = 0
+        try:
+            while not stop.is_set():
+                number += 1
+                with turn:
+                    git_repo.write("elsewhere/other.yaml", config_map("other", f"other-{number}"))
+                    git_repo.commit()
+                argo.kubectl("annotate", "applications", name, "--namespace", "argocd", "--overwrite", "argocd.argoproj.io/refresh=normal")
+                stop.wait(0.02 * (number % 20))
+        except BaseException as error:
+            failed.append(error)
+
+    racer = threading.Thread(target=others)
+    racer.start()
+    try:
+        for number in range(100):
+            asked = commit(f"asked-{number}", broken=False)
+            one = only(tasks.sync(name=name, revision=asked))
+            assert (one["outcome"], one["revision"]) == ("synced", asked) and value(argo, namespace) == f"asked-{number}"
+            assert live(argo, name)["status"]["history"][-1]["revision"] == asked
+            broken = commit(f"broken-{number}", broken=True)
+            with pytest.raises(Failure, match=f"the sync of {broken} failed: .*\n  Service {namespace}/bad: .*99999"):
+                tasks.sync(name=name, revision=broken, retry={"limit": 0})
+    finally:
+        stop.set()
+        racer.join()
+    assert not failed
+
+
 def test_each_of_several_sources_is_synced_at_its_own_commit(argo, tasks, app, namespace, git_repo, tmp_path):
     from lab.repository import Repository
 
