@@ -9,11 +9,13 @@ from typing import Any, Dict, Mapping
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, PROJECT, REPOSITORY
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.admin import administer
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.info import info
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.manage import manage
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync import sync
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 from ansible_collections.nordic.gitops.plugins.modules import (
+    argocd_admin,
     argocd_application,
     argocd_applicationset,
     argocd_cluster,
@@ -41,6 +43,10 @@ class Tasks:
     def sync(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
         """A task of argocd_sync."""
         return sync(self._validated({**argocd_sync.SPEC, **CONNECTION_SPEC}, options), check_mode)
+
+    def admin(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
+        """A task of argocd_admin."""
+        return administer(self._validated({**argocd_admin.SPEC, **CONNECTION_SPEC}, options), check_mode)
 
     def info(self, **options: Any) -> Any:
         """What argocd_info says of each Application."""

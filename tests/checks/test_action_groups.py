@@ -57,6 +57,7 @@ def test_the_group_sets_the_connection_of_every_module_once(bench, copy, tmp_pat
 REQUIRED = {
     **{f"argocd_{kind}": {"name": "sample"} for kind in ("application", "applicationset", "info", "project", "sync")},
     "argocd_repository": {"url": "https://git.example.no/sample.git"},
+    "argocd_admin": {"admin_password": "sample-4711"},
     "argocd_cluster": {"server": "https://sample.example.no"},
     "reconcile": {"name": "sample", "repository": "file:///nowhere", "path": "."},
     "sealed_secret": {"path": "sealed.yaml", "name": "sample", "namespace": "sample", "data": {"key": "value"}},

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.modules import argocd_sync
+from ansible_collections.nordic.gitops.plugins.modules import argocd_admin, argocd_sync
 from argocd_tasks import Tasks
 from reconciling import Reconciler, config_map, deployment, operations, wait_until
 
@@ -446,6 +446,48 @@ def test_each_example_of_argocd_sync_runs(argo, tasks, app, namespace, git_repo)
         options = json.loads(text.replace("team=shop", f"team={namespace}"))
         if "applicationset" not in options:
             assert {each["outcome"] for each in tasks.sync(**options)["applications"]} <= {"synced", "unchanged", "dry_run"}, task["name"]
+
+
+# ---- argocd_admin
+
+
+def test_the_administrators_password_is_set_once_and_the_first_one_goes(argo, tasks):
+    """argo-helm#347: a login stays valid until the password changes, however often the task runs."""
+    from lab import argocd
+
+    first = argocd.Server(argo)
+    secrets = "/api/v1/namespaces/argocd/secrets"
+    initial = argo.api.do("GET", f"{secrets}/argocd-initial-admin-secret")
+
+    def keys():
+        return argo.api.do("GET", f"{secrets}/argocd-secret")["data"]
+
+    before = keys()
+    (task,) = yaml.safe_load(argocd_admin.EXAMPLES)
+    options = {**task["nordic.gitops.argocd_admin"], "admin_password": "correct horse æøå"}
+    try:
+        with pytest.raises(Refused, match="the first password is the only way in"):
+            tasks.admin()
+        assert tasks.admin(check_mode=True, **options) == {"changed": True, "password_changed": True, "first_secret_removed": True}
+        assert keys() == before and first.send("GET", "/api/v1/account")[0] == 200
+        time.sleep(1)  # a login of the very second in which the password changes stays valid: Argo CD counts in seconds
+        assert tasks.admin(**options) == {"changed": True, "password_changed": True, "first_secret_removed": True}
+        assert argo.api.send("GET", f"{secrets}/argocd-initial-admin-secret")[0] == 404
+        wait_until(lambda: first.send("GET", "/api/v1/account")[0] == 401)
+        login = {"username": "admin", "password": options["admin_password"]}
+        wait_until(lambda: first.send("POST", "/api/v1/session", login)[0] == 200)
+        token = first.do("POST", "/api/v1/session", login)["token"]
+        assert first.send("POST", "/api/v1/session", {**login, "password": first.password})[0] == 401
+        after = keys()
+        assert {key: text for key, text in after.items() if not key.startswith("admin.password")} == {
+            key: text for key, text in before.items() if not key.startswith("admin.password")}
+        assert tasks.admin(**options) == {"changed": False, "password_changed": False, "first_secret_removed": False}
+        assert keys() == after and first.send("GET", "/api/v1/account", token=token)[0] == 200
+    finally:
+        argo.api.send("PATCH", f"{secrets}/argocd-secret", {"data": before}, "application/merge-patch+json")
+        argo.api.send("POST", secrets, {key: initial[key] for key in ("apiVersion", "kind", "type", "data")} | {
+            "metadata": {"name": initial["metadata"]["name"], "namespace": "argocd"}})
+        wait_until(lambda: argocd.Server(argo).token)
 
 
 # ---- hand-over

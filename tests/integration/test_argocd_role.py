@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -140,6 +141,32 @@ def test_what_others_keep_in_its_secrets_and_certificates_stays_when_it_is_taken
     assert kept() == [["four", "one", "three", "two"]] * 4 and get(cluster, "deployment", "argocd-server", namespace) is None
     role(source=source("core-install.yaml"))
     assert kept() == [["four", "one", "three", "two"]] * 4
+
+
+def test_the_administrators_password_is_kept_or_the_first_one_goes_with_a_disabled_administrator(cluster, role, namespace):
+    def data():
+        return get(cluster, "secret", "argocd-secret", namespace).get("data") or {}
+
+    def first():
+        cluster.kubectl("create", "secret", "generic", "argocd-initial-admin-secret", "--namespace", namespace, "--from-literal=password=first")
+
+    password = "correct horse 4711"
+    assert password not in role("--check", "--diff", "-vvv", source=source(), admin_password=password)
+    said = role("--diff", "-vvv", source=source(), admin_password=password)
+    hashed = data()
+    assert set(hashed) == {"admin.password", "admin.passwordMtime"} and password not in said and base64.b64decode(hashed["admin.password"]).decode() not in said
+    first()
+    role("--check", source=source(), admin_password=password)
+    assert get(cluster, "secret", "argocd-initial-admin-secret", namespace)
+    role(source=source(), admin_password=password)
+    assert data() == hashed and get(cluster, "secret", "argocd-initial-admin-secret", namespace) is None
+    role(source=source(), admin_password=password, unchanged=True)
+    first()
+    role(source=source(), unchanged=True)  # it may be the only way in
+    assert data() == hashed and get(cluster, "secret", "argocd-initial-admin-secret", namespace)
+    role(source=source(), cm={"admin.enabled": False})
+    assert data() == hashed and get(cluster, "secret", "argocd-initial-admin-secret", namespace) is None
+    role(source=source(), admin_password="x" * 73, fails="admin_password has 73 bytes; bcrypt takes 1 to 72")
 
 
 def test_it_is_not_installed_over_an_application_that_is_being_deleted(cluster, role, namespace):

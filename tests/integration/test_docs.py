@@ -29,6 +29,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan impo
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.ownership import PEOPLE
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.options import SPEC as K3S_SPEC
 from ansible_collections.nordic.gitops.plugins.modules import (
+    argocd_admin,
     argocd_application,
     argocd_applicationset,
     argocd_cluster,
@@ -56,7 +57,7 @@ MODULES = {"nordic.gitops.reconcile": {**SPEC, **GIT_SPEC, **CONNECTION_SPEC}, "
            "nordic.gitops.kvm_instance": {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC for one in (sealed_secret, sealed_secrets_key)},
            **{f"nordic.gitops.{one.__name__.rpartition('.')[2]}": one.SPEC
-              for one in (argocd_application, argocd_applicationset, argocd_cluster, argocd_info, argocd_project, argocd_repository, argocd_sync,
+              for one in (argocd_admin, argocd_application, argocd_applicationset, argocd_cluster, argocd_info, argocd_project, argocd_repository, argocd_sync,
                           etcd_snapshot, etcd_snapshot_info, k3s_info, k3s_manifests, k3s_node, node_preflight, secrets_check)}}
 # What a task has beside its module.
 KEYWORDS = {"name", "register", "loop", "when", "check_mode", "diff", "vars", "changed_when"}

@@ -13,6 +13,7 @@ choice    which Applications a task means
 operation what an Application says of its operations and commits
 sync      Applications synced at exactly one commit, or waited for
 evidence  what their objects say when that fails
+admin     the administrator's password, by bcrypt_hash
 info      what is known of each Application
 follow    Applications as they change, and the refresh that proves a status to be new
 """
