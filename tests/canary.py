@@ -65,19 +65,23 @@ class Canary:
         self.check(repository, cat("--batch"))
         return len(cat("--batch-check").splitlines())
 
+    def look(self) -> None:
+        """Take note of the command lines that there are now, such as while a server answers."""
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                self.command_lines.add(entry.read_bytes())
+
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """What runs meanwhile shows none of them in the process list or the system's log, and leaves none in a file of /tmp."""
         began = time.time()
         ended = threading.Event()
 
-        def look() -> None:
+        def watch() -> None:
             while not ended.wait(POLL):
-                for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                    with contextlib.suppress(OSError):
-                        self.command_lines.add(entry.read_bytes())
+                self.look()
 
-        watcher = threading.Thread(target=look)
+        watcher = threading.Thread(target=watch)
         watcher.start()
         told: List[str] = []
         try:

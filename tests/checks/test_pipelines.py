@@ -77,9 +77,21 @@ def test_a_workflow_never_starts_on_what_it_pushes(checkout, name):
     """It writes to another repository than the one whose pushes start it, and has no credential to write to its own."""
     text = workflow(checkout, name).read_text()
     assert "git push" not in text and "contents: write" not in text
-    if name != "gitlab":
-        steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"] if "checkout" in step.get("uses", "")]
-        assert steps and all(step["with"]["persist-credentials"] is False for step in steps)
+    if name == "gitlab":
+        (step,) = [job for job in yaml.safe_load(text).values() if isinstance(job, dict) and "ansible-playbook deliver.yml" in job.get("script", ())]
+        given = step["variables"]
+    else:
+        steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+        checkouts = [step for step in steps if "checkout" in step.get("uses", "")]
+        assert checkouts and all(step["with"]["persist-credentials"] is False for step in checkouts)
+        (step,) = [step for step in steps if "ansible-playbook deliver.yml" in step.get("run", "")]
+        given = step["env"]
+        assert given["MANIFESTS_TOKEN"] == "${{ secrets.MANIFESTS_TOKEN }}"
+    assert set(given) <= {"IMAGE", "TAG", "DIGEST", "MANIFESTS_TOKEN"}  # no credential for the repository whose pushes start it
+    page = (checkout / "docs" / "ci.md").read_text(encoding="utf-8")
+    (play,) = next(yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "image_update" in block)
+    options = play["tasks"][0]["nordic.gitops.image_update"]
+    assert len(play["tasks"]) == 1 and options["repository"].endswith("/manifests.git") and "MANIFESTS_TOKEN" in options["git_password"]
 
 
 def test_a_pipeline_of_gitlab_waits_for_the_one_before_it(checkout):

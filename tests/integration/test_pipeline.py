@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from canary import Canary
+from lab.gitservers import GitHttp
 from lab.registry import Registry
 from lab.repository import Repository
 from workspace import places
@@ -73,17 +75,32 @@ def test_an_image_that_was_pushed_is_committed_by_its_tag_and_the_registrys_dige
 
 
 @pytest.mark.parametrize("name", ["github", "forgejo", "gitlab"])
-def test_a_pipeline_whose_commit_is_no_longer_the_newest_stops(tmp_path, name):
-    """The very lines of the shipped workflow, in the shell that its platform uses."""
-    application = Repository(tmp_path / "application")
+def test_a_pipeline_whose_commit_is_no_longer_the_newest_stops_and_no_command_line_has_its_token(tmp_path, name):
+    """The very lines of the shipped workflow, in the shell that its platform uses, against a server that asks for the token."""
+    application = Repository(tmp_path / "application.git")
     older, newer = application.commit("older"), application.commit("newer")
     body = yaml.safe_load((CI / f"{name}.yml").read_text(encoding="utf-8"))
     if name == "gitlab":
-        lines = "\n".join(line for line in body["deliver"]["script"] if "head" in line)
+        script = body["deliver"]["script"]
+        lines = "\n".join(line for line in script[:script.index("pip install --quiet ansible-core PyYAML detect-secrets")] if "apt-get" not in line)
     else:
         (lines,) = [step["run"] for step in body["jobs"]["deliver"]["steps"] if step.get("name") == "Stop if a newer commit is there"]
-    for commit, code in ((newer, 0), (older, 1)):
-        variables = {"REPOSITORY": application.url, "BRANCH": "refs/heads/main", "COMMIT": commit, "TOKEN": "t", "CI_REPOSITORY_URL": application.url,
-                     "CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": commit, "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], env=variables, text=True, capture_output=True, check=False)
-        assert done.returncode == code and (newer in done.stdout) == bool(code), done.stdout + done.stderr
+    canary = Canary("token")
+
+    class Looking(list):
+        def append(self, request):
+            canary.look()  # whoever asks has not got its answer yet
+            super().append(request)
+
+    with GitHttp(application.path, username="gitlab-ci-token" if name == "gitlab" else "x", password=canary["token"]) as server:
+        server.requests = Looking()
+        for commit, code in ((newer, 0), (older, 1)):
+            variables = {"REPOSITORY": server.url, "BRANCH": "refs/heads/main", "COMMIT": commit, "TOKEN": canary["token"], "CI_JOB_TOKEN": canary["token"],
+                         "CI_PROJECT_URL": server.url.rpartition(".git")[0], "CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": commit,
+                         "CI_REPOSITORY_URL": server.url_with_credentials, "PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
+            with canary.watched():
+                done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], env=variables, text=True, capture_output=True, check=False)
+            output = done.stdout + done.stderr
+            assert done.returncode == code and (newer in output) == bool(code), output
+            canary.check("the output", output)
+        assert any(b"remote-http" in line for line in canary.command_lines) and {status for _method, _path, status in server.requests} == {200}
