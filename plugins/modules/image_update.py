@@ -55,7 +55,10 @@ options:
         type: bool
         default: false
   values:
-    description: Single values to set, each by its file and path.
+    description:
+      - Single values to set, each by its file and path.
+      - A value that is a secret is refused, as M(nordic.gitops.secrets_check) judges it, and is shown nowhere. Seal it with
+        M(nordic.gitops.sealed_secret) instead.
     type: list
     elements: dict
     default: []
@@ -126,10 +129,14 @@ attributes:
   idempotent:
     description: A second run finds what it asks for and commits nothing.
     support: full
+requirements:
+  - detect-secrets >= 1.5, with O(values)
 notes:
   - O(revision) is the branch that is changed, V(HEAD) for the repository's default branch. A tag or a commit is refused.
 seealso:
   - module: nordic.gitops.reconcile
+  - module: nordic.gitops.sealed_secret
+  - module: nordic.gitops.secrets_check
 """
 
 EXAMPLES = r"""

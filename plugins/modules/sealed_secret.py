@@ -84,7 +84,8 @@ options:
   template:
     description:
       - Further keys of the Secret as Go templates, which the controller fills with the values when it opens them.
-      - A template that does not parse, or that names a key which is not there, is refused.
+      - A template that does not parse, or that names a key which is not there, is refused. So is a secret that lies open in it, or in
+        O(labels) or O(annotations), as M(nordic.gitops.secrets_check) judges it.
     type: dict
   merge:
     description: Whether keys and templates of the file that are not given stay. Without it the SealedSecret holds what is given and nothing else.
@@ -149,8 +150,11 @@ attributes:
     support: partial
     details: Where nothing tells whether a value changed, it is sealed anew.
     description: A second run with the same values changes no byte.
+requirements:
+  - detect-secrets >= 1.5, with O(template), O(labels) or O(annotations)
 seealso:
   - module: nordic.gitops.sealed_secrets_key
+  - module: nordic.gitops.secrets_check
   - plugin: nordic.gitops.seal
     plugin_type: filter
 """
