@@ -36,12 +36,14 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         if self._runs_here(variables):
+            from ansible_collections.nordic.gitops.plugins.module_utils import _kept_bytecode
             from ansible_collections.nordic.gitops.plugins.modules import reconcile
 
             options = _valid(self._task.args, reconcile.ARGUMENTS, reconcile.TOGETHER)
             if options is not None:
                 with _Progress(self._teller(str(variables.get("inventory_hostname", "localhost")))) as progress:
                     outcome = reconcile.run(options, self._task.check_mode, self._task.diff, progress)
+                _kept_bytecode.keep()
                 secrets = set(_no_log(options, reconcile.ARGUMENTS))
                 outcome["invocation"] = {"module_args": _shown(options, reconcile.ARGUMENTS)}
                 return {**result, **remove_values(outcome, secrets)}
@@ -122,5 +124,7 @@ def _shown(options: Mapping[str, Any], spec: Mapping[str, Any]) -> Dict[str, Any
             value = HIDDEN
         elif option.get("options") and isinstance(value, Mapping):
             value = _shown(value, option["options"])
+        elif isinstance(value, str):
+            value = str(value)  # of a class of ours, it would have to be imported by whoever reads the result
         shown[name] = value
     return shown

@@ -1,7 +1,8 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A packed module compiles what it imports once, in the first run that a host sees, and finds the same files as without that."""
+"""A packed module compiles what it imports once, in the first run that a host sees, and finds the same files as without that; so does
+Ansible's own process on the controller, with the collection that is installed there."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import hashlib
 import json
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils import _kept_bytecode
@@ -101,7 +103,7 @@ def test_a_payload_that_lies_elsewhere_is_the_same(tmp_path: Path) -> None:
 
 def forged(file: Path) -> None:
     """Bytecode as somebody else would leave it: well-formed, and with another value."""
-    codes = {f"{PACKAGE.replace('/', '.')}._alone": marshal.dumps(compile("VALUE = 'forged'", "forged", "exec"))}
+    codes = {f"{PACKAGE.replace('/', '.')}._alone": (_kept_bytecode.UNCHANGED, marshal.dumps(compile("VALUE = 'forged'", "forged", "exec")))}
     content = marshal.dumps(codes)
     file.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
@@ -170,3 +172,77 @@ def test_the_payloads_used_last_are_kept(tmp_path: Path) -> None:
     imported(payload(tmp_path / "first.zip"), caches)  # older than all others, and used
     imported(payload(tmp_path / "second.zip", value=3), caches)
     assert len(kept_files(caches)) == _kept_bytecode.FILES and first in kept_files(caches)
+
+
+# ---- an installed collection, in Ansible's own process
+
+OURS = "ansible_collections/nordic/gitops/plugins/"
+# What is needed to read what is kept. (Of plugins Ansible keeps the bytecode itself.)
+ALWAYS = {f"module_utils/{name}.py" for name in NEEDED if name != "_whole_file"}
+COUNTING = f"""
+import builtins, os
+compiles = builtins.compile
+def counted(source, filename, *more, **options):
+    if {OURS!r} in str(filename) and "/plugins/action/" not in str(filename):
+        with open(os.environ["COMPILED"], "a") as log:
+            log.write(str(filename) + "\\n")
+    return compiles(source, filename, *more, **options)
+builtins.compile = counted
+"""
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - nordic.gitops.reconcile: {name: bytecode, repository: "file:///nowhere", kubeconfig: /nowhere}
+"""
+
+
+class Controller:
+    """An installed copy of the collection, and ansible-playbook to run it with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.plugins = folder, folder / "collections" / OURS
+        source = Path(_kept_bytecode.__file__).parents[1]
+        for part in ("action", "modules", "module_utils", "doc_fragments", "plugin_utils"):
+            shutil.copytree(source / part, self.plugins / part, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "counting").mkdir()
+        (folder / "counting" / "sitecustomize.py").write_text(COUNTING, encoding="utf-8")
+        (folder / "play.yml").write_text(PLAY, encoding="utf-8")
+
+    def files(self) -> Set[Path]:
+        return {path for part in ("modules", "module_utils", "plugin_utils") for path in (self.plugins / part).rglob("*")}
+
+    def compiled(self) -> Set[str]:
+        """What one run of the play compiles of the collection; a file that is compiled twice is a mistake."""
+        log = self.folder / "compiled"
+        log.write_text("", encoding="utf-8")
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}",
+             str(self.folder / "play.yml")], check=False, capture_output=True, text=True,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.folder / "home"), "XDG_CACHE_HOME": str(self.folder / "caches"),
+                 "PYTHONPATH": str(self.folder / "counting"), "COMPILED": str(log), "ANSIBLE_COLLECTIONS_PATH": str(self.folder / "collections")})
+        assert done.returncode == 2 and "/nowhere" in done.stdout, done.stdout + done.stderr
+        names = [line.partition(OURS)[2] for line in log.read_text(encoding="utf-8").splitlines()]
+        assert not [name for name in set(names) if names.count(name) > 1]
+        return set(names)
+
+
+def test_ansible_compiles_an_installed_collection_once_and_writes_nothing_into_it(tmp_path: Path) -> None:
+    controller = Controller(tmp_path)
+    files = controller.files()
+    first = controller.compiled()
+    assert {"modules/reconcile.py", "module_utils/_reconcile/__init__.py", "module_utils/_objects/ownership.py"} < first
+    assert controller.compiled() == ALWAYS & first
+    assert controller.files() == files
+    changed = controller.plugins / "module_utils" / "_objects" / "ownership.py"
+    changed.write_text(changed.read_text(encoding="utf-8"), encoding="utf-8")
+    assert controller.compiled() == ALWAYS & first | {"module_utils/_objects/ownership.py"}
+    assert controller.compiled() == ALWAYS & first
+
+
+def test_what_others_may_write_is_not_run_by_ansible(tmp_path: Path) -> None:
+    controller = Controller(tmp_path)
+    first = controller.compiled()
+    kept, = kept_files(tmp_path / "caches")
+    kept.parent.chmod(0o777)
+    assert controller.compiled() == first
