@@ -99,8 +99,9 @@ def test_a_pipeline_whose_commit_is_no_longer_the_newest_stops_and_no_command_li
                          "CI_PROJECT_URL": server.url.rpartition(".git")[0], "CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": commit,
                          "CI_REPOSITORY_URL": server.url_with_credentials, "PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
             with canary.watched():
-                done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], env=variables, text=True, capture_output=True, check=False)
+                left = "\nenv | sed -n 's/^GIT_CONFIG.*/left to the next command/p'"
+                done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines + left], env=variables, text=True, capture_output=True, check=False)
             output = done.stdout + done.stderr
-            assert done.returncode == code and (newer in output) == bool(code), output
+            assert done.returncode == code and (newer in output) == bool(code) and "left to" not in output, output
             canary.check("the output", output)
         assert any(b"remote-http" in line for line in canary.command_lines) and {status for _method, _path, status in server.requests} == {200}
