@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.modules import argocd_info
 from argocd_tasks import MODULES, Tasks
 from lab.proxy import GOES_WELL
-from reconciling import Reconciler, config_map, operations, wait_until
+from reconciling import Reconciler, config_map, get, operations, wait_until
 
 GIT = "https://git.example.no/shop/manifests.git"
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -541,6 +541,27 @@ def test_a_reconcile_from_an_application_that_argo_cd_would_not_sync_is_refused(
     with pytest.raises(Failure, match=f"there is no Application other in the namespace {namespace}"):
         run(from_application=f"{namespace}/other")
     cluster.kubectl("patch", f"applications.{GROUP}", "web", "--namespace", namespace, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+
+
+@pytest.mark.parametrize("known, marked, taken", [
+    ("", "", True), ("bergen", "bergen", True), ("", "bergen", False), ("oslo", "bergen", False), ("oslo", "", False)])
+def test_an_object_of_another_argo_cd_is_not_taken_over_though_its_application_has_the_same_name(known, marked, taken, cluster, namespace, tasks, git_repo,
+                                                                                                   tmp_path):
+    """argo-cd#5431, argo-cd#11402"""
+    git_repo.write("web/settings.yaml", config_map("settings"))
+    git_repo.commit()
+    cluster.kubectl("create", "configmap", "argocd-cm", "--namespace", namespace, f"--from-literal=installationID={known}")
+    tasks(APPLICATION, **application(source={"repoURL": git_repo.url, "path": "web"}, destination={"server": IN_CLUSTER, "namespace": namespace}))
+    marks = {"argocd.argoproj.io/tracking-id": f"web:/ConfigMap:{namespace}/settings", **({"argocd.argoproj.io/installation-id": marked} if marked else {})}
+    cluster.kubectl("create", "--filename", "-", "--namespace", namespace, "--field-manager=argocd-controller", input=json.dumps({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "annotations": marks}, "data": {"key": "one"}}))
+    run = Reconciler(name=namespace, kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path), inventory_namespace=namespace)
+    if taken:
+        run(from_application=f"{namespace}/web")
+    else:
+        with pytest.raises(Refused, match=f"ConfigMap {namespace}/settings belongs to Argo CD"):
+            run(from_application=f"{namespace}/web")
+    assert get(cluster, namespace, "configmap", "settings")["metadata"]["annotations"] == marks
 
 
 # ---- argocd_info

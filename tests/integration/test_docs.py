@@ -191,7 +191,7 @@ def test_the_guide_tells_of_every_tool_whose_objects_are_refused_and_of_every_pe
 def test_every_policy_is_in_the_guide():
     text = GUIDE.read_text(encoding="utf-8")
     # How the run was started, and what is read from an Application (docs/argocd.md).
-    policies = set(Options.__dataclass_fields__) - {"check_mode", "diff", "tracked_by", "create_namespace"}
+    policies = set(Options.__dataclass_fields__) - {"check_mode", "diff", "tracked_by", "installation", "create_namespace"}
     assert not [option for option in policies if f"`{option}" not in text and f"{option}:" not in text]
     for option in ("adopt", "on_conflict"):
         assert not [choice for choice in SPEC[option]["choices"] if f"| `{choice}`" not in text]

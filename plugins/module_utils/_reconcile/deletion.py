@@ -36,6 +36,7 @@ KEEP = (
 APPLICATIONS = (("argoproj.io", "Application"), ("argoproj.io", "ApplicationSet"))
 SHOWN = 5  # objects in one sentence
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
+INSTALLATION_ID = "argocd.argoproj.io/installation-id"
 # The API server refuses to delete these: NamespaceLifecycle, plugin/pkg/admission/namespace/lifecycle.
 UNDELETABLE = ("default", "kube-system", "kube-public", "kube-node-lease")
 TRIES = 5  # how often an object that somebody else keeps writing is judged again
@@ -98,11 +99,16 @@ def tracking(live: Body) -> Tuple[str, str]:
     return application, tracked
 
 
+def is_tracked_by(live: Body, options: Options) -> bool:
+    """Whether an object is one of the Application that the run is from: of an Argo CD with another installation id it is another's."""
+    return tracking(live)[0] in options.tracked_by and annotations_of(live).get(INSTALLATION_ID, "") == options.installation
+
+
 def handed_over(change: Change, _scope: Scope, options: Options) -> str:
     """An Application adopted it: its tracking id names the Application and this very object, and not one that it was copied from."""
     application, tracked = tracking(change.before or {})
     ref = change.ref
-    if application in options.tracked_by or tracked != f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
+    if is_tracked_by(change.before or {}, options) or tracked != f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
         return ""
     return f"belongs to the Application {application} of Argo CD"
 

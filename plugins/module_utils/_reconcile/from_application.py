@@ -82,6 +82,7 @@ def as_options(params: Mapping[str, Any], cluster: Any) -> Tuple[Dict[str, Any],
     notes = _destination(destination, cluster, is_file, where)
     found = {**params, **TAKEN, **_source(spec, name, destination.get("namespace") or "", where), "namespace": destination.get("namespace") or None}
     _sync_policy(spec, found, where)
+    found["installation"] = "" if is_file else _installation(cluster, namespace)
     return {**found, "application": name, "tracked_by": (name, f"{namespace}_{name}")}, notes
 
 
@@ -125,6 +126,12 @@ def _of_cluster(text: str, cluster: Any) -> Body:
         if condition.get("type") == "InvalidSpecError":
             raise Refused(f"Argo CD refuses it: {one_line(condition.get('message') or '', 500)}", where)
     return dict(live)
+
+
+def _installation(cluster: Any, namespace: str) -> str:
+    """The id that an Argo CD has where several of them write into one cluster."""
+    settings = cluster.get(cluster.resource("v1", "ConfigMap"), namespace, "argocd-cm") or {}
+    return str((settings.get("data") or {}).get("installationID") or "")
 
 
 def _destination(destination: Mapping[str, Any], cluster: Any, is_file: bool, where: str) -> List[str]:

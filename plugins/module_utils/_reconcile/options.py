@@ -65,8 +65,9 @@ class Options:
     allowed_kinds: Tuple[str, ...] = ()
     allowed_namespaces: Tuple[str, ...] = ()
     health_rules: Rules = field(default_factory=dict)
-    # Of a run from an Application of Argo CD: the ids by which it marks its objects, and the Namespace that it creates.
+    # Of a run from an Application of Argo CD: the ids by which it marks its objects, its Argo CD's own, and the Namespace that it creates.
     tracked_by: Tuple[str, ...] = ()
+    installation: str = ""
     create_namespace: Optional[Mapping[str, Any]] = None
 
     @classmethod

@@ -151,7 +151,7 @@ class Judge:
 
     def judge(self, resource: Resource, intent: Intent, live: Body) -> Change:
         """What is to be done with an object that is there."""
-        if self.options.tracked_by and deletion.tracking(live)[0] in self.options.tracked_by:
+        if self.options.tracked_by and deletion.is_tracked_by(live, self.options):
             intent = _with_its_tracking_id(intent, live)  # Argo CD finds its object again
         change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
         if live["metadata"].get("deletionTimestamp"):
@@ -203,7 +203,7 @@ class Judge:
                 self._owners[owner] = reconcile_of(self.cluster, owner, self.options.inventory_namespace)
             return f"belongs to {self._owners[owner]}; adopt: always takes it over"
         for place, key, tool in MARKS:
-            if key in (metadata.get(place) or {}) and not (key == deletion.TRACKING_ID and deletion.tracking(live)[0] in self.options.tracked_by):
+            if key in (metadata.get(place) or {}) and not (key == deletion.TRACKING_ID and deletion.is_tracked_by(live, self.options)):
                 return f"belongs to {tool} ({key}: {metadata[place][key]}); adopt: always takes it over"
         controller = deletion.controlled_by(live)
         if controller:
@@ -402,7 +402,8 @@ def _role_of(change: Change) -> Optional[Ref]:
 
 def _with_its_tracking_id(intent: Intent, live: Body) -> Intent:
     metadata = intent.body["metadata"]
-    kept = {**(metadata.get("annotations") or {}), deletion.TRACKING_ID: annotations_of(live)[deletion.TRACKING_ID]}
+    kept = {**(metadata.get("annotations") or {}), **{key: text for key, text in annotations_of(live).items()
+                                                       if key in (deletion.TRACKING_ID, deletion.INSTALLATION_ID)}}
     return replace(intent, body={**intent.body, "metadata": {**metadata, "annotations": kept}})
 
 
