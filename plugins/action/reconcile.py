@@ -37,6 +37,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         if self._runs_here(variables):
             from ansible_collections.nordic.gitops.plugins.module_utils import _kept_bytecode
+
+            _kept_bytecode.begin_installed()
             from ansible_collections.nordic.gitops.plugins.modules import reconcile
 
             options = _valid(self._task.args, reconcile.ARGUMENTS, reconcile.TOGETHER)

@@ -13,7 +13,7 @@ The bytecode lies in the user's private cache, next to the Git mirror, and is us
 to a home folder can run programs as its user without that. A file's name says which Python it belongs to, and which payload or collection;
 that of an installed collection notes each source with its time and size, as Python's own does.
 
-A module imports this before anything else. Without that import, and the call of keep() in an action plugin, nothing changes but the time.
+A module imports this before anything else, an action plugin calls begin_installed() and keep(). Without these nothing changes but the time.
 """
 
 from __future__ import annotations
@@ -166,14 +166,14 @@ def _begin_payload(archive: str) -> None:
     atexit.register(kept.keep)
 
 
-def _begin_installed(folder: str) -> None:
-    """Import this collection's files by the classes above from now on."""
-    KeepingLoader.kept = Kept((folder,))
-    sys.meta_path.insert(0, KeepingFinder())
+def begin_installed() -> None:
+    """In Ansible's own process: import this collection's files by the classes above from now on, where Ansible's loader is at work, which
+    keeps nothing. Any other keeps bytecode by itself, or is meant not to."""
+    if type(_loader).__module__.startswith("ansible."):
+        KeepingLoader.kept = Kept((os.path.dirname(os.path.abspath(__file__)),))
+        sys.meta_path.insert(0, KeepingFinder())
 
 
 _loader = globals()["__loader__"]
 if isinstance(_loader, zipimport.zipimporter):
     _begin_payload(_loader.archive)
-elif type(_loader).__module__.startswith("ansible."):  # Ansible's own; any other keeps bytecode by itself, or is meant not to
-    _begin_installed(os.path.dirname(os.path.abspath(__file__)))
