@@ -33,6 +33,7 @@ options:
       - No other transport is taken, no submodule is followed, and nothing of the repository is ever executed.
       - Credentials in the URL work, but O(git_username) and O(git_password) are the better place for them.
     type: str
+    required: false # the fragment's is
   from_application:
     description:
       - An Application of Argo CD. The cluster becomes what a sync of it would make it, also where Argo CD itself is gone.

@@ -545,8 +545,8 @@ def test_a_reconcile_from_an_application_that_argo_cd_would_not_sync_is_refused(
 
 @pytest.mark.parametrize("known, marked, taken", [
     ("", "", True), ("bergen", "bergen", True), ("", "bergen", False), ("oslo", "bergen", False), ("oslo", "", False)])
-def test_an_object_of_another_argo_cd_is_not_taken_over_though_its_application_has_the_same_name(known, marked, taken, cluster, namespace, tasks, git_repo,
-                                                                                                   tmp_path):
+def test_an_object_of_another_argo_cd_is_not_taken_over_though_its_application_has_the_same_name(
+        known, marked, taken, cluster, namespace, tasks, git_repo, tmp_path):
     """argo-cd#5431, argo-cd#11402"""
     git_repo.write("web/settings.yaml", config_map("settings"))
     git_repo.commit()

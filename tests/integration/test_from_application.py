@@ -102,7 +102,8 @@ def test_kustomize_is_edited_as_argo_cd_edits_it(cluster, namespace, run, applic
     push(git_repo, deployment("web"), "web")
     file = application(source={"kustomize": {
         "namePrefix": "pre-", "nameSuffix": "-post", "images": ["registry.example/web=registry.example/mirror/web:3"],
-        "replicas": [{"name": "web", "count": "2"}], "commonLabels": {"team": "payment"}, "labelWithoutSelector": True, "commonAnnotations": {"note": "æ \U0001f600"}}})
+        "replicas": [{"name": "web", "count": "2"}], "commonLabels": {"team": "payment"}, "labelWithoutSelector": True,
+        "commonAnnotations": {"note": "æ \U0001f600"}}})
     run(from_application=file)
     live = get(cluster, namespace, "deployment", "pre-web-post")
     assert live["spec"]["replicas"] == 2 and live["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/mirror/web:3"

@@ -264,7 +264,8 @@ def test_every_example_of_the_documentation_runs(cluster, namespace, play, git_r
     }
     application = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "payment"}, "spec": {
         "source": {"repoURL": git_repo.url, "path": "charts/web", "helm": {"valueFiles": ["values-production.yaml"]}},
-        "destination": {"server": "https://kubernetes.default.svc", "namespace": f"{namespace}-payment"}, "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}}
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": f"{namespace}-payment"},
+        "syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}}
     (tmp_path / "payment.yaml").write_text(json.dumps(application), encoding="utf-8")
     here["/srv/backup/production-payment-gateway.yaml"] = str(tmp_path / "payment.yaml")
     request.addfinalizer(lambda: cluster.kubectl("delete", "namespace", f"{namespace}-payment", "--ignore-not-found", "--wait=false"))

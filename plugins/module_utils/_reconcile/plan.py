@@ -402,8 +402,8 @@ def _role_of(change: Change) -> Optional[Ref]:
 
 def _with_its_tracking_id(intent: Intent, live: Body) -> Intent:
     metadata = intent.body["metadata"]
-    kept = {**(metadata.get("annotations") or {}), **{key: text for key, text in annotations_of(live).items()
-                                                       if key in (deletion.TRACKING_ID, deletion.INSTALLATION_ID)}}
+    marks = {key: text for key, text in annotations_of(live).items() if key in (deletion.TRACKING_ID, deletion.INSTALLATION_ID)}
+    kept = {**(metadata.get("annotations") or {}), **marks}
     return replace(intent, body={**intent.body, "metadata": {**metadata, "annotations": kept}})
 
 
