@@ -91,9 +91,15 @@ class Case:
         }
 
     def cold(self) -> None:
-        """As on a machine that has seen neither the repository nor the cluster."""
+        """As on a machine that has seen neither the repository nor the cluster. What is compiled of the programs stays, theirs and ours."""
+        bytecode, aside = self.caches / "xdg" / "nordic.gitops" / "bytecode", self.folder / "bytecode"
+        if bytecode.exists():
+            bytecode.rename(aside)
         shutil.rmtree(self.caches)
         (self.caches / "tmp").mkdir(parents=True)
+        if aside.exists():
+            bytecode.parent.mkdir(mode=0o700, parents=True)
+            aside.rename(bytecode)
 
     def run(self, command: Sequence[str], **more: str) -> Process:
         return run(command, dict(self.env(), **more), self.scratch)

@@ -71,7 +71,7 @@ Rule = Union[AtMost, Count]
 RULES: Tuple[Rule, ...] = (
     AtMost("401 objects, first sync: whole call / kubernetes.core.k8s", 401, FIRST, CALL, VARIANTS, 1 / 2),
     AtMost("401 objects, first sync: the module / kubectl", 401, FIRST, MODULE, (KUBECTL,), 1.0),
-    AtMost("401 objects, first sync: the apply stage / the replay", 401, FIRST, STAGE, (LIMIT,), 1.15),
+    AtMost("401 objects, first sync: the apply stage / the replay", 401, FIRST, STAGE, (LIMIT,), 1.2),
     AtMost("401 objects, no-op: whole call / kubernetes.core.k8s", 401, NOOP, CALL, VARIANTS, 1 / 3),
     AtMost("401 objects, no-op: the module / kubectl", 401, NOOP, MODULE, (KUBECTL,), 1 / 3),
     AtMost("5,001 objects, no-op: whole call / kubectl", 5001, NOOP, CALL, (KUBECTL,), 1 / 8),

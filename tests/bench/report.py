@@ -32,8 +32,9 @@ PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
 
 HOW = {
-    "start": "every turn starts from an API server without the Namespace and from empty caches (Git mirror, rendered documents, discovery, schemas, bytecode "
-             "of the module); a no-op and a heal follow the same peer's own first sync, caches warm (of 5,001 objects the module's follows the whole call's)",
+    "start": "every turn starts from an API server without the Namespace and from empty caches (Git mirror, rendered documents, discovery, schemas); "
+             "the bytecode that Python keeps of kubernetes.core's packages, and reconcile of its own, stays; "
+             "a no-op and a heal follow the same peer's own first sync, caches warm (of 5,001 objects the module's follows the whole call's)",
     "order": "peers interleaved, each round begins with another one; the module's first sync and the replay have two turns in each, "
              "and each of them comes first once",
     "module": "the file by which ansible-playbook starts the module, kept once and executed as it executes it, from start to exit",

@@ -339,11 +339,10 @@ def test_no_value_is_in_any_output_file_cache_or_process_list(cluster, sealing, 
         (tmp_path / name).write_text(manifest % text, encoding="utf-8")
         subprocess.run([str(Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file", str(play.password), str(tmp_path / name)],
                        check=True, capture_output=True)
-    (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump({"given": canary["data"], "fingerprint": canary["fingerprint"],
-                                                                                     "bad": canary["bad"], "password": canary["password"],
-                                                                                     "filtered": canary["filter"], "coded": base64.b64encode(canary["base64"].encode()).decode(),
-                                                                                     "listed": [{"name": "one", "value": canary["loop"]}]}),
-                                       encoding="utf-8")
+    variables = {"given": canary["data"], "fingerprint": canary["fingerprint"], "bad": canary["bad"], "password": canary["password"],
+                 "filtered": canary["filter"], "coded": base64.b64encode(canary["base64"].encode()).decode(),
+                 "listed": [{"name": "one", "value": canary["loop"]}]}
+    (tmp_path / "vars.yml").write_text(f"encrypted: {encrypted}\n" + yaml.safe_dump(variables), encoding="utf-8")
     common = {"namespace": namespace, "fingerprint_key": "{{ fingerprint }}"}
     tasks = [
         task(path="a.yaml", name="a", data={"k": "{{ given }}", "v": "{{ encrypted }}"}, data_files={"f": "value"}, **common),

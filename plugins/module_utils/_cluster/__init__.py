@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlencode
 
 from ansible_collections.nordic.gitops.plugins.module_utils._cache import cache_folder
@@ -46,30 +46,16 @@ def _told(where: str) -> Iterator[None]:
 class Cluster:
     """One API server. Threads may share it; as many requests are in flight as threads call it."""
 
-    def __init__(self, connect: Callable[[], Transport], cache: str = "") -> None:
-        self._connect = connect
-        self._connected: Optional[Transport] = None
-        self._connecting = threading.Lock()
+    def __init__(self, transport: Transport, cache: str = "") -> None:
+        self._transport = transport
         self._resources: Optional[Resources] = None
         self._discovering = threading.Lock()
         self._schemas = Schemas(self._document, os.path.join(cache or cache_folder(), "openapi"))
 
     @classmethod
     def of(cls, params: Mapping[str, Any], **tuning: Any) -> Cluster:
-        """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock).
-
-        What is wrong with the options is raised by the first call: until then no kubeconfig is read, and no package loaded, which takes
-        40 ms that a thread can spend while Git is asked.
-        """
-        return cls(lambda: Transport(params, **tuning), cache_folder(params.get("git_cache")))
-
-    @property
-    def _transport(self) -> Transport:
-        if self._connected is None:
-            with self._connecting:
-                if self._connected is None:
-                    self._connected = self._connect()
-        return self._connected
+        """The cluster that the connection options name; tuning goes to Transport (patience, read_timeout, clock)."""
+        return cls(Transport(params, **tuning), cache_folder(params.get("git_cache")))
 
     @property
     def url(self) -> str:

@@ -100,7 +100,7 @@ class _Wanted(NamedTuple):
 
 def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rendered:
     with ThreadPoolExecutor(1) as pool:
-        # Discovery needs nothing of Git: the cluster is connected and asked while Git is.
+        # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
         pool.submit(cluster.load_schemas, COMMON)
         with report.stage("fetch"):

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource
 
-# The API server's own work is the limit from two writers on (measured); eight also hide a network's latency.
-WRITERS = 8
+# Requests in flight. On two cores the first sync of 401 objects takes 6 % longer with eight, and no less with sixteen.
+WRITERS = 12
 TRIES = 5  # how often an object that somebody else keeps writing is looked at again
 DISCOVERY_PAUSE = 0.3  # before discovery is asked again
 DISCOVERY_SECONDS = 15.0  # how long an established CRD may take until discovery shows it
