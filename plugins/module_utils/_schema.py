@@ -15,7 +15,6 @@ import json
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -132,10 +131,19 @@ class Schemas:
     def load(self, api_versions: Iterable[str]) -> None:
         """Ask now for what kind() needs later: the index in any case, and the documents of these versions, several at a time."""
         known = self._known
-        with contextlib.suppress(Failure, AttributeError):  # who may not ask is told by nobody; see _document
-            self._urls(known)
-        with ThreadPoolExecutor(LOADERS) as pool:
-            list(pool.map(lambda api_version: self._document(known, api_version), sorted(set(api_versions))))
+        self._urls(known)
+        rest = iter(sorted(set(api_versions)))
+
+        def work() -> None:
+            for api_version in rest:
+                self._document(known, api_version)
+
+        # Daemons: a process that ends by an error does not wait for a server that never answers.
+        threads = [threading.Thread(target=work, daemon=True) for _loader in range(LOADERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def forget(self) -> None:
         """Ask again: definitions changed."""
@@ -149,14 +157,16 @@ class Schemas:
                 try:
                     known.documents[api_version] = self._read(known, api_version)
                 # Refused, not served, or no OpenAPI document: what the schema would prove is asked of the server's dry run instead.
-                except (Failure, AttributeError, IndexError, KeyError, TypeError, RecursionError):
+                except (Failure, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
                     known.documents[api_version] = {}
             return known.documents[api_version]
 
     def _urls(self, known: _Known) -> Dict[str, Any]:
         with known.lock:
             if known.index is None:
-                known.index = (self._ask(INDEX, {}) or {}).get("paths") or {}
+                known.index = {}  # also where it is refused or does not come: asked once, it holds up a run once and not for each version
+                with contextlib.suppress(Failure, AttributeError, TypeError, ValueError):
+                    known.index = dict((self._ask(INDEX, {}) or {}).get("paths") or {})
             return known.index
 
     def _read(self, known: _Known, api_version: str) -> Dict[str, Any]:

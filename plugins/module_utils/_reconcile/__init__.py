@@ -19,6 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents i
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory, Moved, source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import Beside
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, make_plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import dry_run_prune, prune
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
@@ -44,7 +45,7 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
     with report.at_any_end():
         rendered = _fetch_and_render(source, cluster, report)
         for _attempt in range(PLANS):
-            with report.stage("plan"), ThreadPoolExecutor(1) as beside:
+            with report.stage("plan"), Beside() as beside:
                 wanted = _wanted(source, cluster, rendered, options, report, beside)
                 if not options.allow_rollback:
                     report.notes += source.refuse_rollback(report.commit, wanted.inventory.commit)
@@ -99,10 +100,15 @@ class _Wanted(NamedTuple):
 
 
 def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rendered:
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, Beside() as beside:
         # Discovery needs nothing of Git: it is answered while Git is asked.
         discovery = pool.submit(cluster.discover)
-        pool.submit(cluster.load_schemas, COMMON)
+
+        def load_common() -> None:
+            if discovery.exception() is None:  # else nothing that is asked would be answered
+                cluster.load_schemas(COMMON)
+
+        beside.do(load_common)
         with report.stage("fetch"):
             report.git_sandbox = source.protection()
             commit = source.resolve()
@@ -116,7 +122,7 @@ def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rende
     return rendered
 
 
-def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Options, report: Report, beside: ThreadPoolExecutor) -> _Wanted:
+def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Options, report: Report, beside: Beside) -> _Wanted:
     resources = cluster.discover()
     inventory = Inventory(cluster, cluster.resource("v1", "ConfigMap"), options.name, options.inventory_namespace, source.origin).read()
     notes: List[str] = []
@@ -127,7 +133,7 @@ def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Optio
         documents += namespaces_to_create(cluster, dict(options.create_namespace), inventory.labels, documents)
     intents = intents_of(documents, resources, options.namespace, inventory.labels, notes)
     report.notes = rendered.notes + tuple(notes[:ERRORS])
-    beside.submit(cluster.load_schemas, {intent.api_version for intent in intents})  # while the cluster's objects are read
+    beside.do(lambda: cluster.load_schemas({intent.api_version for intent in intents}))  # while the cluster's objects are read
     inventory.refuse_own_parent(intents)
     steps(intents)  # a wrong annotation is found before anything else is asked
     kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}

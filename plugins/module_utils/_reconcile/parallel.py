@@ -12,6 +12,25 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 
 
+class Beside:
+    """Work that is done meanwhile, and waited for at the end. An error does not wait: it would come as late as a server that never answers."""
+
+    def __init__(self) -> None:
+        self._threads: List[threading.Thread] = []
+
+    def do(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, kind: Any, _error: Any, _traceback: Any) -> None:
+        for thread in self._threads if kind is None else ():
+            thread.join()
+
+
 def work_on(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> List[Failure]:
     """What went wrong with which item; once the server does not answer, the rest is not tried: each would take its whole patience."""
     silent = threading.Event()

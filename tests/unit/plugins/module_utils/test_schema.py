@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -141,6 +142,28 @@ def test_what_is_loaded_before_is_not_asked_for_again_and_nobody_is_told_of_a_re
     refused = Schemas(refuse, str(tmp_path / "other"))
     refused.load(["v1"])
     assert refused.kind("v1", "Pod").how == ""
+
+
+def test_a_server_that_does_not_answer_for_the_index_is_asked_once(tmp_path: Path) -> None:
+    asked: List[str] = []
+
+    def silent(path: str, _query: Dict[str, str]) -> Any:
+        asked.append(path)
+        raise Failure("did not answer in time")
+
+    schemas = Schemas(silent, str(tmp_path))
+    schemas.load(["v1", "apps/v1"])
+    schemas.load(["v1", "batch/v1"])
+    assert schemas.kind("v1", "Pod").how == schemas.kind("policy/v1", "PodDisruptionBudget").how == "" and asked == [INDEX]
+    schemas.forget()
+    schemas.load([])
+    assert asked == [INDEX, INDEX]
+
+
+@pytest.mark.parametrize("paths", ["text", [1], [["a", "b", "c"]], {"apis/example.com/v1": "text"}, {"apis/example.com/v1": {"serverRelativeURL": 5}},
+                                   {"apis/example.com/v1": {"serverRelativeURL": f"{INDEX}/apis/example.com/v1?hash=\ud800"}}])
+def test_whatever_the_index_looks_like_it_proves_something_or_nothing(paths: Any, tmp_path: Path) -> None:
+    assert Schemas(lambda path, _query: {"paths": paths}, str(tmp_path)).kind("example.com/v1", "Widget").how == ""
 
 
 def test_a_document_that_comes_after_the_definitions_changed_is_asked_for_again(tmp_path: Path) -> None:
