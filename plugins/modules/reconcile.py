@@ -39,8 +39,11 @@ options:
       - An Application of Argo CD. The cluster becomes what a sync of it would make it, also where Argo CD itself is gone.
       - V(NAME) in the namespace C(argocd) or V(NAMESPACE/NAME), read from the cluster, or the path of a file that holds it and ends in
         C(.yaml), C(.yml) or C(.json).
-      - It takes the place of O(repository), O(revision), O(path), O(renderer), O(recurse), O(include), O(exclude), O(values_files),
+      - It takes the place of O(revision), O(path), O(renderer), O(recurse), O(include), O(exclude), O(values_files),
         O(values), O(release_name) and O(namespace). The Application's C(helm), C(kustomize) and C(directory) are followed.
+      - With O(repository), an Application of another repository is refused. It is needed with O(git_username), O(git_password) and
+        O(git_ssh_key), and where an Application of the cluster names a folder of this machine, as whoever may write an Application could
+        have the credentials sent elsewhere, or have read what only this task may read.
       - Of its C(syncPolicy), C(CreateNamespace=true) creates the namespace and C(Force=true) means O(replace_immutable=true). Objects are pruned
         only where both C(automated.prune) and O(prune) are true.
       - Objects that carry the tracking id of this Application are taken over, and keep it, so Argo CD finds them as its own. What Git lost
@@ -339,6 +342,14 @@ EXAMPLES = r"""
   nordic.gitops.reconcile:
     name: payment-gateway
     from_application: /srv/backup/production-payment-gateway.yaml
+
+- name: The same from the cluster, of a repository that needs a password
+  nordic.gitops.reconcile:
+    name: payment-gateway
+    from_application: production-payment-gateway
+    repository: https://git.example.no/platform/manifests.git
+    git_username: reader
+    git_password: "{{ vault_git_password }}"
 """
 
 RETURN = r"""
@@ -544,7 +555,7 @@ NEW_OBJECTS = 100_000
 
 
 ARGUMENTS = {**SPEC, **GIT_SPEC, **CONNECTION_SPEC, "repository": {**GIT_SPEC["repository"], "required": False}}
-TOGETHER = dict(mutually_exclusive=[("repository", "from_application")], required_one_of=[("repository", "from_application")])
+TOGETHER = dict(required_one_of=[("repository", "from_application")])
 
 
 def run(params, check_mode, diff, progress):

@@ -550,11 +550,11 @@ def held(argo, namespace):
 
 
 @pytest.fixture
-def reconcile_of(argo, namespace, tmp_path, monkeypatch):
+def reconcile_of(argo, namespace, tmp_path, monkeypatch, git_repo):
     """A reconcile from an Application, beside the Argo CD that has it."""
     monkeypatch.setenv("PATH", f"{argo.bin}:{os.environ['PATH']}")
-    return Reconciler(name=namespace, kubeconfig=str(argo.kubeconfig), git_cache=str(tmp_path / "cache"), inventory_namespace=namespace, wait=True,
-                      wait_timeout=60)
+    return Reconciler(name=namespace, repository=git_repo.url, kubeconfig=str(argo.kubeconfig), git_cache=str(tmp_path / "cache"),
+                      inventory_namespace=namespace, wait=True, wait_timeout=60)
 
 
 CHART = {"Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n", "values.yaml": "color: red\nport: 1\n", "production.yaml": "color: green\n",

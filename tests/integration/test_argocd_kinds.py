@@ -529,6 +529,7 @@ def test_an_application_that_moves_to_another_folder_is_not_pruned_unasked(clust
     ({"status": {"conditions": [{"type": "InvalidSpecError", "message": "no such project", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}},
      "Argo CD refuses it: no such project"),
     ({"spec": {"destination": {"server": "https://elsewhere.example.no"}}}, "its destination is https://elsewhere.example.no, and it was read from"),
+    ({"spec": {"source": {"repoURL": "file:///srv/git/other-team.git"}}}, "a folder of the machine that this runs on"),
 ])
 def test_a_reconcile_from_an_application_that_argo_cd_would_not_sync_is_refused(change, message, cluster, namespace, tasks, tmp_path):
     tasks(APPLICATION, **application())
@@ -555,7 +556,7 @@ def test_an_object_of_another_argo_cd_is_not_taken_over_though_its_application_h
     marks = {"argocd.argoproj.io/tracking-id": f"web:/ConfigMap:{namespace}/settings", **({"argocd.argoproj.io/installation-id": marked} if marked else {})}
     cluster.kubectl("create", "--filename", "-", "--namespace", namespace, "--field-manager=argocd-controller", input=json.dumps({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "annotations": marks}, "data": {"key": "one"}}))
-    run = Reconciler(name=namespace, kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path), inventory_namespace=namespace)
+    run = Reconciler(name=namespace, repository=git_repo.url, kubeconfig=str(cluster.kubeconfig), git_cache=str(tmp_path), inventory_namespace=namespace)
     if taken:
         run(from_application=f"{namespace}/web")
     else:

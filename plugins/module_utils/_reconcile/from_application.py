@@ -14,35 +14,38 @@ from copy import deepcopy
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._git.validate import checked_repository
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import full_value, one_line, url
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import NAMESPACE, Body, Document
-from ansible_collections.nordic.gitops.plugins.module_utils._shape import MAPPING, SWITCH, TEXT, Shape, check
+from ansible_collections.nordic.gitops.plugins.module_utils._shape import MAPPING, SWITCH, TEXT, WORD, Shape, check
 
 API_VERSION = "argoproj.io/v1alpha1"
 ARGOCD = "argocd"  # the namespace of an Application whose name stands alone
 IN_CLUSTER = "https://kubernetes.default.svc"
 FILES = (".yaml", ".yml", ".json")
 LARGEST = 1 << 20
+DEEPEST = 30  # keys of a parameter's name; helm takes no more
+CREDENTIALS = ("git_username", "git_password", "git_ssh_key")
 # What an Application says, with the values that say nothing.
 TAKEN: Mapping[str, Any] = {
-    "repository": None, "revision": "HEAD", "path": ".", "renderer": "auto", "recurse": True, "include": [], "exclude": [], "values_files": [],
+    "revision": "HEAD", "path": ".", "renderer": "auto", "recurse": True, "include": [], "exclude": [], "values_files": [],
     "values": {}, "release_name": None, "namespace": None,
 }
 SHAPE: Shape = {
-    "metadata!": {"name!": TEXT, "namespace": TEXT},
+    "metadata!": {"name!": WORD, "namespace": WORD},
     "spec!": {
         "source": {
-            "repoURL": TEXT, "targetRevision": TEXT, "path": TEXT, "chart": TEXT,
-            "directory": {"recurse": SWITCH, "include": TEXT, "exclude": TEXT},
-            "helm": {"valueFiles": [TEXT], "values": TEXT, "valuesObject": MAPPING, "releaseName": TEXT, "namespace": TEXT,
-                     "parameters": [{"name!": TEXT, "value": TEXT, "forceString": SWITCH}], "ignoreMissingValueFiles": SWITCH},
-            "kustomize": {"namePrefix": TEXT, "nameSuffix": TEXT, "namespace": TEXT, "images": [TEXT], "replicas": [{"name!": TEXT}],
+            "repoURL": WORD, "targetRevision": WORD, "path": WORD, "chart": WORD,
+            "directory": {"recurse": SWITCH, "include": WORD, "exclude": WORD},
+            "helm": {"valueFiles": [WORD], "values": TEXT, "valuesObject": MAPPING, "releaseName": WORD, "namespace": WORD,
+                     "parameters": [{"name!": WORD, "value": TEXT, "forceString": SWITCH}], "ignoreMissingValueFiles": SWITCH},
+            "kustomize": {"namePrefix": WORD, "nameSuffix": WORD, "namespace": WORD, "images": [WORD], "replicas": [{"name!": WORD}],
                           "commonLabels": {"*": TEXT}, "commonAnnotations": {"*": TEXT}, "labelWithoutSelector": SWITCH,
                           "labelIncludeTemplates": SWITCH, "commonAnnotationsEnvsubst": SWITCH},
         },
         "sources": [MAPPING],
-        "destination": {"server": TEXT, "name": TEXT, "namespace": TEXT},
-        "syncPolicy": {"automated": {"enabled": SWITCH, "prune": SWITCH, "allowEmpty": SWITCH}, "syncOptions": [TEXT],
+        "destination": {"server": WORD, "name": WORD, "namespace": WORD},
+        "syncPolicy": {"automated": {"enabled": SWITCH, "prune": SWITCH, "allowEmpty": SWITCH}, "syncOptions": [WORD],
                        "managedNamespaceMetadata": {"labels": {"*": TEXT}, "annotations": {"*": TEXT}}},
     },
 }
@@ -61,6 +64,7 @@ _NAME = re.compile(r"(?:(?P<namespace>[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/)?(?
 _IMAGE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<new>[^@=]+?)(?::(?P<tag>[A-Za-z0-9._-]+))?(?:@(?P<digest>[A-Za-z0-9:]+))?\Z")
 _PARAMETER = re.compile(r"(?:[^\\.\[\]=,{}]|\\\.)+(?:\.(?:[^\\.\[\]=,{}]|\\\.)+)*\Z")
 _RANGE = re.compile(r"[*^~<>=|, ]|v?[0-9]+(\.[0-9]+)*\.[xX]\b")  # of versions, of which Argo CD takes the newest tag
+_VARIABLE = re.compile(r"\$\{?(ARGOCD_[A-Z_]+)")
 HOOKS = ("argocd.argoproj.io/hook", "helm.sh/hook")
 SHOWN = 5
 
@@ -81,6 +85,7 @@ def as_options(params: Mapping[str, Any], cluster: Any) -> Tuple[Dict[str, Any],
     destination = spec.get("destination") or {}
     notes = _destination(destination, cluster, is_file, where)
     found = {**params, **TAKEN, **_source(spec, name, destination.get("namespace") or "", where), "namespace": destination.get("namespace") or None}
+    found["repository"] = _repository(params, found["repository"], is_file, where)
     _sync_policy(spec, found, where)
     found["installation"] = "" if is_file else _installation(cluster, namespace)
     return {**found, "application": name, "tracked_by": (name, f"{namespace}_{name}")}, notes
@@ -142,6 +147,29 @@ def _destination(destination: Mapping[str, Any], cluster: Any, is_file: bool, wh
         return [f"{where}: its destination is {url(name or server or '')}; the run is for {cluster.url}, the cluster of the connection's options"]
     raise Refused(f"its destination is {url(name or server or '')}, and it was read from {cluster.url}", where,
                   "Give the Application as a file, and the connection of its destination.")
+
+
+def _repository(params: Mapping[str, Any], wanted: str, is_file: bool, where: str) -> Any:
+    """The Application's repository, which the task has to name too where it gives away more than the Application: whoever may write one
+    could get the task's credentials sent to a server of theirs, or have read what only the task may read."""
+    named = params.get("repository")
+    if named:
+        if _spelling(named) != _spelling(wanted):
+            raise Refused(f"spec.source.repoURL is {wanted}, and the option repository is {url(named)}", where,
+                          "Correct the one that is wrong. Credentials are sent to no repository but the option's.")
+        return named
+    given = [option for option in CREDENTIALS if params.get(option)]
+    if given:
+        raise Failure(f"from_application and {', '.join(given)} need repository", "from_application",
+                      "Write the Application's repoURL as repository, so that no one who may write an Application can have the credentials sent elsewhere.")
+    if not is_file and _spelling(wanted).startswith("file://"):
+        raise Refused(f"spec.source.repoURL is {wanted}, a folder of the machine that this runs on", where, "Write it as repository too if it is meant.")
+    return wanted
+
+
+def _spelling(repository: str) -> str:
+    text = checked_repository(repository)[0].rstrip("/")
+    return text[:-len(".git")] if text.endswith(".git") else text
 
 
 def _source(spec: Mapping[str, Any], name: str, namespace: str, where: str) -> Dict[str, Any]:
@@ -210,10 +238,12 @@ def _values(options: Mapping[str, Any], place: str, where: str) -> Dict[str, Any
 def _set(values: Dict[str, Any], parameter: Mapping[str, Any], place: str, where: str) -> None:
     """One parameter of helm, as its --set or --set-string reads it."""
     name, text = parameter["name"], parameter.get("value") or ""
-    _no_variables([text], place, where)
+    _no_variables([text], place, where, shown=False)
     if not _PARAMETER.match(name) or "\\" in text or text.startswith(("{", "[")):
         raise Refused(f"{place}: a list, or a part of one, cannot be taken from a parameter", where, "Write it in valuesObject.")
     keys = [key.replace("\\.", ".") for key in re.split(r"(?<!\\)\.", name)]
+    if len(keys) > DEEPEST:
+        raise Refused(f"{place} is nested more than {DEEPEST} levels deep", where)
     for key in keys[:-1]:
         if not isinstance(values.get(key), dict):
             values[key] = {}
@@ -236,7 +266,7 @@ def _kustomize(options: Mapping[str, Any], _namespace: str, where: str) -> Dict[
     _no_variables(options.get("images") or (), f"{place}.images", where)
     _no_variables((options.get("commonLabels") or {}).values(), f"{place}.commonLabels", where)
     if options.get("commonAnnotationsEnvsubst"):
-        _no_variables((options.get("commonAnnotations") or {}).values(), f"{place}.commonAnnotations", where)
+        _no_variables((options.get("commonAnnotations") or {}).values(), f"{place}.commonAnnotations", where, shown=False)
     if options.get("images"):
         found["images"] = [_image(text, f"{place}.images", where) for text in options["images"]]
     if options.get("replicas"):
@@ -258,9 +288,10 @@ def _image(text: str, place: str, where: str) -> Dict[str, str]:
 
 
 def _count(value: Any, place: str, where: str) -> int:
-    if isinstance(value, bool) or not re.match(r"[0-9]{1,9}\Z", str(value)):
+    count = int(value) if isinstance(value, str) and re.match(r"[0-9]{1,9}\Z", value) else value
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 10 ** 9:
         raise Failure(f"{place} has no number of replicas", where)
-    return int(value)
+    return count
 
 
 def _sync_policy(spec: Mapping[str, Any], found: Dict[str, Any], where: str) -> None:
@@ -289,11 +320,12 @@ def _only(values: Mapping[str, Any], known: Iterable[str], place: str, where: st
             raise Refused(f"{place}.{one_line(str(key), 60)}: a reconcile has no option for it", where)
 
 
-def _no_variables(texts: Iterable[str], place: str, where: str) -> None:
-    """Of Argo CD's build environment, or of another source."""
+def _no_variables(texts: Iterable[str], place: str, where: str, shown: bool = True) -> None:
+    """Of Argo CD's build environment, or of another source. shown: whether the text itself may be, which could be a password with a $ in it."""
     for text in texts:
         if "$" in text:
-            raise Refused(f"{place}: {one_line(text, 100)} needs a variable of Argo CD", where, "Write its value.")
+            named = one_line(text, 100) if shown else ", ".join(_VARIABLE.findall(text)) or "a value with a $ in it"
+            raise Refused(f"{place}: {named} needs a variable of Argo CD", where, "Write its value.")
 
 
 # ---- in the course of a run

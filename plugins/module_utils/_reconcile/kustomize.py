@@ -112,7 +112,8 @@ def render_kustomize(files: Files, path: str, options: RenderOptions, binary: to
             scratch.write(name, data)
         if options.kustomization:
             name = kustomization_of(files, path)
-            scratch.write(name, json.dumps(edited(_only_document(files, name)[0], options.kustomization), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+            body = edited(*_only_document(files, name), options.kustomization)
+            scratch.write(name, json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         folder = os.path.join(scratch.repository, *path.split("/"))
         os.makedirs(folder, exist_ok=True)
         output, words, code = tool.run(binary, [*arguments, "."], folder, scratch.home, options.timeout,
@@ -129,15 +130,17 @@ def render_kustomize(files: Files, path: str, options: RenderOptions, binary: to
     return documents, outer_reads(files, needed)
 
 
-def edited(body: Mapping[str, Any], edits: Mapping[str, Any]) -> Dict[str, Any]:
+def edited(body: Mapping[str, Any], where: str, edits: Mapping[str, Any]) -> Dict[str, Any]:
     """The kustomization after `kustomize edit`: mappings and lists get entries, those of the same name are replaced."""
     result = dict(body)
     for field, value in edits.items():
         there = result.get(field)
+        if isinstance(value, (dict, list)) and there is not None and not isinstance(there, type(value)):
+            raise Failure(f"{field} is {type_of(there)}, must be a {'mapping' if isinstance(value, dict) else 'list'}", where)
         if isinstance(value, dict):
             result[field] = {**(there or {}), **value}
         elif isinstance(value, list):
-            names = {entry["name"] for entry in value if "name" in entry}
+            names = [entry["name"] for entry in value if "name" in entry]
             result[field] = [*(entry for entry in there or () if not isinstance(entry, dict) or entry.get("name") not in names), *value]
         else:
             result[field] = value
