@@ -11,7 +11,8 @@ Measured gain (a reconcile that finds nothing to do, the median of nine runs eac
 
 The bytecode lies in the user's private cache, next to the Git mirror, and is used only as long as nobody else can write there; who can write
 to a home folder can run programs as its user without that. A file's name says which Python it belongs to, and which payload or collection;
-that of an installed collection notes each source with its time and size, as Python's own does.
+that of an installed collection notes each source with its size and its times, also the one that nobody can set: of an image that is built to
+be reproducible, or of a package, all files of two versions may have one and the same time of change.
 
 A module imports this before anything else, an action plugin calls begin_installed() and keep(). Without these nothing changes but the time.
 """
@@ -34,7 +35,8 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 FILES = 16  # payloads and collections whose bytecode is kept; each is below 2 MB
 PACKAGES = ("ansible/", "ansible_collections/")  # of the payload; what else it holds is another at each run
 INSTALLED = __name__.rpartition(".module_utils.")[0]  # this collection's plugins
-UNCHANGED = (0, 0)  # the stamp of what the name of its file stands for already
+Stamp = Tuple[int, ...]
+UNCHANGED: Stamp = ()  # the stamp of what the name of its file stands for already
 
 
 class Kept:
@@ -47,8 +49,8 @@ class Kept:
         name = hashlib.sha256(repr((importlib.util.MAGIC_NUMBER, sys.flags.optimize, *key)).encode()).hexdigest()
         folder = os.path.join(os.path.dirname(cache_folder()), "bytecode")
         self._file = os.path.join(folder, name)
-        self._codes: Dict[str, Tuple[Tuple[int, int], bytes]] = {}
-        self._compiled: Dict[str, Tuple[Tuple[int, int], bytes]] = {}
+        self._codes: Dict[str, Tuple[Stamp, bytes]] = {}
+        self._compiled: Dict[str, Tuple[Stamp, bytes]] = {}
         if is_private(folder):
             digest, _line, content = (read_own(self._file) or b"").partition(b"\n")
             if digest == hashlib.sha256(content).hexdigest().encode():
@@ -56,12 +58,12 @@ class Kept:
                 with contextlib.suppress(OSError):
                     os.utime(self._file)  # the ones used last are kept
 
-    def code_of(self, name: str, stamp: Tuple[int, int]) -> Optional[CodeType]:
+    def code_of(self, name: str, stamp: Stamp) -> Optional[CodeType]:
         """The module's code, if it is kept, of a source with this stamp."""
         kept = self._codes.get(name)
         return marshal.loads(kept[1]) if kept is not None and kept[0] == stamp else None
 
-    def add(self, name: str, stamp: Tuple[int, int], code: CodeType) -> None:
+    def add(self, name: str, stamp: Stamp, code: CodeType) -> None:
         """A module that had to be compiled."""
         self._compiled[name] = (stamp, marshal.dumps(code))
 
@@ -74,7 +76,8 @@ class Kept:
         if not self._compiled:
             return
         folder = os.path.dirname(self._file)
-        content = marshal.dumps({**self._codes, **self._compiled})
+        self._codes, self._compiled = {**self._codes, **self._compiled}, {}
+        content = marshal.dumps(self._codes)
         with contextlib.suppress(OSError, Failure):
             make_private(folder, "XDG_CACHE_HOME")
             write_whole(self._file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content, lasting=False)
@@ -120,7 +123,7 @@ class KeepingLoader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> Optional[CodeType]:
         """A module's code, compiled only if it is not kept."""
         facts = os.stat(self.path)
-        stamp = (facts.st_mtime_ns, facts.st_size)
+        stamp = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
         code = self.kept.code_of(fullname, stamp)
         if code is None:
             code = self.source_to_code(self.get_data(self.path), self.path)
@@ -169,7 +172,8 @@ def _begin_payload(archive: str) -> None:
 def begin_installed() -> None:
     """In Ansible's own process: import this collection's files by the classes above from now on, where Ansible's loader is at work, which
     keeps nothing. Any other keeps bytecode by itself, or is meant not to."""
-    if type(_loader).__module__.startswith("ansible."):
+    # A loop runs all its items in one process.
+    if type(_loader).__module__.startswith("ansible.") and not hasattr(KeepingLoader, "kept"):
         KeepingLoader.kept = Kept((os.path.dirname(os.path.abspath(__file__)),))
         sys.meta_path.insert(0, KeepingFinder())
 

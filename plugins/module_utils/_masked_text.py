@@ -265,7 +265,7 @@ def lines(text: str) -> str:
     """A text of several lines that is our own, made of parts that need not be: masked, without control characters."""
     once = masked_text(text)
     shown = _CONTROL_IN_LINES.sub(" ", once)
-    return text if text == once == shown else masked_text(shown)  # nothing to hide: the second look would see the same
+    return shown if text == once == shown else masked_text(shown)  # nothing to hide: the second look would see the same
 
 
 def masked(value: Any) -> Any:

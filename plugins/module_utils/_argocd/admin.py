@@ -12,7 +12,7 @@ from typing import Any, List, Mapping, Optional
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import bcrypt_hash, follow
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body, decoded, wrong_namespace
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import FIELD_MANAGER, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, register
 
@@ -68,7 +68,8 @@ def _write(cluster: Any, secrets: Any, live: Body, password: str) -> None:
 
     key = follow.key_of(live)
     asked = cluster.patch(secrets, *key, patch(live, datetime.now(timezone.utc)), dry_run=True)
-    times = [follow.moment(entry.get("time")) for entry in asked["metadata"].get("managedFields") or ()]
+    # Of our own entries: another's may be of a day when the server's clock was ahead, and nobody could log in until then.
+    times = [follow.moment(entry.get("time")) for entry in asked["metadata"].get("managedFields") or () if entry.get("manager") == FIELD_MANAGER]
     now = max((time for time in times if time is not None), default=datetime.now(timezone.utc))
 
     def operations(body: Body) -> Optional[List[Body]]:

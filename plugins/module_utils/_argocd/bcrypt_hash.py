@@ -23,7 +23,10 @@ _BCRYPT = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 def wrong(password: str) -> str:
     """Why bcrypt cannot hash it as it is."""
-    size = len(password.encode())
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError:  # Python's way to keep bytes of a file or a variable that are not UTF-8
+        return "is not UTF-8"
     if not size or size > LONGEST or "\0" in password:
         return f"has {size} bytes; bcrypt takes 1 to {LONGEST}, and no NUL"
     return ""

@@ -180,7 +180,14 @@ OURS = "ansible_collections/nordic/gitops/plugins/"
 # What is needed to read what is kept. (Of plugins Ansible keeps the bytecode itself.)
 ALWAYS = {f"module_utils/{name}.py" for name in NEEDED if name != "_whole_file"}
 COUNTING = f"""
-import builtins, os
+import builtins, os, sys
+def opened(event, arguments):
+    if event == "open" and "nordic.gitops/bytecode/" in str(arguments[0]) and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
+        os.environ["OPENED"] += "x"
+        with builtins.open(os.environ["COMPILED"] + ".opened", "w") as log:
+            log.write(os.environ["OPENED"])
+os.environ["OPENED"] = ""
+sys.addaudithook(opened)
 compiles = builtins.compile
 def counted(source, filename, *more, **options):
     if {OURS!r} in str(filename) and "/plugins/action/" not in str(filename):
@@ -194,6 +201,7 @@ PLAY = """
   gather_facts: false
   tasks:
     - nordic.gitops.reconcile: {name: bytecode, repository: "file:///nowhere", kubeconfig: /nowhere}
+      loop: [1, 2, 3]
 """
 
 
@@ -238,6 +246,25 @@ def test_ansible_compiles_an_installed_collection_once_and_writes_nothing_into_i
     changed.write_text(changed.read_text(encoding="utf-8"), encoding="utf-8")
     assert controller.compiled() == ALWAYS & first | {"module_utils/_objects/ownership.py"}
     assert controller.compiled() == ALWAYS & first
+
+
+def test_a_source_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:
+    """As files of two versions are in an image or a package that is built to be reproducible."""
+    controller = Controller(tmp_path)
+    first = controller.compiled()
+    changed = controller.plugins / "module_utils" / "_objects" / "ownership.py"
+    facts = changed.stat()
+    changed.write_text(changed.read_text(encoding="utf-8").replace("Copyright", "copyright"), encoding="utf-8")
+    os.utime(changed, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (changed.stat().st_mtime_ns, changed.stat().st_size) == (facts.st_mtime_ns, facts.st_size)
+    assert controller.compiled() == ALWAYS & first | {"module_utils/_objects/ownership.py"}
+
+
+def test_the_items_of_a_loop_share_what_was_read(tmp_path: Path) -> None:
+    controller = Controller(tmp_path)
+    controller.compiled()
+    controller.compiled()
+    assert (tmp_path / "compiled.opened").read_text(encoding="utf-8") == "x"
 
 
 def test_what_others_may_write_is_not_run_by_ansible(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import (
     CONTROL,
     MASK,
+    HiddenType,
     Url,
     lines,
     masked,
@@ -86,6 +87,15 @@ def test_no_control_character_and_no_forged_line_reaches_a_terminal(text):
         assert not CONTROL.search(shown.replace("\n", "").replace("\t", ""))
         shown.encode("utf-8")
     assert lines(lines(text)) == lines(text)
+
+
+@pytest.mark.parametrize("known", ["", "word-of-pass"])
+def test_what_leaves_is_plain_text_that_holds_nothing_else(known):
+    register(known)
+    given_url = Url("https://server.example.com/acme.git")
+    given_url.full = "https://robot:word-of-pass@server.example.com/acme.git"
+    for text in (given_url, HiddenType("dict")({"a": "word-of-pass"})):
+        assert not hasattr(masked({"a": [text]})["a"][0], "full") and not hasattr(lines(text), "full") and lines(text) == str(text)
 
 
 def test_each_way_in_registers_its_secrets(tmp_path):

@@ -39,3 +39,7 @@ def test_what_is_no_hash_or_one_that_takes_too_long_matches_nothing(hashed):
 @pytest.mark.parametrize("password, size", [("", 0), ("x" * 73, 73), ("æ" * 37, 74), ("a\0b", 3)])
 def test_a_password_that_bcrypt_cannot_take_is_said(password, size):
     assert bcrypt_hash.wrong(password).startswith(f"has {size} bytes")
+
+
+def test_a_password_that_is_not_utf8_is_said():
+    assert bcrypt_hash.wrong("sword\udc80fish") == "is not UTF-8"
