@@ -109,6 +109,23 @@ def test_one_commit_changes_the_tag_and_no_other_byte(git_repo, options):
         f'-        image: "{NAME}:1.0"   # set by the pipeline', f'+        image: "{NAME}:1.1"   # set by the pipeline']
 
 
+@pytest.mark.parametrize("text, shown", [
+    ('{"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"name": "web", "image": "IMAGE:1.0", "args": ["SECRET"]}]}}}}',
+     f"spec.template.spec.containers[0].image: {NAME}:1.%d, beside other values of the line"),
+    ('kind: Deployment\nspec: {template: {spec: {containers: [\n  {name: web, env: [{name: A, value: "#"}],\n    image: "IMAGE:1.0", args: ["SECRET"]}]}}}\n',
+     f"spec.template.spec.containers[0].image: {NAME}:1.%d, beside other values of the line"),
+    ('kind: Deployment\nspec: {template: {spec: {containers: [\n  {name: web, args: ["SECRET"],\n    image: "IMAGE:1.0",\n  }]}}}\n',
+     f'    image: "{NAME}:1.%d",'),
+])
+def test_the_diff_shows_of_a_line_with_several_values_only_what_changes(text, shown, git_repo, options):
+    secret = Canary("beside")["beside"]
+    git_repo.write("production/web.yaml", text.replace("IMAGE", NAME).replace("SECRET", secret))
+    git_repo.commit()
+    result = run(**options)
+    assert secret not in result.diff and secret in git_repo.git("show", "main:production/web.yaml")
+    assert [line for line in result.diff.splitlines()[2:] if line[0] in "+-"] == [sign + shown % tag for sign, tag in (("-", 0), ("+", 1))]
+
+
 def test_a_second_run_commits_nothing(git_repo, options):
     run(**options)
     head = git_repo.head("main")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -28,6 +29,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._image_update.places
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked_text, register
 from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, write_path
 
+LONGEST_LINE = 1000  # characters of a line that the diff shows whole
+# A line of a manifest that holds one value and nothing else; of JSON on one line, or of `{name: a, value: b}`, the diff shows what changes.
+_ONE_VALUE = re.compile(
+    r"""\s*(?:-\s+)*(?:[\w./"'-]+[ ]*:(?:\s+|$))?(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"'{}\[\],#][^"'{}\[\],]*)?,?\s*(?:#.*)?\Z""", re.DOTALL)
 # In the commit of a review branch: the commit that it was made on. It tells our own commit from anybody else's.
 BASE_TRAILER = "Updated-From"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -66,11 +71,20 @@ class Plan:
         return [place for place in self.places if place.edits]
 
     def diff(self) -> str:
-        """A unified diff without context: nothing is shown but the lines that change."""
+        """A unified diff without context: nothing is shown but the lines that change, and of a line with several values those that do."""
         lines: List[str] = []
         for path, (before, after) in sorted(self.files.items()):
-            lines += difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} (before)", f"{path} (after)", n=0)
+            told = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} (before)", f"{path} (after)", n=0)
+            lines += itertools.islice(told, 2)
+            for line in told:
+                alone = line.startswith("@@") or len(line) <= LONGEST_LINE and _ONE_VALUE.match(line, 1)
+                lines.append(line if alone else f"{line[0]}{self._in_a_line(path, line[0] == '-', line)}\n")
         return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+    def _in_a_line(self, path: str, old: bool, line: str) -> str:
+        """The changes of a line, in the place of the line: beside them others may stand that nobody should see."""
+        values = [(write_path(place.path), place.before if old else place.after) for place in self.changes if place.file == path]
+        return ", ".join(f"{name}: {value}" for name, value in values if value.rpartition(":")[2] in line) + ", beside other values of the line"
 
     def summary(self) -> str:
         """What changes, in one line: shop/web 1.4.1 -> 1.4.2."""
