@@ -44,8 +44,9 @@ options:
       - With O(repository), an Application of another repository is refused. It is needed with O(git_username), O(git_password) and
         O(git_ssh_key), and where an Application of the cluster names a folder of this machine, as whoever may write an Application could
         have the credentials sent elsewhere, or have read what only this task may read.
-      - Of its C(syncPolicy), C(CreateNamespace=true) creates the namespace and C(Force=true) means O(replace_immutable=true). Objects are pruned
-        only where both C(automated.prune) and O(prune) are true.
+      - Of its C(syncPolicy), C(CreateNamespace=true) creates the namespace, C(Force=true) means O(replace_immutable=true) and
+        C(automated.allowEmpty) means O(allow_empty=true), within O(prune_limit). Objects are pruned only where both C(automated.prune) and
+        O(prune) are true.
       - Objects that carry the tracking id of this Application are taken over, and keep it, so Argo CD finds them as its own. What Git lost
         before the first run of this O(name) is not pruned, as no run of it has applied it.
       - Whatever a reconcile cannot do as Argo CD does is refused by the name of the field, such as several sources, a chart from a Helm
