@@ -343,14 +343,6 @@ EXAMPLES = r"""
   nordic.gitops.reconcile:
     name: payment-gateway
     from_application: /srv/backup/production-payment-gateway.yaml
-
-- name: The same from the cluster, of a repository that needs a password
-  nordic.gitops.reconcile:
-    name: payment-gateway
-    from_application: production-payment-gateway
-    repository: https://git.example.no/platform/manifests.git
-    git_username: reader
-    git_password: "{{ vault_git_password }}"
 """
 
 RETURN = r"""
