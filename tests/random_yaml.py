@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import documents
+from hypothesis import assume
 from hypothesis import strategies as some
 
 WORDS = some.text("abcdefghijklmnopqrstuvwxyz", max_size=8).map(lambda text: f"k{text}")  # none that is null or a number
@@ -80,3 +82,16 @@ def at(value, path):
 VALUES = some.one_of(some.text(max_size=20).filter(lambda text: not any("\ud800" <= sign <= "\udfff" for sign in text)),
                      some.sampled_from(["6801028", "72225e2", "09334553", "1.10", "yes", "null", "~", "2020-01-01", "1:20", "0x1f", "-", "",
                                         "a: b", "a #b", "{a}", "it's", '"', "\\", "\ttab", "line\nbreak"]))
+
+
+@some.composite
+def changes(draw):
+    """A file, one of its documents and that one's number, the path and the node of a value in it, another value, and the aliases of the node."""
+    text = draw(files())
+    parsed = documents(text, "app.yaml")
+    number = draw(some.integers(0, len(parsed) - 1))
+    scalars = scalars_of(parsed[number])
+    assume(scalars)
+    path, node = draw(some.sampled_from(scalars))
+    aliases = [one for _where, one in parsed[number].walk() if one.kind == "alias" and one.value == node.anchor]
+    return text, parsed[number], number, path, node, draw(VALUES), aliases

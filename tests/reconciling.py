@@ -129,8 +129,8 @@ def manifest(kind: str, name: str, api_version: str = "v1", namespace: str = "",
     return "\n".join(lines) + "\n" + more
 
 
-def widget(group, size, annotations="", name="w", fields=""):
-    """A custom resource whose size cannot change, with its definition, which may have more fields (", color: {type: string}")."""
+def definition(group, properties):
+    """The definition of the kind Widget, with these properties of its spec."""
     return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
   group: {group}
   scope: Namespaced
@@ -145,8 +145,14 @@ def widget(group, size, annotations="", name="w", fields=""):
           properties:
             spec:
               type: object
-              properties: {{size: {{type: integer, x-kubernetes-validations: [{{rule: self == oldSelf, message: Value is immutable}}]}}{fields}}}
-""") + "---\n" + manifest("Widget", name, f"{group}/v1", annotations=annotations, more=f"spec: {{size: {size}}}\n")
+              properties: {properties}
+""")
+
+
+def widget(group, size, annotations="", name="w", fields=""):
+    """A custom resource whose size cannot change, with its definition, which may have more fields (", color: {type: string}")."""
+    properties = "{size: {type: integer, x-kubernetes-validations: [{rule: self == oldSelf, message: Value is immutable}]}" + fields + "}"
+    return definition(group, properties) + "---\n" + manifest("Widget", name, f"{group}/v1", annotations=annotations, more=f"spec: {{size: {size}}}\n")
 
 
 def autoscaler(name, minimum=2):

@@ -26,12 +26,11 @@ from ansible_collections.nordic.gitops.plugins.module_utils._image_update import
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.chart import lock_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._image_update.options import SPEC, request_of
 from ansible_collections.nordic.gitops.plugins.module_utils._secrets_check.commits import added_lines, check_text
-from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, documents, set_scalar, write_path
+from ansible_collections.nordic.gitops.plugins.module_utils._yaml_edit import apply, set_scalar, write_path
 from ansible_collections.nordic.gitops.plugins.modules.image_update import EXAMPLES
 from canary import Canary
 from hypothesis import Phase, assume, given, settings
-from hypothesis import strategies as some
-from random_yaml import VALUES, at, files, loaded, scalars_of
+from random_yaml import at, changes, loaded
 
 NAME = "registry.example.org:5000/shop/web"
 DEPLOYMENT = """# The shop's front.
@@ -210,17 +209,11 @@ def test_five_hundred_random_files_change_at_the_wanted_bytes_alone_in_one_commi
     drawn = []
 
     @settings(max_examples=500, database=None, phases=[Phase.generate])
-    @given(files(), some.data())
-    def draw(text, data):
-        parsed = documents(text, "x.yaml")
-        number = data.draw(some.integers(0, len(parsed) - 1))
-        scalars = scalars_of(parsed[number])
-        assume(scalars)
-        path, node = data.draw(some.sampled_from(scalars))
-        value = data.draw(VALUES)
-        used = [one for _where, one in parsed[number].walk() if one.kind == "alias" and one.value == node.anchor]
+    @given(changes())
+    def draw(change):
+        text, document, number, path, node, value, used = change
         if not used:
-            after = apply(text, [set_scalar(text, parsed[number], node, value, "x.yaml")], "x.yaml")
+            after = apply(text, [set_scalar(text, document, node, value, "x.yaml")], "x.yaml")
             assume(not check_text(after, "x.yaml", added_lines(after, text)))  # a password by chance: it would not be pushed
         drawn.append((f"random/{len(drawn) % 20}/{len(drawn)}.yaml", text, number, path, node, value, used))
 

@@ -14,7 +14,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Clus
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES as GUARD
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
-from reconciling import config_map, exists, get, manifest, operations, wait_until, widget
+from reconciling import config_map, definition, exists, get, manifest, operations, wait_until, widget
 
 RBAC = "rbac.authorization.k8s.io/v1"
 
@@ -77,26 +77,13 @@ def test_check_mode_says_what_a_bare_pod_waits_for(cluster, run, git_repo, names
     assert operations(run()) == operations(planned)
 
 
-def gadgets(group, fields):
-    return manifest("CustomResourceDefinition", f"widgets.{group}", "apiextensions.k8s.io/v1", more=f"""spec:
-  group: {group}
-  scope: Namespaced
-  names: {{kind: Widget, plural: widgets}}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {fields}}}}}}}}}
-""")
-
-
 @pytest.mark.parametrize("value", ["false", "true"])
 def test_a_field_is_added_to_a_definition_and_used_in_one_commit(cluster, run, git_repo, namespace, group, value):
-    git_repo.write("crd.yaml", gadgets(group, "{size: {type: integer}}"))
+    git_repo.write("crd.yaml", definition(group, "{size: {type: integer}}"))
     git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more="spec: {size: 1}\n"))
     git_repo.commit()
     run()
-    git_repo.write("crd.yaml", gadgets(group, "{size: {type: integer}, extra: {type: object, properties: {enabled: {type: boolean}}}}"))
+    git_repo.write("crd.yaml", definition(group, "{size: {type: integer}, extra: {type: object, properties: {enabled: {type: boolean}}}}"))
     git_repo.write("w.yaml", manifest("Widget", "w", f"{group}/v1", more=f"spec: {{size: 1, extra: {{enabled: {value}}}}}\n"))
     git_repo.commit()
     planned = run(check_mode=True)
@@ -456,7 +443,7 @@ def test_when_the_last_file_goes_allow_empty_is_named_and_works(cluster, run, gi
 
 
 def test_a_definition_that_is_being_deleted_is_named_with_what_holds_it_and_waited_for(cluster, run, git_repo, namespace, group):
-    git_repo.write("all.yaml", gadgets(group, "{}") + "---\n" + manifest("Widget", "one", f"{group}/v1"))
+    git_repo.write("all.yaml", definition(group, "{}") + "---\n" + manifest("Widget", "one", f"{group}/v1"))
     git_repo.commit()
     run()
     cluster.kubectl("patch", f"widgets.{group}", "one", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["example.org/tidy"]}}')

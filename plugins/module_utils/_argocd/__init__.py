@@ -15,6 +15,7 @@ sync      Applications synced at exactly one commit, or waited for
 evidence  what their objects say when that fails
 admin     the administrator's password, by bcrypt_hash
 info      what is known of each Application
+ending    how a module ends: its result or a failure, masked
 follow    Applications as they change, and the refresh that proves a status to be new
 """
 

@@ -11,10 +11,11 @@ from typing import Any, List, Mapping, Optional
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import bcrypt_hash, follow
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body, decoded, wrong_namespace
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import FIELD_MANAGER, Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, register
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register
 
 SECRET, FIRST, SETTINGS = "argocd-secret", "argocd-initial-admin-secret", "argocd-cm"
 HASH, SINCE = "admin.password", "admin.passwordMtime"
@@ -80,8 +81,4 @@ def _write(cluster: Any, secrets: Any, live: Body, password: str) -> None:
 
 def run_module(module: Any) -> None:
     """A module's whole work, and its end."""
-    try:
-        result = masked(administer(module.params, module.check_mode))
-    except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
-    module.exit_json(**result)
+    end(module, lambda: administer(module.params, module.check_mode))

@@ -9,10 +9,10 @@ from typing import Any, List, Mapping
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import ARGOPROJ, Body
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
-from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, one_line, url
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line, url
 
 LONGEST = 2000  # characters of a message
 
@@ -72,8 +72,4 @@ def _reason(cluster: Any, live: Body, each: Mapping[str, Any], look: bool) -> st
 
 def run_module(module: Any) -> None:
     """A module's whole work, and its end."""
-    try:
-        result = masked(info(module.params))
-    except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
-    module.exit_json(**result)
+    end(module, lambda: info(module.params))

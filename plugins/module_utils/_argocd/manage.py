@@ -12,12 +12,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, guard, operation, removal
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import (
     APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong, wrong_namespace)
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import objects_of
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, register, url
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register, url
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import known_of, write
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.compare import compare
@@ -349,10 +350,4 @@ def manage(kind: Kind, params: Mapping[str, Any], check_mode: bool, diff: bool) 
 
 def run_module(module: Any, kind: Kind) -> None:
     """A module's whole work, and its end."""
-    try:
-        result = masked(manage(kind, module.params, module.check_mode, module._diff))
-    except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
-    for note in result.pop("warnings"):
-        module.warn(note)
-    module.exit_json(**result)
+    end(module, lambda: manage(kind, module.params, module.check_mode, module._diff))

@@ -18,11 +18,12 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation, options
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import Commits
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import masked, one_line
+from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 
 WRITERS = 8
 # How long something must stay that may pass by itself: Degraded while a Pod restarts, OutOfSync until Argo CD has seen what it wrote.
@@ -471,8 +472,4 @@ def sync(params: Mapping[str, Any], check_mode: bool) -> Body:
 
 def run_module(module: Any) -> None:
     """A module's whole work, and its end."""
-    try:
-        result = masked(sync(module.params, module.check_mode))
-    except Failure as failure:
-        module.fail_json(msg=masked(str(failure)), **masked(failure.details))
-    module.exit_json(**result)
+    end(module, lambda: sync(module.params, module.check_mode))
