@@ -18,7 +18,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONN
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._git import GIT_SPEC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import reconcile
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options, hand_back
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import result_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.source import Source
@@ -51,6 +51,8 @@ class Reconciler:
             raise
         self.notes = report.notes
         result = report.result()
+        if params["from_application"] and result["changed"] and not check_mode:
+            self.warnings = [*self.warnings, *hand_back(params["from_application"], self.cluster)]
         assert_as_documented(result)
         return result
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: argocd_repository
-short_description: Repositories of Argo CD and credential templates
+short_description: Repositories of Argo CD, credential templates, certificates, known hosts and GPG keys
 version_added: 1.0.0
 author:
   - nordic.gitops contributors (@nordic-gitops)
@@ -16,6 +16,7 @@ description:
   - A repository that Argo CD's command line or pages made is found by its URL and kept up to date where it is.
   - A password that changed is written. What the Secret holds is compared, and not what Argo CD's API says of it.
   - A repository that Applications still use is not deleted, unless a credential template covers it.
+  - Certificates, known hosts and GPG keys are entries of lists that Argo CD's command line and other tasks share. What others added stays.
 options:
   repositories:
     description: Several repositories, each with the options of one. Excludes them.
@@ -114,6 +115,37 @@ options:
           useAzureWorkloadIdentity:
             description: Whether to log in by the workload identity of Azure.
             type: bool
+  certificates:
+    description:
+      - TLS certificates of servers, or of the authorities that issued theirs, which Argo CD trusts beside those of its image.
+      - Only the servers that are named are touched. O(name) to O(access) say nothing of them.
+    type: list
+    elements: dict
+    version_added: 1.0.0
+    suboptions:
+      serverName:
+        description: The server's name, without a port.
+        type: str
+        required: true
+      certData:
+        description:
+          - One or several certificates in PEM format. Needed with O(state=present).
+        type: str
+  known_hosts:
+    description:
+      - SSH keys of servers, each a line of C(known_hosts) as C(ssh-keyscan) prints it.
+      - A key of the same host and type is replaced, and everything else in the list stays.
+      - With O(state=absent), a host, or a host and a type, is enough. A whole line removes only that key.
+    type: list
+    elements: str
+    version_added: 1.0.0
+  gpg_keys:
+    description:
+      - GPG public keys by which commits may be signed, each as C(gpg --export --armor) prints it.
+      - With O(state=absent), the key's ID or fingerprint is enough.
+    type: list
+    elements: str
+    version_added: 1.0.0
   name: *name
   namespace: *namespace
   labels: *labels
@@ -142,6 +174,21 @@ EXAMPLES = r"""
     template: true
     access:
       sshPrivateKey: "{{ vault_git_key }}"
+
+- name: Trust the company's own authority, the Git server's SSH keys, and the key that signs releases
+  nordic.gitops.argocd_repository:
+    certificates:
+      - serverName: git.example.no
+        certData: "{{ company_ca }}"
+    known_hosts:
+      - git.example.no ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl
+    gpg_keys:
+      - "{{ release_key }}"
+
+- name: No longer trust a key
+  nordic.gitops.argocd_repository:
+    gpg_keys: [F7842A5CEAA9C0B1]
+    state: absent
 """
 
 RETURN = r"""
@@ -163,6 +210,21 @@ repositories:
     reason:
       description: Why.
       type: str
+certificates:
+  description: Each certificate, by the server's name, with the same keys as a repository.
+  returned: when O(certificates) is set
+  type: list
+  elements: dict
+known_hosts:
+  description: Each key, by host and type, with the same keys as a repository.
+  returned: when O(known_hosts) is set
+  type: list
+  elements: dict
+gpg_keys:
+  description: Each GPG key, by its ID, with the same keys as a repository.
+  returned: when O(gpg_keys) is set
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -172,12 +234,12 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.manage import run_module
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 
-SPEC = options.argument_spec("repositories", REPOSITORY.whole)
+SPEC = options.argument_spec("repositories", REPOSITORY.whole, **options.TRUST)
 
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
-                           mutually_exclusive=[("url", "repositories")], required_one_of=[("url", "repositories")])
+                           mutually_exclusive=[("url", "repositories")], required_one_of=[("url", "repositories", *options.TRUST)])
     run_module(module, REPOSITORY)
 
 

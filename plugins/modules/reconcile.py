@@ -49,6 +49,8 @@ options:
         O(prune) are true.
       - Objects that carry the tracking id of this Application are taken over, and keep it, so Argo CD finds them as its own. What Git lost
         before the first run of this O(name) is not pruned, as no run of it has applied it.
+      - After a run that changed something, Argo CD is asked to look at the Application anew. One that was gone and comes back with self-heal
+        would otherwise go back to the commit that it knew before, for a moment.
       - Whatever a reconcile cannot do as Argo CD does is refused by the name of the field, such as several sources, a chart from a Helm
         repository, plugins, and hooks. What the Application's project forbids is not checked here.
     type: str
@@ -558,11 +560,13 @@ def run(params, check_mode, diff, progress):
         cluster = Cluster.of(params)
         notes: list[str] = []
         if params["from_application"]:
-            from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options
+            from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import as_options, hand_back
 
             params, notes = as_options(params, cluster)
         options = Options.of(params, check_mode, diff)
         report = reconcile(Source.of(params), cluster, options, lambda text: progress(one_line(text)))
+        if params["from_application"] and report.result()["changed"] and not check_mode:
+            notes = [*notes, *hand_back(params["from_application"], cluster)]
     except Failure as failure:
         return {**masked(result_of(failure)), "failed": True, "msg": masked(str(failure))}
     return {**masked(report.result()), "warnings": masked([*notes, *report.notes])}

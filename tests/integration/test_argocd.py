@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -13,11 +14,12 @@ import time
 
 import pytest
 import yaml
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT, REPOSITORY
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.modules import argocd_admin, argocd_sync
 from argocd_tasks import Tasks
 from reconciling import Reconciler, config_map, deployment, operations, wait_until
+from trusting import certificate, gpg_keys, ssh_key
 
 IN_CLUSTER = "https://kubernetes.default.svc"
 APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
@@ -490,6 +492,38 @@ def test_the_administrators_password_is_set_once_and_the_first_one_goes(argo, ta
         wait_until(lambda: argocd.Server(argo).token)
 
 
+# ---- argocd_repository
+
+
+def test_argo_cd_reads_what_a_task_says_is_trusted_and_both_keep_what_the_other_added(argo, tasks, tmp_path):
+    from lab import argocd
+
+    server = argocd.Server(argo)
+    key, other, (pem, _private) = ssh_key(tmp_path / "a", "ed25519"), ssh_key(tmp_path / "b", "ed25519"), certificate("git.example.no")
+    with gpg_keys("releases@example.no") as (gpg,):
+        task = {"certificates": [{"serverName": "git.example.no", "certData": pem}], "known_hosts": [f"[git.example.no]:2222 {key}"], "gpg_keys": [gpg.public]}
+        gone = {**task, "state": "absent"}
+
+        def certificates():
+            return {(each["serverName"], each["certType"]) for each in server.do("GET", "/api/v1/certificates")["items"]}
+
+        before = certificates()
+        try:
+            assert tasks(REPOSITORY, **task)["changed"]
+            wait_until(lambda: certificates() == before | {("git.example.no", "https"), ("[git.example.no]:2222", "ssh")})
+            (found,) = server.do("GET", "/api/v1/gpgkeys")["items"]
+            assert (found["keyID"], found["fingerprint"]) == (gpg.fingerprint[-16:], gpg.fingerprint)
+            added = {"items": [{"serverName": "other.example.no", "certType": "ssh", "certSubType": "ssh-ed25519",
+                                "certData": base64.b64encode(other.split()[1].encode()).decode()}]}
+            server.do("POST", "/api/v1/certificates", added)
+            assert not tasks(REPOSITORY, **task)["changed"] and ("github.com", "ssh") in before
+        finally:
+            tasks(REPOSITORY, **gone)
+        wait_until(lambda: certificates() == before | {("other.example.no", "ssh")})
+        assert not server.do("GET", "/api/v1/gpgkeys").get("items")
+        tasks(REPOSITORY, known_hosts=["other.example.no"], state="absent")
+
+
 # ---- hand-over
 
 
@@ -609,6 +643,8 @@ def test_while_argo_cd_is_gone_a_reconcile_from_the_application_heals_prunes_and
     before, since = uids(argo, namespace), argo.moment()
     with argocd.stopped(argo, "argocd-application-controller"):
         reconcile_of(from_application=name)
+        # Argo CD would go back to the commit that it knew before, and make again what was pruned.
+        assert live(argo, name)["metadata"]["annotations"]["argocd.argoproj.io/refresh"] == "normal"
         argo.kubectl("patch", "configmap", "settings", "--namespace", namespace, "--type=merge", "--patch", '{"data": {"key": "by hand"}}')
         git_repo.remove("app/extra.yaml")
         push(git_repo, name="later")

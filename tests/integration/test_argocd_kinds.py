@@ -12,11 +12,13 @@ import json
 import pytest
 import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, KINDS, PROJECT, REPOSITORY
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.trust import STORES
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.modules import argocd_info
 from argocd_tasks import MODULES, Tasks
 from lab.proxy import GOES_WELL
 from reconciling import Reconciler, config_map, get, operations, wait_until
+from trusting import certificate, gpg_keys, ssh_key
 
 GIT = "https://git.example.no/shop/manifests.git"
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -42,6 +44,8 @@ def tasks(cluster, namespace, kinds):
     cluster.kubectl("create", "--namespace", namespace, "--filename", "-", input=json.dumps({
         "apiVersion": f"{GROUP}/v1alpha1", "kind": "AppProject", "metadata": {"name": "default"},
         "spec": {"sourceRepos": ["*"], "destinations": [{"server": "*", "namespace": "*"}]}}))
+    for store in STORES:
+        cluster.kubectl("create", "configmap", store.config_map, "--namespace", namespace)
     yield Tasks(cluster, namespace=namespace, wait=False)
     # No Argo CD is there that would take finalizers off, and its namespace could not go.
     for app in cluster.api.do("GET", f"/apis/{GROUP}/v1alpha1/namespaces/{namespace}/applications")["items"]:
@@ -89,10 +93,12 @@ def test_the_payment_gateway_of_the_article_is_what_git_says_and_a_second_run_ch
 def test_each_example_runs_and_the_second_time_nothing_changes(kind, cluster, namespace, tasks):
     secrets = {"vault_git_password": "correct horse battery", "vault_bergen_token": "eyJh.bergen.token", "bergen_ca_certificate": "Q0E=",
                "vault_git_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"}
+    with gpg_keys("releases@example.no") as (key,):
+        public = {"company_ca": certificate("git.example.no")[0], "release_key": key.public}
     tasks(PROJECT, name="shop", sourceRepos=["*"], destinations=[{"server": "*", "name": "*", "namespace": "*"}])
     for task in yaml.safe_load(MODULES[kind].EXAMPLES):
         text = json.dumps(next(options for name, options in task.items() if name.startswith("nordic.gitops.")))
-        for name, value in secrets.items():
+        for name, value in {**secrets, **public}.items():
             text = text.replace(f"{{{{ {name} }}}}", json.dumps(value)[1:-1])
         options = json.loads(text)
         if kind.option in options:
@@ -358,6 +364,71 @@ def test_the_order_of_keys_in_a_clusters_configuration_is_no_difference(cluster,
     tasks(CLUSTER, **options)
     assert secret(cluster, namespace, "by-hand")["config"].startswith("{\n")
     assert not tasks(CLUSTER, **options)["changed"]
+
+
+# ---- what is trusted of repositories
+
+
+def trusted(cluster, namespace):
+    """The data of each ConfigMap."""
+    return [get(cluster, namespace, "configmap", store.config_map).get("data", {}) for store in STORES]
+
+
+def test_what_is_trusted_is_added_to_what_others_added_changed_and_taken_away_again(cluster, namespace, tasks, tmp_path):
+    theirs, key, other = (ssh_key(tmp_path / name, "ed25519") for name in ("theirs", "key", "other"))
+    (first, _key), (second, _key) = certificate("git.example.no"), certificate("git.example.no")
+    with gpg_keys("one@example.no", "two@example.no") as (mine, yours):
+        before = [{"b.example.no": first}, {"ssh_known_hosts": f"# by hand\ngit.example.no,git {theirs}"}, {yours.fingerprint[-16:]: yours.public}]
+        for store, data in zip(STORES, before):
+            cluster.kubectl("patch", "configmap", store.config_map, "--namespace", namespace, "--type=merge", "--field-manager=argocd-server", "--patch",
+                            json.dumps({"data": data}))
+        task = {"certificates": [{"serverName": "git.example.no", "certData": first}], "known_hosts": [f"git.example.no {key}"], "gpg_keys": [mine.public]}
+        check = tasks(REPOSITORY, check_mode=True, diff=True, **task)
+        assert trusted(cluster, namespace) == before
+        done = tasks(REPOSITORY, diff=True, **task)
+        assert done == check and len(done["diff"]) == 3 and done["repositories"] == []
+        assert [done[store.option][0]["operation"] for store in STORES] == ["created", "configured", "created"]
+        assert done["known_hosts"][0]["name"] == "git.example.no ssh-ed25519" and done["gpg_keys"][0]["name"] == mine.fingerprint[-16:]
+        assert trusted(cluster, namespace) == [
+            {"b.example.no": first, "git.example.no": first}, {"ssh_known_hosts": f"# by hand\ngit {theirs}\ngit.example.no {key}\n"},
+            {yours.fingerprint[-16:]: yours.public, mine.fingerprint[-16:]: mine.public}]
+        assert not tasks(REPOSITORY, **task)["changed"]
+        # The names of what goes may be said alone; a line with another key is none of those that are there.
+        assert tasks(REPOSITORY, certificates=[{"serverName": "git.example.no", "certData": second}])["certificates"][0]["operation"] == "configured"
+        assert not tasks(REPOSITORY, state="absent", known_hosts=[f"git.example.no {other}"])["changed"]
+        gone = {"certificates": [{"serverName": "git.example.no"}], "known_hosts": ["git.example.no"], "gpg_keys": [mine.fingerprint], "state": "absent"}
+        assert tasks(REPOSITORY, check_mode=True, **gone)["changed"] and tasks(REPOSITORY, **gone)["changed"] and not tasks(REPOSITORY, **gone)["changed"]
+        assert trusted(cluster, namespace) == [before[0], {"ssh_known_hosts": f"# by hand\ngit {theirs}\n"}, before[2]]
+
+
+def test_an_entry_that_somebody_adds_during_the_task_stays(cluster, namespace, tasks, fault_proxy, tmp_path):
+    key, writes = ssh_key(tmp_path, "ed25519"), []
+
+    def added_before_the_first_write(method, path):
+        if method == "PATCH" and not writes:
+            writes.append(path)
+            cluster.kubectl("patch", "configmap", "argocd-ssh-known-hosts-cm", "--namespace", namespace, "--type=merge", "--patch",
+                            json.dumps({"data": {"ssh_known_hosts": f"other.example.no {key}\n"}}))
+        return False
+
+    fault_proxy.script(GOES_WELL, match=added_before_the_first_write)
+    tasks(REPOSITORY, kubeconfig=str(fault_proxy.kubeconfig), known_hosts=[f"git.example.no {key}"])
+    assert trusted(cluster, namespace)[1] == {"ssh_known_hosts": f"other.example.no {key}\ngit.example.no {key}\n"}
+
+
+def test_nothing_is_written_when_one_of_what_is_to_be_trusted_is_wrong(cluster, namespace, tasks, tmp_path):
+    line = f"git.example.no {ssh_key(tmp_path, 'ed25519')}"
+    before = cluster.moment()
+    with pytest.raises(Failure) as caught:
+        tasks(REPOSITORY, url=GIT, known_hosts=[line, line, "git.example.no ssh-rsa AAAA"], gpg_keys=["a key"],
+              certificates=[{"serverName": "git.example.no", "certData": "-----BEGIN CERTIFICATE-----"}])
+    assert [line.partition(":")[0] for line in caught.value.details["errors"]] == ["certificates[0]", "known_hosts[2]", "known_hosts", "gpg_keys[0]"]
+    with pytest.raises(Failure, match="url holds credentials"):
+        tasks(REPOSITORY, url="https://me:swordfish@git.example.no/a.git", known_hosts=[line])
+    assert not [each for each in cluster.audit(before) if each["verb"] in ("create", "patch", "update", "delete") and not each["dryRun"]]
+    cluster.kubectl("delete", "configmap", "argocd-gpg-keys-cm", "--namespace", namespace)
+    with pytest.raises(Failure, match="there is no ConfigMap argocd-gpg-keys-cm. Install Argo CD there first"):
+        tasks(REPOSITORY, gpg_keys=["F7842A5CEAA9C0B1"], state="absent")
 
 
 # ---- what only Argo CD can know

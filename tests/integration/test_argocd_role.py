@@ -17,6 +17,7 @@ import pytest
 import yaml
 from lab import argocd
 from lab.web import serving
+from trusting import ssh_key
 
 DEFINITIONS = ["applications.argoproj.io", "applicationsets.argoproj.io", "appprojects.argoproj.io"]
 
@@ -141,6 +142,30 @@ def test_what_others_keep_in_its_secrets_and_certificates_stays_when_it_is_taken
     assert kept() == [["four", "one", "three", "two"]] * 4 and get(cluster, "deployment", "argocd-server", namespace) is None
     role(source=source("core-install.yaml"))
     assert kept() == [["four", "one", "three", "two"]] * 4
+
+
+def test_known_hosts_come_with_the_release_and_those_that_others_added_stay(cluster, role, namespace, tmp_path):
+    def lines():
+        return get(cluster, "configmap", "argocd-ssh-known-hosts-cm", namespace)["data"]["ssh_known_hosts"].splitlines()
+
+    release = next(body for body in argocd.manifests() if body["metadata"]["name"] == "argocd-ssh-known-hosts-cm")["data"]["ssh_known_hosts"]
+    release = [line for line in release.splitlines() if not line.startswith("#")]
+    role(source=source("core-install.yaml"))
+    assert lines() == release
+    added = f"git.example.no {ssh_key(tmp_path, 'ed25519')}"
+    text = "".join(f"{line}\n" for line in [*release[:-1], added])  # and somebody lost one of them
+    cluster.kubectl("patch", "configmap", "argocd-ssh-known-hosts-cm", "--namespace", namespace, "--type=merge", "--field-manager=argocd-server",
+                    "--patch", json.dumps({"data": {"ssh_known_hosts": text}}))
+    role(source=source("core-install.yaml"))
+    assert lines() == [*release[:-1], added, release[-1]]
+    role(source=source("core-install.yaml"), unchanged=True)
+    role(state="absent")
+    assert added in lines()
+    own = {"patch": yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-ssh-known-hosts-cm"},
+                                    "data": {"ssh_known_hosts": added}})}
+    role(source=source("core-install.yaml"), patches=[own])
+    assert lines() == [added]
+    role(source=source("core-install.yaml"), patches=[own], unchanged=True)
 
 
 def test_the_administrators_password_is_kept_or_the_first_one_goes_with_a_disabled_administrator(cluster, role, namespace):

@@ -7,6 +7,7 @@ options   what a task may say of each kind, and what of it goes into the object
 kinds     the table: one row for each kind
 answers   what a server may answer of them
 manage    the one implementation of present and absent
+trust     what is trusted of repositories: certificates, known hosts, GPG keys, read by trust_format
 guard     the rules that refuse, each one named
 removal   how an object goes: refused, cascaded, orphaned
 choice    which Applications a task means

@@ -39,6 +39,7 @@ SHAPES: Mapping[Tuple[str, str], Shape] = {
     ("argoproj.io", "ApplicationSet"): {"spec": MAPPING},
     ("argoproj.io", "AppProject"): {"spec": {"sourceRepos": [TEXT], "destinations": [_PLACE], "roles": [{"name!": TEXT, "jwtTokens": [MAPPING]}]}},
     ("", "Secret"): {"data": {"*": TEXT}},
+    ("", "ConfigMap"): {"data": {"*": TEXT}},
     ("", "Pod"): {"status": {"initContainerStatuses": _CONTAINERS, "containerStatuses": _CONTAINERS}},
     ("", "Event"): {"type": TEXT, "reason": TEXT, "message": TEXT, "lastTimestamp": TEXT, "eventTime": TEXT, "involvedObject": {"uid": TEXT}},
     **{("apps", kind): _WORKLOAD for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},

@@ -83,9 +83,10 @@ def follow(cluster: Any, resource: Any, wanted: Set[Key], until: float, clock: C
             return
 
 
-def change(cluster: Any, resource: Any, key: Key, operations: Callable[[Body], Optional[List[Body]]], uid: str = "") -> Optional[Body]:
+def change(cluster: Any, resource: Any, key: Key, operations: Callable[[Body], Optional[List[Body]]], uid: str = "",
+           dry_run: bool = False) -> Optional[Body]:
     """Write an object as it is now, by what `operations` makes of it (None: nothing); again when somebody else wrote meanwhile.
-    uid: of the object that was judged; another one of its name is not touched."""
+    uid: of the object that was judged; another one of its name is not touched. dry_run: have the server judge it, and write nothing."""
     for _try in range(TRIES):
         live = cluster.get(resource, *key)
         if live is None:
@@ -97,7 +98,7 @@ def change(cluster: Any, resource: Any, key: Key, operations: Callable[[Body], O
             return live
         version = live["metadata"]["resourceVersion"]
         try:
-            found: Body = cluster.patch(resource, *key, [{"op": "test", "path": "/metadata/resourceVersion", "value": version}, *wanted])
+            found: Body = cluster.patch(resource, *key, [{"op": "test", "path": "/metadata/resourceVersion", "value": version}, *wanted], dry_run=dry_run)
             return found
         except ApiError as error:
             if not error.stale and error.status not in (409, 422):

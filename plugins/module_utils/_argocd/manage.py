@@ -14,8 +14,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follo
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import (
-    APPLICATION, APPLICATIONSET, PROJECT, Body, Kind, hidden, wrong, wrong_namespace)
+    APPLICATION, APPLICATIONSET, PROJECT, REPOSITORY, Body, Kind, hidden, wrong, wrong_namespace)
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import objects_of
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.trust import Trust
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register, url
@@ -68,15 +69,20 @@ class Manager:
                     item.params[option] = params[option]
         self.world = guard.World(cluster)
 
-    def run(self) -> None:
+    def prepare(self) -> None:
+        """All that is known before anything is written."""
         self.check()
         self.resource = self._resource()
         self.look()
         self.judge()
+        if not self.absent:
+            self.ask()
+
+    def act(self) -> None:
+        """What has to be done."""
         if self.absent:
             self.remove()
             return
-        self.ask()
         self.write()
         if self.kind is APPLICATION and self.params["wait"] and not self.check_mode:
             self.wait()
@@ -339,13 +345,30 @@ def manage(kind: Kind, params: Mapping[str, Any], check_mode: bool, diff: bool) 
     """The module's result; a Failure carries what was done until then."""
     register(*secrets_of(kind, params))
     notes: List[str] = []
-    manager = Manager(kind, Checked(Cluster.of(params)), params, check_mode, notes)
+    cluster = Checked(Cluster.of(params))
+    # What a repository is trusted by comes before it, and goes after it.
+    parts: List[Any] = [Manager(kind, cluster, params, check_mode, notes)]
+    if kind is REPOSITORY:
+        parts.insert(0 if params["state"] == "present" else 1, Trust(cluster, params, check_mode))
     try:
-        manager.run()
+        for part in parts:
+            part.prepare()
+        for part in parts:
+            part.act()
     except Failure as failure:
-        failure.details = {**manager.result(diff), **failure.details}
+        failure.details = {**_together(parts, diff), **failure.details}
         raise
-    return {**manager.result(diff), "warnings": notes}
+    return {**_together(parts, diff), "warnings": notes}
+
+
+def _together(parts: Sequence[Any], diff: bool) -> Body:
+    """The result of all parts."""
+    results = [part.result(diff) for part in parts]
+    whole = {key: value for result in results for key, value in result.items()}
+    whole["changed"] = any(result["changed"] for result in results)
+    if diff:
+        whole["diff"] = [entry for result in results for entry in result["diff"]]
+    return whole
 
 
 def run_module(module: Any, kind: Kind) -> None:

@@ -123,6 +123,13 @@ REPOSITORY: Spec = dict(
     )),
 )
 
+# What Argo CD trusts of repositories: each a list of its own, of one task of argocd_repository.
+TRUST: Spec = dict(
+    certificates=_items(dict(serverName=dict(type="str", required=True), certData=dict(type="str"))),
+    known_hosts=_texts(),
+    gpg_keys=_texts(no_log=False),
+)
+
 CLUSTER: Spec = dict(
     server=dict(type="str"),
     namespaces=_texts(),
@@ -189,6 +196,8 @@ def given(spec: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> D
 
 def objects_of(params: Mapping[str, Any], option: str) -> List[Dict[str, Any]]:
     """The objects of a task: those of its list, or the one that its own options describe."""
+    if option == "repositories" and params.get("url") is None and params.get(option) is None:
+        return []  # a task of what is trusted alone
     return [dict(item) for item in params[option]] if params.get(option) is not None else [dict(params)]
 
 

@@ -91,6 +91,23 @@ def as_options(params: Mapping[str, Any], cluster: Any) -> Tuple[Dict[str, Any],
     return {**found, "application": name, "tracked_by": (name, f"{namespace}_{name}")}, notes
 
 
+def hand_back(text: str, cluster: Any) -> List[str]:
+    """After a run that changed something: have Argo CD resolve the branch anew before it does anything else. One that was gone and comes back
+    with self-heal makes the cluster first what the commit says that it knew before, and restarts Pods for nothing. What could not be asked."""
+    if text.endswith(FILES):
+        return []  # the Application may be nowhere, or in another cluster
+    from ansible_collections.nordic.gitops.plugins.module_utils._argocd import answers, follow
+
+    found = _NAME.match(text)
+    key = (found.group("namespace") or ARGOCD, found.group("name")) if found else ("", "")
+    try:
+        follow.refresh(answers.Checked(cluster), cluster.resource(API_VERSION, "Application"), key, hard=False)
+    except Failure as failure:
+        return [f"Argo CD could not be asked to look at the Application {key[0]}/{key[1]} anew ({failure.what}). With self-heal it may go back to the "
+                "commit that it knew before, until it looks at the branch again."]
+    return []
+
+
 def _of_file(path: str) -> Body:
     from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import yaml_strict
 
