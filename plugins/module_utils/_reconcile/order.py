@@ -21,27 +21,27 @@ RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 
 # Each rank is finished before the next begins; inside a rank the kinds start in the order of KINDS and overlap.
-DEFINITIONS, CLASSES, ROLES, CONFIGURATION, WORKLOADS, WEBHOOKS = range(6)
+DEFINITIONS, CLASSES, CONFIGURATION, BINDINGS, WORKLOADS, WEBHOOKS = range(6)
 
 KINDS: Dict[Tuple[str, str], int] = {
     CRD: DEFINITIONS,
     NAMESPACE: DEFINITIONS,
     (RBAC, "ClusterRole"): DEFINITIONS,
-    # Before its RoleBinding: to bind it one must hold its rights, which the API server looks up in it.
-    (RBAC, "Role"): ROLES,
-    # Before the Secret with its token: the token controller deletes that one where it finds no ServiceAccount.
-    ("", "ServiceAccount"): ROLES,
     # What a Pod needs to be admitted and to start, before anything that makes Pods.
-    (RBAC, "ClusterRoleBinding"): CONFIGURATION,
+    (RBAC, "Role"): CONFIGURATION,
+    ("", "ServiceAccount"): CONFIGURATION,
     ("", "ResourceQuota"): CONFIGURATION,
     ("", "LimitRange"): CONFIGURATION,
-    (RBAC, "RoleBinding"): CONFIGURATION,
     ("", "ConfigMap"): CONFIGURATION,
-    ("", "Secret"): CONFIGURATION,
     ("", "PersistentVolume"): CONFIGURATION,
     ("", "PersistentVolumeClaim"): CONFIGURATION,
     ("networking.k8s.io", "NetworkPolicy"): CONFIGURATION,
     ("", "Service"): CONFIGURATION,
+    # After the Role: to bind it one must hold its rights, which the API server looks up in it.
+    (RBAC, "ClusterRoleBinding"): BINDINGS,
+    (RBAC, "RoleBinding"): BINDINGS,
+    # After the ServiceAccount: the token controller deletes the Secret with its token where it finds no account.
+    ("", "Secret"): BINDINGS,
     ("apps", "Deployment"): WORKLOADS,
     ("apps", "StatefulSet"): WORKLOADS,
     ("apps", "DaemonSet"): WORKLOADS,
@@ -56,7 +56,7 @@ _POSITION = {kind: position for position, kind in enumerate(KINDS)}
 
 
 def rank(ref: Ref) -> int:
-    """The rank of an object's kind: definitions, classes, roles and accounts, configuration, workloads, webhooks."""
+    """The rank of an object's kind: definitions, classes, configuration, bindings and Secrets, workloads, webhooks."""
     known = KINDS.get((ref.group, ref.kind))
     if known is not None:
         return known

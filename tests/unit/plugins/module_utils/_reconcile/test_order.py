@@ -50,8 +50,8 @@ def test_definitions_come_first_and_webhooks_last_whatever_the_order_in_git() ->
     found = steps([
         intent("ValidatingWebhookConfiguration", "hook", "admissionregistration.k8s.io/v1", ""), deployment("web"),
         intent("Service", "web-service"), intent("StorageClass", "fast", "storage.k8s.io/v1", ""), intent("Widget", "own", "example.com/v1"),
-        intent("Namespace", "n", namespace=""), crd("Widget", "example.com"), intent("ServiceAccount", "runner")])
-    assert names(found) == [["widgets.example.com", "n"], ["fast"], ["runner"], ["web-service"], ["web", "own"], ["hook"]]
+        intent("Namespace", "n", namespace=""), crd("Widget", "example.com"), intent("Secret", "token"), intent("ServiceAccount", "runner")])
+    assert names(found) == [["widgets.example.com", "n"], ["fast"], ["runner", "web-service"], ["token"], ["web", "own"], ["hook"]]
     assert not any(step.health for step in found)
 
 
