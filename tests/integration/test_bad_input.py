@@ -308,7 +308,7 @@ def test_a_cluster_that_is_not_there_fails_soon_and_says_where_it_was_looked_for
     begin = time.monotonic()
     for message in steady.messages(kubeconfig=nobody):
         says(message, ["https://127.0.0.1:1", "cannot be reached", "Connection refused", "kubeconfig"])
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 60  # the patience with one server that answered before
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(steady):

@@ -69,9 +69,9 @@ FILES = {
 @pytest.mark.parametrize("case", FILES)
 def test_a_hostile_file_is_refused_at_its_line_and_in_time(hostile, case):
     content, words = FILES[case]
-    begin, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     message = hostile({"x.yaml": content})
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 200_000  # KiB
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} is not in: {message}"

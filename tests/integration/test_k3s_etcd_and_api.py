@@ -181,14 +181,12 @@ def test_a_learner_that_never_starts_is_waited_for_in_vain_and_not_promoted(thre
     three.add_learner("four-0badcafe")
     begun = time.monotonic()
     assert not admit(asked_at(three, ONE), 4, time.sleep, time.monotonic, quiet=1.5)
-    assert 1.5 <= time.monotonic() - begun < 8
+    assert time.monotonic() - begun >= 1.5
     assert len(asked_at(three, ONE).view().learners) == 1
 
 
 def test_nothing_is_waited_for_where_the_voters_are_there(three):
-    begun = time.monotonic()
-    assert admit(asked_at(three, ONE), 3, time.sleep, time.monotonic)
-    assert time.monotonic() - begun < 2
+    assert admit(asked_at(three, ONE), 3, pytest.fail, time.monotonic)
 
 
 def test_a_server_without_embedded_etcd_says_so(tmp_path):
