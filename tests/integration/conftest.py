@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-BUILT = ("cloud", "hosts", "libvirt", "k3s", "S3 server", "registry")
+BUILT = ("cloud", "hosts", "libvirt", "k3s", "S3 server", "registry", "Argo CD")
 # Groups of tests that take minutes, longest first: begun late, one of them would run alone at the end.
 LONGEST = ("in_turn", "test_k3s_on_a_host", "test_preflight", "test_k3s_upgrade_on_a_host", "test_k3s_examples", "single")
 
