@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Dict, Mapping
 
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, CLUSTER, PROJECT, REPOSITORY
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.admin import administer
@@ -56,3 +62,19 @@ class Tasks:
         outcome = ArgumentSpecValidator(spec).validate({"kubeconfig": str(self.cluster.kubeconfig), **options})
         assert not outcome.error_messages, outcome.error_messages
         return dict(outcome.validated_parameters)
+
+
+def run_role(cluster: Any, folder: Path, *arguments: str, fails: str = "", unchanged: bool = False, **variables: Any) -> str:
+    """Runs the role argocd with these variables. fails: what it says when it fails; unchanged: it has to find nothing to change."""
+    play = [{"name": "Role", "hosts": "localhost", "gather_facts": False, "roles": [{"role": "nordic.gitops.argocd"}]}]
+    (folder / "playbook.yml").write_text(yaml.safe_dump(play), encoding="utf-8")
+    given = {f"argocd_{name}": value for name, value in {"folder": str(folder / "release"), **variables}.items()}
+    environment = {**os.environ, "ANSIBLE_HOME": str(folder / "ansible"), "HOME": str(folder / "home"), "ANSIBLE_NOCOLOR": "1",
+                   "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "PATH": f"{cluster.bin}:{os.environ['PATH']}"}
+    done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(folder / "playbook.yml"), "--extra-vars", json.dumps(given),
+                           *arguments], env=environment, text=True, capture_output=True, timeout=500, check=False)
+    output = done.stdout + done.stderr
+    assert "Traceback (most recent call last)" not in output and (done.returncode != 0) == bool(fails), output
+    assert fails in " ".join(output.split()), output
+    assert not unchanged or "changed=0" in output, output
+    return output

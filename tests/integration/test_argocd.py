@@ -9,15 +9,17 @@ import base64
 import contextlib
 import json
 import os
+import subprocess
 import threading
 import time
 
 import pytest
 import yaml
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import APPLICATION, APPLICATIONSET, PROJECT, REPOSITORY
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.modules import argocd_admin, argocd_sync
-from argocd_tasks import Tasks
+from argocd_tasks import Tasks, run_role
 from reconciling import Reconciler, config_map, deployment, operations, wait_until
 from trusting import certificate, gpg_keys, ssh_key
 
@@ -522,6 +524,62 @@ def test_argo_cd_reads_what_a_task_says_is_trusted_and_both_keep_what_the_other_
         wait_until(lambda: certificates() == before | {("other.example.no", "ssh")})
         assert not server.do("GET", "/api/v1/gpgkeys").get("items")
         tasks(REPOSITORY, known_hosts=["other.example.no"], state="absent")
+
+
+# ---- the role, with an Argo CD that manages itself
+
+
+def test_argo_cd_manages_itself_from_a_folder_that_the_role_writes_and_a_second_run_changes_nothing(argo, tasks, tmp_path):
+    """argo-cd#10831, argo-helm#1765"""
+    from lab import argocd
+
+    bare = tmp_path / "manifests.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)], check=True)
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(bare), *arguments], capture_output=True, text=True, check=True).stdout
+
+    def get(kind, name):
+        text = argo.kubectl("get", kind, name, "--namespace", "argocd", "--output", "json", "--ignore-not-found")
+        return json.loads(text) if text.strip() else None
+
+    options = {"source": str(argocd.tree() / "manifests" / "install.yaml"), "self_managed": True, "manifests_repository": f"file://{bare}",
+               "cm": {"url": "https://argocd.example.no"}, "wait_timeout": 60}
+    server = argocd.Server(argo)
+    secrets = get("secret", "argocd-secret")["data"]
+    try:
+        assert "changed=0" not in run_role(argo, tmp_path, "--check", **options)
+        assert not git("for-each-ref") and get("deployment", "argocd-server") is None
+        run_role(argo, tmp_path, **options)
+        assert {line.split("/")[-1] for line in git("ls-tree", "-r", "--name-only", "main").splitlines()} == {
+            "kustomization.yaml", "namespace.yaml", "definitions.yaml", "manifests.yaml"}
+        status = live(argo, "argocd")["status"]
+        assert (status["sync"]["status"], status["health"]["status"]) == ("Synced", "Healthy") and not follow.troubles(live(argo, "argocd"))
+        assert get("deployment", "argocd-server")["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"].startswith("argocd:")
+        assert get("configmap", "argocd-cm")["data"]["url"] == "https://argocd.example.no"
+        run_role(argo, tmp_path, unchanged=True, **options)
+        run_role(argo, tmp_path, "--check", unchanged=True, **options)
+        assert git("rev-list", "--count", "main").strip() == "1"
+        # What is changed goes by way of Git, and Argo CD is who applies it.
+        since = argo.moment()
+        run_role(argo, tmp_path, **{**options, "cm": {"url": "https://argocd.example.com"}})
+        assert get("configmap", "argocd-cm")["data"]["url"] == "https://argocd.example.com" and git("rev-list", "--count", "main").strip() == "2"
+        who = {each["userAgent"].split("/")[0] for each in argo.audit(since) if each["name"] == "argocd-cm" and each["verb"] in ("patch", "update")}
+        assert who == {"argocd-application-controller"}
+        # A controller that does not run cannot mend itself.
+        argo.kubectl("delete", "deployment", "argocd-server", "--namespace", "argocd")
+        with argocd.stopped(argo, "argocd-application-controller"):
+            run_role(argo, tmp_path, fails="Argo CD did not look at it within 5 s", **{**options, "wait_timeout": 5})
+            assert get("deployment", "argocd-server")
+        run_role(argo, tmp_path, **options)
+        run_role(argo, tmp_path, unchanged=True, **options)
+        assert get("secret", "argocd-secret")["data"] == secrets and server.send("GET", "/api/v1/account")[0] == 200
+    finally:
+        if get("applications.argoproj.io", "argocd"):
+            tasks(APPLICATION, name="argocd", state="absent", deletion="orphan")
+        argo.kubectl("delete", "deployments,statefulsets,networkpolicies", "--all", "--namespace", "argocd")
+        argo.kubectl("patch", "configmap", "argocd-cm", "--namespace", "argocd", "--type=merge", "--patch", '{"data": {"url": null}}')
+        tasks(PROJECT, name="argocd", state="absent")
 
 
 # ---- hand-over

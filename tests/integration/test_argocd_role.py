@@ -11,10 +11,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from argocd_tasks import run_role
 from lab import argocd
 from lab.web import serving
 from trusting import ssh_key
@@ -44,21 +46,7 @@ def namespace(cluster):
 @pytest.fixture
 def role(cluster, namespace, tmp_path):
     """Runs the role with these variables. fails: what it says when it fails; unchanged: it has to find nothing to change."""
-    def run(*arguments, fails="", unchanged=False, **variables):
-        play = [{"name": "Role", "hosts": "localhost", "gather_facts": False, "roles": [{"role": "nordic.gitops.argocd"}]}]
-        (tmp_path / "playbook.yml").write_text(yaml.safe_dump(play), encoding="utf-8")
-        given = {f"argocd_{name}": value for name, value in {"folder": str(tmp_path / "release"), "namespace": namespace, **variables}.items()}
-        environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
-                       "K8S_AUTH_KUBECONFIG": str(cluster.kubeconfig), "PATH": f"{cluster.bin}:{os.environ['PATH']}"}
-        done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "playbook.yml"), "--extra-vars", json.dumps(given),
-                               *arguments], env=environment, text=True, capture_output=True, timeout=500, check=False)
-        output = done.stdout + done.stderr
-        assert "Traceback (most recent call last)" not in output and (done.returncode != 0) == bool(fails), output
-        assert fails in " ".join(output.split()), output
-        assert not unchanged or "changed=0" in output, output
-        return output
-
-    return run
+    return partial(run_role, cluster, tmp_path, namespace=namespace)
 
 
 def source(name="install.yaml"):
@@ -142,6 +130,49 @@ def test_what_others_keep_in_its_secrets_and_certificates_stays_when_it_is_taken
     assert kept() == [["four", "one", "three", "two"]] * 4 and get(cluster, "deployment", "argocd-server", namespace) is None
     role(source=source("core-install.yaml"))
     assert kept() == [["four", "one", "three", "two"]] * 4
+
+
+@pytest.fixture
+def chart(tmp_path):
+    """A Helm chart of the release: its definitions, its objects, and one that the values say something about."""
+    folder = tmp_path / "chart"
+    (folder / "crds").mkdir(parents=True)
+    (folder / "templates").mkdir()
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: argo-cd\nversion: 1.0.0\n", encoding="utf-8")
+    bodies = argocd.manifests("core-install.yaml")
+    definitions = [body for body in bodies if body["kind"] == "CustomResourceDefinition"]
+    (folder / "crds" / "crds.yaml").write_text(yaml.safe_dump_all(definitions), encoding="utf-8")
+    text = yaml.safe_dump_all(body for body in bodies if body not in definitions).replace("{{", '{{ "{{" }}')
+    text = text.replace("namespace: argocd", "namespace: {{ .Release.Namespace }}")
+    (folder / "templates" / "release.yaml").write_text(text, encoding="utf-8")
+    (folder / "templates" / "extra.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata:\n  color: {{ .Values.color | default \"red\" | quote }}\n"
+        "  password: {{ if .Values.draw }}{{ randAlphaNum 8 }}{{ else }}none{{ end }}\n", encoding="utf-8")
+    return folder
+
+
+def test_a_helm_chart_is_installed_configured_and_upgraded_like_the_manifests(cluster, role, namespace, chart, tmp_path):
+    options = {"source": str(chart), "values": {"color": "blue"}, "cm": {"url": "https://argocd.example.no"}, "registry": "registry.example.no/mirror"}
+    role(**options)
+    assert get(cluster, "configmap", "extra", namespace)["data"] == {"color": "blue", "password": "none"}
+    assert get(cluster, "configmap", "argocd-cm", namespace)["data"]["url"] == "https://argocd.example.no"
+    controller = get(cluster, "statefulset", "argocd-application-controller", namespace)
+    assert controller["spec"]["template"]["spec"]["containers"][0]["image"].startswith("registry.example.no/mirror/argoproj/argocd:")
+    assert controller["status"]["readyReplicas"] == 1
+    package = subprocess.run([f"{cluster.bin}/helm", "package", str(chart), "--destination", str(tmp_path)], capture_output=True, text=True, check=True)
+    packed = package.stdout.split()[-1]
+    options = {**options, "source": packed, "checksum": hashlib.sha256(Path(packed).read_bytes()).hexdigest()}
+    role(**options, unchanged=True)
+    # Nothing that would be another one with each run gets to the cluster, and what was drawn is not shown.
+    (chart / "templates" / "job.yaml").write_text(
+        "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: init\n  annotations:\n    helm.sh/hook: pre-install\nspec: {}\n", encoding="utf-8")
+    for source, values, told in ((packed, {"draw": True}, "each run would change it. Set it in argocd_values. It is in: password"),
+                                 (str(chart), {}, "The chart has hooks, which are not run")):
+        assert "argo-cd/templates/job.yaml" in role(source=source, values=values, fails=told) or values
+    assert get(cluster, "configmap", "extra", namespace)["data"] == {"color": "blue", "password": "none"}
+    role(source=str(tmp_path / "nowhere"), fails=f"{tmp_path}/nowhere/Chart.yaml does not exist")
+    role(state="absent")
+    assert get(cluster, "configmap", "extra", namespace) is None and get(cluster, "crd", DEFINITIONS[0], namespace)
 
 
 def test_known_hosts_come_with_the_release_and_those_that_others_added_stay(cluster, role, namespace, tmp_path):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # release.sh MANIFESTS KUSTOMIZATION REPOSITORY: a Git repository with the release in the folder release, its CustomResourceDefinitions, which
-# stay when Argo CD goes, in the folder definitions, and an empty folder.
+# stay when Argo CD goes, in the folder definitions, both together in the folder self-managed, and an empty folder.
 set -eu
 rm -rf "$3.new"
 mkdir -p "$3.new/release" "$3.new/definitions" "$3.new/empty"
@@ -32,6 +32,11 @@ awk -v release="$3.new/release/manifests.yaml" -v definitions="$3.new/definition
     printf "%s", rest > release
     printf "%s", defined > definitions
   }' < "$1"
+# All of it in one folder, for a repository that others write into too.
+mkdir "$3.new/self-managed"
+cp "$3.new/release/"*.yaml "$3.new/self-managed/"
+cp "$3.new/definitions/manifests.yaml" "$3.new/self-managed/definitions.yaml"
+sed -i 's/^  - namespace.yaml$/  - namespace.yaml\n  - definitions.yaml/' "$3.new/self-managed/kustomization.yaml"
 cd "$3.new"
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_AUTHOR_NAME=nordic.gitops GIT_AUTHOR_EMAIL=nordic@example.invalid GIT_AUTHOR_DATE='2000-01-01T00:00:00Z'
