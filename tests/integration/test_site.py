@@ -131,6 +131,36 @@ def test_check_mode_names_what_comes_into_a_cluster_that_is_not_there_yet(site, 
     assert not (tmp_path / "here" / "kubeconfig").exists()
 
 
+def test_a_platform_is_not_resurrected_without_the_snapshot_or_the_keys_that_it_needs(site, manifests, binaries, tmp_path):
+    backup, snapshots = tmp_path / "keys.yaml", tmp_path / "snapshots"
+    snapshots.mkdir()
+    options = {"site_repository": manifests.url, "sealed_secrets_backup": str(backup), "resurrect_snapshots": str(snapshots), **SOURCES}
+    seal(binaries, manifests, tmp_path)
+    site(playbook="resurrect", fails=f"{snapshots} has no snapshot. Leave resurrect_snapshots out for a new cluster", **options)
+    (tmp_path / "here" / "kubeconfig").write_text("that of the lost cluster\n", encoding="ascii")
+    del options["resurrect_snapshots"]
+    said = site(playbook="resurrect", fails="The repository holds SealedSecrets, such as shop/db.yaml, and there is no file", **options)
+    assert "PLAY [Measure" not in said
+    site(playbook="resurrect", inventory={}, fails="The inventory has no server.", **options)
+
+
+def test_a_lost_platform_is_planned_from_the_newest_snapshot_or_as_a_new_cluster(site, manifests, binaries, tmp_path):
+    backup, snapshots = tmp_path / "keys.yaml", tmp_path / "snapshots"
+    snapshots.mkdir()
+    for number, name in enumerate(("nightly-1", "nightly-3", "nightly-2")):
+        (snapshots / name).write_bytes(b"")
+        os.utime(snapshots / name, (number, number))
+    backup.write_bytes(seal(binaries, manifests, tmp_path))
+    options = {"site_repository": manifests.url, "sealed_secrets_backup": str(backup), **SOURCES}
+    nobody = ("--check", "--extra-vars", "preflight_hosts=all:!all k3s_hosts=all:!all")
+    (tmp_path / "here" / "kubeconfig").write_text("that of the lost cluster\n", encoding="ascii")
+    said = " ".join(site(*nobody, playbook="resurrect", **options).split())
+    assert f"The keys of {backup} are restored first." in said and "The root Application is made of" in said
+    (tmp_path / "here" / "kubeconfig").unlink()
+    said = site(*nobody, "-v", playbook="resurrect", resurrect_snapshots=str(snapshots), **options)
+    assert f'"resurrect_snapshot": "{snapshots / "nightly-2"}"' in said
+
+
 # ---- with the real Argo CD
 
 
