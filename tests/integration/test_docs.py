@@ -215,6 +215,29 @@ def between_titles(page: Path, title: str) -> List[str]:
     return page.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0].splitlines()
 
 
+def wrong_rows(page):
+    """Of a table of statements, files and tests: each row without a file or a test, and each file or test that does not exist."""
+    tests = {name for path in (CHECKOUT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    wrong = []
+    for row in re.findall(r"^\| (?!The article)(?!-)(.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        statement, files, shown = row.split(" | ")
+        links, names = re.findall(r"\]\(([^)#]+)", files), re.findall(r"`(test_\w+)`", shown)
+        wrong += [] if links and names else [statement]
+        wrong += [one for one in links if not (page.parent / one).exists()] + [one for one in names if one not in tests]
+    return wrong
+
+
+def test_each_statement_of_the_article_leads_to_files_and_to_a_test():
+    page = CHECKOUT / "docs" / "article.md"
+    assert page.read_text(encoding="utf-8").count("\n| ") > 12 and not wrong_rows(page)
+
+
+def test_a_statement_without_a_file_or_a_test_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("| The article | Files | Shown by |\n|---|---|---|\n| one | [a](gone.py) | `test_that_is_nowhere` |\n| two | a | b |\n", encoding="utf-8")
+    assert wrong_rows(page) == ["gone.py", "test_that_is_nowhere", "two"]
+
+
 def test_the_table_of_contents_leads_somewhere():
     for page in (README, GUIDE):
         for target, part in re.findall(r"\]\(([^)\s#]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
