@@ -217,7 +217,8 @@ def between_titles(page: Path, title: str) -> List[str]:
 
 def wrong_rows(page):
     """Of a table of statements, files and tests: each row without a file or a test, and each file or test that does not exist."""
-    tests = {name for path in (CHECKOUT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    tests = {name for path in (CHECKOUT / "tests").rglob("test_*.py")
+             for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)}
     wrong = []
     for row in re.findall(r"^\| (?!The article)(?!-)(.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE):
         statement, files, shown = row.split(" | ")
