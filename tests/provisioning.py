@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
+import psutil
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import Ask, provision
@@ -23,6 +25,20 @@ class Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.details = failure.details
+
+
+@contextlib.contextmanager
+def asleep(cloud: Any) -> Iterator[None]:
+    """No host of the cloud does anything meanwhile, so that what is deleted stays listed, as ACTIVE."""
+    hosts = [process for process in psutil.Process(cloud.supervisor).children(recursive=True) if "nova-compute" in " ".join(process.cmdline())]
+    assert hosts
+    for host in hosts:
+        host.suspend()
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.resume()
 
 
 class Runs:

@@ -13,7 +13,7 @@ author:
 description:
   - Reads the instances of a fleet, or of a project, and makes hosts and groups of them. The file's name ends in C(instances.yml) or C(instances.yaml).
   - Texts from the provider are never templates. What somebody wrote into metadata stays text.
-  - By default only ACTIVE instances are hosts. An instance without an address of the wanted kind has no C(ansible_host), and a warning says so.
+  - By default only ACTIVE instances are hosts, without those that are being deleted. An instance without an address of the wanted kind has no C(ansible_host), and a warning says so.
 options:
   plugin:
     description: The name of this plugin.
@@ -25,7 +25,7 @@ options:
     type: str
   statuses:
     description:
-      - Instances in other states to add, such as V(ERROR), or V(all). They are in the group C(status_STATUS) and have no C(ansible_host), so that a play can
+      - Instances in other states to add, such as V(ERROR), V(DELETING), or V(all). They are in the group C(status_STATUS) and have no C(ansible_host), so that a play can
         name and remove them but not connect to them.
     type: list
     elements: str
@@ -74,6 +74,7 @@ from ansible.utils.unsafe_proxy import wrap_var as unsafe
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.facts import AddressRule, facts
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, provider_of
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider import DELETING
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.residency import check_project
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import make_private
 
@@ -130,8 +131,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add(self, one: Dict[str, Any]) -> None:
         wanted = {status.upper() for status in self.get_option("statuses")}
-        active = one["status"] == "ACTIVE"
-        if not active and not wanted & {one["status"], "ALL"}:
+        status = "DELETING" if one["task"] in DELETING else one["status"]
+        active = status == "ACTIVE"
+        if not active and not wanted & {status, "ALL"}:
             return
         name = one["name"]
         if name in self.inventory.hosts:
@@ -145,7 +147,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.set_variable(name, "ansible_host", unsafe(address))
         self.inventory.set_variable(name, "instance", unsafe(one))
         if not active:
-            self._group("status_%s" % one["status"].lower(), name)
+            self._group("status_%s" % status.lower(), name)
         for field in ("fleet", "zone"):
             if one[field]:
                 self._group("%s_%s" % (field, one[field]), name)

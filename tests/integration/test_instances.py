@@ -314,6 +314,19 @@ def test_the_gate_decides_one_at_a_time(fleet, tmp_path):
     assert [step["name"] for step in failed.details["steps"] if step["step"] == "confirm"] == [f"{fleet.name}-a"]
 
 
+def test_a_gate_that_is_slow_still_says_why_and_its_command_is_not_told(fleet):
+    """Its command may hold a token."""
+    fleet.run(*fleet.named("a"))
+    order = dict(flavor="cv-nvme-4gb", on_drift={"flavor": "resize"}, wait_timeout=10)
+    said = str(fleet.fails(*fleet.named("a"), **order, gate=["sh", "-c", "sleep 4; echo no quorum; exit 1", "a-token"]))
+    assert said.endswith("be changed (resize): no quorum"), said
+    said = str(fleet.fails(*fleet.named("a"), **order, gate=["sh", "-c", "sleep 100", "a-token"]))
+    assert "it did not answer within 10 s" in said and "a-token" not in said, said
+    said = str(fleet.fails(*fleet.named("a"), **order, gate=["/nowhere/gate", "a-token"]))
+    assert "/nowhere/gate" in said and "a-token" not in said, said
+    fleet.keeps(*fleet.named("a"))
+
+
 def test_an_image_that_left_the_cloud_changes_nothing(cloud, fleet):
     image = fleet.sdk.create_image(f"{fleet.name}-image", data=b"x" * 512, disk_format="raw", container_format="bare", wait=True)
     fleet.run(*fleet.named("a"), image=image.name)
@@ -335,6 +348,21 @@ def test_a_dead_instance_comes_back_with_what_it_was(cloud, fleet):
     after = fleet.run(declared, on_drift={"status": "replace"}, allow_data_loss=True)["instances"][0]
     assert after["status"] == "ACTIVE" and re.sub("'id': '[^']*'", "", str(after["ports"])) == re.sub("'id': '[^']*'", "", str(before["ports"]))
     assert [volume["id"] for volume in after["volumes"]] == [volume["id"] for volume in before["volumes"]]
+
+
+def test_a_replacement_needs_no_room_for_two(cloud, fleet):
+    """The one host of this zone holds one of this flavor; the new one is asked for while the old one goes."""
+    admin = cloud.connect("admin")
+    flavor = admin.compute.create_flavor(name=f"{fleet.name}-wide", vcpus=1, ram=1000, disk=400000)
+    try:
+        declared = {"name": f"{fleet.name}-a", "flavor": flavor.name, "zone": "no-oslo-1b"}
+        before = fleet.run(declared)["instances"][0]
+        for number in range(3):
+            after = fleet.run(declared, user_data=f"#!/bin/sh\n# {number}\n", on_drift={"user_data": "replace"}, allow_data_loss=True)["instances"][0]
+            assert after["status"] == "ACTIVE" and after["ports"] == before["ports"]
+            assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
+    finally:
+        admin.compute.delete_flavor(flavor)
 
 
 def test_two_instances_of_one_name_are_refused_with_all_ids(fleet):

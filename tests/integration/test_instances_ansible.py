@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.ready import Login, wait
 from lab.openstack import PEER
-from provisioning import Fleet
+from provisioning import Fleet, asleep
 from workspace import places
 
 pytestmark = pytest.mark.timeout(1800)
@@ -184,6 +184,11 @@ def test_a_fleet_is_provisioned_and_listed(cloud, fleet, ansible, tmp_path):
     (tmp_path / "all.instances.yml").write_text(yaml.safe_dump({**inventory, "cache": False, "statuses": ["all"]}), encoding="utf-8")
     listed = listing(ansible("ansible-inventory", "-i", "all.instances.yml", "--list"))
     assert listed["status_error"]["hosts"] == [f"{fleet.name}-agent-1"] and "ansible_host" not in listed["_meta"]["hostvars"][f"{fleet.name}-agent-1"]
+    with asleep(cloud):
+        fleet.sdk.compute.delete_server(fleet.server("server-3"))
+        listed = listing(ansible("ansible-inventory", "-i", "all.instances.yml", "--list"))
+    assert listed["status_deleting"]["hosts"] == [f"{fleet.name}-server-3"] and "ansible_host" not in listed["_meta"]["hostvars"][f"{fleet.name}-server-3"]
+    assert listed["k3s_servers"]["hosts"] == [f"{fleet.name}-server-1", f"{fleet.name}-server-2"]
     # The cache still has the four of before, and does not answer another question.
     assert len(listing(ansible("ansible-inventory", "-i", "shop.instances.yml", "--list"))["_meta"]["hostvars"]) == 4
     (tmp_path / "shop.instances.yml").write_text(yaml.safe_dump({**inventory, "address": {"network": "storage"}}), encoding="utf-8")

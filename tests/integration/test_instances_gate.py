@@ -95,7 +95,7 @@ def test_a_control_plane_is_replaced_one_at_a_time(cluster, instances, tmp_path)
     servers = [{"name": name} for name in SERVERS]
 
     def run(user_data, fails=False):
-        given = dict(user_data=user_data, on_drift={"user_data": "replace"}, allow_data_loss=True, gate=gate(cluster, "{name}", str(log)), wait_timeout=40)
+        given = dict(user_data=user_data, on_drift={"user_data": "replace"}, allow_data_loss=True, gate=gate(cluster, "{name}", str(log)), wait_timeout=120)
         return str(instances.fails(*servers, **given)) if fails else instances.run(*servers, **given)
 
     instances.run(*servers, user_data="#!/bin/sh\n# old\n")

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from lab.openstack.proxy import CloudProxy, creates
 from lab.proxy import CUT, DEAF, DROP, GOES_WELL, LOSE, MUTE, delay, status
-from provisioning import Fleet
+from provisioning import Fleet, asleep
 
 pytestmark = pytest.mark.timeout(1800)
 NOTHING = {"servers": 0, "ports": 0, "volumes": 0, "floating": 0}
@@ -135,11 +137,15 @@ def declared(fleet, count):
     return [{"name": f"{fleet.name}-{number}", "volumes": [{"label": "data", "size": 1}]} for number in range(count)]
 
 
-def started(fleet, count):
+def begun(params):
     process = subprocess.Popen([sys.executable, "-m", "provisioning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    process.stdin.write(json.dumps({"params": fleet.params(instances=declared(fleet, count))}))
+    process.stdin.write(json.dumps({"params": params}))
     process.stdin.close()
     return process
+
+
+def started(fleet, count):
+    return begun(fleet.params(instances=declared(fleet, count)))
 
 
 @pytest.mark.parametrize("kills, count", [(3, 3), pytest.param(20, 10, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
@@ -164,6 +170,73 @@ def test_a_killed_run_is_finished_by_the_next_one(cloud, proxy, tell, kills, cou
         finally:
             fleet.clean()
     tell(f"fleets of {count}: killed at their requests {', '.join(told)} and finished by the next run")
+
+
+def test_an_instance_that_is_being_deleted_is_made_again_when_it_is_gone(cloud, fleet, proxy):
+    """Until then the cloud lists it as ACTIVE."""
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}
+    before = fleet.run(declared)["instances"][0]
+    fleet.sdk.compute.set_server_metadata(before["id"], somebody="else")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with asleep(cloud):
+            fleet.sdk.compute.delete_server(before["id"])
+            told = fleet.run(declared, check=True)
+            assert told["counts"] == {"create": 1} and "the one of this name is being deleted" in told["table"]
+            assert fleet.run({**declared, "state": "absent"}, check=True)["counts"] == {"delete": 1}
+            # Woken when the run waits for it.
+            proxy.script(delay(0.1), match=lambda method, path: method == "GET" and path.endswith(f"/servers/{before['id']}"))
+            run = pool.submit(fleet.run, declared)
+            while not proxy.faults:
+                assert not run.done(), run.result()
+                time.sleep(0.1)
+        after = run.result()["instances"][0]
+    assert after["id"] != before["id"] and after["metadata"] == {"somebody": "else"}
+    assert after["ports"] == before["ports"] and [volume["id"] for volume in after["volumes"]] == [volume["id"] for volume in before["volumes"]]
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
+    fleet.keeps(declared)
+
+
+def replacing(fleet):
+    more = {"volumes": [{"label": "data", "size": 1}], "floating_address": {"network": "public"}}
+    return {"instances": [{"name": f"{fleet.name}-a", **more}], "user_data": "#!/bin/sh\n# new\n", "on_drift": {"user_data": "replace"},
+            "allow_data_loss": True}
+
+
+# The requests of a replacement that write: the lock, the shutdown, the deletion, the creation, the lock again.
+@pytest.mark.parametrize("number, fault", [(number, fault) if number in (2, 3) else pytest.param(number, fault, marks=pytest.mark.full)
+                                           for number in range(5) for fault in (DEAF, MUTE)], ids=str)
+def test_a_killed_replacement_is_finished_with_the_same_addresses_and_volumes(fleet, proxy, number, fault):
+    order = replacing(fleet)
+    before = fleet.run(**{**order, "user_data": "#!/bin/sh\n# old\n"})["instances"][0]
+    seen = proxy.faults
+    proxy.waiting.clear()
+    proxy.script(*[GOES_WELL] * number, fault, match=lambda method, path: method != "GET" and "/auth/" not in path)
+    process = begun(fleet.params(**order))
+    while not proxy.waiting.wait(0.2):
+        assert process.poll() is None, process.stdout.read()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    after = fleet.run(**order)["instances"]
+    assert proxy.faults == seen + 1 and len(after) == 1 and after[0]["id"] != before["id"] and after[0]["status"] == "ACTIVE"
+    for same in ("addresses", "ports", "floating_addresses"):
+        assert after[0][same] == before[same], same
+    assert [volume["id"] for volume in after[0]["volumes"]] == [volume["id"] for volume in before["volumes"]]
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
+    fleet.keeps(**order)
+
+
+@pytest.mark.parametrize("fault", [LOSE, status(403, message="Quota exceeded for instances")], ids=str)
+def test_a_replacement_whose_creation_is_not_answered_or_refused_at_first_keeps_its_port_and_volume(fleet, proxy, fault):
+    """It is asked for while the old one goes, which has its name and counts for the quota."""
+    order = replacing(fleet)
+    before = fleet.run(**{**order, "user_data": "#!/bin/sh\n# old\n"})["instances"][0]
+    proxy.script(fault, match=creates("/servers"))
+    done = fleet.run(**order)
+    after = done["instances"][0]
+    assert proxy.faults == 1 and after["id"] != before["id"] and after["ports"] == before["ports"]
+    assert [step["step"] for step in done["steps"]].count("create") == (1 if fault == LOSE else 1), done["steps"]
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
+    fleet.keeps(**order)
 
 
 @pytest.mark.parametrize("controllers", [1, 2])

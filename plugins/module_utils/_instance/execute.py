@@ -13,13 +13,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .._errors import Failure
 from . import provider
 from .plan import DISRUPTIVE, Change, Options, Plan, extra_volumes, metadata_of, metadata_steps, names_of_ports, pair_ports, volume_for
 from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVolume
-from .watch import Watch
+from .watch import Watch, pause
 
 RENEW = 10.0
 PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
@@ -81,8 +81,8 @@ class Run:
     def carry_out(self) -> Report:
         self._each(self.plan.of("delete"), self._delete)
         creates = self.plan.of("create")
-        self._each([change for change in creates if change.instance and change.instance.status == "ERROR"], self._clear_failed)
-        self._make_ports([change for change in creates if not change.instance or change.instance.status == "ERROR"])
+        self._each([change for change in creates if change.begins_anew], self._clear)
+        self._make_ports([change for change in creates if not change.instance or change.begins_anew])
         self._each(creates, self._create)
         self._each(self.plan.of("update", "start", "stop"), self._update)
         if not self.report.failures:
@@ -133,7 +133,7 @@ class Run:
 
     def _shut_down(self, instance: Instance) -> None:
         """The guest ends by itself, so that its file systems are clean; it is powered off only when it does not."""
-        if instance.status == "ACTIVE" and (instance.volumes or instance.launched):
+        if instance.status == "ACTIVE" and not instance.leaving and (instance.volumes or instance.launched):
             self._stop(instance)
 
     def _stop(self, instance: Instance) -> None:
@@ -150,11 +150,15 @@ class Run:
 
     # Create
 
-    def _clear_failed(self, change: Change) -> None:
-        """It never ran, so there is nothing on it."""
-        with self.report.step(change.name, "remove the failed one"):
-            self._remove(change.existing)
-            self.free_ports.update({port.name: replace(port, server_id="") for port in change.existing.ports if change.existing.owns(port)})
+    def _clear(self, change: Change) -> None:
+        """One that never ran, so there is nothing on it, is removed. One that is being deleted is only waited for: if that fails, it stays."""
+        old = change.existing
+        with self.report.step(change.name, "wait until the old one is gone" if old.leaving else "remove the failed one"):
+            if old.leaving:
+                self.watch.gone(old.id, old.name)
+            else:
+                self._remove(old)
+            self.free_ports.update({port.name: replace(port, server_id="") for port in old.ports if old.owns(port)})
 
     def _make_ports(self, changes: Sequence[Change]) -> None:
         lacking = [
@@ -202,15 +206,18 @@ class Run:
 
     def _create(self, change: Change) -> None:
         wanted = change.declared
-        if change.instance and change.instance.status != "ERROR":
+        if change.instance and not change.begins_anew:
             with self.report.step(change.name, "wait until ACTIVE"):
                 made = self._until_active(change.instance.id, change.name)
             self._finish(made, wanted)
             return
-        self._build(wanted, {}, {})
+        self._build(wanted, {}, _foreign(wanted, change.instance) if change.instance and change.instance.launched else {})
 
-    def _build(self, wanted: Wanted, kept_ports: Mapping[int, Port], foreign: Mapping[str, str]) -> None:
-        """A new instance with its ports and volumes. What this call made is removed again when it fails; nothing else is."""
+    def _build(self, wanted: Wanted, kept_ports: Mapping[int, Port], foreign: Mapping[str, str], old: Optional[Instance] = None) -> None:
+        """A new instance with its ports and volumes. What this call made is removed again when it fails; nothing else is.
+
+        old: one that gave up its ports and volumes, and is being deleted meanwhile.
+        """
         made_volumes: List[Volume] = []
         server = ""
         try:
@@ -220,14 +227,45 @@ class Run:
             for number, want in enumerate(wanted.ports):
                 port = want.port or kept_ports.get(number) or self.free_ports[names[id(want)]]
                 ports.append(port.id)
-            with self.report.step(wanted.name, "create"):
-                server = self.cloud.create(self.fleet, wanted, {**foreign, **metadata_of(self.fleet, wanted)}, ports, boot, volumes)
-            with self.report.step(wanted.name, "wait until ACTIVE"):
-                instance = self._until_active(server, wanted.name)
+            while True:
+                try:
+                    server = ""
+                    with self.report.step(wanted.name, "create"):
+                        server = self.cloud.create(self.fleet, wanted, {**foreign, **metadata_of(self.fleet, wanted)}, ports, boot, volumes)
+                    with self.report.step(wanted.name, "wait until ACTIVE"):
+                        instance = self._until_active(server, wanted.name)
+                    break
+                except Failure:
+                    if old is None or not self._undone(server, wanted.name):
+                        raise
+                    # Quota and host had no room for both.
+                    with self.report.step(wanted.name, "wait until the old one is gone"):
+                        self.watch.gone(old.id, old.name)
+                    old = None
         except Failure as failure:
             left = self._clean_up(wanted, server, made_volumes)
             raise Failure(f"{failure}{left}") from None
+        if old is not None:
+            self._take_over(old, instance, ports)
         self._finish(instance, wanted)
+
+    def _undone(self, server: str, name: str) -> bool:
+        """Whether an attempt that failed is out of the way: it was refused, or is removed as it never ran."""
+        if server:
+            now = self.cloud.get(server)
+            if now is None or now.launched or now.status != "ERROR":
+                return False
+            self.cloud.delete(server)
+            self.watch.gone(server, name)
+        return True
+
+    def _take_over(self, old: Instance, new: Instance, ports: Sequence[str]) -> None:
+        """A cloud that began the deletion anew, as one of its services restarted, takes the ports from whoever has them."""
+        with self.report.step(new.name, "wait until the old one is gone"):
+            self.watch.gone(old.id, old.name)
+            for port in ports:
+                if self.cloud.port(port).server_id != new.id:
+                    raise Failure(f"{new.name} ({new.id}) lost its port {port} to the deletion of {old.id}", hint="Run it again to attach it again.")
 
     def _until_active(self, server: str, name: str) -> Instance:
         return self.watch.until(server, name, "it is ACTIVE", lambda now: now.status == "ACTIVE" and not now.task)
@@ -355,11 +393,11 @@ class Run:
         return [want.port or self.free_ports[names[id(want)]] for want in missing]
 
     def _until_free(self, port: Port) -> None:
-        end = time.monotonic() + self.settings.timeout
+        begin = time.monotonic()
         while self.cloud.port(port.id).server_id:
-            if time.monotonic() > end:
+            if time.monotonic() - begin > self.settings.timeout:
                 raise Failure(f"the port {port.name} ({port.id}) is still in use")
-            time.sleep(0.3)
+            time.sleep(pause(begin))
 
     def _update_volumes(self, change: Change, wanted: Wanted, instance: Instance) -> None:
         known = [*instance.volumes, *self.plan.world.volumes]
@@ -394,21 +432,23 @@ class Run:
             return
         command = [word.replace("{name}", change.name).replace("{operation}", change.operation) for word in self.settings.gate]
         end = time.monotonic() + self.settings.gate_timeout
+        refused = f"the gate does not let {change.name} be changed ({change.operation})"
         with self.report.step(change.name, "gate"):
             while True:
                 self.check()
+                begin = time.monotonic()
                 try:
-                    done = subprocess.run(
-                        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - time.monotonic()), check=False
-                    )
-                except (OSError, subprocess.TimeoutExpired) as error:
-                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {error}") from None
+                    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - begin), check=False)
+                except OSError as error:
+                    raise Failure(f"{refused}: {error}") from None
+                except subprocess.TimeoutExpired:  # which would tell the whole command, and what is secret in it
+                    raise Failure(f"{refused}: it did not answer within {max(1.0, end - begin):.0f} s") from None
                 if done.returncode == 0:
                     return
-                if time.monotonic() > end:
+                if time.monotonic() + 2 + (time.monotonic() - begin) > end:  # not asked again without the time to hear the answer
                     # A playbook tells its reason on one of them, and ends with a summary.
                     said = f"{done.stdout.strip()}\n{done.stderr.strip()}".strip()[-3000:]
-                    raise Failure(f"the gate does not let {change.name} be changed ({change.operation}): {said}")
+                    raise Failure(f"{refused}: {said}")
                 time.sleep(2)
 
     def _resize(self, change: Change, wanted: Wanted, instance: Instance) -> None:
@@ -454,9 +494,13 @@ class Run:
             self._shut_down(instance)
         if wanted.boot_volume and (change.has("image") or wanted.state == "rebuilt"):
             self._keep_boot_volume(wanted, instance)
+        taken_over = {port.id: port for port in (*kept.values(), *surplus)}
         with self.report.step(change.name, "remove the old one"):
-            self._remove(instance)
-            for port in {port.id: port for port in (*kept.values(), *surplus)}.values():
+            self.cloud.delete(instance.id)
+            # A cloud ends the guest, then frees its ports, then its volumes, and only then its room: a member of a server group counts until it is gone.
+            if not taken_over or wanted.server_group or instance.server_groups:
+                self.watch.gone(instance.id, instance.name)
+            for port in taken_over.values():
                 self._until_free(port)
             for volume in instance.volumes:
                 self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
@@ -468,7 +512,7 @@ class Run:
         for grown, volume in _to_grow(wanted, instance):
             self.cloud.grow_volume(volume.id, grown.size)
             self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
-        self._build(wanted, kept, _foreign(wanted, instance))
+        self._build(wanted, kept, _foreign(wanted, instance), instance)
 
     def _keep_boot_volume(self, wanted: Wanted, instance: Instance) -> None:
         """The old system stays under a name of its own; only a person deletes it."""

@@ -73,10 +73,10 @@ def needs(plan: Plan) -> Mapping[str, int]:
     """What the plan takes beyond what is in use."""
     need = dict.fromkeys(("instances", "cores", "ram", "ports", "volumes", "gigabytes", "floating_addresses"), 0)
     for change in plan.of("create"):
-        if change.instance and change.instance.status != "ERROR":
+        if change.instance and not change.begins_anew:
             continue  # it is there, and counted
         _count(need, change.declared, plan)
-        if change.instance:  # the one that failed goes first
+        if change.instance:  # it goes first
             need["instances"] -= 1
             need["cores"] -= change.instance.flavor.vcpus
             need["ram"] -= change.instance.flavor.ram
@@ -99,7 +99,8 @@ def _count(need: Dict[str, int], one: Wanted, plan: Plan) -> None:
     need["instances"] += 1
     need["cores"] += one.flavor.vcpus
     need["ram"] += one.flavor.ram
-    have = {port.name for port in plan.world.ports if not port.server_id}
+    going = {change.instance.id for change in plan.of("create") if change.instance and change.begins_anew}
+    have = {port.name for port in plan.world.ports if not port.server_id or port.server_id in going}
     need["ports"] += sum(1 for name, want in names_of_ports(one) if not want.port and name not in have)
     labels = {volume.label for volume in plan.world.volumes if volume.instance == one.name}
     for volume in (*one.volumes, *([one.boot_volume] if one.boot_volume else [])):

@@ -30,6 +30,7 @@ from .provider import (
     World,
 )
 from .rest import Answer, Rest, answers_checked, chunks, in_words, word
+from .watch import pause
 
 POLL = 0.5
 ENDED_WITHIN = 60.0  # what a request began of which the answer was lost
@@ -328,7 +329,7 @@ class OpenStack:
             raise in_words(wrong, f"volume {wanted.label} of {instance}") from None
 
     def wait_volume(self, volume_id: str, status: str, timeout: float) -> Volume:
-        end = time.monotonic() + timeout
+        begin = time.monotonic()
         while True:
             found = self.rest.find("volume", f"/volumes/{volume_id}")
             if found is None:
@@ -338,9 +339,9 @@ class OpenStack:
                 return volume
             if volume.status.startswith("error"):
                 raise Failure(f"the volume {volume.name} ({volume_id}) is in state {volume.status}")
-            if time.monotonic() > end:
+            if time.monotonic() - begin > timeout:
                 raise Failure(f"the volume {volume.name} ({volume_id}) is still {volume.status}, not {status}, after {timeout:.0f} s")
-            time.sleep(POLL)
+            time.sleep(pause(begin))
 
     def delete_volume(self, volume_id: str) -> None:
         self.rest.delete("volume", f"/volumes/{volume_id}")
@@ -456,7 +457,9 @@ class OpenStack:
             body["OS-SCH-HNT:scheduler_hints"] = {"group": wanted.server_group.id}
 
         def made() -> Optional[Any]:
-            found = [one for one in self.rest.every("compute", "/servers/detail", "servers", tags=_tag(fleet)) if one["name"] == wanted.name]
+            # Not the one that it replaces, which may be listed for a while.
+            found = [one for one in self.rest.every("compute", "/servers/detail", "servers", tags=_tag(fleet))
+                     if one["name"] == wanted.name and not _instance(one, (), (), ()).leaving]
             return {"server": found[0]} if found else None
 
         try:

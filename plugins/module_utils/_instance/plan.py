@@ -78,6 +78,11 @@ class Change:
         return self.operation in WRITES
 
     @property
+    def begins_anew(self) -> bool:
+        """The one of this name is no more than in the way: its creation failed, or it is being deleted."""
+        return self.operation == "create" and self.instance is not None and (self.instance.status == "ERROR" or self.instance.leaving)
+
+    @property
     def declared(self) -> Wanted:
         if self.wanted is None:
             raise Failure(f"{self.name} is not declared")
@@ -149,7 +154,8 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
     changes: List[Change] = []
     warnings: List[str] = []
     for one in wanted:
-        found = by_name.get(one.name, [])
+        # A run that was killed may have made the next one before the last was gone.
+        found = [instance for instance in by_name.get(one.name, []) if not instance.leaving] or by_name.get(one.name, [])[:1]
         if len(found) > 1:
             changes.append(
                 Change(
@@ -228,6 +234,9 @@ def _for_existing(one: Wanted, instance: Instance, world: World, options: Option
         if instance.snapshots and not options.allow_data_loss:
             return Change("refuse", one.name, (f"is to be absent, but {_snapshots(instance)}",), wanted=one, instance=instance)
         return _deletion(instance, "declared absent", options, one)
+    if instance.leaving:
+        anew = _for_missing(one, world)
+        return anew if anew.operation == "refuse" else replace(anew, reasons=("the one of this name is being deleted",), instance=instance)
     if not instance.launched:
         if instance.status == "ERROR":
             return Change(

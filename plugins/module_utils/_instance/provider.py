@@ -21,6 +21,7 @@ PROTECTED = "nordic:protected"
 PREFIX = "nordic:"
 
 READY = ("ACTIVE", "SHUTOFF")
+DELETING = ("deleting", "soft-deleting")  # the tasks of an instance whose deletion has not ended
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ class Instance:
     @property
     def protected(self) -> bool:
         return self.locked or self.metadata.get(PROTECTED) == "true"
+
+    @property
+    def leaving(self) -> bool:
+        """Its deletion was asked for and has not ended; until then a cloud lists it, often as ACTIVE."""
+        return self.task in DELETING or self.status in ("DELETED", "SOFT_DELETED")
 
     @property
     def boots_from_volume(self) -> bool:

@@ -52,7 +52,7 @@ class Watch:
                 )
             newer = time.monotonic()
             # A cloud that takes seconds for a long list is not asked for nothing but lists.
-            time.sleep(_pause(begin) if self._waiting == 1 else max(POLL, self._took))
+            time.sleep(pause(begin) if self._waiting == 1 else max(POLL, self._took))
 
     def gone(self, instance: str, name: str) -> None:
         begin = time.monotonic()
@@ -60,9 +60,11 @@ class Watch:
             found = self.cloud.get(instance)
             if found is None or found.status in ("DELETED", "SOFT_DELETED"):
                 return
+            if found.status == "ERROR" and not found.leaving:
+                raise Failure(f"{name} ({instance}) could not be deleted: {found.fault or 'the cloud does not say why'}", hint="Run it again.")
             if time.monotonic() - begin > self.timeout:
                 raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
-            time.sleep(_pause(begin))
+            time.sleep(pause(begin))
 
     @contextlib.contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -88,6 +90,6 @@ class Watch:
             return self._seen
 
 
-def _pause(begin: float) -> float:
+def pause(begin: float) -> float:
     """A tenth of the wait so far, so that no wait is much longer than what it waits for."""
     return min(max(FIRST, (time.monotonic() - begin) / 10), POLL)

@@ -265,6 +265,21 @@ def test_a_creation_that_failed_is_done_again_and_one_under_way_is_waited_for():
     assert make_plan(FLEET, [simple("a")], World((building,)), Options()).changes[0].operation == "create"
 
 
+@pytest.mark.parametrize("status", ["ACTIVE", "ERROR", "SHUTOFF", "DELETED"])
+def test_one_that_is_being_deleted_makes_room_for_the_next_and_is_not_deleted_again(status):
+    """A killed run may have made the next one already; then there are two of the name, and one is meant."""
+    going = there("a", status=status, task="" if status == "DELETED" else "deleting")
+    change = make_plan(FLEET, [simple("a")], World((going,)), Options()).changes[0]
+    assert change.operation == "create" and change.begins_anew and not change.destroys and "is being deleted" in change.reasons[0]
+    assert make_plan(FLEET, [replace(simple("a"), image=None)], World((going,)), Options()).changes[0].operation == "refuse"
+    next_one = replace(there("a"), id="next")
+    for both in ((going, next_one), (next_one, going)):
+        assert make_plan(FLEET, [simple("a")], World(both), Options()).counts() == {"unchanged": 1}
+    mine = Port("p", "a|private", NETWORKS[0], fleet=FLEET, server_id="a-id")
+    plan = make_plan(FLEET, [simple("a", ports=(WantedPort(NETWORKS[0]),))], World((replace(going, ports=(mine,)),), ports=(mine,)), Options())
+    assert not any(guard.needs(plan).values()), "what it gives up is taken over"
+
+
 def test_an_instance_that_ran_and_is_in_error_is_not_touched_unasked():
     dead = there("a", status="ERROR", fault="disk on fire")
     assert make_plan(FLEET, [simple("a")], World((dead,)), Options()).changes[0].operation == "report"
