@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 from typing import Any, Dict, Iterator, List
 
@@ -15,6 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.fleet import Ask, provision
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.options import CLOUD_SPEC, FLEET_SPEC, INSTANCE_SPEC, provider_of
+from lab.openstack.settings import HOSTS
 
 SPEC = {**CLOUD_SPEC, **FLEET_SPEC, **INSTANCE_SPEC}
 
@@ -30,8 +32,10 @@ class Failed(Exception):
 @contextlib.contextmanager
 def asleep(cloud: Any) -> Iterator[None]:
     """No host of the cloud does anything meanwhile, so that what is deleted stays listed, as ACTIVE."""
-    hosts = [process for process in psutil.Process(cloud.supervisor).children(recursive=True) if "nova-compute" in " ".join(process.cmdline())]
-    assert hosts
+    # They are forked by one that imported what all of Nova shares, so that only their logs tell them apart.
+    hosts = [process for process in psutil.Process(cloud.supervisor).children(recursive=True)
+             if "nova-compute" in os.path.basename(os.readlink(f"/proc/{process.pid}/fd/1"))]
+    assert len(hosts) == len(HOSTS), hosts
     for host in hosts:
         host.suspend()
     try:

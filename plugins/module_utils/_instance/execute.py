@@ -433,21 +433,22 @@ class Run:
         command = [word.replace("{name}", change.name).replace("{operation}", change.operation) for word in self.settings.gate]
         end = time.monotonic() + self.settings.gate_timeout
         refused = f"the gate does not let {change.name} be changed ({change.operation})"
+        said = ""
         with self.report.step(change.name, "gate"):
             while True:
                 self.check()
-                begin = time.monotonic()
+                left = max(1.0, end - time.monotonic())
                 try:
-                    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=max(1.0, end - begin), check=False)
+                    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=left, check=False)
                 except OSError as error:
                     raise Failure(f"{refused}: {error}") from None
                 except subprocess.TimeoutExpired:  # which would tell the whole command, and what is secret in it
-                    raise Failure(f"{refused}: it did not answer within {max(1.0, end - begin):.0f} s") from None
+                    raise Failure(f"{refused}: {said or f'it did not answer within {left:.0f} s'}") from None
                 if done.returncode == 0:
                     return
-                if time.monotonic() + 2 + (time.monotonic() - begin) > end:  # not asked again without the time to hear the answer
-                    # A playbook tells its reason on one of them, and ends with a summary.
-                    said = f"{done.stdout.strip()}\n{done.stderr.strip()}".strip()[-3000:]
+                # A playbook tells its reason on one of them, and ends with a summary.
+                said = f"{done.stdout.strip()}\n{done.stderr.strip()}".strip()[-3000:]
+                if time.monotonic() > end:
                     raise Failure(f"{refused}: {said}")
                 time.sleep(2)
 
