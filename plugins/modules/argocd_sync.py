@@ -99,6 +99,15 @@ options:
     description: Wait until the Application is healthy, too.
     type: bool
     default: true
+  children:
+    description:
+      - Wait for the Applications below each Application, too, to the last level, until each is synced and healthy at its own newest commit. These
+        are Applications that it has made itself, and those of its ApplicationSets.
+      - Children are never synced by this module. One that nobody syncs is a failure.
+      - Without meaning for O(dry_run), O(resources) and O(operation=abort).
+    type: bool
+    default: true
+    version_added: 1.0.0
   wait_timeout:
     description: Timeout for all of it, in seconds.
     type: int
@@ -132,6 +141,11 @@ EXAMPLES = r"""
   nordic.gitops.argocd_sync:
     name: production-payment-gateway
     revision: "{{ pushed.commit }}"
+
+- name: The root of all Applications, and every Application below it
+  nordic.gitops.argocd_sync:
+    name: production-payment-gateway
+    operation: wait
 
 - name: Wait until Argo CD has brought all Applications of the team to the newest commit by itself
   nordic.gitops.argocd_sync:
@@ -175,6 +189,9 @@ applications:
       type: str
     namespace:
       description: Its namespace.
+      type: str
+    parent:
+      description: The Application that this one is a child of, empty for those that the task means.
       type: str
     outcome:
       description: V(synced), V(unchanged), V(dry_run), V(aborted) or V(failed).

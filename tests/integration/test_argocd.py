@@ -303,6 +303,78 @@ def test_many_applications_are_synced_at_once_by_name_label_or_applicationset(ar
 # ---- failed as soon as that is certain
 
 
+@pytest.fixture
+def tree(argo, app, namespace, git_repo):
+    """Makes a root Application, below it one that has a ConfigMap and one that has a third; their names. options: of the first child."""
+    names = [f"{namespace}-{name}" for name in ("child", "middle", "grandchild")]
+
+    def child(name, path, **options):
+        return yaml.safe_dump({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": "argocd"},
+            "spec": {"project": "default", "source": {"repoURL": git_repo.url, "path": path, "targetRevision": "main"},
+                     "destination": {"server": IN_CLUSTER, "namespace": namespace},
+                     "syncPolicy": {"automated": {}, "retry": {"limit": 1, "backoff": {"duration": "1s", "factor": 1, "maxDuration": "1s"}}}, **options}})
+
+    def make(**options):
+        git_repo.write("root/child.yaml", child(names[0], "child", **options))
+        git_repo.write("root/middle.yaml", child(names[1], "middle"))
+        git_repo.write("middle/grandchild.yaml", child(names[2], "grandchild"))
+        for path in ("child", "grandchild"):
+            git_repo.write(f"{path}/settings.yaml", config_map(path, "one"))
+        git_repo.commit()
+        return app(source={"repoURL": git_repo.url, "path": "root", "targetRevision": "main"}), names
+
+    yield make
+    for name in names:
+        argo.api.send("DELETE", f"{APPLICATIONS}/{name}")
+
+
+def test_a_root_is_done_when_every_application_below_it_is_at_its_commit_to_the_last_level(argo, tasks, tree, namespace, git_repo):
+    """argo-cd#15830, argo-cd#6708"""
+    root, names = tree()
+    done = tasks.sync(name=root)
+    commit = git_repo.git("rev-parse", "HEAD").strip()
+    told = {each["name"]: each for each in done["applications"]}
+    assert list(told) == [root, *names] and [each["parent"] for each in done["applications"]] == ["", root, root, names[1]]
+    assert {each["revision"] for each in told.values()} == {commit} and {each["health"] for each in told.values()} == {"Healthy"}
+    assert value(argo, namespace, "grandchild") == "one" and not tasks.sync(name=root)["changed"]
+    git_repo.write("grandchild/settings.yaml", config_map("grandchild", "two"))
+    second = git_repo.commit()
+    assert {each["revision"] for each in tasks.sync(name=root)["applications"]} == {second} and value(argo, namespace, "grandchild") == "two"
+    git_repo.write("grandchild/settings.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n")
+    git_repo.commit()
+    with pytest.raises(Failure, match=f"Application argocd/{names[2]}: ") as caught:
+        tasks.sync(name=root)
+    assert [each["outcome"] for each in caught.value.details["applications"]] == ["synced", "unchanged", "unchanged", "failed"]
+    # Without its children the root is well.
+    assert [each["name"] for each in tasks.sync(name=root, children=False)["applications"]] == [root]
+
+
+def test_a_child_that_nobody_syncs_is_a_failure_that_says_so(tasks, tree):
+    root, names = tree(syncPolicy={})
+    with pytest.raises(Failure, match=f"Application argocd/{names[0]}: is OutOfSync at .*Nobody syncs it, as auto-sync is off. Sync it by its name, or say"):
+        tasks.sync(name=root)
+
+
+def test_a_sync_waits_for_the_operation_of_somebody_else_and_then_runs_its_own(argo, tasks, app, namespace, git_repo):
+    """argo-cd#4505: another operation is already in progress."""
+    first = push(git_repo, "one", more="---\n" + failing_hook("migrate", pod="pending"))
+    name = app()
+    second = push(git_repo, "two")
+    argo.kubectl("patch", "applications.argoproj.io", name, "--namespace", "argocd", "--type=merge", "--patch", json.dumps(
+        {"operation": {"sync": {"revision": first}, "initiatedBy": {"username": "astrid"}}}))
+    wait_until(lambda: argo.api.send("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/migrate")[0] == 200, 60)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(tasks.sync(name=name, revision=second)))
+    thread.start()
+    wait_until(lambda: "argocd.argoproj.io/refresh" not in live(argo, name)["metadata"].get("annotations", {}), 60)
+    assert live(argo, name)["status"]["operationState"]["operation"]["initiatedBy"] == {"username": "astrid"}
+    tasks.sync(name=name, operation="abort")
+    thread.join(120)
+    (done,) = results
+    assert only(done)["outcome"] == "synced" and only(done)["revision"] == second and value(argo, namespace) == "two"
+
+
 def test_an_object_that_the_server_refuses_is_a_failure_with_its_message(tasks, app, namespace, git_repo):
     git_repo.write("app/bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n")
     commit = push(git_repo)

@@ -171,6 +171,7 @@ SYNC: Spec = dict(
     abort=dict(type="bool", default=False),
     hard_refresh=dict(type="bool", default=False),
     health=dict(type="bool", default=True),
+    children=dict(type="bool", default=True),
     wait_timeout=dict(type="int", default=300),
 )
 

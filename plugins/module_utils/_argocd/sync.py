@@ -60,6 +60,9 @@ class Course:
     since: Dict[str, float] = field(default_factory=dict)
     pods_seen_at: float = 0.0
     details: List[Body] = field(default_factory=list)
+    mode: str = "sync"
+    partial: bool = False  # some of the objects, or a dry run
+    parent: str = ""  # of a child: the Application that made it
 
     @property
     def name(self) -> str:
@@ -81,28 +84,59 @@ class Sync:
 
     def run(self) -> None:
         self.resource = choice.resource(self.cluster)
-        self.courses = [Course(follow.key_of(live), live) for live in choice.at_least_one(self.cluster, self.resource, self.params)]
+        self.courses = [Course(follow.key_of(live), live, mode=self.mode, partial=self.partial)
+                        for live in choice.at_least_one(self.cluster, self.resource, self.params)]
         self._refuse()
         if self.check_mode:
             for course in self.courses:
                 self._foresee(course)
             return
-        if self.mode != "abort":
-            self._each(self.courses, self._look)
         until = self.clock() + self.params["wait_timeout"]
-        wanted = {course.key for course in self.courses}
-        for states in follow.follow(self.cluster, self.resource, wanted, until, self.clock, TICK):
-            for course in self.courses:
-                course.live = states.get(course.key, {})
-            self._each([course for course in self.courses if not course.outcome], self._advance)
-            if all(course.outcome for course in self.courses):
-                break
-        for course in self.courses:
-            if not course.outcome:
-                self._fail(course, self._unfinished(course))
+        level = self.courses
+        while level:
+            self._finish(level, until)
+            level = self._children(level) if self.mode != "abort" and not self.partial and self.params["children"] else []
+            self.courses = [*self.courses, *level]
         failed = [f"{course.name}: {course.message}" for course in self.courses if course.outcome == "failed"]
         if failed:
             raise Failure("\n".join(failed), "", "", errors=failed)
+
+    def _finish(self, courses: List[Course], until: float) -> None:
+        """Until each of them has come to its end, or the time is up."""
+        if self.mode != "abort":
+            self._each(courses, self._look)
+        wanted = {course.key for course in courses}
+        for states in follow.follow(self.cluster, self.resource, wanted, until, self.clock, TICK):
+            for course in courses:
+                course.live = states.get(course.key, {})
+            self._each([course for course in courses if not course.outcome], self._advance)
+            if all(course.outcome for course in courses):
+                break
+        for course in courses:
+            if not course.outcome:
+                self._fail(course, self._unfinished(course))
+
+    def _children(self, parents: List[Course]) -> List[Course]:
+        """The Applications that these have made, or that their ApplicationSets have. Argo CD takes a parent for healthy while they are not."""
+        known, found = {course.key for course in self.courses}, []
+        there: Dict[str, List[Body]] = {}
+        for parent in parents:
+            if parent.outcome == "failed" or not operation.is_in_cluster(parent.live):
+                continue
+            for each in operation.status_of(parent.live).get("resources") or ():
+                if each.get("group") != "argoproj.io" or each["kind"] not in ("Application", "ApplicationSet") or each.get("hook"):
+                    continue
+                namespace = each.get("namespace") or parent.key[0]
+                if namespace not in there:
+                    there[namespace] = self.cluster.list(self.resource, namespace)[0]
+                names = [each["name"]] if each["kind"] == "Application" else [
+                    live["metadata"]["name"] for live in there[namespace] if follow.made_by(live) == each["name"]]
+                lives = {live["metadata"]["name"]: live for live in there[namespace]}
+                for name in names:
+                    if (namespace, name) not in known:
+                        known.add((namespace, name))
+                        found.append(Course((namespace, name), lives.get(name, {}), mode="wait", parent=parent.key[1]))
+        return found
 
     def _refuse(self) -> None:
         """What can be known to be wrong before anything is written, of all Applications at once."""
@@ -132,7 +166,7 @@ class Sync:
             raise Undone("was deleted meanwhile")
         if follow.version_of(course.live) < course.version:
             return
-        if self.mode == "abort":
+        if course.mode == "abort":
             self._abort(course)
         elif course.step == "look":
             if self._is_fresh(course):
@@ -168,14 +202,15 @@ class Sync:
         if [trouble for trouble in troubles if not trouble.startswith("SyncError")]:
             raise Undone("; ".join(troubles))
         if not course.commits:
-            course.commits = self._given() or self._newest(live)
+            course.commits = () if course.parent else self._given()
+            course.commits = course.commits or self._newest(live)
             if not course.commits:
                 raise Undone("Argo CD found no commit for it")
         if operation.is_busy(live):
             course.step = "others"
             self._wait_for_others(course)
             return
-        if self.mode == "wait" or self._is_done(course):
+        if course.mode == "wait" or self._is_done(course):
             course.step = "judge"
             self._judge(course)
             return
@@ -203,7 +238,7 @@ class Sync:
     def _is_done(self, course: Course) -> bool:
         """Whether the last whole sync was of these commits and everything is as it left it. Another commit may have hooks of its own."""
         state = operation.state_of(course.live)
-        return (not self.partial and (operation.status_of(course.live).get("sync") or {}).get("status") == operation.SYNCED
+        return (not course.partial and (operation.status_of(course.live).get("sync") or {}).get("status") == operation.SYNCED
                 and self._commits(course.live) == course.commits == operation.synced_commits(course.live)
                 and state.get("phase", operation.SUCCEEDED) == operation.SUCCEEDED)
 
@@ -246,7 +281,7 @@ class Sync:
         reached = operation.commits_in(state.get("syncResult"))
         if reached != course.commits:
             raise Undone(f"Argo CD synced {_spoken(reached)}, not {_spoken(course.commits)}")
-        if self.partial:
+        if course.partial:
             course.outcome = "dry_run" if self.params.get("dry_run") else "synced"
             return
         course.step = "judge"
@@ -257,7 +292,7 @@ class Sync:
         live = course.live
         if operation.is_busy(live):
             running = operation.commits_in(((operation.state_of(live).get("operation") or live.get("operation") or {}).get("sync")))
-            if self.mode == "sync" and self.params.get("abort") and running != course.commits:
+            if course.mode == "sync" and self.params.get("abort") and running != course.commits:
                 self._end(course)
             elif operation.is_retrying(live) and running != course.commits:
                 raise Undone(f"{operation.described(live)}. abort: true ends it")
@@ -307,9 +342,12 @@ class Sync:
         different = operation.out_of_sync(course.live)
         surplus = [operation.called(each) for each in different if each.get("requiresPruning")]
         names = operation.few([operation.called(each) for each in different])
-        if self.mode == "sync" and surplus and not self.params.get("prune") and len(surplus) == len(different):
+        if course.mode == "sync" and surplus and not self.params.get("prune") and len(surplus) == len(different):
             raise Undone(f"is OutOfSync, as {operation.few(surplus)} is no longer in the repository; prune: true deletes it")
-        if self.mode == "sync" or operation.is_automated(course.live) and self._tried(course):
+        if course.parent and not operation.is_automated(course.live):
+            self._lasting(course, "OutOfSync", f"is OutOfSync at {_spoken(course.commits)}: {names}. Nobody syncs it, as auto-sync is off. Sync it by its name, "
+                                               "or say children: false")
+        elif course.mode == "sync" or operation.is_automated(course.live) and self._tried(course):
             self._lasting(course, "OutOfSync", f"is still OutOfSync after it was synced at {_spoken(course.commits)}: {names}")
 
     def _tried(self, course: Course) -> bool:
@@ -398,7 +436,7 @@ class Sync:
         sync, health = (operation.status_of(live).get(part) or {} for part in ("sync", "health"))
         names = operation.few([operation.called(each) for each in operation.out_of_sync(live)])
         lines = [f"after {seconds} s at {_spoken(self._commits(live))} it is {sync.get('status')} and {health.get('status')}" + (f": {names}" if names else "")]
-        if self.mode == "wait" and sync.get("status") == operation.OUT_OF_SYNC and not operation.is_automated(live):
+        if course.mode == "wait" and sync.get("status") == operation.OUT_OF_SYNC and not operation.is_automated(live):
             lines.append("nobody syncs it: auto-sync is off")
         return "\n  ".join([*lines, *evidence.of_objects(self.cluster, live)])
 
@@ -436,7 +474,7 @@ class Sync:
             status, state = operation.status_of(course.live), operation.state_of(course.live)
             ours = bool(course.stamp) and operation.is_ours(state.get("operation"), course.stamp)
             told.append({
-                "name": course.key[1], "namespace": course.key[0], "outcome": course.outcome, "message": course.message,
+                "name": course.key[1], "namespace": course.key[0], "parent": course.parent, "outcome": course.outcome, "message": course.message,
                 "revision": course.commits[0] if len(course.commits) == 1 else "", "revisions": list(course.commits), "newer_revisions": list(course.newer),
                 "sync": str((status.get("sync") or {}).get("status") or ""), "health": str((status.get("health") or {}).get("status") or ""),
                 "started_at": str(state.get("startedAt") or "") if ours else "", "finished_at": str(state.get("finishedAt") or "") if ours else "",
