@@ -24,9 +24,9 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image", "first_run")
+PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image", "argocd", "first_run")
 PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png", "sealing": "sealing.png",
-            "image": "image.png"}
+            "image": "image.png", "argocd": "argocd.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
@@ -131,7 +131,7 @@ def markdown(outcome: Dict[str, Any]) -> str:
     for name in PARTS:
         if name in outcome:
             sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image,
-                        "first_run": _first_run}
+                        "argocd": _argocd, "first_run": _first_run}
             lines += ["", *sections[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
@@ -141,7 +141,7 @@ def _head(title: str, part: Dict[str, Any], *more: str) -> List[str]:
     machine_ = part["machine"]
     when = "%s, on %d cores (%s), %.0f GB of memory, %s, rounds: %d." % (
         part["when"], machine_["cores"], machine_["processor"], machine_["memory_mb"] / 1024, machine_["kernel"], part["settings"]["rounds"])
-    picture = PICTURES.get(title.lower())
+    picture = PICTURES.get(part.get("called", title.lower()))
     return ["## " + title, "", when, *more, "", *(["![%s](%s)" % (title, picture), ""] if picture else []), *_checks(part)]
 
 
@@ -212,21 +212,27 @@ def _instances(part: Dict[str, Any]) -> List[str]:
 
 
 def _sealing(part: Dict[str, Any]) -> List[str]:
-    return _of_one_operation("Sealing", dict(part, called="sealing"))
+    return _by_operation("Sealing", dict(part, called="sealing"))
 
 
 def _image(part: Dict[str, Any]) -> List[str]:
-    return _of_one_operation("An image's tag in the manifest repository", dict(part, called="image"))
+    return _by_operation("An image's tag in the manifest repository", dict(part, called="image"))
+
+
+def _argocd(part: Dict[str, Any]) -> List[str]:
+    return _by_operation("Argo CD", dict(part, called="argocd"))
 
 
 def _first_run(part: Dict[str, Any]) -> List[str]:
-    return _of_one_operation("First run", dict(part, called="the first run"))
+    return _by_operation("First run", dict(part, called="the first run"))
 
 
-def _of_one_operation(title: str, part: Dict[str, Any]) -> List[str]:
+def _by_operation(title: str, part: Dict[str, Any]) -> List[str]:
     lines = _head(title, part, "Medians, in brackets the lowest and the highest.")
-    lines += ["", "### %s" % part["summary"][0]["operation"], "", "| | seconds |", "|---|---|"]
-    lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"])) for entry in part["summary"]]
+    for operation in dict.fromkeys(entry["operation"] for entry in part["summary"]):
+        lines += ["", "### %s" % operation, "", "| | seconds |", "|---|---|"]
+        lines += ["| %s | %s |" % (entry["peer"], Spread(entry["median"], entry["low"], entry["high"], entry["rounds"]))
+                  for entry in part["summary"] if entry["operation"] == operation]
     return lines + _tail(part)
 
 
