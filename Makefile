@@ -17,7 +17,7 @@ workspace = $(PYTHON) -B tests/workspace
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-22s%s\n' "$$name" "$$text"; done
 
-demo: ## 50 microservices from a Git repository onto a real cluster: reconciled, healed, pruned (DEMO_KEEP=1 leaves the cluster)
+demo: ## 50 microservices from a Git repository onto a real cluster: reconciled, healed, pruned, and a sealed secret through Argo CD (DEMO_KEEP=1 leaves it)
 	@$(workspace) run python -m lab.demo $(ARGS)
 
 demo-down: ## end the demo that DEMO_KEEP=1 left

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
-from lab import processes
+from lab import argocd, build, processes
+from lab.components import CLUSTER_BINARIES
 from lab.demo import kept
 from workspace import environ, places
 
-# One cluster at a time is enough for the machine.
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.built("Argo CD")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What is built for long is so before the time of a test counts."""
+    build.build([*CLUSTER_BINARIES, "helm", "sealed-secrets-controller"], build.print_line)
+    argocd.program(build.print_line)
 
 
 def surroundings(tmp_path: Path, **more: str) -> Dict[str, str]:
@@ -45,7 +52,7 @@ def start(variables: Dict[str, str]) -> "subprocess.Popen[str]":
 
 def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path) -> None:
     demo = start(surroundings(tmp_path))
-    told, _nothing = demo.communicate(timeout=400)
+    told, _nothing = demo.communicate(timeout=800)
     assert demo.returncode == 0, told
     for promise in (
         "97 created; in sync",
@@ -53,6 +60,8 @@ def test_the_demo_reconciles_heals_and_prunes_and_leaves_nothing(tmp_path: Path)
         "7 configured, 3 created, 87 unchanged; in sync",
         ".spec.replicas is 0, its autoscaler's minimum is 2",
         "8 pruned, 89 unchanged; in sync",
+        "production-payment-gateway: Synced, Healthy at commit",
+        "SealedSecret payment/db-pass from Git is now the Secret payment/db-pass",
         "Done after",
     ):
         assert promise in told, told
@@ -83,7 +92,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
 def test_a_kept_demo_says_how_to_explore_and_how_to_end_it(tmp_path: Path) -> None:
     try:
         demo = start(surroundings(tmp_path, DEMO_KEEP="1"))
-        told, _nothing = demo.communicate(timeout=400)
+        told, _nothing = demo.communicate(timeout=800)
         assert demo.returncode == 0, told
         assert "make cluster-shell" in told and "make demo-down" in told
         again = start(surroundings(tmp_path, DEMO_KEEP="1"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("build", help="build components into the cache")
     one.add_argument("components", nargs="*", metavar="COMPONENT",
-                     help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}, {LIBVIRT}; all by default")
+                     help=f"any of {', '.join(BINARIES)}, {K3S}, {ROOTFS}, {OPENSTACK}, {LIBVIRT}, {ARGOCD}; "
+                          "all by default")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("k3s", help="print the two k3s and the images for their nodes as JSON, built where needed")
@@ -70,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     cluster = commands.add_parser("cluster", help="a cluster that stays until it is stopped").add_subparsers(
         required=True, metavar="COMMAND")
     for name, run, text in (("start", _start, "start it and print the path of its kubeconfig"),
+                            ("add", _add, "start real controllers beside it, for what is installed in it"),
                             ("stop", _stop, "end it"), ("status", _status, "say whether it runs")):
         one = cluster.add_parser(name, help=text)
         one.add_argument("--state", type=Path, default=places.default_state(), help="its folder (default: %(default)s)")
         one.set_defaults(run=run)
-        if name == "start":
+        if name in ("start", "add"):
             one.add_argument("--with", dest="parts", action="extend", type=_parts, default=[], metavar="PARTS",
                              help=f"the real controllers beside it, separated by commas: {', '.join(PARTS)}")
         if name == "status":
@@ -155,8 +158,9 @@ def _say(line: str) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    wanted = options.components or [*BINARIES, K3S, ROOTFS, OPENSTACK, LIBVIRT]
-    built = build.build([name for name in wanted if name not in (K3S, ROOTFS, OPENSTACK, LIBVIRT)], _say)
+    from lab import argocd
+    wanted = options.components or [*BINARIES, K3S, ROOTFS, OPENSTACK, LIBVIRT, *([ARGOCD] if shutil.which(argocd.REDIS) else [])]
+    built = build.build([name for name in wanted if name not in (K3S, ROOTFS, OPENSTACK, LIBVIRT, ARGOCD)], _say)
     for name, path in built.items():
         print(f"{name}: {path}", flush=True)
     if K3S in wanted:
@@ -175,6 +179,8 @@ def _build(options: argparse.Namespace) -> None:
         from lab import libvirt
         if not libvirt.impediment():
             print(f"libvirt-python: {libvirt.python(_say)}", flush=True)
+    if ARGOCD in wanted:
+        print(f"Argo CD: {argocd.program(_say)}", flush=True)
 
 
 def _k3s(_options: argparse.Namespace) -> None:
@@ -201,11 +207,7 @@ def _start(options: argparse.Namespace) -> None:
     from lab.cluster import AlreadyRuns, Cluster
 
     helm = build.build(["helm"], _say)["helm"]
-    if SEALED_SECRETS in options.parts:
-        build.build(["sealed-secrets-controller"], _say)  # before the cluster waits for it
-    if ARGOCD in options.parts:
-        from lab import argocd
-        argocd.program(_say)
+    _build_parts(options.parts)
     begin = time.monotonic()
     _say(f"Starting a cluster in {options.state}")
     try:
@@ -224,6 +226,22 @@ def _start(options: argparse.Namespace) -> None:
         _say(f"Ready after {time.monotonic() - begin:.1f} s.")
     _say(f"`make cluster-shell` opens a shell with {cluster.bin}/kubectl and {helm}.\nIts kubeconfig:")
     print(cluster.kubeconfig)
+
+
+def _add(options: argparse.Namespace) -> None:
+    from lab.cluster import Cluster
+
+    _build_parts(options.parts)
+    Cluster.join(options.state).add(options.parts)
+
+
+def _build_parts(parts: List[str]) -> None:
+    """Before the cluster waits for them."""
+    if SEALED_SECRETS in parts:
+        build.build(["sealed-secrets-controller"], _say)
+    if ARGOCD in parts:
+        from lab import argocd
+        argocd.program(_say)
 
 
 def _stop(options: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ from lab.api import Api
 from lab.certificates import Authority
 from lab.components import CLUSTER_BINARIES
 from lab.errors import LabError
-from lab.supervisor import WELCOME, write_kubeconfig
+from lab.supervisor import ADDED, REFUSED, WELCOME, write_kubeconfig
 
 Rule = Mapping[str, Any]
 
@@ -146,6 +146,23 @@ class Cluster(Supervised):
         """Start one; ready to use when this returns. Detached it stays until stop_detached(), or as long as the process `owner`."""
         started: Cluster = cls.launch("lab.supervisor", build.bin_folder(binaries, say), state, detached, say, owner, "nordic-cluster-", parts)
         return started
+
+    def add(self, parts: Sequence[str], within: float = 180.0) -> None:
+        """Start real controllers beside it, for what somebody has installed in it meanwhile."""
+        state = self.state
+        missing = [part for part in parts if part not in json.loads((state / "cluster.json").read_text())["with"]]
+        if not missing:
+            return
+        (state / REFUSED).unlink(missing_ok=True)
+        (state / "added.new").write_text(json.dumps(missing))
+        (state / "added.new").replace(state / ADDED)
+        end = time.monotonic() + within
+        while (state / ADDED).exists():
+            if time.monotonic() > end:
+                raise LabError(f"{', '.join(missing)} did not start within {within:.0f} s")
+            time.sleep(0.1)
+        if (state / REFUSED).exists():
+            raise LabError((state / REFUSED).read_text())
 
     # Using it
 

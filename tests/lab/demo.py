@@ -50,6 +50,9 @@ def main() -> int:
     if keep and is_running(kept() / "cluster"):
         print("demo: a kept one runs already. `make cluster-shell` explores it, `make demo-down` ends it.", file=sys.stderr)
         return 1
+    # Only the last part of the demo needs them.
+    later = subprocess.Popen(["nice", sys.executable, "-B", "-m", "lab", "build", "helm", "sealed-secrets-controller", "argocd"], cwd=places.HERE.parent,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     folder = _empty(kept()) if keep else Path(tempfile.mkdtemp(prefix="nordic-demo-"))
     # A module that is interrupted tidies up after us, or never. Not in the folder: the playbook removes that.
     temporary = tempfile.mkdtemp(prefix="nordic-demo-modules-")
@@ -62,6 +65,9 @@ def main() -> int:
         print("\ndemo: interrupted", file=sys.stderr)
         return 130
     finally:
+        if later.poll() is None:
+            later.terminate()
+            later.wait()
         if not (keep and finished):
             _end(folder)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -40,6 +40,8 @@ ADDRESS_TAKEN = "address already in use"
 WELCOME = b"1"
 SEALED_SECRETS, ARGOCD = "sealed-secrets", "argocd"
 PARTS = (SEALED_SECRETS, ARGOCD)  # what may run beside the cluster
+# In the state folder, the names of parts that are to be started beside it later, and why they were not.
+ADDED, REFUSED = "added", "refused"
 
 # Requests of tests are what is counted, so what the cluster does by itself is left out of the log.
 AUDIT_POLICY = """\
@@ -76,6 +78,7 @@ class Supervisor:
         self.logs = state / "logs"
         self.running: Dict[str, subprocess.Popen[bytes]] = {}
         self.stopping = False
+        self.started = False
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -89,6 +92,7 @@ class Supervisor:
             (self.state / "cluster.new").write_text(json.dumps(info))
             (self.state / "cluster.new").replace(self.state / "cluster.json")
             self._tell(ready=info)
+            self.started = True
             self._serve(listener, owner if self.detached else [sys.stdin.buffer])
             return 0
         except LabError as error:
@@ -128,9 +132,27 @@ class Supervisor:
                         self._tell(stays=True)
                     one.close()
             self._note_the_dead()
+            if (self.state / ADDED).exists():
+                self._add()
         # From here on nobody is welcomed: who tries to join sees the end, and starts another cluster.
         (self.state / "users").unlink()
         listener.close()
+
+    def _add(self) -> None:
+        """Start what Cluster.add asks for, beside a cluster that runs; what is in the cluster of it somebody else has installed."""
+        asked, info = self.state / ADDED, json.loads((self.state / "cluster.json").read_text())
+        parts = json.loads(asked.read_text())
+        try:
+            if SEALED_SECRETS in parts:
+                self._sealed_secrets(self.pki)
+            if ARGOCD in parts:
+                info["argocd"] = self._argocd(self.pki, self.api)
+        except LabError as error:
+            (self.state / REFUSED).write_text(str(error))
+        else:
+            (self.state / "cluster.new").write_text(json.dumps({**info, "with": [*info["with"], *parts]}))
+            (self.state / "cluster.new").replace(self.state / "cluster.json")
+        asked.unlink()
 
     def _note_the_dead(self) -> None:
         """A component that ends by itself makes every request fail; the note says why (Cluster.obituary)."""
@@ -182,7 +204,13 @@ class Supervisor:
         self._tell(progress=f"nodes {', '.join(NODES)} are ready after {time.monotonic() - begin:.1f} s")
         if SEALED_SECRETS in self.parts:
             self._sealed_secrets(pki)
-        more = {"argocd": self._argocd(pki, api)} if ARGOCD in self.parts else {}
+        self.pki, self.api = pki, api
+        more: Dict[str, Any] = {}
+        if ARGOCD in self.parts:
+            from lab import argocd
+
+            argocd.install(self.bin / "kubectl", state / "kubeconfig")
+            more["argocd"] = self._argocd(pki, api)
         return {
             **more,
             "kubeconfig": str(state / "kubeconfig"), "url": self.url, "ca_file": str(pki.certificate),
@@ -279,7 +307,6 @@ class Supervisor:
     def _argocd(self, pki: Authority, api: Api) -> Dict[str, Any]:
         from lab import argocd
 
-        argocd.install(self.bin / "kubectl", self.state / "kubeconfig")
         ports = argocd.Ports.free()
         user = self._client(pki, "argocd", ["system:masters"])
         for name, (command, environment) in argocd.components(argocd.program(), user, self.bin, self.state, ports).items():
@@ -319,7 +346,7 @@ class Supervisor:
         end = time.monotonic() + self.ready_within
         problem = ""
         while True:
-            if self.stopping or self._starter_is_gone():
+            if self.stopping or not self.started and self._starter_is_gone():
                 raise LabError("stopped while starting")
             for name, process in self.running.items():
                 if process.poll() is not None:

@@ -53,6 +53,8 @@ class CallbackModule(CallbackBase):
             message = result._result.get("msg", "")
             lines = message if isinstance(message, list) else str(message).splitlines()
             self._say("\n".join(f"    {line}".rstrip() for line in lines) + "\n\n")
+        elif result._task.action.endswith("include_role"):  # only announced: its tasks come after it
+            self._say(f"  ▸ {result._task.get_name().strip()}", "green")
         elif not self._aside(result._task):
             self._line("✓", result._task, "green")
             if self.items:
