@@ -22,11 +22,11 @@ URL = "https://git.example.no/platform/manifests.git"
 def init(tmp_path):
     """Runs the playbook; fails: what it says when it fails; unchanged: it has to find nothing to do."""
     def run(*arguments, fails="", unchanged=False, **variables):
-        given = {f"init_repo_{name}": value for name, value in {"path": str(tmp_path / "manifests"), "url": URL, **variables}.items()}
+        given = {f"init_repo_{name}": value for name, value in {"path": "manifests", "url": URL, **variables}.items()}
         done = subprocess.run([str(Path(sys.executable).parent / "ansible-playbook"), "nordic.gitops.init_repo", "--extra-vars", json.dumps(given), *arguments],
                               cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False,
                               env={**git_env(), "LC_ALL": "C.UTF-8", "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"),
-                                   "ANSIBLE_NOCOLOR": "1"})
+                                   "ANSIBLE_NOCOLOR": "1", "PWD": str(tmp_path)})
         output = done.stdout + done.stderr
         assert "Traceback (most recent call last)" not in output and "[WARNING]" not in output and (done.returncode != 0) == bool(fails), output
         assert fails in " ".join(output.split()), output

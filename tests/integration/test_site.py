@@ -12,6 +12,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -183,9 +184,15 @@ def platform(argo, site, binaries, tmp_path):
     ports = {"containerPorts": {"http": places.free_port(), "metrics": places.free_port()}}
 
     def run(*arguments, **variables):
-        given = {"k3s_kubeconfig": str(argo.kubeconfig), "k3s_kubeconfig_context": "lab", "sealed_secrets_source": str(sealed_secrets.chart()),
+        # Relative paths are those of the folder in which Ansible is started.
+        here = tmp_path / "here"
+        (here / "files").mkdir(exist_ok=True)
+        shutil.copy(argo.kubeconfig, here / "files" / "kubeconfig")
+        shutil.copy(argocd.tree() / "manifests" / "install.yaml", here / "files" / "install.yaml")
+        shutil.copytree(sealed_secrets.chart(), here / "files" / "chart", copy_function=shutil.copyfile, dirs_exist_ok=True)
+        given = {"k3s_kubeconfig": "files/kubeconfig", "k3s_kubeconfig_context": "lab", "sealed_secrets_source": "files/chart",
                  "sealed_secrets_values": ports, "sealed_secrets_backup": str(tmp_path / "keys.yaml"), "sealed_secrets_folder": str(tmp_path / "ss"),
-                 "argocd_source": str(argocd.tree() / "manifests" / "install.yaml"), "argocd_folder": str(tmp_path / "argocd"), "site_wait_timeout": 120,
+                 "argocd_source": "files/install.yaml", "argocd_folder": str(tmp_path / "argocd"), "site_wait_timeout": 120,
                  **variables}
         return site(*(arguments or ("--skip-tags", "provision,preflight,k3s")), path=str(binaries), **given)
 
