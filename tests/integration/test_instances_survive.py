@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,15 @@ def test_a_rebuild_that_only_was_answered_fails(fleet, proxy):
     proxy.script(status(202), match=creates("/action"))
     said = str(fleet.fails(*fleet.named("a"), image="debian-13", on_drift={"image": "rebuild"}, allow_data_loss=True))
     assert f"was rebuilt, and the cloud says that its image is {before}" in said and proxy.faults == 1
+
+
+def test_one_that_vanishes_while_it_is_waited_for_is_named_and_the_next_run_finishes(fleet, proxy):
+    proxy.script(status(404), match=lambda method, path: method == "GET" and re.search("/servers/[0-9a-f-]{36}$", path))
+    said = str(fleet.fails(*fleet.named("a")))
+    assert f"{fleet.name}-a (" in said and "vanished while this run waited until it is ACTIVE" in said and proxy.faults == 1, said
+    fleet.run(*fleet.named("a"))
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 0, "floating": 0}
+    fleet.keeps(*fleet.named("a"))
 
 
 def test_a_quota_reached_meanwhile_leaves_what_was_made_and_the_next_run_finishes(fleet, proxy):
