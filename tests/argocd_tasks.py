@@ -48,7 +48,8 @@ class Tasks:
 
     def sync(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
         """A task of argocd_sync."""
-        return sync(self._validated({**argocd_sync.SPEC, **CONNECTION_SPEC}, options), check_mode)
+        way = {name: value for name, value in self.defaults.items() if name in ("argocd_server", "argocd_token", "kubeconfig")}
+        return sync(self._validated({**argocd_sync.SPEC, **CONNECTION_SPEC}, {**way, **options}), check_mode)
 
     def admin(self, check_mode: bool = False, **options: Any) -> Dict[str, Any]:
         """A task of argocd_admin."""

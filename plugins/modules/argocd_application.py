@@ -227,6 +227,7 @@ options:
     default: true
 extends_documentation_fragment:
   - nordic.gitops.argocd
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 """
 
@@ -308,6 +309,7 @@ SPEC = options.argument_spec("applications", APPLICATION.whole, deletion=options
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("name", "applications")], required_one_of=[("name", "applications")])
     run_module(module, APPLICATION)
 

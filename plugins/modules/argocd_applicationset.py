@@ -116,6 +116,7 @@ options:
     default: refuse
 extends_documentation_fragment:
   - nordic.gitops.argocd
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 """
 
@@ -179,6 +180,7 @@ SPEC = options.argument_spec("applicationsets", APPLICATIONSET.whole, deletion=o
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("name", "applicationsets")], required_one_of=[("name", "applicationsets")])
     run_module(module, APPLICATIONSET)
 

@@ -130,6 +130,7 @@ options:
   config: *config
 extends_documentation_fragment:
   - nordic.gitops.argocd
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 """
 
@@ -179,6 +180,7 @@ SPEC = options.argument_spec("clusters", CLUSTER.whole)
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("server", "clusters")], required_one_of=[("server", "clusters")])
     run_module(module, CLUSTER)
 

@@ -225,6 +225,7 @@ options:
     default: false
 extends_documentation_fragment:
   - nordic.gitops.argocd
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 """
 
@@ -289,6 +290,7 @@ SPEC = options.argument_spec("projects", PROJECT.whole, revoke_tokens=dict(type=
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("name", "projects")], required_one_of=[("name", "projects")])
     run_module(module, PROJECT)
 

@@ -157,6 +157,7 @@ options:
   access: *access
 extends_documentation_fragment:
   - nordic.gitops.argocd
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 """
 
@@ -239,6 +240,7 @@ SPEC = options.argument_spec("repositories", REPOSITORY.whole, **options.TRUST)
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("url", "repositories")], required_one_of=[("url", "repositories", *options.TRUST)])
     run_module(module, REPOSITORY)
 

@@ -114,6 +114,7 @@ options:
     default: 300
 extends_documentation_fragment:
   - nordic.gitops.argocd_choice
+  - nordic.gitops.argocd_api
   - nordic.gitops.connection
 attributes:
   check_mode:
@@ -250,11 +251,12 @@ from ansible_collections.nordic.gitops.plugins.module_utils._argocd import optio
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.sync import run_module
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster import CONNECTION_SPEC
 
-SPEC = options.SYNC
+SPEC = {**options.SYNC, **options.API}
 
 
 def main():
     module = AnsibleModule(argument_spec=dict(**SPEC, **CONNECTION_SPEC), supports_check_mode=True,
+                           required_together=[("argocd_server", "argocd_token")],
                            mutually_exclusive=[("name", "names"), ("revision", "revisions")],
                            required_one_of=[("name", "names", "label_selector", "applicationset")])
     run_module(module)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._cluster.errors import Malformed
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._shape import MAPPING, NUMBER, SWITCH, TEXT, Shape, check
@@ -47,6 +48,15 @@ SHAPES: Mapping[Tuple[str, str], Shape] = {
 }
 # By these an object is known, and written only as it was seen.
 _METADATA: Shape = {"name!": TEXT, "uid!": TEXT, "resourceVersion!": TEXT}
+
+
+def connected(params: Mapping[str, Any]) -> Any:
+    """The way in that a task's options name: the Kubernetes API, or Argo CD's own."""
+    if params.get("argocd_server"):
+        from ansible_collections.nordic.gitops.plugins.module_utils._argocd.api import Server
+
+        return Checked(Server.of(params))
+    return Checked(Cluster.of(params))
 
 
 class Checked:

@@ -28,7 +28,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
 
 def of_objects(cluster: Any, live: Mapping[str, Any]) -> List[str]:
     """One line for each object of the Application that is not healthy, with what its Pods and its events say."""
-    if not operation.is_in_cluster(live):
+    if not _sees(cluster, live):
         return []
     found: List[str] = []
     for each in (operation.status_of(live).get("resources") or [])[:LOOKED_AT]:
@@ -43,9 +43,14 @@ def of_objects(cluster: Any, live: Mapping[str, Any]) -> List[str]:
     return found
 
 
+def _sees(cluster: Any, live: Mapping[str, Any]) -> bool:
+    """Whether the objects are where we look; Argo CD's own API shows none."""
+    return bool(getattr(cluster, "sees_objects", True)) and operation.is_in_cluster(live)
+
+
 def of_hooks(cluster: Any, live: Mapping[str, Any], state: Mapping[str, Any]) -> List[str]:
     """The Pods, events and the end of the logs of each hook that failed, or runs."""
-    if not operation.is_in_cluster(live):
+    if not _sees(cluster, live):
         return []
     found: List[str] = []
     for each in (state.get("syncResult") or {}).get("resources") or ():
@@ -63,7 +68,7 @@ def of_hooks(cluster: Any, live: Mapping[str, Any], state: Mapping[str, Any]) ->
 
 def stuck_pods(cluster: Any, live: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]) -> List[str]:
     """One line for each container of these workloads and hooks that cannot start."""
-    if not operation.is_in_cluster(live):
+    if not _sees(cluster, live):
         return []
     found: List[str] = []
     for each in objects:

@@ -209,7 +209,8 @@ def _project(params: Body, live: Optional[Body]) -> Body:
 # ---- Secrets of repositories and clusters
 
 
-def _encoded(values: Mapping[str, str]) -> Body:
+def encoded(values: Mapping[str, str]) -> Body:
+    """Texts as a Secret holds them."""
     return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
 
 
@@ -379,7 +380,7 @@ def _secret(kind: Kind, params: Body, live: Optional[Body], values: Mapping[str,
     metadata = _metadata(kind, params, labels={SECRET_TYPE: kind.secret(params)})
     if live is not None:
         metadata["name"] = live["metadata"]["name"]  # whoever made it
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _encoded(values)}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded(values)}
 
 
 # ---- the table

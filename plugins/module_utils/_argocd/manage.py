@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import follow, guard, operation, removal
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import connected
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import (
     APPLICATION, APPLICATIONSET, PROJECT, REPOSITORY, Body, Kind, hidden, wrong, wrong_namespace)
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.options import objects_of
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.trust import Trust
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import register, url
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
@@ -345,9 +344,14 @@ def manage(kind: Kind, params: Mapping[str, Any], check_mode: bool, diff: bool) 
     """The module's result; a Failure carries what was done until then."""
     register(*secrets_of(kind, params))
     notes: List[str] = []
-    cluster = Checked(Cluster.of(params))
+    cluster = connected(params)
+    way: Any = Manager
+    if params.get("argocd_server"):
+        from ansible_collections.nordic.gitops.plugins.module_utils._argocd.api import ApiManager
+
+        way = ApiManager
     # What a repository is trusted by comes before it, and goes after it.
-    parts: List[Any] = [Manager(kind, cluster, params, check_mode, notes)]
+    parts: List[Any] = [way(kind, cluster, params, check_mode, notes)]
     if kind is REPOSITORY:
         parts.insert(0 if params["state"] == "present" else 1, Trust(cluster, params, check_mode))
     try:

@@ -175,6 +175,9 @@ SYNC: Spec = dict(
     wait_timeout=dict(type="int", default=300),
 )
 
+# Argo CD's own API in the place of the Kubernetes API.
+API: Spec = dict(argocd_server=dict(type=UrlType("str")), argocd_token=dict(type="str", no_log=True))
+
 DELETION: Dict[str, Any] = dict(type="str", choices=["refuse", "cascade", "orphan"], default="refuse")
 STATE: Spec = dict(state=dict(type="str", choices=["present", "absent"], default="present"), wait_timeout=dict(type="int", default=60))
 
@@ -204,4 +207,4 @@ def objects_of(params: Mapping[str, Any], option: str) -> List[Dict[str, Any]]:
 
 def argument_spec(option: str, one: Spec, **more: Any) -> Spec:
     """The whole of a module's: the options of one object, and a list of them."""
-    return dict(**one, **{option: dict(type="list", elements="dict", options=one)}, **STATE, **more)
+    return dict(**one, **{option: dict(type="list", elements="dict", options=one)}, **STATE, **API, **more)

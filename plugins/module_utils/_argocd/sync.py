@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd import choice, evidence, follow, operation, options
-from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
+from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import connected
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.ending import end
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.kinds import Body
 from ansible_collections.nordic.gitops.plugins.module_utils._argocd.operation import Commits
-from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 
@@ -499,7 +498,7 @@ def _spoken(commits: Commits) -> str:
 
 def sync(params: Mapping[str, Any], check_mode: bool) -> Body:
     """The module's result; a Failure carries what is known of each Application."""
-    run = Sync(Checked(Cluster.of(params)), params, check_mode)
+    run = Sync(connected(params), params, check_mode)
     try:
         run.run()
     except Failure as failure:

@@ -92,7 +92,11 @@ class Trust:
 
     def prepare(self) -> None:
         """What can be known to be wrong before anything is written."""
-        found: List[str] = list(wrong_namespace(self.namespace)) if self.parts else []
+        if not self.parts:
+            return
+        if self.params.get("argocd_server"):
+            raise Failure(f"{', '.join(part.store.option for part in self.parts)}: only through the Kubernetes API, as Argo CD's own replaces whole lists", "")
+        found: List[str] = list(wrong_namespace(self.namespace))
         for part in self.parts:
             for number, value in enumerate(self.params[part.store.option]):
                 try:
@@ -114,8 +118,8 @@ class Trust:
 
     def act(self) -> None:
         """Write what differs, into the ConfigMap as it is then."""
-        resource = self.cluster.resource("v1", "ConfigMap")
         for part in self.parts:
+            resource = self.cluster.resource("v1", "ConfigMap")
             follow.change(self.cluster, resource, (self.namespace, part.store.config_map), partial(self._decide, part),
                           part.live["metadata"]["uid"], dry_run=self.check_mode)
             part.done = True
