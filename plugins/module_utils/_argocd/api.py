@@ -400,7 +400,7 @@ def _over(live: Optional[Body], body: Body) -> Body:
     """The object with what others keep in its metadata."""
     if live is None:
         return body
-    metadata = {key: live["metadata"][key] for key in ("finalizers", "resourceVersion") if live["metadata"].get(key)}
+    metadata: Body = {key: live["metadata"][key] for key in ("finalizers", "resourceVersion") if live["metadata"].get(key)}
     for part in ("labels", "annotations"):
         metadata[part] = {**(live["metadata"].get(part) or {}), **(body["metadata"].get(part) or {})}
     return {**body, "metadata": {**body["metadata"], **metadata}}
