@@ -92,7 +92,8 @@ class Server:
         if selector:
             query["selector"] = selector
         items = self.do("GET", path, query, right=f"{path}, get").get("items") or []
-        return [{**item, "apiVersion": ARGOPROJ, "kind": resource.kind} for item in items if not namespace or item["metadata"].get("namespace") == namespace], "0"
+        found = [{**item, "apiVersion": ARGOPROJ, "kind": resource.kind} for item in items]
+        return [item for item in found if not namespace or item["metadata"].get("namespace") == namespace], "0"
 
     def get(self, resource: Any, namespace: str, name: str) -> Optional[Body]:
         return next((each for each in self.list(resource, namespace)[0] if each["metadata"]["name"] == name), None)
@@ -105,7 +106,8 @@ class Server:
         path, right = f"applications/{quote(name, safe='')}", f"{project}/{name}"
         for op in ops:
             if op["path"] == "/operation" and op["op"] == "add":
-                return self._typed(self.do("POST", f"{path}/sync", {}, {**_request_of(op["value"]), "name": name, **query}, right=f"applications, sync, {right}"))
+                request = {**_request_of(op["value"]), "name": name, **query}
+                return self._typed(self.do("POST", f"{path}/sync", {}, request, right=f"applications, sync, {right}"))
             if op["path"] in ("/operation", "/status/operationState/phase"):
                 self.do("DELETE", f"{path}/operation", query, right=f"applications, sync, {right}")
                 return self.get(resource, namespace, name) or live
@@ -306,7 +308,8 @@ class ApiManager(Manager):
         right = self._right(item, "create" if live is None else "update")
         collection = path.partition("/")[0]
         if self.kind is APPLICATION:
-            return dict(self.cluster.do("POST" if live is None else "PUT", collection if live is None else path, {"validate": "true"}, _over(live, body), right))
+            where = collection if live is None else path
+            return dict(self.cluster.do("POST" if live is None else "PUT", where, {"validate": "true"}, _over(live, body), right))
         if self.kind is APPLICATIONSET:
             whole = _over(live, body)
             whole["metadata"] = {key: value for key, value in whole["metadata"].items() if key != "resourceVersion"}
@@ -359,9 +362,9 @@ class ApiManager(Manager):
         params = item.params
         if self.kind is REPOSITORY:
             kind = self.kind.secret(params)
-            project = {"appProject": params["project"]} if params.get("project") and not params.get("template") else {}
+            of_project = {"appProject": params["project"]} if params.get("project") and not params.get("template") else {}
             there = decoded(item.live or {}, "url") or self.kind.called(params)
-            return f"{SECRETS[kind]}/{quote(full_url(there), safe='')}", project
+            return f"{SECRETS[kind]}/{quote(full_url(there), safe='')}", of_project
         if self.kind is CLUSTER:
             return f"clusters/{quote(decoded(item.live or {}, 'server') or params['server'].rstrip('/'), safe='')}", {}
         path, scope = PATHS[self.kind.kind]
