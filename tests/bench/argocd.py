@@ -79,7 +79,8 @@ def outcome(rounds: int, seconds: Dict[Any, List[float]]) -> Dict[str, Any]:
     order = sorted(seconds, key=lambda key: ((MADE, UNCHANGED, ENDED).index(key[0]), key[1] not in (OURS, SYNC)))
     summary = [{"case": "argocd", "operation": operation, "peer": name, "rounds": len(seconds[operation, name]), "median": round(medians[operation, name], 4),
                 "low": round(min(seconds[operation, name]), 4), "high": round(max(seconds[operation, name]), 4)} for operation, name in order]
-    figures = [{"case": "argocd", "operation": operation, "peer": name, "seconds": round(each, 4)} for operation, name in order for each in seconds[operation, name]]
+    figures = [{"case": "argocd", "operation": operation, "peer": name, "seconds": round(each, 4)} for operation, name in order
+               for each in seconds[operation, name]]
     return {"settings": {"rounds": rounds, "applications": NUMBER, "syncs": SYNCS}, "how": HOW, "summary": summary, "figures": figures, "checks": checks,
             "peers": {"Argo CD": ARGOCD.version}}
 

@@ -124,7 +124,8 @@ def test_credentials_that_cannot_be_compared_are_sent_and_never_shown(argo, task
 
 def test_what_is_wrong_is_named_as_it_is_through_the_kubernetes_api(tasks, namespace, git_repo):
     made = application(namespace, git_repo)
-    for change, told in (({"project": "nobody"}, "its project nobody does not exist"), ({"destination": {"name": "bergen"}}, "is no cluster that Argo CD knows"),
+    for change, told in (({"project": "nobody"}, "its project nobody does not exist"),
+                         ({"destination": {"name": "bergen"}}, "is no cluster that Argo CD knows"),
                          ({"source": {"repoURL": git_repo.url}}, "neither path nor chart")):
         with pytest.raises(Failure, match=told):
             tasks(APPLICATION, **{**made, **change})

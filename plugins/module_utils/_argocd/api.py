@@ -304,7 +304,7 @@ class ApiManager(Manager):
 
     def _put(self, item: Item) -> Body:
         body, live = item.after or {}, item.live
-        path, query = self._place(item)
+        path = self._place(item)[0]
         right = self._right(item, "create" if live is None else "update")
         collection = path.partition("/")[0]
         if self.kind is APPLICATION:

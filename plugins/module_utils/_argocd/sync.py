@@ -344,8 +344,8 @@ class Sync:
         if course.mode == "sync" and surplus and not self.params.get("prune") and len(surplus) == len(different):
             raise Undone(f"is OutOfSync, as {operation.few(surplus)} is no longer in the repository; prune: true deletes it")
         if course.parent and not operation.is_automated(course.live):
-            self._lasting(course, "OutOfSync", f"is OutOfSync at {_spoken(course.commits)}: {names}. Nobody syncs it, as auto-sync is off. Sync it by its name, "
-                                               "or say children: false")
+            self._lasting(course, "OutOfSync", f"is OutOfSync at {_spoken(course.commits)}: {names}. Nobody syncs it, as auto-sync is off. "
+                                               "Sync it by its name, or say children: false")
         elif course.mode == "sync" or operation.is_automated(course.live) and self._tried(course):
             self._lasting(course, "OutOfSync", f"is still OutOfSync after it was synced at {_spoken(course.commits)}: {names}")
 

@@ -14,12 +14,12 @@ fail() {
 }
 if ! cmp -s "$4.1" "$4.2"; then
   # Names alone: what is drawn may be a password.
-  keys=$(diff "$4.1" "$4.2" | sed -n 's/^> *\([A-Za-z0-9_.-]*\):.*/\1/p' | sort -u)
-  fail "The chart draws something at random or writes the time, so each run would change it. Set it in argocd_values. It is in:" $keys
+  keys=$(diff "$4.1" "$4.2" | sed -n 's/^> *\([A-Za-z0-9_.-]*\):.*/\1/p' | sort -u | tr '\n' ' ')
+  fail "The chart draws something at random or writes the time, so each run would change it. Set it in argocd_values. It is in: $keys"
 fi
 if grep -Eq '^ +"?helm\.sh/hook"?:' "$4.1"; then
-  files=$(awk '/^# Source: / { file = $3 } /^ +"?helm\.sh\/hook"?:/ { print file }' "$4.1" | sort -u)
-  fail "The chart has hooks, which are not run. Switch them off in argocd_values (for the chart argo-cd: redisSecretInit.enabled: false). They are in:" $files
+  files=$(awk '/^# Source: / { file = $3 } /^ +"?helm\.sh\/hook"?:/ { print file }' "$4.1" | sort -u | tr '\n' ' ')
+  fail "The chart has hooks, which are not run. Switch them off in argocd_values (for the chart argo-cd: redisSecretInit.enabled: false). They are in: $files"
 fi
 rm -f "$4.2"
 chmod 600 "$4.1"
