@@ -19,6 +19,8 @@ from typing import Optional
 
 import pytest
 import yaml
+from lab import build
+from lab.components import CLUSTER_BINARIES
 from lab.hosts import k3s, rootfs, stop_detached
 from workspace import collection, environ, places
 
@@ -58,6 +60,8 @@ def run_molecule(folder: Path, scenario: str, home: Path, hosts: Optional[Path] 
         NORDIC_SCENARIO_HOSTS=str(hosts or ""),
         HOME=str(home),
     )
+    if scenario == "site":  # its roles render a chart and a kustomization
+        variables["PATH"] = f"{build.bin_folder((*CLUSTER_BINARIES, 'helm'))}:{variables['PATH']}"
     try:
         return subprocess.run(["molecule", "test", "--scenario-name", scenario], cwd=folder, env=variables, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=3600, check=False)
