@@ -136,6 +136,16 @@ def test_one_that_vanishes_while_it_is_waited_for_is_named_and_the_next_run_fini
     fleet.keeps(*fleet.named("a"))
 
 
+def test_a_deletion_that_ends_in_error_is_not_waited_for(cloud, fleet, proxy):
+    fleet.run(*fleet.named("a"))
+    cloud.connect("admin").compute.reset_server_state(fleet.server("a").id, "error")
+    proxy.script(status(204), match=lambda method, path: method == "DELETE" and "/servers/" in path)
+    said = str(fleet.fails(*fleet.named("a"), state="absent"))
+    assert f"{fleet.name}-a (" in said and "could not be deleted" in said and proxy.faults == 1, said
+    fleet.run(*fleet.named("a"), state="absent")
+    assert fleet.left() == NOTHING
+
+
 def test_a_quota_reached_meanwhile_leaves_what_was_made_and_the_next_run_finishes(fleet, proxy):
     proxy.script(None, status(403, message="Quota exceeded for instances"), match=creates("/servers"))
     said = fleet.fails(*fleet.named("a", "b"), parallel=1)
