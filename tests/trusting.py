@@ -62,7 +62,7 @@ def gpg_keys(*names: str) -> Iterator[GpgKeys]:
             for name in names:
                 gpg("--quick-generate-key", name, "ed25519", "sign", "0")
                 lines = gpg("--list-keys", "--with-colons", name).splitlines()
-                fingerprint = next(line.split(":")[9] for line in lines if line.startswith("fpr:"))
+                fingerprint = [line.split(":")[9] for line in lines if line.startswith("fpr:")][0]
                 found.append(GpgKey(fingerprint, gpg("--export", "--armor", name), gpg("--export-secret-keys", "--armor", name)))
             found.both = gpg("--export", "--armor")
             yield found

@@ -13,7 +13,8 @@ author:
 description:
   - Reads the instances of a fleet, or of a project, and makes hosts and groups of them. The file's name ends in C(instances.yml) or C(instances.yaml).
   - Texts from the provider are never templates. What somebody wrote into metadata stays text.
-  - By default only ACTIVE instances are hosts, without those that are being deleted. An instance without an address of the wanted kind has no C(ansible_host), and a warning says so.
+  - By default only ACTIVE instances are hosts, without those that are being deleted. An instance without an address of the wanted kind has no
+    C(ansible_host), and a warning says so.
 options:
   plugin:
     description: The name of this plugin.
@@ -25,8 +26,8 @@ options:
     type: str
   statuses:
     description:
-      - Instances in other states to add, such as V(ERROR), V(DELETING), or V(all). They are in the group C(status_STATUS) and have no C(ansible_host), so that a play can
-        name and remove them but not connect to them.
+      - Instances in other states to add, such as V(ERROR), V(DELETING), or V(all). They are in the group C(status_STATUS) and have no
+        C(ansible_host), so that a play can name and remove them but not connect to them.
     type: list
     elements: str
     default: []

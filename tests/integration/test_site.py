@@ -32,8 +32,8 @@ def site(tmp_path):
     (tmp_path / "vault-password").write_text("a password\n", encoding="ascii")
     (tmp_path / "here").mkdir()
 
-    def run(*arguments, inventory=SERVERS, playbook="site", fails="", unchanged=False, path="", **variables):
-        told = {**inventory, "all": {"vars": variables}}
+    def run(*arguments, inventory=None, playbook="site", fails="", unchanged=False, path="", **variables):
+        told = {**(SERVERS if inventory is None else inventory), "all": {"vars": variables}}
         (tmp_path / "here" / "inventory.yml").write_text(yaml.safe_dump(told), encoding="utf-8")
         environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1",
                        "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"], "PWD": str(tmp_path / "here"),
