@@ -5,8 +5,8 @@
 
 BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image,argocd,first_run), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form eight
 parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image, argocd and first_run. A part is measured in one run, has tables of
-its own, and says when, on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in docs/benchmarks;
-any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
+its own, and says when, on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in
+docs/benchmarks; any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
 whatever the figures are.
 BENCH_OUTPUT names the folder in both cases. BENCH_TURNS names the peers' turns to run, for work on the bench itself.
 """

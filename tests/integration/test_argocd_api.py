@@ -61,8 +61,9 @@ def application(namespace, git_repo, **options):
 def example(kind, argo, namespace, git_repo):
     """(what makes one, what changes it, what names it)"""
     set_of = {"name": namespace, "generators": [{"list": {"elements": []}}], "syncPolicy": {"preserveResourcesOnDeletion": True},
-              "template": {"metadata": {"name": "{{name}}"}, "spec": {"project": "default", "source": {"repoURL": git_repo.url, "path": "app"},
-                                                                     "destination": {"server": IN_CLUSTER, "namespace": namespace}}}}
+              "template": {"metadata": {"name": "{{name}}"}, "spec": {
+                  "project": "default", "source": {"repoURL": git_repo.url, "path": "app"},
+                  "destination": {"server": IN_CLUSTER, "namespace": namespace}}}}
     app = application(namespace, git_repo, syncPolicy={"syncOptions": ["CreateNamespace=true"], "retry": {"limit": 3}}, labels={"team": "shop"})
     url = f"https://git.example.no/{namespace}/"
     login = {"bearerToken": argo.admin_token, "tlsClientConfig": {"insecure": True}}  # Argo CD looks whether it is taken
