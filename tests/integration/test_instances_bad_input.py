@@ -73,6 +73,7 @@ CASES = {
     "one address for two": ({"instances": [{"name": "a"}, {"name": "b"}], "networks": [{"network": "private", "address": "10.20.9.9"}]},
                             "a and b both want the address 10.20.9.9"),
 }
+GIVEN = ("port", "volume", "floating address")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,42 @@ def test_an_address_that_somebody_has_is_refused(mistaken):
         assert f"is in use by the port {port.id}" in str(mistaken.fails(*mistaken.named("a"), networks=[{"network": "private", "address": "10.20.200.1"}]))
     finally:
         mistaken.sdk.network.delete_port(port)
+
+
+@pytest.fixture(scope="module")
+def given(mistaken):
+    """(how each is declared, its ID, how a stranger takes it) of a port, a volume and a floating address that this project has."""
+    sdk = mistaken.sdk
+    network = sdk.network.find_network("private", project_id=sdk.current_project_id)
+    port, other = (sdk.network.create_port(network_id=network.id, name=f"{mistaken.name}-{name}") for name in ("given", "theirs"))
+    volume = sdk.create_volume(1, name=f"{mistaken.name}-given", wait=True)
+    address = sdk.network.create_ip(floating_network_id=sdk.network.find_network("public").id)
+    yield {
+        "port": ({"networks": [{"port": port.id}]}, port.id),
+        "volume": ({"volumes": [{"volume": volume.id}]}, volume.id),
+        "floating address": ({"floating_address": {"address": address.floating_ip_address}}, address.floating_ip_address),
+    }, other, address
+    sdk.network.delete_ip(address)
+    sdk.delete_volume(volume.id, wait=True)
+    for one in (port, other):
+        sdk.network.delete_port(one)
+
+
+@pytest.mark.parametrize("part", GIVEN)
+def test_what_was_given_is_not_given_to_two(mistaken, given, part):
+    declared, found = given[0][part]
+    assert f"a and b both want the {part} {found}" in str(mistaken.fails({"name": "a"}, {"name": "b"}, **declared))
+
+
+def test_a_floating_address_of_somebody_else_stays_where_it_is(mistaken, given):
+    parts, other, address = given
+    mistaken.sdk.network.update_ip(address, port_id=other.id)
+    try:
+        said = str(mistaken.fails({"name": "a"}, **parts["floating address"][0]))
+        assert f"the floating address {address.floating_ip_address} is in use by the port {other.id}, not of this fleet" in said
+        assert mistaken.sdk.network.get_ip(address).port_id == other.id
+    finally:
+        mistaken.sdk.network.update_ip(address, port_id=None)
 
 
 def test_wrong_credentials_say_where_they_were_refused(cloud, mistaken):

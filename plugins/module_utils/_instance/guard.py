@@ -37,7 +37,30 @@ def no_more_than_the_limit(plan: Plan, options: Options) -> Optional[str]:
     return None
 
 
-RULES = (nothing_that_is_refused, no_more_than_the_limit)
+def nothing_that_another_has(plan: Plan, options: Options) -> Optional[str]:
+    """A volume, port or floating address that was given is taken from nobody. An instance would be gone before its successor was refused it."""
+    going = {change.existing.id for change in plan.changes if change.operation == "delete" or change.begins_anew}
+    ports = {port.id for port in plan.world.ports} | {port.id for instance in plan.world.instances for port in instance.ports}
+    found = []
+    for change in plan.of("create", "replace", "update", "resize", "rebuild"):
+        one, own = change.declared, {"", change.instance.id if change.instance else "", *going}
+        anew = change.operation in ("create", "replace")
+        for want in one.ports if anew or change.has("networks") else ():
+            if want.port and want.port.server_id not in own:
+                found.append(f"{change.name}: the port {want.port.id} is in use by {want.port.server_id}")
+        given = (*one.volumes, *([one.boot_volume] if one.boot_volume else [])) if anew or change.has("volumes") else ()
+        for volume in (each.volume for each in given):
+            if volume and volume.server_id not in own:
+                found.append(f"{change.name}: the volume {volume.name or volume.id} ({volume.id}) is attached to {volume.server_id}")
+        if one.floating and one.floating.port_id and one.floating.port_id not in ports and (anew or change.has("floating_address")):
+            found.append(f"{change.name}: the floating address {one.floating.address} is in use by the port {one.floating.port_id}, not of this fleet")
+        if change.operation == "replace":
+            found += [f"{change.name}: its volume {volume.name or volume.id} ({volume.id}) is attached to another instance too, so it cannot be handed on"
+                      for volume in change.existing.volumes if volume.shared]
+    return f"nothing was changed: {'; '.join(found)}" if found else None
+
+
+RULES = (nothing_that_is_refused, no_more_than_the_limit, nothing_that_another_has)
 
 
 def _limit(text: str, total: int) -> int:

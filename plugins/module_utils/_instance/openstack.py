@@ -641,6 +641,7 @@ def _volume(one: Mapping[str, Any]) -> Volume:
         marks.get(provider.INSTANCE, ""),
         marks.get(provider.VOLUME, ""),
         str(one.get("bootable")).lower() == "true",
+        len(one.get("attachments") or []) > 1,
     )
 
 

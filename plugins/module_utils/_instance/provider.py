@@ -87,6 +87,7 @@ class Volume:
     instance: str = ""
     label: str = ""
     bootable: bool = False
+    shared: bool = False  # more than one instance has it
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def resolve(params: Mapping[str, Any], listed: Sequence[Mapping[str, Any]], clou
             problems.append(str(failure) if str(failure).startswith(one["name"]) else f"{one['name']}: {failure}")
     if problems:
         raise Failure("; ".join(problems) if len(problems) == 1 else f"{len(problems)} instances cannot be made: " + "; ".join(problems))
-    _no_address_twice(made)
+    _nothing_twice(made)
     return made
 
 
@@ -298,14 +298,18 @@ def _floating(given: Optional[Mapping[str, Any]], cloud: Provider, catalog: Cata
     return Floating("", "", "", lookup.one("external network", given["network"], catalog.external_networks).id)
 
 
-def _no_address_twice(made: Sequence[Wanted]) -> None:
-    seen: Dict[Tuple[str, str], str] = {}
+def _nothing_twice(made: Sequence[Wanted]) -> None:
+    seen: Dict[Tuple[str, str, str], str] = {}
     for one in made:
-        for port in one.ports:
-            key = (port.network.id, port.address)
-            if port.address and key in seen:
-                raise Failure(f"{seen[key]} and {one.name} both want the address {port.address}")
-            seen[key] = one.name
+        parts = [("address", port.network.id, port.address) for port in one.ports if port.address]
+        parts += [("port", "", port.port.id) for port in one.ports if port.port]
+        parts += [("volume", "", each.volume.id) for each in (*one.volumes, *([one.boot_volume] if one.boot_volume else [])) if each.volume]
+        parts += [("floating address", "", one.floating.address)] if one.floating and one.floating.address else []
+        for part in parts:
+            if part in seen:
+                raise Failure(f"{seen[part]} and {one.name} both want the {part[0]} {part[2]}" if seen[part] != one.name
+                              else f"{one.name} wants the {part[0]} {part[2]} twice")
+            seen[part] = one.name
 
 
 def no_address_taken(made: Sequence[Wanted], cloud: Provider, holders: Mapping[str, str]) -> None:

@@ -339,3 +339,43 @@ def test_a_boot_volume_that_was_given_is_not_said_to_be_rebuilt():
     change = make_plan(FLEET, [replace(same, state="rebuilt")], world(instance), Options(allow_data_loss=True)).changes[0]
     assert change.operation == "refuse" and "nothing to rebuild it from" in change.reasons[0]
     assert make_plan(FLEET, [replace(same, image=IMAGES[2])], world(instance), Options()).changes[0].operation == "report"
+
+
+ELSEWHERE = {
+    "port": ({"ports": (WantedPort(NETWORKS[0], port=Port("p-9", "theirs", NETWORKS[0], server_id="b-1")),)}, "the port p-9 is in use by b-1"),
+    "volume": ({"volumes": (WantedVolume("theirs", 1, volume=Volume("v-9", "theirs", 1, server_id="b-1")),)}, "theirs .v-9. is attached to b-1"),
+    "boot volume": ({"boot_volume": WantedVolume("root", 1, volume=Volume("v-9", "theirs", 1, server_id="b-1"))}, "theirs .v-9. is attached to b-1"),
+    "floating address": ({"floating": Floating("f-9", "203.0.113.9", "p-9", "n-9")}, "203.0.113.9 is in use by the port p-9, not of this fleet"),
+}
+
+
+@pytest.mark.parametrize("part", ELSEWHERE)
+@pytest.mark.parametrize("operation", ["create", "replace", "update"])
+def test_what_another_instance_has_is_taken_from_nobody(part, operation):
+    more, words = ELSEWHERE[part]
+    one = simple("a", zone="z-2" if operation == "replace" else "", **more)
+    now, chosen = made(simple("a")), Options({"zone": "replace"}, allow_data_loss=True)
+    plan = make_plan(FLEET, [one], World() if operation == "create" else World((now,)), chosen)
+    if plan.changes[0].operation == "refuse":
+        assert "it is attached to another instance" in " ".join(plan.changes[0].reasons)
+        return
+    if part == "boot volume" and operation == "update":
+        assert not plan.changes[0].writes  # it takes effect only with a replacement
+        return
+    assert plan.changes[0].operation == operation
+    with pytest.raises(Refused, match=words):
+        guard.guard(plan, chosen)
+    # One that is deleted in the same run gives up what it has.
+    theirs = replace(made(simple("a")), id="b-1", name="b", ports=(Port("p-9", "theirs", NETWORKS[0], server_id="b-1"),))
+    going = replace(chosen, prune=True, prune_limit="100%")
+    plan = make_plan(FLEET, [one], World((theirs,) if operation == "create" else (now, theirs)), going)
+    guard.guard(plan, going)
+
+
+def test_a_volume_that_two_instances_have_is_not_handed_on():
+    """It never becomes free, so the old one would be gone and the new one would never come."""
+    one = simple("a", volumes=(WantedVolume("data", 1),))
+    now = replace(made(one), status="ERROR", volumes=(replace(made(one).volumes[0], shared=True),))
+    chosen = Options({"status": "replace"}, allow_data_loss=True)
+    with pytest.raises(Refused, match="is attached to another instance too, so it cannot be handed on"):
+        guard.guard(make_plan(FLEET, [one], world(now), chosen), chosen)
