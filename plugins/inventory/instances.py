@@ -66,6 +66,7 @@ address:
 import hashlib
 import json
 import os
+import re
 from typing import Any, Dict
 
 from ansible.errors import AnsibleParserError
@@ -79,6 +80,9 @@ from ansible_collections.nordic.gitops.plugins.module_utils._instance.provider i
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.residency import check_project
 from ansible_collections.nordic.gitops.plugins.module_utils._private_folder import make_private
 
+# A host's name is a variable too, which ansible-core 2.17 and 2.18 would run as a template. Anybody in a project may give an instance any name.
+HOST_NAME = re.compile(r"[^\x00-\x20\x7f{}]+")
+ANSIBLES_OWN = ("localhost", "127.0.0.1", "::1", "all", "ungrouped")  # the controller, and groups that are always there
 FILE_CACHES = ("jsonfile", "pickle", "yaml")  # the cache plugins that keep files in the folder cache_connection
 
 
@@ -136,9 +140,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         active = status == "ACTIVE"
         if not active and not wanted & {status, "ALL"}:
             return
-        name = one["name"]
+        name, own = one["name"], re.sub(r"[^A-Za-z0-9-]", "_", one["id"])
+        if name in ANSIBLES_OWN or not HOST_NAME.fullmatch(name):
+            self.display.warning("The name of an instance is none for a host of Ansible: %r; it is the host %s." % (name, own))
+            name = own
         if name in self.inventory.hosts:
-            name = "%s-%s" % (name, one["id"])
+            name = "%s-%s" % (name, own)
             self.display.warning("Two instances have the name %s; the second is the host %s." % (one["name"], name))
         name = self.inventory.add_host(name) or name
         address = one["address"] if active else None
