@@ -21,7 +21,9 @@ options:
         type: list
         elements: str
       zones:
-        description: Allowed availability zones.
+        description:
+          - Allowed availability zones.
+          - An instance or a volume that names no zone comes into any that the provider chooses, so then all that it has must be allowed.
         type: list
         elements: str
       endpoint_hosts:

@@ -297,6 +297,56 @@ def test_only_what_carries_the_mark_of_the_fleet_is_touched(virt, empty, fleet):
         other.clean()
 
 
+def test_what_was_written_since_an_external_snapshot_is_neither_lost_nor_overwritten(virt, fleet):
+    """As programs for backups make them: the guest goes on in an overlay, and the volume below holds what was before."""
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}
+    first = fleet.run(declared)["instances"][0]
+    domain = fleet.domains()[f"{fleet.name}-a"]
+    flags = virt.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | virt.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+    domain.snapshotCreateXML("<domainsnapshot><name>backup</name></domainsnapshot>", flags)
+    disks = sorted(disk.find("source").get("file") for disk in tree(fleet, "a").iterfind("devices/disk") if disk.find("source").get("file").endswith(".backup"))
+    assert len(disks) == 2, disks
+    again = fleet.run(declared)
+    assert not again["changed"], again["table"]
+    assert "holds what was last written to its volume" in str(fleet.fails({**declared, "user_data": "#!/bin/sh\ntrue\n"}, on_drift={"user_data": "replace"},
+                                                                        allow_data_loss=True))
+    assert "stands on its disk" in str(fleet.fails({**declared, "state": "rebuilt"}, allow_data_loss=True))
+    assert fleet.domains()[f"{fleet.name}-a"].UUIDString() == first["id"] and all(os.path.exists(path) for path in disks)
+    domain.destroy()
+    domain.undefine()
+    assert "holds what was last written to its volume" in str(fleet.fails(declared))
+    assert not fleet.domains()
+
+
+def test_an_image_on_which_disks_stand_is_attached_to_nobody(virt, fleet):
+    """Written to, it would spoil each of them, whoever they belong to."""
+    fleet.run(*fleet.named("a"))
+    base = os.path.basename(next(tree(fleet, "a").iterfind("devices/disk/backingStore/source")).get("file"))
+    assert f"{base} " in str(fleet.fails(*fleet.named("b"), volumes=[{"volume": base}]))
+    fleet.domains()[f"{fleet.name}-a"].destroy()
+    fleet.domains()[f"{fleet.name}-a"].undefine()
+    assert f"stands on the volume {base}" in str(fleet.fails(*fleet.named("b"), volumes=[{"volume": base}]))
+    assert not fleet.domains()
+
+
+def test_a_clone_and_a_renamed_domain_are_not_taken_for_the_own(virt, fleet):
+    fleet.run(*fleet.named("a"), networks=[])
+    clone = xml.fromstring(fleet.domains()[f"{fleet.name}-a"].XMLDesc(virt.libvirt.VIR_DOMAIN_XML_INACTIVE))
+    clone.find("name").text = f"{fleet.name}-clone"
+    clone.remove(clone.find("uuid"))
+    for device in [*clone.iterfind("devices/disk")]:
+        clone.find("devices").remove(device)
+    virt.connect().defineXML(xml.tostring(clone, "unicode"))
+    done = fleet.run(*fleet.named("a"), networks=[], prune=True, prune_limit="100%")
+    assert done["counts"] == {"unchanged": 1} and f"{fleet.name}-clone" in fleet.domains()
+    assert "the name is taken" in str(fleet.fails(*fleet.named("a", "clone")))
+    domain = fleet.domains()[f"{fleet.name}-a"]
+    domain.destroy()
+    domain.rename(f"{fleet.name}-old")
+    assert f"is in use by the domain {domain.UUIDString()}" in str(fleet.fails(*fleet.named("a"), networks=[]))
+    assert sorted(fleet.domains()) == [f"{fleet.name}-clone", f"{fleet.name}-old"]
+
+
 def test_snapshots_and_checkpoints_and_a_saved_state_go_only_as_asked(fleet):
     fleet.run(*fleet.named("a", "b", "c"))
     domains = fleet.domains()

@@ -22,6 +22,7 @@ from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVol
 from .watch import Watch, pause
 
 RENEW = 10.0
+DROPPED_WITHIN = 60.0
 PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
 
 
@@ -273,26 +274,31 @@ class Run:
     def _volumes(self, wanted: Wanted, made: List[Volume]) -> Tuple[str, List[str]]:
         known = list(self.plan.world.volumes)
 
-        def one(want: WantedVolume, image: Any) -> str:
+        def one(want: WantedVolume, image: Any) -> Volume:
             volume = volume_for(want, wanted.name, self.fleet, known)
             if volume is None:
-                volume = self.cloud.create_volume(self.fleet, wanted.name, want, wanted.volume_zone, image)
+                volume = self.cloud.create_volume(self.fleet, wanted.name, want, want.zone or wanted.volume_zone, image)
                 made.append(volume)
-            return volume.id
+            return volume
 
         lot = [*([wanted.boot_volume] if wanted.boot_volume else []), *wanted.volumes]
         if not lot:
             return "", []
         with self.report.step(wanted.name, "volumes"):
-            ids = [one(want, wanted.image if want is wanted.boot_volume else None) for want in lot]
-            for volume in ids:
-                self.cloud.wait_volume(volume, "available", self.settings.timeout)
+            found = [one(want, wanted.image if want is wanted.boot_volume else None) for want in lot]
+            for want, volume in zip(lot, found):
+                self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+                if not want.volume and want.size > volume.size:
+                    self.cloud.grow_volume(volume.id, want.size)
+                    self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+        ids = [volume.id for volume in found]
         return (ids[0], ids[1:]) if wanted.boot_volume else ("", ids)
 
     def _clean_up(self, wanted: Wanted, server: str, volumes: Sequence[Volume]) -> str:
         """Remove what this run made for an instance that never ran; what cannot be removed is named and taken up by the next run."""
         left = []
         try:
+            self.check()  # what this run made may be in use by the one that took over
             if server:
                 now = self.cloud.get(server)
                 if now is not None and now.launched:
@@ -302,17 +308,25 @@ class Run:
         except Exception as error:
             return f" What was made for it is left to the next run ({error})."
         for port in self._made_ports.get(wanted.name, []):
-            left += _attempt(functools.partial(self.cloud.delete_port, port.id), f"port {port.id}")
+            left += _attempt(functools.partial(self._drop_port, port), f"port {port.id}")
         for volume in volumes:
             left += _attempt(functools.partial(self._drop, volume), f"volume {volume.id}")
         return f" Left to the next run: {', '.join(left)}." if left else ""
 
+    def _drop_port(self, port: Port) -> None:
+        user = self.cloud.port(port.id).server_id
+        if user:
+            raise Failure(f"{user} has it")
+        self.cloud.delete_port(port.id)
+
     def _drop(self, volume: Volume) -> None:
-        """This run made it, and nothing that ran had it."""
+        """This run made it, and nothing that ran had it, unless somebody took it meanwhile."""
         try:
-            self.cloud.wait_volume(volume.id, "available", 60)
-        finally:
-            self.cloud.delete_volume(volume.id)
+            self.cloud.wait_volume(volume.id, "available", DROPPED_WITHIN)
+        except Failure:
+            if self.cloud.volume(volume.id).server_id:
+                raise
+        self.cloud.delete_volume(volume.id)
 
     def _finish(self, instance: Instance, wanted: Wanted) -> None:
         """What comes after an instance runs."""
@@ -411,7 +425,8 @@ class Run:
                         self.cloud.wait_volume(volume.id, "in-use", self.settings.timeout)
                 elif not boot:
                     if volume is None:
-                        volume = self.cloud.create_volume(self.fleet, wanted.name, want, wanted.volume_zone or instance.zone, None)
+                        near = instance.zone if instance.zone in self.cloud.volume_zones() else ""
+                        volume = self.cloud.create_volume(self.fleet, wanted.name, want, want.zone or wanted.volume_zone or near, None)
                     self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
                     self.cloud.attach(instance.id, volume.id)
                     self.cloud.wait_volume(volume.id, "in-use", self.settings.timeout)
@@ -495,25 +510,36 @@ class Run:
             self._shut_down(instance)
         if wanted.boot_volume and (change.has("image") or wanted.state == "rebuilt"):
             self._keep_boot_volume(wanted, instance)
-        taken_over = {port.id: port for port in (*kept.values(), *surplus)}
         with self.report.step(change.name, "remove the old one"):
             self.cloud.delete(instance.id)
             # A cloud ends the guest, then frees its ports, then its volumes, and only then its room: a member of a server group counts until it is gone.
-            if not taken_over or wanted.server_group or instance.server_groups:
+            if not (kept or surplus) or wanted.server_group or instance.server_groups:
                 self.watch.gone(instance.id, instance.name)
-            for port in taken_over.values():
+            for number, port in kept.items():
+                kept[number] = self._hand_on(wanted, number, port, instance)
+            for port in surplus:
                 self._until_free(port)
             for volume in instance.volumes:
                 self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
         for port in surplus:
             self.cloud.delete_port(port.id)
-        for want, port in pairs:
-            if want.manage_groups and set(want.groups) != set(port.groups):
-                self.cloud.set_groups(port.id, want.groups)
-        for grown, volume in _to_grow(wanted, instance):
-            self.cloud.grow_volume(volume.id, grown.size)
-            self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
+        for number, want in enumerate(wanted.ports):
+            if want.manage_groups and set(want.groups) != set(kept[number].groups):
+                self.cloud.set_groups(kept[number].id, want.groups)
         self._build(wanted, kept, _foreign(wanted, instance), instance)
+
+    def _hand_on(self, wanted: Wanted, number: int, port: Port, old: Instance) -> Port:
+        """The port, once it is free. One that the cloud made when somebody attached a network goes with the old instance; its address comes back."""
+        want = wanted.ports[number]
+        try:
+            self._until_free(port)
+        except Failure:
+            if want.port or old.owns(port) or not port.addresses:
+                raise
+            name = next(name for name, one in names_of_ports(wanted) if one is want)
+            again = replace(want, address=want.address or port.addresses[0], groups=want.groups if want.manage_groups else port.groups, manage_groups=True)
+            (port,) = self.cloud.create_ports(self.fleet, [(name, again)])
+        return port
 
     def _keep_boot_volume(self, wanted: Wanted, instance: Instance) -> None:
         """The old system stays under a name of its own; only a person deletes it."""
@@ -525,13 +551,6 @@ class Run:
                 self.report.note(f"the old boot volume of {wanted.name} is kept: {volume.id} ({wanted.name}-{name})")
                 known = [replace(one, label=name) if one.id == volume.id else one for one in self.plan.world.volumes]
                 self.plan = replace(self.plan, world=replace(self.plan.world, volumes=tuple(known)))
-
-
-def _to_grow(wanted: Wanted, instance: Instance) -> Iterator[Tuple[WantedVolume, Volume]]:
-    for want in wanted.volumes:
-        volume = volume_for(want, wanted.name, instance.fleet, instance.volumes)
-        if volume is not None and not want.volume and want.size > volume.size:
-            yield want, volume
 
 
 def _foreign(wanted: Wanted, instance: Instance) -> Dict[str, str]:

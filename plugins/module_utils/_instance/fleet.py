@@ -76,6 +76,8 @@ def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
 
     catalog = Catalog(provider)
     declared = wanted.resolve(ask.params, listed, provider, catalog)
+    if rule.zones:
+        _check_chosen_zones(rule, declared, catalog)
     plan = _plan(provider, ask.fleet, declared, options, catalog)
     _judge(plan, options, provider, declared)
     report = Report()
@@ -86,6 +88,18 @@ def provision(cloud: Callable[[], Provider], ask: Ask) -> Dict[str, Any]:
             _judge(plan, options, provider, declared)
             report = Run(provider, ask.fleet, plan, options, settings, _ready(provider, ask, login), check).carry_out()
     return _answer(provider, ask, plan, report, proof, declared, begin)
+
+
+def _check_chosen_zones(rule: Residency, declared: Sequence[Wanted], catalog: Catalog) -> None:
+    """Those that the options do not name."""
+    for one in declared:
+        if one.state == "absent":
+            continue
+        if not one.zone:
+            residency.check_untold_zones(rule, one.name, catalog.zones)
+        for want in (*one.volumes, *([one.boot_volume] if one.boot_volume else [])):
+            if not want.volume and not (want.zone or one.volume_zone):
+                residency.check_untold_zones(rule, f"the volume {want.label} of {one.name}", catalog.volume_zones)
 
 
 def _plan(provider: Provider, fleet: str, declared: Sequence[Wanted], options: Options, catalog: Catalog) -> Plan:

@@ -52,8 +52,14 @@ def nothing_that_another_has(plan: Plan, options: Options) -> Optional[str]:
         for volume in (each.volume for each in given):
             if volume and volume.server_id not in own:
                 found.append(f"{change.name}: the volume {volume.name or volume.id} ({volume.id}) is attached to {volume.server_id}")
+            elif volume and volume.overlay and not volume.server_id:
+                found.append(f"{change.name}: {volume.overlay} stands on the volume {volume.name}, so nobody else may write to it")
         if one.floating and one.floating.port_id and one.floating.port_id not in ports and (anew or change.has("floating_address")):
             found.append(f"{change.name}: the floating address {one.floating.address} is in use by the port {one.floating.port_id}, not of this fleet")
+        if anew:
+            found += [f"{change.name}: {volume.overlay}, such as of an external snapshot, holds what was last written to its volume {volume.name}. "
+                      "Merge it first (virsh blockcommit --active --pivot)"
+                      for volume in plan.world.volumes if volume.instance == change.name and volume.overlay]
         if change.operation == "replace":
             found += [f"{change.name}: its volume {volume.name or volume.id} ({volume.id}) is attached to another instance too, so it cannot be handed on"
                       for volume in change.existing.volumes if volume.shared]

@@ -44,6 +44,7 @@ ROOT, SEED, CONSOLE, LOCK = "_disk", "_seed", "_console", "_lock"
 PROBE = bytes.fromhex("baf803b04beeb0fee664f4ebfd").ljust(510, b"\0") + b"\x55\xaa"
 PROBED_WITHIN = 10.0
 SHUT_DOWN_WITHIN = 90.0
+COMMIT = "Merge it first (virsh blockcommit --active --pivot)."
 
 
 class Libvirt:
@@ -290,7 +291,7 @@ class Libvirt:
                     found.append((domain, domain.XMLDesc(), domain.state(), self._snapshots(domain)))
         leases = {lease["mac"]: lease["ipaddr"] for name, _tree in self._network_trees() for lease in self._leases(name)}
         reserved = {host.get("mac"): host.get("ip") for _name, tree in self._network_trees() for host in tree.iterfind("ip/dhcp/host")}
-        files = {path: (name, size) for name, (_pool, path, size, _used, _format) in self._files().items()}
+        files = {path: (name, size) for name, (_pool, path, size, *_more) in self._files().items()}
         known_addresses = {**leases, **reserved}
         return [
             replace(self._instance(domain, xml.fromstring(text), state, zone, known, known_addresses, files), snapshots=snapshots)
@@ -309,6 +310,8 @@ class Libvirt:
     ) -> Instance:
         name, own = domain.name(), domain.UUIDString()
         record = _record(tree)
+        if record.get("uuid", own) != own:
+            record = {}  # a clone, which somebody made: the mark was copied with all else
         metadata = {str(key): str(value) for key, value in (record.get("metadata") or {}).items()}
         fleet = metadata.get(provider.FLEET, "")
         sources = [_source(disk) for disk in tree.iterfind("devices/disk")]
@@ -472,9 +475,9 @@ class Libvirt:
 
     # Volumes
 
-    def _files(self, fresh: bool = False) -> Dict[str, Tuple[str, str, int, int, str]]:
-        """Every volume of every active pool: name -> (pool, path, capacity, allocation, format). A name in two pools is the default pool's."""
-        found: Dict[str, Tuple[str, str, int, int, str]] = {}
+    def _files(self, fresh: bool = False) -> Dict[str, Tuple[str, str, int, int, str, str]]:
+        """Every volume of every active pool: name -> (pool, path, capacity, allocation, format, backing file). A name in two pools is the default pool's."""
+        found: Dict[str, Tuple[str, str, int, int, str, str]] = {}
         with self._pools_lock, self._saying("pools"):
             for pool in sorted(self._pools(), key=lambda one: one.name() == self.default_pool):
                 with contextlib.suppress(self.api.libvirtError):  # busy with another job: then what it knows serves
@@ -482,29 +485,37 @@ class Libvirt:
                 for volume in pool.listAllVolumes():
                     with contextlib.suppress(self.api.libvirtError):  # it went meanwhile
                         _kind, capacity, allocation = volume.info()
-                        shape = xml.fromstring(volume.XMLDesc()).find("target/format")
-                        form = "qcow2" if shape is not None and shape.get("type") == "qcow2" else "raw"
-                        found[volume.name()] = (pool.name(), volume.path(), capacity, allocation, form)
+                        tree = xml.fromstring(volume.XMLDesc())
+                        form = "qcow2" if _attribute(tree, "target/format", "type") == "qcow2" else "raw"
+                        backing = tree.findtext("backingStore/path") or ""
+                        found[volume.name()] = (pool.name(), volume.path(), capacity, allocation, form, backing)
         return found
 
     def _volumes(self) -> List[Volume]:
+        """Whoever has an overlay has all that it stands on: attached elsewhere, a file below it would change under it."""
         files = self._files()
-        users: Dict[str, str] = {}
+        below = {path: backing for _pool, path, _capacity, _used, _format, backing in files.values()}
+        above = {backing: name for name, (_pool, _path, _capacity, _used, _format, backing) in files.items() if backing}
+        users: Dict[str, Set[str]] = {}
         with self._saying("domains"):
             for domain in self.host.listAllDomains():
                 with contextlib.suppress(self.api.libvirtError):
                     texts = [domain.XMLDesc(), *([domain.XMLDesc(self.api.VIR_DOMAIN_XML_INACTIVE)] if domain.isPersistent() else [])]
-                    for text in texts:
-                        users.update((_source(disk), domain.UUIDString()) for disk in xml.fromstring(text).iterfind("devices/disk"))
+                    for disk in (disk for text in texts for disk in xml.fromstring(text).iterfind("devices/disk")):
+                        chain = [_source(disk), *(source.get("file") or "" for source in disk.iterfind(".//backingStore/source"))]
+                        while below.get(chain[-1]) and below[chain[-1]] not in chain:
+                            chain.append(below[chain[-1]])
+                        for path in chain:
+                            users.setdefault(path, set()).add(domain.UUIDString())
             zone = self.host.getHostname()
         made = []
-        for name, (pool, path, capacity, _allocation, _format) in files.items():
+        for name, (pool, path, capacity, _allocation, _format, _backing) in files.items():
             label, instance, fleet = _marks(name)
-            user = users.get(path, "")
+            using = sorted(users.get(path, ()))
+            status, user = ("in-use", using[0]) if using else ("available", "")
             made.append(
-                Volume(
-                    _serial(name), name, _gib(capacity), pool, zone, "in-use" if user else "available", user, path, "", fleet, instance, label, label == "root"
-                )
+                Volume(_serial(name), name, _gib(capacity), pool, zone, status, user, path, "", fleet, instance, label, label == "root",
+                       len(using) > 1, above.get(path, ""))
             )
         return made
 
@@ -548,7 +559,7 @@ class Libvirt:
         """A root disk of the image. One that is there already, of the same image, is used: it may be the only copy of what is on it."""
         with self._images_lock:
             base = self._base(image)
-        _pool, path, capacity, _used, form = self._files()[base]
+        _pool, path, capacity, _used, form, _backing = self._files()[base]
         if size * GIB < capacity:
             raise Failure(f"{name} would have {size} GB, its image {image.name} has {_gib(capacity)} GB")
         existing = self._files().get(name)
@@ -700,8 +711,12 @@ class Libvirt:
 
     def create(self, fleet: str, wanted: Wanted, metadata: Mapping[str, str], ports: Sequence[str], boot: str, volumes: Sequence[str]) -> str:
         own = str(uuid.uuid4())
-        names = {volume.id: volume.name for volume in self._volumes()}
+        volumes_now = self._volumes()
+        names = {volume.id: volume.name for volume in volumes_now}
         root = names[boot] if boot else f"{ROOT}+{wanted.name}+{fleet}"
+        user = next((volume.server_id for volume in volumes_now if volume.name == root), "")
+        if user:
+            raise Failure(f"{wanted.name} was not created: its disk {root} is in use by the domain {user}", hint="Was that one renamed or cloned?")
         found = root in self._files()
         if not boot:
             if wanted.image is None:
@@ -710,6 +725,7 @@ class Libvirt:
         disks = [root, *(names[volume] for volume in volumes)]
         pairs = list(zip(wanted.ports, ports))
         record = {
+            "uuid": own,
             "metadata": dict(metadata),
             "launched": False,
             "found_disk": found,
@@ -795,7 +811,7 @@ class Libvirt:
         return tree
 
     def _disk(self, name: str, target: str) -> xml.Element:
-        _pool, path, _capacity, _allocation, form = self._files()[name]
+        _pool, path, _capacity, _allocation, form, _backing = self._files()[name]
         disk = xml.Element("disk", type="file", device="disk")
         xml.SubElement(disk, "driver", name="qemu", type=form, cache=self.cache, io=self.io, discard="unmap")
         xml.SubElement(disk, "source", file=path)
@@ -920,6 +936,9 @@ class Libvirt:
             raise Failure(f"there is no image {wanted.image_name}" if found else f"the instance {instance_id} vanished", wanted.name)
         domain = self._domain(instance_id)
         root = f"{ROOT}+{found.name}+{found.fleet}"
+        above = next((volume.overlay for volume in self._volumes() if volume.name == root), "")
+        if above:
+            raise Failure(f"{found.name} was not rebuilt: {above}, such as of an external snapshot, stands on its disk {root}", hint=COMMIT)
         with self._saying(f"rebuild {found.name}"):
             if domain.isActive():
                 domain.destroy()

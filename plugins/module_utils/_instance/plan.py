@@ -171,10 +171,10 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
             changes.append(_for_stranger(fleet, one, strangers[one.name]))
         else:
             changes.append(_for_missing(one, world))
-    declared = {one.name for one in wanted}
+    declared, present = {one.name for one in wanted}, {one.name for one in wanted if one.state != "absent"}
     changes += [_for_undeclared(instance, options) for instance in sorted(world.instances, key=lambda each: (each.name, each.id))
                 if instance.name not in declared]
-    return Plan(tuple(changes), world, tuple(_leftovers(world, declared)), tuple(warnings))
+    return Plan(tuple(changes), world, tuple(_leftovers(world, present)), tuple(warnings))
 
 
 def _for_missing(one: Wanted, world: World) -> Change:
@@ -187,6 +187,10 @@ def _for_missing(one: Wanted, world: World) -> Change:
     if old and old[0].image_id and old[0].image_id != one.image.id:
         said = f"its boot volume {old[0].id} is left of an earlier instance, made of the image {old[0].image_id}, not of {one.image.name} ({one.image.id})"
         return Change("refuse", one.name, (f"{said}. Declare that image to use what is on it, or delete the volume",), wanted=one)
+    sizes = {want.label: want.size for want in (*one.volumes, *([one.boot_volume] if one.boot_volume else [])) if not want.volume}
+    larger = [f"{volume.label} ({volume.id}) has {volume.size} GB" for volume in kept if volume.size > sizes.get(volume.label, volume.size)]
+    if larger:
+        return Change("refuse", one.name, (f"a volume cannot become smaller, and of an earlier instance {', '.join(larger)}",), wanted=one)
     keeps = tuple(f"volume {volume.label} ({volume.id})" for volume in kept if volume.label)
     return Change("create", one.name, ("declared, and does not exist",), keeps=keeps, wanted=one)
 
@@ -238,6 +242,8 @@ def _for_existing(one: Wanted, instance: Instance, world: World, options: Option
         anew = _for_missing(one, world)
         return anew if anew.operation == "refuse" else replace(anew, reasons=("the one of this name is being deleted",), instance=instance)
     if not instance.launched:
+        if instance.status == "ERROR" and instance.locked:
+            return Change("refuse", one.name, (f"its creation failed, and {_protection(instance)}, so it is not made anew",), wanted=one, instance=instance)
         if instance.status == "ERROR":
             return Change(
                 "create",
@@ -288,8 +294,9 @@ def _judged(one: Wanted, instance: Instance, differences: List[Difference], opti
             destroys = ("root disk",)
         if instance.snapshots:
             destroys += ("snapshots",)
+        ports = [port for _want, port in pair_ports(one, instance)[0]] if operation == "replace" else instance.ports
         keeps = tuple(f"volume {volume.label or volume.id}" for volume in instance.volumes) + tuple(
-            f"address {address}" for port in instance.ports for address in port.addresses
+            f"address {address}" for port in ports for address in port.addresses
         )
     made = Change(operation, one.name, reasons, tuple(differences), destroys, keeps, one, instance)
     if made.writes and instance.locked:

@@ -88,6 +88,7 @@ class Volume:
     label: str = ""
     bootable: bool = False
     shared: bool = False  # more than one instance has it
+    overlay: str = ""  # a file that stands on it, such as an external snapshot, and holds what was written since
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class WantedVolume:
     size: int = 0
     type: str = ""
     volume: Optional[Volume] = None
+    zone: str = ""  # "": that of the instance's volumes
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
@@ -39,8 +40,10 @@ def check_region(rule: Residency, region: str, what: str = "the region") -> None
 
 def check_url(rule: Residency, url: str, what: str) -> None:
     """The host of an endpoint, a registry, or a target of snapshots."""
-    host = urlsplit(url if "://" in url else f"//{url}").hostname or ""
-    if rule.hosts and not any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in rule.hosts):
+    # What a backslash or a space means in one, each library sees in its own way: it might connect elsewhere than was judged.
+    plain = re.search(r"[\\\x00-\x20\x7f]", url) is None
+    host = (urlsplit(url if "://" in url else f"//{url}").hostname or "") if plain else ""
+    if rule.hosts and not (host and any(fnmatch.fnmatchcase(host, pattern.lower()) for pattern in rule.hosts)):
         raise Refused(f"{what} is at {host or url}, which is not an allowed host", hint=f"Allowed are: {', '.join(rule.hosts)}.")
 
 
@@ -48,6 +51,14 @@ def check_zones(rule: Residency, zones: Sequence[str]) -> None:
     wrong = sorted({zone for zone in zones if zone and rule.zones and zone not in rule.zones})
     if wrong:
         raise Refused(f"availability zone {', '.join(wrong)} is not allowed", hint=f"Allowed are: {', '.join(rule.zones)}.")
+
+
+def check_untold_zones(rule: Residency, what: str, offered: Sequence[str]) -> None:
+    """What names no zone comes into whichever the provider chooses."""
+    wrong = sorted(zone for zone in offered if rule.zones and zone not in rule.zones)
+    if wrong:
+        raise Refused(f"{what} names no availability zone, and the provider may choose {', '.join(wrong)}, which is not allowed",
+                      hint=f"Set its zone. Allowed are: {', '.join(rule.zones)}.")
 
 
 def check_place(rule: Residency, asked: str, place: Place, services: Sequence[str]) -> None:

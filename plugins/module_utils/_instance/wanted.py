@@ -73,10 +73,12 @@ def _check_names(one: Mapping[str, Any]) -> None:
             f"{name!r} is no name for an instance",
             hint="Letters, digits, dots, plus signs, brackets, dashes and underscores; at most 63; it begins with a letter or digit.",
         )
+    if name in ("localhost", "all", "ungrouped"):
+        raise Failure(f"{name} is no name for an instance", hint="In an inventory it means something else.")
     for key, value in one["metadata"].items():
         if not METADATA_KEY.fullmatch(str(key)):
             raise Failure(f"the metadata key {str(key)[:60]!r} is not possible", name, "Letters, digits, spaces and -_:. only, at most 255.")
-        if str(key).startswith(provider.PREFIX):
+        if str(key).lower().startswith(provider.PREFIX):  # databases of clouds compare without case
             raise Failure(f"the metadata key {key} is reserved", name, f"Keys that begin with {provider.PREFIX} are marks of this collection.")
         if value is None:
             raise Failure(f"the metadata {key} has no value", name, "Leave it out, or write \"\".")
@@ -162,7 +164,7 @@ def _resolve(params: Mapping[str, Any], one: Mapping[str, Any], cloud: Provider,
         flavor,
         _key(one, catalog),
         zone,
-        _volume_zone(one, zone, catalog) if volumes or boot else "",
+        _volume_zone(zone, catalog) if any(not want.volume and not want.zone for want in (*volumes, *filter(None, [boot]))) else "",
         server_group,
         tuple(_ports(one["networks"], group_ids, cloud, catalog)),
         boot,
@@ -264,25 +266,22 @@ def _volume(given: Mapping[str, Any], cloud: Provider, catalog: Catalog) -> Want
     kind = given.get("type") or ""
     if kind:
         lookup.one("volume type", kind, catalog.volume_types)
-    return WantedVolume(given["label"], int(given["size"]), kind)
+    zone = given.get("zone") or ""
+    if zone and zone not in catalog.volume_zones:
+        raise lookup.unknown("availability zone for volumes", zone, catalog.volume_zones)
+    return WantedVolume(given["label"], int(given["size"]), kind, None, zone)
 
 
-def _volume_zone(one: Mapping[str, Any], zone: str, catalog: Catalog) -> str:
-    """The volume's zone follows the instance's, where the cloud has volumes in it."""
-    named = next(
-        (volume.get("zone") for volume in (*one["volumes"], *([one["boot_volume"]] if one.get("boot_volume") else [])) if volume.get("zone")), None
-    )
-    wanted = named or zone
-    if wanted and wanted not in catalog.volume_zones:
-        if named:
-            raise lookup.unknown("availability zone for volumes", wanted, catalog.volume_zones)
+def _volume_zone(zone: str, catalog: Catalog) -> str:
+    """A volume's zone follows the instance's, where the cloud has volumes in it."""
+    if zone and zone not in catalog.volume_zones:
         if len(catalog.volume_zones) > 1:
             raise Failure(
                 f"the cloud has no volumes in the availability zone {zone}",
                 hint=f"It has them in: {', '.join(catalog.volume_zones)}. Set the volume's zone.",
             )
         return ""
-    return wanted
+    return zone
 
 
 def _floating(given: Optional[Mapping[str, Any]], cloud: Provider, catalog: Catalog) -> Optional[Floating]:

@@ -379,3 +379,31 @@ def test_a_volume_that_two_instances_have_is_not_handed_on():
     chosen = Options({"status": "replace"}, allow_data_loss=True)
     with pytest.raises(Refused, match="is attached to another instance too, so it cannot be handed on"):
         guard.guard(make_plan(FLEET, [one], world(now), chosen), chosen)
+
+
+def test_a_replacement_promises_only_the_addresses_that_it_hands_on():
+    one = simple("a", ports=(WantedPort(NETWORKS[0]),), zone="z-2")
+    surplus = Port("p-2", "a|storage", NETWORKS[1], ("10.1.0.9",), fleet=FLEET, server_id="a-1")
+    kept = Port("p-1", "a|private", NETWORKS[0], ("10.0.0.5",), fleet=FLEET, server_id="a-1")
+    chosen = Options({"zone": "replace"}, allow_data_loss=True)
+    change = make_plan(FLEET, [one], world(replace(made(simple("a")), ports=(kept, surplus))), chosen).changes[0]
+    assert change.operation == "replace" and change.keeps == ("address 10.0.0.5",)
+
+
+def test_what_an_absent_instance_left_is_told():
+    left = World(ports=(Port("p-1", "a|private", NETWORKS[0], fleet=FLEET),), volumes=(Volume("v-1", "a-data", 3, fleet=FLEET, instance="a", label="data"),))
+    assert make_plan(FLEET, [simple("a", "absent")], left, Options()).leftovers == ("port a|private (p-1)", "volume a-data (v-1), 3 GB")
+    assert make_plan(FLEET, [simple("a")], left, Options()).leftovers == ()
+
+
+def test_a_volume_that_is_left_and_larger_is_refused_at_once():
+    """Made anew with it, the instance would be refused by the very next run."""
+    left = World(volumes=(Volume("v-1", "a-data", 3, fleet=FLEET, instance="a", label="data"),))
+    change = make_plan(FLEET, [simple("a", volumes=(WantedVolume("data", 2),))], left, Options()).changes[0]
+    assert change.operation == "refuse" and "a volume cannot become smaller" in change.reasons[0]
+
+
+def test_a_failed_instance_that_somebody_locked_is_not_removed():
+    failed = Instance("a-1", "a", "ERROR", launched=False, locked=True, metadata={provider.FLEET: FLEET})
+    change = make_plan(FLEET, [simple("a")], World((failed,)), Options()).changes[0]
+    assert change.operation == "refuse" and "the provider has locked it" in change.reasons[0]

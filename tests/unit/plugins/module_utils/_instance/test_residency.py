@@ -46,6 +46,8 @@ def test_a_service_that_the_region_lacks_is_refused():
         ("https://registry.example.no.evil.com", False),
         ("https://registry.example.no@evil.com/", False),
         ("https://REGISTRY.EXAMPLE.NO", True),
+        ("https://evil.com\\@registry.example.no", False),
+        ("https://evil.com /@registry.example.no", False),
         ("", False),
     ],
 )
@@ -73,3 +75,10 @@ def test_credentials_of_another_project_are_refused():
     residency.check_project("p", PLACE)
     with pytest.raises(Refused, match="of the project p, other is expected"):
         residency.check_project("other", PLACE)
+
+
+def test_a_zone_that_the_provider_chooses_is_judged_too():
+    residency.check_untold_zones(RULE, "web-1", ["no-oslo-1a"])
+    residency.check_untold_zones(Residency(("no-oslo-1",)), "web-1", ["no-oslo-1a", "no-oslo-1b"])
+    with pytest.raises(Refused, match="web-1 names no availability zone, and the provider may choose no-oslo-1b, which is not allowed. Set its zone"):
+        residency.check_untold_zones(RULE, "web-1", ["no-oslo-1a", "no-oslo-1b"])
