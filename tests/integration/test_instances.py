@@ -248,22 +248,6 @@ def test_what_was_made_for_another_instance_or_fleet_is_used_and_never_deleted(c
         other.clean()
 
 
-def test_volumes_that_are_taken_over_grow_at_once_and_each_is_made_in_its_own_zone(fleet):
-    def declared(size, **more):
-        volumes = [{"label": "data", "size": size}, {"label": "logs", "size": 1, "zone": "no-oslo-1b"}]
-        return {"name": f"{fleet.name}-a", "zone": "no-oslo-1a", "boot_volume": {"size": 4 + size}, "volumes": volumes, **more}
-
-    fleet.run(declared(1))
-    assert {volume.name[len(fleet.name) + 3:]: volume.availability_zone for volume in fleet.volumes()} == {
-        "root": "no-oslo-1a", "data": "no-oslo-1a", "logs": "no-oslo-1b"}
-    fleet.run(declared(2, user_data="#!/bin/sh\ntrue\n"), on_drift={"user_data": "replace"})
-    fleet.keeps(declared(2, user_data="#!/bin/sh\ntrue\n"), on_drift={"user_data": "replace"})
-    fleet.run({"name": f"{fleet.name}-a", "state": "absent"})
-    fleet.run(declared(3))
-    fleet.keeps(declared(3))
-    assert sorted(volume.size for volume in fleet.volumes()) == [1, 3, 7]
-
-
 def test_a_boot_volume_that_an_earlier_instance_left_is_not_taken_for_a_new_system(fleet):
     declared = {"name": f"{fleet.name}-a", "boot_volume": {"size": 5}}
     before = fleet.run(declared)["instances"][0]

@@ -269,6 +269,10 @@ def test_what_does_not_exist_yet_is_made_with_the_ports_that_preflight_checks(cl
     }
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
     try:
+        for wrong, words in (({"instance_project_id": "0123"}, "0123 is expected"),
+                             ({"instance_residency": {"endpoint_hosts": ["*.example.no"]}}, "which is not an allowed host")):
+            assert words in ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml", "-e", json.dumps(wrong), fails=True)
+            assert not list(fleet.sdk.network.networks(name=f"{fleet.name}-net"))
         ansible("ansible-playbook", str(PLAYBOOKS / "provision.yml"), "-e", "@shop.yml")
         group = fleet.sdk.network.find_security_group(f"{fleet.name}-nodes")
         opened = {

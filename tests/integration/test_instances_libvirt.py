@@ -129,6 +129,19 @@ def test_a_volume_grows_in_place_and_what_is_on_it_stays(virt, fleet):
     assert fleet.files() == [path.name]
 
 
+def test_a_volume_that_is_taken_over_grows_at_once(fleet):
+    def declared(size, **more):
+        return {"name": f"{fleet.name}-a", "boot_volume": {"size": 2 + size}, "volumes": [{"label": "data", "size": size}], **more}
+
+    fleet.run(declared(1))
+    fleet.run(declared(2, user_data="#!/bin/sh\ntrue\n"), on_drift={"user_data": "replace"})
+    fleet.keeps(declared(2, user_data="#!/bin/sh\ntrue\n"))
+    fleet.run({"name": f"{fleet.name}-a", "state": "absent"})
+    assert "a volume cannot become smaller" in str(fleet.fails(declared(1)))
+    fleet.run(declared(3))
+    fleet.keeps(declared(3))
+
+
 def test_a_disk_of_the_user_is_attached_and_never_deleted(virt, fleet):
     own = f"{fleet.name}-own.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(virt.images / own), "1G"], check=True)

@@ -16,7 +16,6 @@ import sys
 import time
 
 import pytest
-from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
 from lab.openstack.proxy import CloudProxy, creates
 from lab.proxy import CUT, DEAF, DROP, GOES_WELL, LOSE, MUTE, delay, status
 from provisioning import Fleet, asleep
@@ -258,45 +257,6 @@ def test_a_replacement_whose_creation_is_not_answered_or_refused_at_first_keeps_
     assert [step["step"] for step in done["steps"]].count("create") == 1, done["steps"]
     assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
     fleet.keeps(**order)
-
-
-def test_the_address_of_a_network_that_somebody_attached_survives_a_replacement(fleet):
-    """The cloud made its port for the instance, so it deletes it with the instance."""
-    order = replacing(fleet)
-    before = fleet.run(**{**order, "user_data": "#!/bin/sh\n# old\n"})["instances"][0]
-    (own,) = before["ports"]
-    fleet.sdk.compute.delete_server_interface(own["id"], server=before["id"])
-    while fleet.sdk.network.get_port(own["id"]).device_id:
-        time.sleep(0.3)
-    fleet.sdk.network.delete_port(own["id"])
-    theirs = fleet.sdk.compute.create_server_interface(before["id"], net_id=own["network_id"])
-    address = theirs.fixed_ips[0]["ip_address"]
-    done = fleet.run(**order, check=True)["plan"][0]
-    assert done["operation"] == "replace" and f"address {address}" in done["keeps"]
-    after = fleet.run(**order)["instances"][0]
-    assert after["id"] != before["id"] and [port["addresses"] for port in after["ports"]] == [[address]] and after["ports"][0]["ours"]
-    fleet.keeps(**order)
-
-
-def test_what_somebody_took_meanwhile_is_not_removed_by_a_run_that_fails(cloud, fleet, monkeypatch):
-    """As after a run that stood still for so long that another one took over its lock, and the ports and volumes that it had made."""
-    taken = []
-
-    def create(self, owner, wanted, metadata, ports, boot, volumes):
-        server = fleet.sdk.compute.create_server(
-            name=f"{fleet.name}-theirs", image_id=wanted.image.id, flavor_id=wanted.flavor.id, networks=[{"port": ports[0]}])
-        taken.append(fleet.sdk.compute.wait_for_server(server, wait=300))
-        fleet.sdk.compute.create_volume_attachment(server.id, volume_id=volumes[0])
-        fleet.sdk.block_storage.wait_for_status(fleet.sdk.block_storage.get_volume(volumes[0]), "in-use", failures=["error"], interval=0.3, wait=300)
-        return real(self, owner, wanted, metadata, ports, boot, volumes)
-
-    real = OpenStack.create
-    monkeypatch.setattr(OpenStack, "create", create)
-    monkeypatch.setattr("ansible_collections.nordic.gitops.plugins.module_utils._instance.execute.DROPPED_WITHIN", 1)
-    said = str(fleet.fails({"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}))
-    assert "Left to the next run: port " in said and "volume " in said
-    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
-    assert [port.device_id for port in fleet.ports()] == [taken[0].id]
 
 
 @pytest.mark.parametrize("controllers", [1, 2])

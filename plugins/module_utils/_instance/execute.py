@@ -22,7 +22,6 @@ from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVol
 from .watch import Watch, pause
 
 RENEW = 10.0
-DROPPED_WITHIN = 60.0
 PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
 
 
@@ -298,7 +297,6 @@ class Run:
         """Remove what this run made for an instance that never ran; what cannot be removed is named and taken up by the next run."""
         left = []
         try:
-            self.check()  # what this run made may be in use by the one that took over
             if server:
                 now = self.cloud.get(server)
                 if now is not None and now.launched:
@@ -308,25 +306,17 @@ class Run:
         except Exception as error:
             return f" What was made for it is left to the next run ({error})."
         for port in self._made_ports.get(wanted.name, []):
-            left += _attempt(functools.partial(self._drop_port, port), f"port {port.id}")
+            left += _attempt(functools.partial(self.cloud.delete_port, port.id), f"port {port.id}")
         for volume in volumes:
             left += _attempt(functools.partial(self._drop, volume), f"volume {volume.id}")
         return f" Left to the next run: {', '.join(left)}." if left else ""
 
-    def _drop_port(self, port: Port) -> None:
-        user = self.cloud.port(port.id).server_id
-        if user:
-            raise Failure(f"{user} has it")
-        self.cloud.delete_port(port.id)
-
     def _drop(self, volume: Volume) -> None:
-        """This run made it, and nothing that ran had it, unless somebody took it meanwhile."""
+        """This run made it, and nothing that ran had it."""
         try:
-            self.cloud.wait_volume(volume.id, "available", DROPPED_WITHIN)
-        except Failure:
-            if self.cloud.volume(volume.id).server_id:
-                raise
-        self.cloud.delete_volume(volume.id)
+            self.cloud.wait_volume(volume.id, "available", 60)
+        finally:
+            self.cloud.delete_volume(volume.id)
 
     def _finish(self, instance: Instance, wanted: Wanted) -> None:
         """What comes after an instance runs."""
@@ -510,36 +500,22 @@ class Run:
             self._shut_down(instance)
         if wanted.boot_volume and (change.has("image") or wanted.state == "rebuilt"):
             self._keep_boot_volume(wanted, instance)
+        taken_over = {port.id: port for port in (*kept.values(), *surplus)}
         with self.report.step(change.name, "remove the old one"):
             self.cloud.delete(instance.id)
             # A cloud ends the guest, then frees its ports, then its volumes, and only then its room: a member of a server group counts until it is gone.
-            if not (kept or surplus) or wanted.server_group or instance.server_groups:
+            if not taken_over or wanted.server_group or instance.server_groups:
                 self.watch.gone(instance.id, instance.name)
-            for number, port in kept.items():
-                kept[number] = self._hand_on(wanted, number, port, instance)
-            for port in surplus:
+            for port in taken_over.values():
                 self._until_free(port)
             for volume in instance.volumes:
                 self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
         for port in surplus:
             self.cloud.delete_port(port.id)
-        for number, want in enumerate(wanted.ports):
-            if want.manage_groups and set(want.groups) != set(kept[number].groups):
-                self.cloud.set_groups(kept[number].id, want.groups)
+        for want, port in pairs:
+            if want.manage_groups and set(want.groups) != set(port.groups):
+                self.cloud.set_groups(port.id, want.groups)
         self._build(wanted, kept, _foreign(wanted, instance), instance)
-
-    def _hand_on(self, wanted: Wanted, number: int, port: Port, old: Instance) -> Port:
-        """The port, once it is free. One that the cloud made when somebody attached a network goes with the old instance; its address comes back."""
-        want = wanted.ports[number]
-        try:
-            self._until_free(port)
-        except Failure:
-            if want.port or old.owns(port) or not port.addresses:
-                raise
-            name = next(name for name, one in names_of_ports(wanted) if one is want)
-            again = replace(want, address=want.address or port.addresses[0], groups=want.groups if want.manage_groups else port.groups, manage_groups=True)
-            (port,) = self.cloud.create_ports(self.fleet, [(name, again)])
-        return port
 
     def _keep_boot_volume(self, wanted: Wanted, instance: Instance) -> None:
         """The old system stays under a name of its own; only a person deletes it."""
