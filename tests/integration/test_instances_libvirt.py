@@ -321,8 +321,8 @@ def test_what_was_written_since_an_external_snapshot_is_neither_lost_nor_overwri
     assert len(disks) == 2, disks
     again = fleet.run(declared)
     assert not again["changed"], again["table"]
-    assert "holds what was last written to its volume" in str(fleet.fails({**declared, "user_data": "#!/bin/sh\ntrue\n"}, on_drift={"user_data": "replace"},
-                                                                        allow_data_loss=True))
+    refused = fleet.fails({**declared, "user_data": "#!/bin/sh\ntrue\n"}, on_drift={"user_data": "replace"}, allow_data_loss=True)
+    assert "holds what was last written to its volume" in str(refused)
     assert "stands on its disk" in str(fleet.fails({**declared, "state": "rebuilt"}, allow_data_loss=True))
     assert fleet.domains()[f"{fleet.name}-a"].UUIDString() == first["id"] and all(os.path.exists(path) for path in disks)
     domain.destroy()
