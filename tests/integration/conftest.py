@@ -69,6 +69,15 @@ def sealing(cluster):
 
 
 @pytest.hookimpl(tryfirst=True)
+@pytest.fixture(scope="module")
+def argo():
+    """A cluster with Argo CD beside it."""
+    from lab import argocd
+
+    with argocd.shared() as cluster:
+        yield cluster
+
+
 def pytest_collection_modifyitems(items):
     """Which tests stay together on one worker, and in which order the workers take them.
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
@@ -27,15 +26,6 @@ IN_CLUSTER = "https://kubernetes.default.svc"
 APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
 # Building Argo CD takes longer than everything else of the lab.
 pytestmark = [pytest.mark.full, pytest.mark.xdist_group("argocd")]
-
-
-@pytest.fixture(scope="module")
-def argo():
-    """A cluster with Argo CD beside it."""
-    from lab import argocd
-
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(argocd.shared())
 
 
 @pytest.fixture

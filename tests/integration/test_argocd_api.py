@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 
 import pytest
@@ -19,15 +18,6 @@ from reconciling import config_map
 
 IN_CLUSTER = "https://kubernetes.default.svc"
 pytestmark = [pytest.mark.full, pytest.mark.xdist_group("argocd")]
-
-
-@pytest.fixture(scope="module")
-def argo():
-    """A cluster with Argo CD beside it."""
-    from lab import argocd
-
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(argocd.shared())
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ Hosts that become a cluster by it are those of the molecule scenario `site`.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import shutil
@@ -166,14 +165,10 @@ def test_a_lost_platform_is_planned_from_the_newest_snapshot_or_as_a_new_cluster
 
 
 @pytest.fixture(scope="module")
-def argo():
+def argo(argo):
     """A cluster with Argo CD beside it, and a runner for the Pods of Sealed Secrets."""
-    from lab import argocd
-
-    with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(argocd.shared())
-        stack.enter_context(sealed_secrets.Controllers(cluster))
-        yield cluster
+    with sealed_secrets.Controllers(argo):
+        yield argo
 
 
 @pytest.fixture
