@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -68,16 +69,16 @@ def sealing(cluster):
         controllers.uninstall("kube-system")
 
 
-@pytest.hookimpl(tryfirst=True)
 @pytest.fixture(scope="module")
 def argo():
     """A cluster with Argo CD beside it."""
     from lab import argocd
 
-    with argocd.shared() as cluster:
-        yield cluster
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(argocd.shared())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Which tests stay together on one worker, and in which order the workers take them.
 

@@ -198,6 +198,12 @@ def stopped(cluster: Any, name: str) -> Any:
         os.kill(process, signal.SIGCONT)
 
 
+def serves(api: Any) -> bool:
+    """Whether the cluster serves Argo CD's kinds: argocd-server ends where it cannot make the project `default` as it starts."""
+    return all(api.send("GET", f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/{plural}")[0] == 200
+               for plural in ("appprojects", "applications", "applicationsets"))
+
+
 def answers(port: int) -> bool:
     """Whether argocd-server serves its API."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

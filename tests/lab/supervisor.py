@@ -307,6 +307,7 @@ class Supervisor:
     def _argocd(self, pki: Authority, api: Api) -> Dict[str, Any]:
         from lab import argocd
 
+        self._wait_for("the cluster to serve Argo CD's kinds", lambda: argocd.serves(api))
         ports = argocd.Ports.free()
         user = self._client(pki, "argocd", ["system:masters"])
         for name, (command, environment) in argocd.components(argocd.program(), user, self.bin, self.state, ports).items():
