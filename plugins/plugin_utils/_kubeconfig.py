@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, MissingLibrary, Refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.yaml_strict import parse
 
 LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 # Of k3s' own kubeconfig; whatever else an entry has is a person's.
@@ -59,7 +60,7 @@ def merged(existing: str, fetched: str, name: str, server: str, make_current: bo
     name, server = f"{name}", f"{server}"
     if len(fetched) > LARGEST:
         raise Refused(f"has {len(fetched):,} characters, more than the {LARGEST:,} of any kubeconfig of k3s", "the kubeconfig on the server")
-    kubeconfig, source = _loaded(existing, "the kubeconfig on the controller"), _loaded(fetched, "the kubeconfig on the server")
+    kubeconfig, source = _loaded(existing, "the kubeconfig on the controller"), _answered(fetched, "the kubeconfig on the server")
     try:
         # Nothing else of it is taken: a server decides what we know of its cluster, not which program runs here (exec) or which file is read.
         wanted: Dict[str, Any] = {key: source[plural][0][key] for plural, key in LISTS if key != "context"}
@@ -251,6 +252,16 @@ def _loaded(text: str, where: str) -> Any:
     if not isinstance(value, dict):
         raise Failure("is not a kubeconfig", where, "Mend or remove it; nothing was written.")
     return value
+
+
+def _answered(text: str, where: str) -> Any:
+    """Within the bounds of what a stranger wrote: ruamel.yaml takes the square of the time for what is nested."""
+    documents, failures = parse(text.encode(), where)
+    if failures:
+        raise failures[0]
+    if len(documents) != 1 or not isinstance(documents[0].body, dict):
+        raise Failure("is not a kubeconfig", where, "Has k3s started there?")
+    return documents[0].body
 
 
 def _dumped(kubeconfig: Any, existing: str) -> str:

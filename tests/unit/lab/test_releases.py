@@ -67,7 +67,7 @@ def mirror(tmp_path, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         one.url = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("NORDIC_RELEASES", one.url)
         monkeypatch.setenv("NORDIC_CACHE", str(tmp_path / "cache"))

@@ -76,7 +76,7 @@ class Answers(socketserver.StreamRequestHandler):
 def hostile(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         server.daemon_threads, server.said = True, []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         server.store = s3.Store.of({**PARAMS, "endpoint": f"http://127.0.0.1:{server.server_address[1]}", "allow_http": True, "timeout": 10})
         url = f"{server.store.endpoint}/snapshots?X-Amz-Signature=hush"
         server.store = dataclasses.replace(server.store, sign=lambda request: url, sleep=lambda seconds: None)  # fake: the clock
