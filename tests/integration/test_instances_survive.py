@@ -16,8 +16,10 @@ import sys
 import time
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._instance import execute, writer
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
 from lab.openstack.proxy import CloudProxy, creates
-from lab.proxy import CUT, DEAF, DROP, GOES_WELL, LOSE, MUTE, delay, status
+from lab.proxy import CUT, DEAF, DROP, GOES_WELL, HOLD, LOSE, MUTE, delay, status
 from provisioning import Fleet, asleep
 
 pytestmark = pytest.mark.timeout(1800)
@@ -272,3 +274,46 @@ def test_two_runs_at_once_make_no_instance_twice(fleet, monkeypatch, tmp_path, c
     assert not [result["failed"] for result in results if "failed" in result]
     assert fleet.left() == {"servers": 4, "ports": 4, "volumes": 4, "floating": 0}
     assert sorted(result["changed"] for result in results) == [False, True]
+
+
+def test_a_run_that_stood_still_removes_nothing_that_another_one_took_over(fleet, proxy, monkeypatch, tmp_path):
+    """Stopped before its request to create reaches the cloud; another controller makes the instance with its port and volume, then its request is refused."""
+    order = declared(fleet, 1)
+    proxy.script(HOLD, match=creates("/servers"))
+    process = begun(fleet.params(instances=order, timeout=600))
+    while not proxy.waiting.wait(0.2):
+        assert process.poll() is None, process.stdout.read()
+    os.killpg(process.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(writer, "PATIENCE", 3.0)
+    made = fleet.run(*order)["instances"][0]
+    time.sleep(max(0.0, stopped + writer.KNOWN_FOR + 1 - time.monotonic()))
+    os.killpg(process.pid, signal.SIGCONT)
+    proxy.go_on.set()
+    said = json.loads(process.stdout.read())["failed"]
+    assert "is left to the next run (another run has taken the lock of the fleet" in said, said
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
+    assert [port.device_id for port in fleet.ports()] == [made["id"]] and [volume.status for volume in fleet.volumes()] == ["in-use"]
+    fleet.keeps(*order)
+
+
+def test_what_somebody_took_meanwhile_is_not_removed_by_a_run_that_fails(fleet, monkeypatch):
+    """The lock is still its own; somebody who knows of none put the port and the volume that it had made into another server."""
+    taken = []
+
+    def create(self, owner, wanted, metadata, ports, boot, volumes):
+        server = fleet.sdk.compute.create_server(
+            name=f"{fleet.name}-theirs", image_id=wanted.image.id, flavor_id=wanted.flavor.id, networks=[{"port": ports[0]}])
+        taken.append(fleet.sdk.compute.wait_for_server(server, wait=300))
+        fleet.sdk.compute.create_volume_attachment(server.id, volume_id=volumes[0])
+        fleet.sdk.block_storage.wait_for_status(fleet.sdk.block_storage.get_volume(volumes[0]), "in-use", failures=["error"], interval=0.3, wait=300)
+        return real(self, owner, wanted, metadata, ports, boot, volumes)
+
+    real = OpenStack.create
+    monkeypatch.setattr(OpenStack, "create", create)
+    monkeypatch.setattr(execute, "DROPPED_WITHIN", 1.0)
+    said = str(fleet.fails({"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}))
+    assert "Left to the next run: port " in said and ", volume " in said, said
+    assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
+    assert [port.device_id for port in fleet.ports()] == [taken[0].id]

@@ -41,7 +41,7 @@ class Fault:
 
     kind: drop (the connection is reset before the server hears of the request), lose (the server does the work,
     the answer is lost), cut (the answer stops in the middle of its body), delay, status; deaf (the server does not
-    hear of it) and mute (the server does the work) let the client wait until it ends.
+    hear of it) and mute (the server does the work) let the client wait until it ends, hold until the test goes on.
     """
 
     kind: str
@@ -59,6 +59,7 @@ LOSE = Fault("lose")
 CUT = Fault("cut")
 DEAF = Fault("deaf")
 MUTE = Fault("mute")
+HOLD = Fault("hold")
 GOES_WELL: Optional[Fault] = None
 
 
@@ -87,11 +88,12 @@ Match = Callable[[str, str], bool]
 
 
 class FaultProxy:
-    """Attributes: url, ca_file, kubeconfig (of the administrator, by way of the proxy), requests, waiting (set while a client waits for ever)."""
+    """Attributes: url, ca_file, kubeconfig (of the administrator, by way of the proxy), requests, waiting (set while a client waits for ever),
+    go_on (set by the test, when requests that are held may reach the server)."""
 
     def __init__(self, cluster: Any) -> None:
         self.cluster = cluster
-        self.waiting = threading.Event()
+        self.waiting, self.go_on = threading.Event(), threading.Event()
         self.requests: List[Seen] = []
         self._lock = threading.Lock()
         self._script: Deque[Optional[Fault]] = collections.deque()
@@ -247,6 +249,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._status(fault)
         if fault.kind == "delay":
             time.sleep(fault.seconds)
+            return self._pass(body)
+        if fault.kind == "hold":
+            self.server.proxy.waiting.set()
+            self.server.proxy.go_on.wait()
             return self._pass(body)
         if fault.kind in ("lose", "mute"):
             self._ask(body).read()

@@ -13,16 +13,16 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from .._errors import Failure
 from . import provider
 from .plan import DISRUPTIVE, Change, Options, Plan, extra_volumes, metadata_of, metadata_steps, names_of_ports, pair_ports, volume_for
-from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedVolume
+from .provider import READY, Instance, Port, Provider, Volume, Wanted, WantedPort, WantedVolume
 from .watch import Watch, pause
+from .writer import Guarded
 
-RENEW = 10.0
-PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
+DROPPED_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Run:
         check: Callable[[], None],
     ) -> None:
         """ready: waits until a guest is what its user needs. check: raises when this run may not go on."""
-        self.cloud, self.fleet, self.plan, self.options, self.settings, self.ready, self.check = cloud, fleet, plan, options, settings, ready, check
+        self.cloud = cast(Provider, Guarded(cloud, check))
+        self.fleet, self.plan, self.options, self.settings, self.ready, self.check = fleet, plan, options, settings, ready, check
         self.report = Report()
-        self.watch = Watch(cloud, fleet, settings.timeout)
+        self.watch = Watch(self.cloud, fleet, settings.timeout)
         self.free_ports = {port.name: port for port in plan.world.ports if not port.server_id}
         self._made_ports: Dict[str, List[Port]] = {}
         self._failed: Set[str] = set()
@@ -119,9 +120,9 @@ class Run:
             self._shut_down(instance)
             self._remove(instance)
             for port in filter(instance.owns, instance.ports):
-                self.cloud.delete_port(port.id)
+                self.cloud.delete_port(port.id, instance.id)
             for address in filter(instance.owns, instance.floating):
-                self.cloud.release_floating(address.id)
+                self.cloud.release_floating(address.id, [port.id for port in instance.ports])
             for volume in filter(instance.owns, instance.volumes):
                 if self.options.delete_volumes:
                     self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
@@ -154,20 +155,23 @@ class Run:
         """One that never ran, so there is nothing on it, is removed. One that is being deleted is only waited for: if that fails, it stays."""
         old = change.existing
         with self.report.step(change.name, "wait until the old one is gone" if old.leaving else "remove the failed one"):
-            if old.leaving:
-                self.watch.gone(old.id, old.name)
-            else:
-                self._remove(old)
+            now = None if old.leaving else self.cloud.get(old.id)
+            if now is not None and now.launched:
+                raise Failure(f"{old.name} ({old.id}) was {old.status} and is {now.status} now, so it is not removed", hint="Run it again.")
+            if now is not None:
+                self.cloud.delete(old.id)
+            self.watch.gone(old.id, old.name)
             self.free_ports.update({port.name: replace(port, server_id="") for port in old.ports if old.owns(port)})
 
     def _make_ports(self, changes: Sequence[Change]) -> None:
-        lacking = [
-            (name, want)
-            for change in changes
-            if change.wanted and change.name not in self._failed
-            for name, want in names_of_ports(change.wanted)
-            if not want.port and not self._fitting(name, want)
-        ]
+        lacking: List[Tuple[str, WantedPort]] = []
+        for change in changes:
+            try:
+                if change.name not in self._failed:
+                    lacking += [(name, want) for name, want in names_of_ports(change.declared) if not want.port and not self._fitting(name, want)]
+            except Failure as failure:
+                self.report.failed(f"{change.name}: {failure}")
+                self._failed.add(change.name)
         if not lacking:
             return
         with self.report.step("*", "ports"):
@@ -191,7 +195,7 @@ class Run:
         self.free_ports[port.name] = port
         self._made_ports.setdefault(name, []).append(port)
 
-    def _fitting(self, name: str, want: Any) -> bool:
+    def _fitting(self, name: str, want: WantedPort) -> bool:
         """A port that an earlier run left serves if it is what is wanted; else it goes, as nothing uses it."""
         port = self.free_ports.get(name)
         if port is None:
@@ -297,6 +301,7 @@ class Run:
         """Remove what this run made for an instance that never ran; what cannot be removed is named and taken up by the next run."""
         left = []
         try:
+            self.check()  # the run that took over may use it
             if server:
                 now = self.cloud.get(server)
                 if now is not None and now.launched:
@@ -312,9 +317,9 @@ class Run:
         return f" Left to the next run: {', '.join(left)}." if left else ""
 
     def _drop(self, volume: Volume) -> None:
-        """This run made it, and nothing that ran had it."""
+        """This run made it. What failed, or is still being made, goes; what somebody took meanwhile the provider does not delete."""
         try:
-            self.cloud.wait_volume(volume.id, "available", 60)
+            self.cloud.wait_volume(volume.id, "available", DROPPED_WITHIN)
         finally:
             self.cloud.delete_volume(volume.id)
 
@@ -389,7 +394,7 @@ class Run:
             for port in self._ports_for(wanted, missing):
                 self.cloud.attach_port(instance.id, port.id)
 
-    def _ports_for(self, wanted: Wanted, missing: Sequence[Any]) -> List[Port]:
+    def _ports_for(self, wanted: Wanted, missing: Sequence[WantedPort]) -> List[Port]:
         names = {id(want): name for name, want in names_of_ports(wanted)}
         lacking = [(names[id(want)], want) for want in missing if not want.port and not self._fitting(names[id(want)], want)]
         for port in self.cloud.create_ports(self.fleet, lacking) if lacking else ():
@@ -543,40 +548,4 @@ def _attempt(act: Callable[[], None], what: str) -> List[str]:
     return []
 
 
-@contextlib.contextmanager
-def one_writer(cloud: Provider, fleet: str, holder: str, takes_over: bool) -> Iterator[Callable[[], None]]:
-    """Nobody else writes this fleet meanwhile. Yields what raises when that is no longer so."""
-    lock = cloud.lock(fleet, holder, takes_over, PATIENCE)
-    ended = threading.Event()
-    lost: List[str] = []
-
-    def renew() -> None:
-        last = time.monotonic()
-        while not ended.wait(RENEW):
-            try:
-                cloud.renew(lock, holder)
-                last = time.monotonic()
-            except Exception as error:
-                # One lost answer is no loss of the lock; silence for as long as others wait is.
-                if "another run" in str(error) or time.monotonic() - last > PATIENCE - RENEW:
-                    lost.append(str(error))
-                    return
-
-    def check() -> None:
-        if lost:
-            raise Failure(lost[0])
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield check
-    finally:
-        ended.set()
-        thread.join(1)
-        try:
-            cloud.unlock(lock, holder)
-        except Exception:  # it expires
-            pass
-
-
-__all__ = ["Report", "Run", "Settings", "one_writer"]
+__all__ = ["Report", "Run", "Settings"]

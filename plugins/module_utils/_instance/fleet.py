@@ -16,13 +16,14 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 from .._errors import Failure
 from .._private_folder import make_private
 from . import guard, residency, wanted
-from .execute import Report, Run, Settings, one_writer
+from .execute import Report, Run, Settings
 from .facts import AddressRule, facts
 from .lookup import Catalog
 from .plan import ON_DRIFT, Options, Plan, make_plan
 from .provider import Instance, Place, Provider, Wanted
 from .ready import Login, wait
 from .residency import Residency
+from .writer import one_writer
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,12 @@ def _cache() -> str:
 def _answer(
     provider: Provider, ask: Ask, plan: Plan, report: Report, proof: Mapping[str, Any], declared: Sequence[Wanted], begin: float
 ) -> Dict[str, Any]:
-    world = provider.world(ask.fleet, [one.name for one in declared]) if report.done or report.failures else plan.world
+    world = plan.world
+    if report.done or report.failures:
+        try:
+            world = provider.world(ask.fleet, [one.name for one in declared])
+        except Failure as failure:  # what was done is told nevertheless
+            report.failed(str(failure))
     rule = AddressRule.of(ask.params.get("address"))
     instances = sorted(world.instances, key=lambda one: one.name)
     warnings = [*plan.warnings, *report.notes]

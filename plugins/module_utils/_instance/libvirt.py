@@ -445,7 +445,10 @@ class Libvirt:
                 flags |= self.api.VIR_NETWORK_UPDATE_AFFECT_LIVE
             found.update(command, self.api.VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml.tostring(host, "unicode"), flags)
 
-    def delete_port(self, port_id: str) -> None:
+    def delete_port(self, port_id: str, last_user: str = "") -> None:
+        user = next((port.server_id for one in self._domains() for port in one.ports if port.mac == port_id and one.id != last_user), "")
+        if user:
+            raise Failure(f"the port {port_id} is in use by {user}, so it is not deleted")
         for name, tree in self._network_trees():
             for host in tree.iterfind("ip/dhcp/host"):
                 if host.get("mac") == port_id:
@@ -652,10 +655,13 @@ class Libvirt:
         return next((name for name in self._files() if _serial(name) == volume_id), None)
 
     def delete_volume(self, volume_id: str) -> None:
-        name = self._named(volume_id)
-        if name is not None:
-            with self._saying(f"volume {name}"):
-                self._lookup(name).delete()
+        found = next((one for one in self._volumes() if one.id == volume_id), None)
+        if found is None:
+            return
+        if found.server_id or found.overlay:
+            raise Failure(f"the volume {found.name} is in use by {found.server_id or found.overlay}, so it is not deleted")
+        with self._saying(f"volume {found.name}"):
+            self._lookup(found.name).delete()
 
     def grow_volume(self, volume_id: str, size: int) -> None:
         volume = next((one for one in self._volumes() if one.id == volume_id), None)
@@ -701,7 +707,7 @@ class Libvirt:
     def floating_by_address(self, address: str) -> Optional[Floating]:
         return None
 
-    def release_floating(self, floating_id: str) -> None:
+    def release_floating(self, floating_id: str, ports: Sequence[str]) -> None:
         raise Failure("libvirt has no floating addresses")
 
     def unassign_floating(self, floating_id: str) -> None:

@@ -35,6 +35,7 @@ from .watch import pause
 POLL = 0.5
 ENDED_WITHIN = 60.0  # what a request began of which the answer was lost
 PORTS_AT_ONCE = 50
+REVISIONS = 5  # attempts at what somebody else changes meanwhile
 FREE = "nordic.gitops: free"
 
 
@@ -291,8 +292,25 @@ class OpenStack:
         by_name = {one["name"]: one for one in answer["ports"]}
         return [self._port(by_name[name], {want.network.id: want.network.name}) for name, want in wanted]
 
-    def delete_port(self, port_id: str) -> None:
-        self.rest.delete("network", f"/ports/{port_id}")
+    def delete_port(self, port_id: str, last_user: str = "") -> None:
+        self._delete_unused("port", f"/ports/{port_id}", "device_id", ["", last_user])
+
+    def _delete_unused(self, kind: str, path: str, field: str, users: Sequence[str]) -> None:
+        """Neutron deletes what is in use too. It compares the revision, so that nobody takes it between the question and the deletion."""
+        for _attempt in range(REVISIONS):
+            found = self.rest.find("network", path)
+            if found is None:
+                return
+            user = found[kind].get(field) or ""
+            if user not in users:
+                raise Failure(f"{path[1:]} is in use by {user}, so it is not deleted")
+            try:
+                self.rest.delete("network", path, {"If-Match": f"revision_number={found[kind]['revision_number']}"})
+                return
+            except Answer as wrong:
+                if wrong.code != 412:
+                    raise
+        raise Failure(f"{path[1:]} changes all the time, so it is not deleted", hint="Run it again.")
 
     def set_groups(self, port_id: str, groups: Sequence[str]) -> None:
         self.rest.send("PUT", "network", f"/ports/{port_id}", {"port": {"security_groups": list(groups)}})
@@ -412,8 +430,8 @@ class OpenStack:
         found = list(self.rest.every("network", "/floatingips", "floatingips", floating_ip_address=address, project_id=self.rest.project_id))
         return _floating(found[0], ()) if found else None
 
-    def release_floating(self, floating_id: str) -> None:
-        self.rest.delete("network", f"/floatingips/{floating_id}")
+    def release_floating(self, floating_id: str, ports: Sequence[str]) -> None:
+        self._delete_unused("floatingip", f"/floatingips/{floating_id}", "port_id", ["", *ports])
 
     def unassign_floating(self, floating_id: str) -> None:
         self.rest.send("PUT", "network", f"/floatingips/{floating_id}", {"floatingip": {"port_id": None}})
@@ -592,9 +610,14 @@ class OpenStack:
         return True
 
     def renew(self, lock_id: str, holder: str) -> None:
-        group = self.rest.get("network", f"/security-groups/{lock_id}")["security_group"]
-        if not group["description"].startswith(_held(holder)) or not self._swap(group, f"{_held(holder)} {int(time.time())}"):
-            raise Failure("another run has taken the lock of the fleet, so this one stops")
+        for _attempt in range(REVISIONS):
+            group = self.rest.get("network", f"/security-groups/{lock_id}")["security_group"]
+            if not group["description"].startswith(_held(holder)):
+                break
+            # Refused also when it was done by a request of which the answer was lost.
+            if self._swap(group, f"{_held(holder)} {int(time.time())}"):
+                return
+        raise Failure("another run has taken the lock of the fleet, so this one stops")
 
     def unlock(self, lock_id: str, holder: str) -> None:
         group = self.rest.get("network", f"/security-groups/{lock_id}")["security_group"]

@@ -21,6 +21,12 @@ PROTECTED = "nordic:protected"
 PREFIX = "nordic:"
 
 READY = ("ACTIVE", "SHUTOFF")
+# The methods of a Provider that change something in a fleet.
+WRITES = (
+    "create_ports", "delete_port", "set_groups", "create_volume", "delete_volume", "grow_volume", "rename_volume", "attach", "detach", "attach_port",
+    "detach_port", "assign_floating", "release_floating", "unassign_floating", "create", "delete", "start", "stop", "power_off", "resize",
+    "confirm_resize", "rebuild", "set_metadata",
+)
 DELETING = ("deleting", "soft-deleting")  # the tasks of an instance whose deletion has not ended
 
 
@@ -299,7 +305,8 @@ class Provider(Protocol):
     def create_ports(self, fleet: str, wanted: Sequence[Tuple[str, WantedPort]]) -> List[Port]:
         """Ports under these names, in one request where the provider can."""
 
-    def delete_port(self, port_id: str) -> None: ...
+    def delete_port(self, port_id: str, last_user: str = "") -> None:
+        """Unless an instance has it. last_user: one that is gone, which the provider may still name."""
 
     def set_groups(self, port_id: str, groups: Sequence[str]) -> None: ...
 
@@ -307,7 +314,8 @@ class Provider(Protocol):
 
     def wait_volume(self, volume_id: str, status: str, timeout: float) -> Volume: ...
 
-    def delete_volume(self, volume_id: str) -> None: ...
+    def delete_volume(self, volume_id: str) -> None:
+        """Unless an instance has it."""
 
     def grow_volume(self, volume_id: str, size: int) -> None: ...
 
@@ -325,8 +333,8 @@ class Provider(Protocol):
 
     def floating_by_address(self, address: str) -> Optional[Floating]: ...
 
-    def release_floating(self, floating_id: str) -> None:
-        """Delete it."""
+    def release_floating(self, floating_id: str, ports: Sequence[str]) -> None:
+        """Delete it, unless it leads to another port than these."""
 
     def unassign_floating(self, floating_id: str) -> None: ...
 

@@ -138,10 +138,10 @@ class Rest:
                 return None
             raise
 
-    def delete(self, service: str, path: str) -> bool:
+    def delete(self, service: str, path: str, headers: Optional[Mapping[str, str]] = None) -> bool:
         """Whether there was anything to delete."""
         try:
-            self.send("DELETE", service, path)
+            self.send("DELETE", service, path, headers=headers)
         except Answer as answer:
             if answer.code == 404:
                 return False
