@@ -17,7 +17,6 @@ import time
 
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._instance import execute, writer
-from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
 from lab.openstack.proxy import CloudProxy, creates
 from lab.proxy import CUT, DEAF, DROP, GOES_WELL, HOLD, LOSE, MUTE, delay, status
 from provisioning import Fleet, asleep
@@ -298,22 +297,25 @@ def test_a_run_that_stood_still_removes_nothing_that_another_one_took_over(fleet
     fleet.keeps(*order)
 
 
-def test_what_somebody_took_meanwhile_is_not_removed_by_a_run_that_fails(fleet, monkeypatch):
+def test_what_somebody_took_meanwhile_is_not_removed_by_a_run_that_fails(fleet, proxy, monkeypatch):
     """The lock is still its own; somebody who knows of none put the port and the volume that it had made into another server."""
-    taken = []
-
-    def create(self, owner, wanted, metadata, ports, boot, volumes):
-        server = fleet.sdk.compute.create_server(
-            name=f"{fleet.name}-theirs", image_id=wanted.image.id, flavor_id=wanted.flavor.id, networks=[{"port": ports[0]}])
-        taken.append(fleet.sdk.compute.wait_for_server(server, wait=300))
-        fleet.sdk.compute.create_volume_attachment(server.id, volume_id=volumes[0])
-        fleet.sdk.block_storage.wait_for_status(fleet.sdk.block_storage.get_volume(volumes[0]), "in-use", failures=["error"], interval=0.3, wait=300)
-        return real(self, owner, wanted, metadata, ports, boot, volumes)
-
-    real = OpenStack.create
-    monkeypatch.setattr(OpenStack, "create", create)
+    sdk = fleet.sdk
     monkeypatch.setattr(execute, "DROPPED_WITHIN", 1.0)
-    said = str(fleet.fails({"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1}]}))
-    assert "Left to the next run: port " in said and ", volume " in said, said
+    proxy.script(HOLD, match=creates("/servers"))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        run = pool.submit(fleet.fails, *declared(fleet, 1))
+        try:
+            while not proxy.waiting.wait(0.2):
+                assert not run.done(), run.result()
+            (port,), (volume,) = fleet.ports(), fleet.volumes()
+            image, flavor = sdk.image.find_image("debian-13").id, sdk.compute.find_flavor("cv-nvme-2gb").id
+            theirs = sdk.compute.create_server(name=f"{fleet.name}-theirs", image_id=image, flavor_id=flavor, networks=[{"port": port.id}])
+            sdk.compute.wait_for_server(theirs, interval=0.3, wait=300)
+            sdk.compute.create_volume_attachment(theirs, volume=volume)
+            sdk.block_storage.wait_for_status(volume, "in-use", failures=["error"], interval=0.3, wait=300)
+        finally:
+            proxy.go_on.set()
+        said = str(run.result())
+    assert f"Left to the next run: port {port.id}, volume {volume.id}" in said, said
     assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 0}
-    assert [port.device_id for port in fleet.ports()] == [taken[0].id]
+    assert [one.device_id for one in fleet.ports()] == [theirs.id]

@@ -18,14 +18,18 @@ PATIENCE = 45.0  # a lock that nobody renewed for so long is a dead run's
 KNOWN_FOR = RENEW + 5  # after that the cloud is asked whose the lock is: this process may have stood still
 
 
+def _clocks() -> Tuple[float, float]:
+    return time.monotonic(), time.time()
+
+
 class Writer:
     """The holder of the lock of a fleet, in all threads of a run."""
 
-    def __init__(self, cloud: Provider, lock: str, holder: str) -> None:
-        self._cloud, self._lock, self._holder = cloud, lock, holder
+    def __init__(self, cloud: Provider, lock: str, holder: str, clocks: Callable[[], Tuple[float, float]] = _clocks) -> None:
+        self._cloud, self._lock, self._holder, self._clocks = cloud, lock, holder, clocks
         self._mutex = threading.Lock()
         self._lost = ""
-        self._renewed = _clocks()
+        self._renewed = self._clocks()
 
     def check(self) -> None:
         """Raises when the fleet is no longer this run's, or nobody knows."""
@@ -42,7 +46,7 @@ class Writer:
                 self._renew()
 
     def _renew(self) -> None:
-        begin = _clocks()
+        begin = self._clocks()
         try:
             self._cloud.renew(self._lock, self._holder)
             self._renewed = begin
@@ -53,7 +57,7 @@ class Writer:
 
     def _age(self) -> float:
         """By the clock that a suspended machine stops, and by the one that somebody may set."""
-        return max(now - then for now, then in zip(_clocks(), self._renewed))
+        return max(now - then for now, then in zip(self._clocks(), self._renewed))
 
 
 class Guarded:
@@ -90,10 +94,6 @@ def one_writer(cloud: Provider, fleet: str, holder: str, takes_over: bool) -> It
             cloud.unlock(lock, holder)
         except Exception:  # it expires
             pass
-
-
-def _clocks() -> Tuple[float, float]:
-    return time.monotonic(), time.time()
 
 
 __all__ = ["Guarded", "Writer", "one_writer"]

@@ -32,13 +32,6 @@ class Cloud:
             raise Failure(self.answers[self.asked])
 
 
-@pytest.fixture
-def clocks(monkeypatch):
-    now = [0.0, 0.0]
-    monkeypatch.setattr(writer, "_clocks", lambda: tuple(now))
-    return now
-
-
 @pytest.mark.parametrize("kind", [openstack.OpenStack, libvirt.Libvirt])
 def test_every_method_of_a_provider_is_known_to_read_or_to_write(kind):
     methods = {name for name in vars(provider.Provider) if not name.startswith("_")}
@@ -67,10 +60,10 @@ def test_nothing_is_written_without_the_lock():
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["stopped", "suspended"])
-def test_whoever_stood_still_asks_before_it_goes_on(clocks, which):
+def test_whoever_stood_still_asks_before_it_goes_on(which):
     """The monotonic clock of a machine that is suspended stands still too, the other one may be set back."""
-    cloud = Cloud()
-    one = writer.Writer(cloud, "lock", "me")
+    cloud, clocks = Cloud(), [0.0, 0.0]
+    one = writer.Writer(cloud, "lock", "me", lambda: tuple(clocks))
     clocks[1 - which] -= 1000
     one.check()
     assert cloud.asked == 0
@@ -86,9 +79,9 @@ def test_whoever_stood_still_asks_before_it_goes_on(clocks, which):
     assert cloud.asked == 2
 
 
-def test_one_lost_answer_is_no_loss_of_the_lock_and_silence_is(clocks):
-    cloud = Cloud()
-    one = writer.Writer(cloud, "lock", "me")
+def test_one_lost_answer_is_no_loss_of_the_lock_and_silence_is():
+    cloud, clocks = Cloud(), [0.0, 0.0]
+    one = writer.Writer(cloud, "lock", "me", lambda: tuple(clocks))
     cloud.answers = {1: "no answer", 3: "no answer", 4: "no answer"}
     clocks[0] += writer.KNOWN_FOR + 1
     one.check()
