@@ -8,6 +8,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from fleet import Fleet
+from lab import images
+from lab.hosts import Hosts
 from workspace import environ, places, python
 
 PLAYBOOKS = sorted(str(path) for path in (places.CHECKOUT / "playbooks").glob("*.yml"))
@@ -43,3 +46,26 @@ def test_every_playbook_is_read(run):
 def test_what_runs_on_the_controller_passes_its_tests(run):
     code, said = run("python", "-m", "pytest", "-q", *ON_THE_CONTROLLER)
     assert code == 0, said[-6000:]
+
+
+@pytest.mark.full
+@pytest.mark.hosts
+@pytest.mark.built("k3s")
+@pytest.mark.timeout(3600)
+def test_a_server_and_an_agent_are_made_restored_and_upgraded(variables, monkeypatch):
+    with Hosts.start(["server1", "agent1"]) as hosts, monkeypatch.context() as patch:
+        fleet = Fleet(hosts)
+        old, new = (fleet.binaries[name] for name in ("old", "new"))
+        images.tars()
+        for name, value in variables.items():  # from here on ansible-playbook is that of this ansible-core
+            patch.setenv(name, value)
+        fleet.run("bootstrap", k3s_binary=str(old.path))
+        assert fleet.left_alone("bootstrap", k3s_binary=str(old.path)) == 2
+        fleet.kubectl("create configmap before")
+        fleet.run("snapshot", k3s_snapshot_name="base")
+        fleet.kubectl("create configmap after")
+        fleet.run("restore", k3s_restore_name="base", k3s_restore_confirmed=True)
+        found = fleet.kubectl("get configmaps -o name")
+        assert "configmap/before" in found and "configmap/after" not in found
+        fleet.run("upgrade", k3s_binary=str(new.path))
+        assert fleet.versions() == {"server1": new.version, "agent1": new.version}
