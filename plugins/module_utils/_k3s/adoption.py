@@ -49,7 +49,7 @@ def found(unit_path: str, config_path: str) -> Found:
     config: Dict[str, Any] = {}
     text = files.read(config_path) or ""
     if not text.startswith(files.MARK):
-        config.update(_from_yaml(text))
+        config.update(_from_yaml(config_path))
     variables = _variables(unit)
     for path in _environment_files(unit):
         if os.path.isfile(path):
@@ -131,11 +131,6 @@ def _assignments(text: str) -> Dict[str, str]:
     return told
 
 
-def _from_yaml(text: str) -> Dict[str, Any]:
+def _from_yaml(path: str) -> Dict[str, Any]:
     """Plain values and plain lists, which is all that k3s reads."""
-    told: Dict[str, Any] = {}
-    for key, entry in files.top_level(text).items():
-        listed = re.findall(r"^\s*-\s+(.*?)\s*$", entry, re.MULTILINE)
-        value: Any = [item.strip("\"'") for item in listed] if listed else files.plain_value(text, key) or entry.strip()
-        told[key.rstrip("+")] = True if value == "true" else value
-    return told
+    return {key.rstrip("+"): True if value == "true" else value for key, value in files.readable_values(path).items()}

@@ -34,8 +34,7 @@ def of_this_node(drop_ins_only: bool = False) -> Dict[str, str]:
     """
     found: Dict[str, str] = {}
     for path in paths()[1 if drop_ins_only else 0:]:
-        text = files.read(path) or ""
-        found.update({key: files.plain_value(text, key) for key in files.top_level(text)})
+        found.update({key: value if isinstance(value, str) else "" for key, value in files.readable_values(path).items()})
     for key, value in adopted().config.items():
         if not isinstance(value, list):
             found[key] = "true" if value is True else str(value)

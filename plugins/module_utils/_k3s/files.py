@@ -31,6 +31,12 @@ _SECRET_KEY = re.compile(
 _PASSWORD_IN_URL = re.compile(r"(?<=://)\S+(?=@)")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*\Z")
 _NOT_PLAIN = re.compile(r"(?i)(y|n|yes|no|on|off|true|false|null|~|[-+.0-9_exabcdef]+)\Z")  # YAML would read another type
+_ENTRY = re.compile(r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s#\"'\[\]{}&*!|>%@`,?-][^:#]*?)\s*:(?:\s+(.*))?$")  # a key at the beginning of its line
+_DOCUMENT = re.compile(r"(---|\.\.\.)(\s+#.*)?\s*\Z")
+_COMMENT = re.compile(r"(^|\s)#.*\Z")
+_ITEM = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,"'\[\]{}#&*!|>%@`?](?:[^,\[\]{}#]*[^,\[\]{}#\s])?)"""
+_WORDS = {"~": "", "null": "", "yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+_AS_KEYS = "Write it as `key: value`, a key at the beginning of each line, lists as lines with a dash."
 _NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # by YAML 1.2, section 5.1; below 0x20 JSON escapes itself
 
 
@@ -201,28 +207,83 @@ def _scalar(item: Any) -> str:
 
 
 def top_level(text: str) -> Dict[str, str]:
-    """The mapping's entries as text, key by key: enough to see which differ, and to read a plain value."""
+    """The mapping's entries as text, key by key: enough to see which differ, and to read what is plain."""
     found: Dict[str, str] = {}
     key = ""
-    for line in text.splitlines():
-        begun = re.match(r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s#\"'][^:#]*?)\s*:(?:\s+(.*))?$", line)
-        if begun and not line.startswith((" ", "-")):
+    for line in _lines(text):
+        begun = _ENTRY.match(line)
+        if begun:
             key = begun.group(1).strip("\"'")
             found[key] = begun.group(2) or ""
-        elif key and line.strip() and not line.startswith("#"):
+        elif key:
             found[key] += "\n" + line
     return found
 
 
+def _lines(text: str) -> List[str]:
+    """Without comments that have a line of their own, and without the marks of a document."""
+    return [line for line in text.lstrip("\ufeff").splitlines() if line.strip() and not line.lstrip().startswith("#") and not _DOCUMENT.match(line)]
+
+
 def plain_value(text: Optional[str], key: str) -> str:
     """A top-level scalar of a YAML file, "" where it is absent or no scalar."""
-    value = top_level(text or "").get(key, "")
-    if value.startswith('"'):
+    value = value_of(top_level(text or "").get(key, ""))
+    return value if isinstance(value, str) else ""
+
+
+def readable_values(path: str) -> Dict[str, Any]:
+    """The top-level scalars and lists of a file that anybody may have written. What is not understood is refused: a data folder that is read wrong
+    would be a host without a cluster."""
+    text = read(path) or ""
+    begun = False
+    for line in _lines(text):
+        is_key = bool(_ENTRY.match(line))
+        begun = begun or is_key
+        if not begun or not is_key and not line.startswith((" ", "-")):
+            number = [line.strip("\ufeff") for line in text.splitlines()].index(line) + 1
+            raise Failure(f"line {number} is in a form of YAML that is not read here", path, _AS_KEYS)  # not shown: there may be a token in it
+    found = {key: value_of(entry) for key, entry in top_level(text).items()}
+    for key, value in found.items():
+        if value is None:
+            raise Failure(f"{key} is in a form of YAML that is not read here", path, _AS_KEYS)
+    return found
+
+
+def value_of(entry: str) -> Any:
+    """A scalar as text, a list of them, or None where it is neither on one line."""
+    first, *rest = entry.split("\n")
+    if first.lstrip().startswith("["):
+        return _flow(" ".join([first, *rest]).strip())
+    if _COMMENT.sub("", first).strip():
+        return None if rest else _scalar_of(first)
+    if not rest or re.match(r"\s*-(\s|$)", rest[0]):
+        listed = [re.match(r"\s*-(?:\s+(.*))?$", line) for line in rest]
+        items = [_scalar_of(item.group(1) or "") if item else None for item in listed]
+        return None if None in items else items if rest else ""
+    return _scalar_of(rest[0]) if len(rest) == 1 else None
+
+
+def _flow(text: str) -> Optional[List[str]]:
+    inner = re.match(rf"\[\s*((?:{_ITEM}\s*,\s*)*(?:{_ITEM})?)\s*\]\s*(?:\s#.*)?\Z", text)
+    items = [_scalar_of(item) for item in re.findall(_ITEM, inner.group(1))] if inner else [None]
+    return None if None in items else [str(item) for item in items]
+
+
+def _scalar_of(text: str) -> Optional[str]:
+    """As YAML 1.1 reads it, which k3s does; None where that takes more than these lines."""
+    text = text.strip()
+    quoted = re.match(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')(?:\s+#.*)?\Z""", text)
+    if quoted and text.startswith("'"):
+        return quoted.group(1)[1:-1].replace("''", "'")
+    if quoted:
         try:
-            return str(json.loads(value))
+            return str(json.loads(quoted.group(1)))
         except ValueError:
-            return value.strip('"')
-    return "" if "\n" in value else value.strip("'")
+            return None
+    text = _COMMENT.sub("", text).strip()
+    if text.startswith(tuple("\"'[]{}&*!|>%@`,?")) or re.match(r"-(\s|$)|.*:(\s|$)", text):
+        return None
+    return _WORDS.get(text.lower(), text)
 
 
 def _keys_that_differ(before: str, after: str) -> List[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import (
-    MASK, Change, ManagedFile, compare, mask, plain_value, secrets_of, to_yaml, top_level, unit)
+    MASK, Change, ManagedFile, compare, mask, plain_value, readable_values, secrets_of, to_yaml, top_level, unit)
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 SCALARS = st.one_of(TEXT, st.booleans(), st.integers(), st.none())
@@ -176,6 +177,60 @@ def test_the_top_level_of_other_peoples_yaml_is_read() -> None:
     text = "# comment\nserver: 'https://a:6443'\ntls-san:\n- a\n- b\n\"node-name\": \"x\"\nwrite-kubeconfig-mode: 0640\n"
     assert list(top_level(text)) == ["server", "tls-san", "node-name", "write-kubeconfig-mode"]
     assert [plain_value(text, key) for key in ("server", "tls-san", "node-name", "nothing")] == ["https://a:6443", "", "x", ""]
+
+
+@pytest.mark.parametrize("text", [
+    "data-dir: /data/k3s # our disk", "data-dir: '/data/k3s'  # our disk", 'data-dir: "/data/k3s" # our disk', "data-dir:   /data/k3s   ",
+    "data-dir: /data/k3s\n  # our disk\nnode-name: a", "data-dir:\n  /data/k3s", "\ufeffdata-dir: /data/k3s", "data-dir: /data/k3s\r\nnode-name: a\r\n",
+    "---\ndata-dir: /data/k3s\n...", "data-dir: /data/k3s\ntls-san: [a, 'b', \"c\"] # d\nnode-label:\n- e=f # g\n"])
+def test_a_folder_that_somebody_else_configured_is_that_folder_however_it_is_written(tmp_path, text: str) -> None:
+    """Read wrong, the host would have no cluster, or a reset would not know what it must keep."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text.encode("utf-8"))
+    assert readable_values(str(path))["data-dir"] == "/data/k3s" == plain_value(text, "data-dir")
+
+
+@pytest.mark.parametrize("text", ["data-dir: >-\n  /data", "{token: hunter2, data-dir: /data}", "  token: hunter2", "data-dir: !!str /data", "data-dir: &a /data",
+                                  "? data-dir\n: /data", "data-dir: /data\n  /k3s", 'data-dir: "/data\n  /k3s"', "node-name: a\ndata-dir"])
+def test_what_is_not_understood_of_other_peoples_yaml_is_refused_without_showing_it(tmp_path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(Failure) as caught:
+        readable_values(str(path))
+    assert "form of YAML that is not read here" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def as_text(node: Any) -> Any:
+    """A scalar or a list as k3s takes it, None of anything else."""
+    if isinstance(node, yaml.MappingNode):
+        return None
+    if isinstance(node, yaml.SequenceNode):
+        return [as_text(item) for item in node.value]
+    words = {"~": "", "null": "", "yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+    return words.get(node.value.lower(), node.value) if node.style is None else node.value
+
+
+SCRIBBLES = st.one_of(st.text(alphabet="ab /#'\"\\:,[]{}&*!|>%@`?-~é", max_size=12), st.sampled_from(("yes", "True", "~", "null", "https://a:6443")))
+WRITTEN = st.one_of(
+    SCRIBBLES, SCRIBBLES.map(lambda text: "'" + text.replace("'", "''") + "' # c"), SCRIBBLES.map(json.dumps),
+    st.lists(SCRIBBLES, max_size=3).map(json.dumps), st.lists(SCRIBBLES, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+    st.lists(SCRIBBLES, max_size=3).map(lambda items: "".join(f"\n  - {item}" for item in items)), SCRIBBLES.map(lambda text: f"\n  {text}"))
+
+
+@given(st.lists(st.tuples(st.sampled_from(("a", "b-c", "d+", '"e"', "f g")), WRITTEN), max_size=4))
+def test_other_peoples_yaml_is_read_as_a_yaml_parser_reads_it_or_refused(tmp_path_factory, entries: Any) -> None:
+    text = "".join(f"{key}: {value}\n" for key, value in entries)
+    path = tmp_path_factory.mktemp("read") / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        ours = readable_values(str(path))
+    except Failure:
+        return
+    try:
+        theirs = yaml.compose(text)
+    except yaml.YAMLError:
+        return  # k3s does not start with it
+    assert ours == {key.value: as_text(value) for key, value in (theirs.value if theirs else [])}
 
 
 @pytest.mark.parametrize("role", ["server", "agent"])
