@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`, which is `python -m bench`.
 
-BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image,argocd,first_run), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form eight
-parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image, argocd and first_run. A part is measured in one run, has tables of
+BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image,argocd,gitops,first_run), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form
+nine parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image, argocd, gitops and first_run. A part is measured in one run, has tables of
 its own, and says when, on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in
 docs/benchmarks; any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
 whatever the figures are.
@@ -29,7 +29,7 @@ from lab.errors import LabError
 from workspace import collection
 from workspace.places import CHECKOUT, of_this_checkout
 
-from . import argocd, first_run, fsync, image, instances, k3s, report, sealing
+from . import argocd, first_run, fsync, gitops, image, instances, k3s, report, sealing
 from .audit import Audit
 from .case import Case
 from .controllers import Controllers
@@ -40,8 +40,8 @@ from .server import Server
 from .workload import services_in
 
 CASES = (401, 5001)
-APART = ("k3s", "fsync", "instances", "sealing", "image", "argocd", "first_run")  # cases that are a part by themselves
-ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS = 5, 2, 2
+APART = ("k3s", "fsync", "instances", "sealing", "image", "argocd", "gitops", "first_run")  # cases that are a part by themselves
+ROUNDS, K3S_ROUNDS, INSTANCE_ROUNDS, GITOPS_ROUNDS = 5, 2, 2, 3
 TURNS = sorted({turn.name for turn in SMALL})
 PUBLISHED = CHECKOUT / "docs" / "benchmarks"
 
@@ -118,7 +118,7 @@ def _is_full(options: argparse.Namespace) -> bool:
     """Every part of the run is whole, so that it may stand in docs/benchmarks."""
     if options.turns or "k3s" in options.apart and options.k3s_rounds < K3S_ROUNDS:
         return False
-    if {"sealing", "image", "argocd"} & set(options.apart) and options.rounds < ROUNDS:
+    if {"sealing", "image", "argocd", "gitops"} & set(options.apart) and options.rounds < ROUNDS:
         return False
     return not options.cases or (tuple(options.cases) == CASES and options.rounds >= ROUNDS)
 
@@ -149,6 +149,8 @@ def measure(options: argparse.Namespace, folder: Path, say: Any) -> Tuple[Dict[s
         cases["image"] = lambda: _image(options, folder, say)
     if "argocd" in options.apart:
         cases["argocd"] = lambda: _argocd(options, folder, say)
+    if "gitops" in options.apart:
+        cases["gitops"] = lambda: _gitops(options, folder, say)
     if "first_run" in options.apart:
         cases["first_run"] = lambda: dict(first_run.measure(folder / "first_run", say), machine=report.machine(), versions=report.own_versions())
     found: Dict[str, Any] = {}
@@ -183,6 +185,11 @@ def _image(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any
 
 def _argocd(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
     part = argocd.measure(options.rounds, folder / "argocd", say)
+    return dict(part, machine=report.machine(), versions=dict(report.own_versions(), **part.pop("peers")))
+
+
+def _gitops(options: argparse.Namespace, folder: Path, say: Any) -> Dict[str, Any]:
+    part = gitops.measure(min(options.rounds, GITOPS_ROUNDS), folder / "gitops", say)
     return dict(part, machine=report.machine(), versions=dict(report.own_versions(), **part.pop("peers")))
 
 

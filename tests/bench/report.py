@@ -24,9 +24,9 @@ from .race import Figure, raw
 from .stats import Spread
 
 # The parts of results.json in the order they are shown, and the picture of each that has one.
-PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image", "argocd", "first_run")
+PARTS = ("reconcile", "k3s", "fsync", "instances", "sealing", "image", "argocd", "gitops", "first_run")
 PICTURES = {"reconcile": "benchmarks.png", "k3s": "k3s.png", "fsync": "fsync.png", "instances": "instances.png", "sealing": "sealing.png",
-            "image": "image.png", "argocd": "argocd.png"}
+            "image": "image.png", "argocd": "argocd.png", "gitops": "gitops.png"}
 
 PACKAGES = ("ansible-core", "ansible", "kubernetes", "urllib3", "PyYAML")
 OPERATIONS = (FIRST, NOOP, HEAL, DIFF, FLOOR)
@@ -131,7 +131,7 @@ def markdown(outcome: Dict[str, Any]) -> str:
     for name in PARTS:
         if name in outcome:
             sections = {"reconcile": _reconcile, "k3s": _k3s, "fsync": _fsync, "instances": _instances, "sealing": _sealing, "image": _image,
-                        "argocd": _argocd, "first_run": _first_run}
+                        "argocd": _argocd, "gitops": _gitops, "first_run": _first_run}
             lines += ["", *sections[name](outcome[name])]
     return "\n".join(lines) + "\n"
 
@@ -221,6 +221,10 @@ def _image(part: Dict[str, Any]) -> List[str]:
 
 def _argocd(part: Dict[str, Any]) -> List[str]:
     return _by_operation("Argo CD", dict(part, called="argocd"))
+
+
+def _gitops(part: Dict[str, Any]) -> List[str]:
+    return _by_operation("From Git to the cluster", dict(part, called="gitops"))
 
 
 def _first_run(part: Dict[str, Any]) -> List[str]:

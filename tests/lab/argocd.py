@@ -28,7 +28,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import yaml
 
-from lab import build, golang, places
+from lab import build, places
 from lab.components import ARGOCD, CLUSTER_BINARIES, KUSTOMIZE
 from lab.errors import LabError
 
@@ -51,12 +51,7 @@ def program(say: build.Say = build.silent) -> Path:
 
 def tree() -> Path:
     """The files of the release: the manifests are in manifests/."""
-    go = golang.toolchain(ARGOCD.go, build.silent, ARGOCD.toolchain)
-    answer = subprocess.run([str(go.path), "mod", "download", "-json", ARGOCD.path], cwd=ARGOCD.folder, env=go.env(), capture_output=True,
-                            text=True, check=False)
-    if answer.returncode:
-        raise LabError(f"go mod download {ARGOCD.path}: {answer.stderr.strip() or answer.stdout.strip()}")
-    return Path(json.loads(answer.stdout)["Dir"])
+    return build.tree(ARGOCD)
 
 
 def manifests(name: str = "install.yaml") -> List[Dict[str, Any]]:

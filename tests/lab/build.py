@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -101,6 +102,16 @@ def cached(module: Module, binary: str, say: Say = print_line) -> Path:
             shutil.rmtree(left)  # by a build that was killed
         go_build(module, binary, path, say)
     return path
+
+
+def tree(module: Module) -> Path:
+    """The files of the module's release, in Go's cache."""
+    go = golang.toolchain(module.go, silent, module.toolchain)
+    answer = subprocess.run([str(go.path), "mod", "download", "-json", module.path], cwd=module.folder, env=go.env(), capture_output=True, text=True,
+                            check=False)
+    if answer.returncode:
+        raise LabError(f"go mod download {module.path}: {answer.stderr.strip() or answer.stdout.strip()}")
+    return Path(json.loads(answer.stdout)["Dir"])
 
 
 @contextlib.contextmanager

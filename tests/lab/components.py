@@ -204,7 +204,18 @@ ARGOCD = Module("argocd", ARGOCD_PATH, "v3.6.1", "1.27.1", (("argocd", f"{ARGOCD
 # What its repository server runs beside helm. kubectl has the same, without the `edit` that Argo CD needs.
 KUSTOMIZE = Module("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "v5.7.1", "1.26.0", (("kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),))
 
-MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ, ARGOCD, KUSTOMIZE)
+# The benchmark's peers of the whole way from a Git server to a cluster that is in sync.
+# A replacement in a module's own go.mod does not count where it is a requirement: these are Flux's.
+FLUX = tuple(Module(name, f"github.com/fluxcd/{name}", version, "1.26.0", ((name, f"github.com/fluxcd/{name}"),), replaces=(
+    ("github.com/opencontainers/go-digest", "github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be"),
+    *((f"sigs.k8s.io/kustomize/{part}", f"sigs.k8s.io/kustomize/{part} v0.21.1") for part in ("api", "kyaml"))))
+    for name, version in (("source-controller", "v1.9.3"), ("kustomize-controller", "v1.9.3")))
+KAPP = Module("kapp", "carvel.dev/kapp", "v0.66.0", "1.26.0", (("kapp", "carvel.dev/kapp/cmd/kapp"),),
+              stamps=(("carvel.dev/kapp/pkg/kapp/version.Version", "0.66.0"),))
+KLUCTL = Module("kluctl", "github.com/kluctl/kluctl/v2", "v2.22.1", "1.26.0", (("kluctl", "github.com/kluctl/kluctl/v2/cmd"),))
+
+MODULES: Tuple[Module, ...] = (*CLUSTER_MODULES, K3S_NEW, K3S_OLD, CNI, FLANNEL, PODS, COREDNS, VERSITYGW, REGISTRY, ACTIONLINT, YQ, ARGOCD, KUSTOMIZE,
+                               *FLUX, KAPP, KLUCTL)
 
 
 def versions() -> Dict[str, str]:
