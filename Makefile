@@ -38,7 +38,7 @@ lint: ## the checkers alone: ansible-test sanity, ansible-lint, documentation, t
 fuzz: ## untrusted input made at random, FUZZ_MINUTES=10 of processor time for each target (ARGS=loader for one)
 	@$(workspace) dev python -m fuzz $(ARGS)
 
-bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances,sealing,image,argocd,first_run BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
+bench: ## measure against peers (BENCH_CASES=401,5001,k3s,fsync,instances,sealing,image,argocd,gitops,first_run BENCH_ROUNDS=5 BENCH_K3S_ROUNDS=2), write docs/benchmarks
 	@$(workspace) dev python -m bench
 
 cluster: ## start the embedded Kubernetes and print the path of its kubeconfig (WITH=sealed-secrets,argocd: and their controllers)

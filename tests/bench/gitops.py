@@ -41,8 +41,9 @@ HOW = {
     "start": "each turn has a cluster of its own, in which the engine runs and has nothing to do; the clock starts with the Application, with Flux's "
              "GitRepository and Kustomization, or with the command; no mirror and no render is kept from an earlier turn",
     "in sync": "when the last of the %d objects was written, from the API server's audit log; whether all of them are there is checked" % OBJECTS,
-    "healthy": "by the engine's own word (Argo CD: Healthy and Synced; Flux: Ready, with wait; kapp and nordic.gitops: the command ends); kluctl does not "
-               "wait for what it deploys: when every Deployment has its Pods",
+    "healthy": "by the engine's own word (Argo CD: Healthy and Synced; Flux: Ready, with wait; kapp and nordic.gitops: the command ends; kluctl does not "
+               "wait for what it deploys: when every Deployment has its Pods). Argo CD is told that autoscalers and Ingresses are always healthy, as the "
+               "cluster has neither metrics nor an Ingress controller",
     "no-op": "the command once more; Argo CD: a refresh that was asked for; Flux: a reconciliation of source and Kustomization that was asked for",
     "heal": "a ConfigMap was edited by hand; until it was written, from the audit log: Argo CD heals by itself, Flux when it is asked (by itself at its "
             "interval), the others by the command",
@@ -52,6 +53,8 @@ HOW = {
 EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
 EDITED = "/api/v1/namespaces/%s/configmaps/cart" % NAMESPACE
 APPLICATION = "/apis/argoproj.io/v1alpha1/namespaces/%s/applications/bench" % argocd.NAMESPACE
+SETTINGS = "/api/v1/namespaces/%s/configmaps/argocd-cm" % argocd.NAMESPACE
+WITHOUT_STATUS = ("autoscaling_HorizontalPodAutoscaler", "networking.k8s.io_Ingress")
 SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/default/gitrepositories/bench"
 KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/default/kustomizations/bench"
 PATIENCE = 300.0
@@ -92,7 +95,7 @@ class Engine:
 
     def call(self, command: Sequence[str], **more: str) -> None:
         """One command that has to succeed, in a HOME of its own."""
-        env = {**git_env(), "PATH": os.pathsep.join((str(self.cluster.bin), os.environ["PATH"])), "HOME": str(self.folder), "LANG": "C.UTF-8",
+        env = {**git_env(), "PATH": os.pathsep.join((str(self.cluster.bin), os.environ["PATH"])), "HOME": str(self.folder), "LC_ALL": "C.UTF-8",
                "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl"), **more}
         done = subprocess.run(list(command), cwd=self.folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
         if done.returncode:
@@ -142,7 +145,7 @@ class Kapp(Cloned):
 
 class Kluctl(Cloned):
     module = KLUCTL
-    arguments = ("deploy", "--project-dir", "clone", "--discriminator", "bench", "--yes", "--no-update-check")
+    arguments = ("deploy", "--project-dir", "clone", "--yes", "--no-update-check")
     waits = False
 
 
@@ -155,6 +158,9 @@ class ArgoCd(Engine):
         secret = {"type": "git", "url": self.git.url, "username": self.git.username, "password": self.git.password}
         self.create({"apiVersion": "v1", "kind": "Secret", "stringData": secret, "metadata": {
             "name": "bench", "namespace": argocd.NAMESPACE, "labels": {"argocd.argoproj.io/secret-type": "repository"}}})
+        always = 'return {status = "Healthy"}'
+        self.cluster.api.do("PATCH", SETTINGS, {"data": {"resource.customizations.health.%s" % kind: always for kind in WITHOUT_STATUS}},
+                            "application/merge-patch+json")
         yield
 
     def sync(self) -> None:
@@ -262,9 +268,9 @@ def measure(rounds: int, folder: Path, say: Callable[[str], None], names: Sequen
     argocd.program(say)
     repository = Repository(folder / "repository")
     write(folder / "repository" / "app", OBJECTS)
-    items = ["app", *sorted(str(path.relative_to(folder / "repository")) for path in (folder / "repository" / "app" / "services").iterdir())]
-    repository.write("deployment.yaml", yaml.safe_dump({"deployments": [*({"path": item} for item in items[:1]), {"barrier": True},
-                                                                        *({"path": item} for item in items[1:])]}))
+    services = sorted("app/services/%s" % path.name for path in (folder / "repository" / "app" / "services").iterdir())
+    repository.write("deployment.yaml", yaml.safe_dump({"deployments": [{"path": "app"}, {"barrier": True}, *({"path": path} for path in services)]}))
+    repository.write(".kluctl.yaml", "discriminator: bench\n")
     repository.commit()
     seconds: Dict[Tuple[str, str], List[float]] = {}
     with GitHttp(folder / "repository") as git:

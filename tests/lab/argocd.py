@@ -107,6 +107,8 @@ def components(argocd: Path, kubeconfig: Path, tools: Path, state: Path, ports: 
         (home / "bin" / script).write_bytes((tree() / "hack" / script).read_bytes())
         (home / "bin" / script).chmod(0o755)
     (home / "bin" / "kustomize").symlink_to(build.cached(KUSTOMIZE, "kustomize", build.silent))
+    # Git asks it for the password of a repository.
+    (home / "bin" / "argocd").symlink_to(argocd)
     for name, arguments in programs.items():
         # As in the release's image. The name says what the program is, and becomes its field manager.
         (home / "bin" / name).symlink_to(argocd)
