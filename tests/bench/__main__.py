@@ -4,8 +4,8 @@
 """`make bench`, which is `python -m bench`.
 
 BENCH_CASES (401,5001,k3s,fsync,instances,sealing,image,argocd,gitops,first_run), BENCH_ROUNDS (5) and BENCH_K3S_ROUNDS (2) say what is run. The cases form
-nine parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image, argocd, gitops and first_run. A part is measured in one run, has tables of
-its own, and says when, on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in
+nine parts: reconcile (the numbers of objects), k3s, fsync, instances, sealing, image, argocd, gitops and first_run. A part is measured in one run, has tables
+of its own, and says when, on what and with which versions: figures of two runs never stand in one table. A run of whole parts replaces just these in
 docs/benchmarks; any other, and one in which something broke, writes a folder of its own and prints its name. It ends with 0 when everything was measured,
 whatever the figures are.
 BENCH_OUTPUT names the folder in both cases. BENCH_TURNS names the peers' turns to run, for work on the bench itself.
