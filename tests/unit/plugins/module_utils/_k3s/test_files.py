@@ -191,7 +191,8 @@ def test_a_folder_that_somebody_else_configured_is_that_folder_however_it_is_wri
 
 
 @pytest.mark.parametrize("text", ["data-dir: >-\n  /data", "{token: hunter2, data-dir: /data}", "  token: hunter2", "data-dir: !!str /data",
-                                  "data-dir: &a /data", "? data-dir\n: /data", "data-dir: /data\n  /k3s", 'data-dir: "/data\n  /k3s"', "node-name: a\ndata-dir"])
+                                  "data-dir: &a /data",
+                                  "? data-dir\n: /data", "data-dir: /data\n  /k3s", 'data-dir: "/data\n  /k3s"', "node-name: a\ndata-dir"])
 def test_what_is_not_understood_of_other_peoples_yaml_is_refused_without_showing_it(tmp_path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
