@@ -52,7 +52,7 @@ options:
       - After a run that changed something, Argo CD is asked to look at the Application anew. One that was gone and comes back with self-heal
         would otherwise go back to the commit that it knew before, for a moment.
       - Whatever a reconcile cannot do as Argo CD does is refused by the name of the field, such as several sources, a chart from a Helm
-        repository, plugins, and hooks. What the Application's project forbids is not checked here.
+        repository, and plugins. What the Application's project forbids is not checked here.
     type: str
     version_added: 1.0.0
   path:
@@ -416,6 +416,39 @@ changes:
     unverified:
       description: In check mode, why the server could not be asked about this object.
       type: str
+hooks:
+  description:
+    - The hooks that the run had to run, in check mode those that it would run, each once for every phase. Empty when there was no reason to run any.
+    - A hook is no object of the inventory, so it is not in RV(counts) and RV(changes), and RV(in_sync) does not depend on it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    object:
+      description: The object's C(group), C(kind), C(namespace) and C(name).
+      type: dict
+    phase:
+      description: When it runs, V(PreSync), V(Sync), V(PostSync) or V(SyncFail).
+      type: str
+    wave:
+      description: Its wave within the phase.
+      type: int
+    delete_policy:
+      description: When it is deleted, of V(BeforeHookCreation), V(HookSucceeded) and V(HookFailed).
+      type: list
+      elements: str
+    status:
+      description:
+        - V(Succeeded), V(Failed), or V(Running) where O(wait_timeout) was over before its end.
+        - V(NotRun) for what the run did not come to, and for V(SyncFail) when nothing failed.
+        - V(Planned) in check mode.
+      type: str
+    message:
+      description: Why it failed, with the events and the end of the logs, or what happens to the object that is there.
+      type: str
+    source:
+      description: File and line in the repository.
+      type: str
 conflicts:
   description: Fields that Git sets and another controller holds with another value.
   returned: always
@@ -484,7 +517,7 @@ errors:
   type: list
   elements: str
 seconds:
-  description: Seconds by stage, C(fetch), C(render), C(plan), C(apply), C(wait) and C(prune), of those that the run came to.
+  description: Seconds by stage, C(fetch), C(render), C(plan), C(apply), C(wait), C(prune) and C(hooks), of those that the run came to.
   returned: always
   type: dict
 """

@@ -66,6 +66,12 @@ def of_hooks(cluster: Any, live: Mapping[str, Any], state: Mapping[str, Any]) ->
     return found
 
 
+def of_one(cluster: Any, body: Body) -> List[str]:
+    """What the events of an object say, and the end of its Pods' logs."""
+    logs = [line for pod in _pods(cluster, body) for line in _log(cluster, pod)]
+    return [*_events(cluster, body), *logs]
+
+
 def stuck_pods(cluster: Any, live: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]) -> List[str]:
     """One line for each container of these workloads and hooks that cannot start."""
     if not _sees(cluster, live):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import lost_with
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Change
 
 
 def explain(error: Failure, change: Change) -> Failure:
@@ -15,12 +15,12 @@ def explain(error: Failure, change: Change) -> Failure:
     where = f"{change.intent.where}: {change.ref}" if change.intent else str(change.ref)
     hint = error.hint
     if error.immutable:
-        asks = "before-hook-creation" in annotations_of(change.body or {}).get("helm.sh/hook-delete-policy", "")
-        hint = "The hook asks by before-hook-creation to be replaced: set " if asks else "Set "
         lost = lost_with(change)
-        hint += "" if lost else "replace_immutable: true, or "
+        hint = "Set " + ("" if lost else "replace_immutable: true, or ")
         hint += "the annotation argocd.argoproj.io/sync-options: Replace=true on the object, to have it deleted"
         hint += (f", with {lost}," if lost else "") + " and created again."
+        if change.hook:
+            hint = "Give the hook the delete policy BeforeHookCreation (helm.sh/hook-delete-policy: before-hook-creation), to have it deleted first."
         if (change.ref.group, change.ref.kind) in (NAMESPACE, CRD):
             hint = "It is never replaced, for that would delete everything that depends on it."
     error.where, error.hint = where, hint

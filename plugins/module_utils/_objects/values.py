@@ -120,6 +120,7 @@ class Change:
     takes_over: bool = False  # it needs what a pruned object holds, and is written after that is gone
     takes_from: Tuple[Ref, ...] = ()  # Services that this run changes, and that hold a node port of it until they give that up
     replaces: bool = False  # the object must be deleted and created again (an immutable field)
+    hook: bool = False  # the object is run, and not kept (_reconcile/hooks.py)
     partial: bool = False  # a field that Git sets, or no longer has, is left to another manager
 
     @property

@@ -10,19 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, List, NamedTuple, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import apply, targets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import guard
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Split, named, record_of_done, split, unfinished
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import intents_of, unknown_kinds
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory, Moved, source_digest
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import steps
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import POST_SYNC, PRE_SYNC, SYNC, Step, steps
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import Beside
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, make_plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import dry_run_prune, prune
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import are_due, delete_by_policy, delete_what_is_left, record_of_run, with_hooks
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.sync_fail import run_sync_fail
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
 if TYPE_CHECKING:
@@ -50,7 +53,9 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
                 if not options.allow_rollback:
                     report.notes += source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
-                                               source.digest, wanted.incomplete)
+                                               source.digest, wanted.incomplete, wanted.not_kept)
+                if are_due(plan, wanted.inventory, wanted.split, wanted.recorded(report.commit, source.digest)):
+                    report.plan = plan = with_hooks(cluster, wanted.resources, plan, wanted.split.hooks, options)
                 guard(plan, options)
                 dry_run_prune(cluster, plan)
             try:
@@ -64,7 +69,8 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
 def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, report: Report, progress: Progress, digest: str) -> None:
     """Carry out a plan that was agreed to. Raises Moved, before anything is written, when another run began since it was made."""
     inventory, outcomes = wanted.inventory, report.outcomes
-    recorded = inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
+    recorded = (inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
+                and wanted.recorded(report.commit, digest))
     if options.check_mode:
         if plan.to_do or not recorded:
             inventory.dry_run()
@@ -73,19 +79,37 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
         with report.stage("wait"):
             _wait(cluster, plan, inventory, options, report, progress)
         return
-    with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress):
+    order = steps(wanted.intents, plan.hooks)
+    with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress, record_of_run(plan, inventory)):
+        try:
+            _sync(plan, order, wanted, cluster, options, report, progress)
+        except Failure as failure:
+            with report.stage("hooks"):
+                run_sync_fail(cluster, plan, order, inventory, options, outcomes, progress, failure)
+            raise
+        inventory.commit_record(report.commit, digest, *_on_record(report, wanted), hooks=record_of_done(wanted.split.digest))
+
+
+def _sync(plan: Plan, order: List[Step], wanted: _Wanted, cluster: Cluster, options: Options, report: Report, progress: Progress) -> None:
+    """Write, wait and prune, with the hooks before, among and after that."""
+    inventory, outcomes = wanted.inventory, report.outcomes
+    before = [step for step in order if step.phase in (PRE_SYNC, SYNC)]
+    with report.stage("apply"):
+        delete_what_is_left(cluster, plan, inventory, options, wanted.not_kept)
+        apply(cluster, plan, before, inventory, options, outcomes, progress)
+    with report.stage("wait"):
+        _wait(cluster, plan, inventory, options, report, progress)
+    with report.stage("prune"):
+        prune(cluster, plan, inventory, options, outcomes, progress)
+    if any(change.takes_over for change in plan.changes):
         with report.stage("apply"):
-            apply(cluster, plan, steps(wanted.intents), inventory, options, outcomes, progress)
+            apply(cluster, plan, before, inventory, options, outcomes, progress, after_prune=True)
         with report.stage("wait"):
             _wait(cluster, plan, inventory, options, report, progress)
-        with report.stage("prune"):
-            prune(cluster, plan, inventory, options, outcomes, progress)
-        if any(change.takes_over for change in plan.changes):
-            with report.stage("apply"):
-                apply(cluster, plan, steps(wanted.intents), inventory, options, outcomes, progress, after_prune=True)
-            with report.stage("wait"):
-                _wait(cluster, plan, inventory, options, report, progress)
-        inventory.commit_record(report.commit, digest, *_on_record(report, wanted))
+    if plan.hooks:
+        with report.stage("hooks"):
+            apply(cluster, plan, [step for step in order if step.phase == POST_SYNC], inventory, options, outcomes, progress)
+            delete_by_policy(cluster, plan, inventory, options, outcomes, succeeded=True)
 
 
 class _Wanted(NamedTuple):
@@ -97,6 +121,16 @@ class _Wanted(NamedTuple):
     resources: Resources
     inventory: Inventory
     incomplete: str
+    split: Split
+
+    @property
+    def not_kept(self) -> Set[Ref]:
+        """What Git has, and is no member of the inventory."""
+        return {hook.ref for hook in self.split.hooks} | self.split.left_out
+
+    def recorded(self, commit: str, digest: str) -> bool:
+        """Whether a run came to its end at this commit, and none that runs hooks began since."""
+        return self.inventory.enforced(commit, digest) and not unfinished(self.inventory.hooks or "")
 
 
 def _fetch_and_render(source: Source, cluster: Cluster, report: Report) -> Rendered:
@@ -131,11 +165,13 @@ def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Optio
         from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import namespaces_to_create
 
         documents += namespaces_to_create(cluster, dict(options.create_namespace), inventory.labels, documents)
-    intents = intents_of(documents, resources, options.namespace, inventory.labels, notes)
+    everything = intents_of(named(documents, report.commit), resources, options.namespace, inventory.labels, notes)
+    beside.do(lambda: cluster.load_schemas({intent.api_version for intent in everything}))  # while the cluster's objects are read
+    inventory.refuse_own_parent(everything)
+    found = split(everything, inventory.id, report.commit, source.digest, notes)
+    intents = found.intents
     report.notes = rendered.notes + tuple(notes[:ERRORS])
-    beside.do(lambda: cluster.load_schemas({intent.api_version for intent in intents}))  # while the cluster's objects are read
-    inventory.refuse_own_parent(intents)
-    steps(intents)  # a wrong annotation is found before anything else is asked
+    steps(intents, found.hooks)  # a wrong annotation is found before anything else is asked
     kinds = {(intent.ref.group, intent.ref.kind) for intent in intents}
     namespaces = {intent.ref.namespace for intent in intents if intent.ref.namespace}
     served = {resources.find(intent.api_version, intent.ref.kind) for intent in intents}
@@ -143,7 +179,7 @@ def _wanted(source: Source, cluster: Cluster, rendered: Rendered, options: Optio
     incomplete = ""
     if rendered.renderer == "helm" and resources.stale:
         incomplete = f"the chart may render less while the API group {', '.join(sorted(resources.stale))} does not answer"
-    return _Wanted(intents, kinds, namespaces, resources, inventory, incomplete)
+    return _Wanted(intents, kinds, namespaces, resources, inventory, incomplete, found)
 
 
 def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], Set[str]]:
@@ -158,7 +194,7 @@ def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], S
 
 
 def _wait(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, report: Report, progress: Progress) -> None:
-    if not options.wait:
+    if not options.wait and not any(hook.phase == POST_SYNC for hook in plan.hooks):
         return
     changes = [change for change in plan.of("created", "configured") if report.outcomes.get(change)]
     changes += [change for change in plan.of("unchanged") if plan.health[change.ref].status != CURRENT]

@@ -28,6 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order imp
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import CHANGED_KIND, Judge, Plan, fingerprint
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import HookRuns
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, unhealthy, wait, wait_established, wait_gone
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Progress = Callable[[str], None]
 
 def apply(cluster: Cluster, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
           progress: Progress, after_prune: bool = False) -> None:
-    """Write every created and configured change in the order of the steps; stops after the step that had an error.
+    """Write every created and configured change in the order of the steps, and run their hooks; stops after the step that had an error.
 
     after_prune: what takes over something that a pruned object held, and that alone.
     """
@@ -60,24 +61,29 @@ class _Writer:
         self.by_ref: Dict[Ref, Change] = {change.ref: change for change in plan.changes if change.intent}
         self.judge = Judge(cluster, plan.scope, options, [change.intent for change in self.by_ref.values() if change.intent])
         self.deletions = plan.deletions
+        self.hooks = HookRuns(cluster, plan, inventory, options, outcomes, progress)
         self.lock = threading.Lock()
 
     def apply(self, steps: Sequence[Step], after_prune: bool) -> None:
         # What must be healthy before anything of a later wave is written: also what an earlier run wrote.
         watched: List[Change] = []
         before_this_wave: List[Change] = []
+        next_wave = False
         with ThreadPoolExecutor(WRITERS) as pool:
             for step in steps:
                 if step.health:
-                    before_this_wave, watched = before_this_wave + watched, []
+                    before_this_wave, watched, next_wave = before_this_wave + watched, [], True
                 here = [self.by_ref[ref] for ref in step.refs if ref in self.by_ref and self.by_ref[ref].takes_over == after_prune]
                 changes = [change for change in here if change.operation in ("created", "configured")]
                 watched += changes + [change for change in here if change.operation == "unchanged"
                                       and self.plan.health[change.ref].status != CURRENT]
-                if not changes:
+                hooks = () if after_prune else step.hooks
+                if not changes and not hooks:
                     continue
+                if next_wave:
+                    self.hooks.finish()
                 self._until_healthy(before_this_wave)
-                before_this_wave = []
+                before_this_wave, next_wave = [], False
                 changes = self._discover(changes)
                 self.inventory.check_lock()
                 changes = self._free_node_ports(changes)
@@ -87,6 +93,10 @@ class _Writer:
                 definitions = [change for change in changes if (change.ref.group, change.ref.kind) == CRD]
                 if definitions:
                     self._until_healthy(definitions, wait_established)
+                if hooks:
+                    served = self._discover([hook.change for hook in hooks])
+                    self.hooks.start(pool, [replace(hook, change=change) for hook, change in zip(hooks, served)])
+            self.hooks.finish()
 
     def _until_healthy(self, changes: Sequence[Change], waiter: Callable[..., Any] = wait) -> None:
         if not changes:

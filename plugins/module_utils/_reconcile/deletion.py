@@ -1,7 +1,7 @@
 # Copyright: nordic.gitops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one gate that every deletion passes: what is pruned, and what is deleted to be created again.
+"""The one gate that every deletion passes: what is pruned, what is deleted to be created again, and hooks.
 
 Nothing else in this collection deletes an object that came from Git. The gate judges the object as it is now, and the
 deletion holds for just that version of it: what changes meanwhile is judged again.
@@ -15,7 +15,9 @@ from typing import AbstractSet, Any, Callable, Dict, Mapping, Optional, Tuple, T
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import asks_to_be_replaced, lost_with
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 
@@ -162,23 +164,42 @@ def rendered_incompletely(_change: Change, scope: Scope, _options: Options) -> s
     return scope.incomplete
 
 
+def not_a_hook_of_ours(change: Change, scope: Scope, options: Options) -> str:
+    """A hook that a run of this reconcile made, an object of it that Git turned into a hook, or a hook that Argo CD left of this Application."""
+    live, ref = change.before or {}, change.ref
+    if (_metadata(change).get("labels") or {}).get(OF) == scope.inventory and is_proven(live, OF):
+        return ""
+    if not (not_in_the_inventory(change, scope, options) or copied_not_applied(change, scope, options) or not_on_record(change, scope, options)):
+        return ""
+    if is_tracked_by(live, options) and tracking(live)[1] == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
+        return ""
+    return "was not made by a hook of this reconcile"
+
+
+def loses_data(change: Change, _scope: Scope, _options: Options) -> str:
+    """What is lost with a hook's object is not there again when the object is."""
+    lost = "" if asks_to_be_replaced(change) else lost_with(change)
+    return f"{lost} would be lost with it" if lost else ""
+
+
 EVERY_DELETION: Tuple[Rule, ...] = (marked_to_be_kept, made_by_a_controller, not_in_the_inventory, copied_not_applied, not_on_record,
                                     deletes_its_dependents, never_deleted_by_the_server)
 PRUNING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, *EVERY_DELETION, handed_over, namespace_in_use, rendered_incompletely)
+HOOKS: Tuple[Rule, ...] = (not_a_hook_of_ours, marked_to_be_kept, made_by_a_controller, deletes_its_dependents, never_deleted_by_the_server, loses_data)
 # What these keep should go all the same: with it the cluster is not in sync.
 POSTPONING: Tuple[Rule, ...] = (pruning_is_off, being_deleted, rendered_incompletely)
 
 
 def rule_against(change: Change, scope: Scope, options: Options) -> Optional[Tuple[Rule, str]]:
     """The first rule that forbids to delete change.before, with its reason; None when it may be deleted."""
-    for rule in EVERY_DELETION if change.replaces else PRUNING:
+    for rule in HOOKS if change.hook else EVERY_DELETION if change.replaces else PRUNING:
         reason = rule(change, scope, options)
         if reason:
             return rule, reason
     return None
 
 
-def delete(cluster: Cluster, change: Change, scope: Scope, options: Options) -> Tuple[Body, str]:
+def delete(cluster: Cluster, change: Change, scope: Scope, options: Options, propagation: str = "Background") -> Tuple[Body, str]:
     """Delete change.before, just as it was judged. Returns the object as it was deleted, or with the reason why it stays."""
     live, judge = change.before or {}, change
     for _attempt in range(TRIES):
@@ -187,7 +208,7 @@ def delete(cluster: Cluster, change: Change, scope: Scope, options: Options) -> 
             return live, refusal[1]
         metadata = live["metadata"]
         try:
-            cluster.delete(change.served, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"])
+            cluster.delete(change.served, change.ref.namespace, change.ref.name, metadata["uid"], metadata["resourceVersion"], propagation)
             return live, ""
         except Failure as error:
             if not error.stale:
@@ -213,11 +234,11 @@ def dry_run(cluster: Cluster, change: Change) -> None:
             raise
 
 
-def is_proven(live: Body) -> bool:
-    """Whether our own apply set the label that makes an object a member of an inventory."""
+def is_proven(live: Body, label: str = PART_OF) -> bool:
+    """Whether our own apply set the label that makes an object a member of an inventory, or another one."""
     entry = ownership.own_entry(live) if live.get("metadata") else None
     fields: Dict[str, Any] = (entry or {}).get("fieldsV1") or {}
-    return "f:" + PART_OF in ((fields.get("f:metadata") or {}).get("f:labels") or {})
+    return "f:" + label in ((fields.get("f:metadata") or {}).get("f:labels") or {})
 
 
 def controlled_by(live: Body) -> str:

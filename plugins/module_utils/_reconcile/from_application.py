@@ -65,8 +65,6 @@ _IMAGE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<new>[^@=]+?)(?::(?P<tag>[A-Za-z0-
 _PARAMETER = re.compile(r"(?:[^\\.\[\]=,{}]|\\\.)+(?:\.(?:[^\\.\[\]=,{}]|\\\.)+)*\Z")
 _RANGE = re.compile(r"[*^~<>=|, ]|v?[0-9]+(\.[0-9]+)*\.[xX]\b")  # of versions, of which Argo CD takes the newest tag
 _VARIABLE = re.compile(r"\$\{?(ARGOCD_[A-Z_]+)")
-HOOKS = ("argocd.argoproj.io/hook", "helm.sh/hook")
-SHOWN = 5
 
 
 def as_options(params: Mapping[str, Any], cluster: Any) -> Tuple[Dict[str, Any], List[str]]:
@@ -348,17 +346,12 @@ def _no_variables(texts: Iterable[str], place: str, where: str, shown: bool = Tr
 # ---- in the course of a run
 
 
-def refuse_what_only_argo_cd_does(names: Iterable[str], documents: Sequence[Document], application: str) -> None:
-    """A folder whose own files change the Application, and hooks, which would be objects like any other here."""
+def refuse_what_only_argo_cd_does(names: Iterable[str], application: str) -> None:
+    """A folder whose own files change the Application."""
     overriding = {".argocd-source.yaml", f".argocd-source-{application}.yaml"} & set(names)
     if overriding:
         raise Refused(f"{sorted(overriding)[0]} changes the Application's source, and a reconcile does not read it", application,
                       "Write what it says into the Application.")
-    hooks = [document for document in documents if any(hook in _annotations(document.body) for hook in HOOKS)]
-    if hooks:
-        named = ", ".join(f"{document.body.get('kind')} {_metadata(document.body).get('name')} ({document.where})" for document in hooks[:SHOWN])
-        raise Refused(f"{len(hooks)} objects are hooks, which a reconcile does not run: {named}", application,
-                      "Set path, include or exclude yourself, in the place of from_application, to leave them out.")
 
 
 def namespaces_to_create(cluster: Any, wanted: Body, labels: Mapping[str, str], documents: Sequence[Document]) -> List[Document]:
@@ -379,7 +372,3 @@ def namespaces_to_create(cluster: Any, wanted: Body, labels: Mapping[str, str], 
 
 def _metadata(body: Body) -> Mapping[str, Any]:
     return body.get("metadata") or {}
-
-
-def _annotations(body: Body) -> Mapping[str, Any]:
-    return _metadata(body).get("annotations") or {}

@@ -41,7 +41,7 @@ def limit_refused(deletions: Sequence[Change], owned: int, options: Options) -> 
 
 def no_foreign_objects(plan: Plan, _options: Options) -> str:
     """Applying half of what Git says would be worse than saying clearly that something is in the way."""
-    strangers = [change for change in plan.of("skipped") if change.intent is not None]
+    strangers = [change for change in [*plan.of("skipped"), *plan.hook_changes] if change.intent is not None and change.operation == "skipped"]
     if strangers:
         return f"{counted(len(strangers), 'object')} not ours: " + "; ".join(
             f"{change.intent.where}: {change.ref} {change.reason}" for change in strangers[:10] if change.intent)
@@ -50,7 +50,7 @@ def no_foreign_objects(plan: Plan, _options: Options) -> str:
 
 def nothing_beyond_what_is_allowed(plan: Plan, options: Options) -> str:
     """What a repository may touch is said by who runs it. A cluster-scoped object is in no namespace: its kind must be named."""
-    beyond = [change for change in plan.changes if (change.intent is not None or change.operation == "pruned")
+    beyond = [change for change in [*plan.changes, *plan.hook_changes] if (change.intent is not None or change.operation == "pruned")
               and not (_kind_allowed(change, options) and _namespace_allowed(change, options))]
     if beyond:
         option = " and ".join(name for name in ("allowed_kinds", "allowed_namespaces") if getattr(options, name))

@@ -37,6 +37,7 @@ ORIGIN = "nordic.gitops/origin"
 IN_NAMESPACE = " namespace "  # before the namespace in an origin
 HOLDER = "nordic.gitops/holder"
 BEAT = "nordic.gitops/heartbeat"
+HOOKS = "nordic.gitops/hooks"  # what hooks.py has on record; an older version of this collection, which ran none, wrote no such key
 # What the lists on record consist of; anything else was not written by us.
 _RECORDED = {GROUP_KINDS: re.compile(r"[A-Za-z][-A-Za-z0-9]*(\.[-a-z0-9.]+)?"), NAMESPACES: re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")}
 
@@ -70,6 +71,7 @@ class Inventory:
         self.renewed = 0.0  # when, on our clock, the parent was last written
         self._found_kinds: Set[Tuple[str, str]] = set()  # by recover
         self._found_namespaces: Set[str] = set()
+        self._hooks: Optional[str] = None  # what is on record of hooks from now on; None: what was
         self._me = f"{socket.gethostname()}/{_boot()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
         self._beat: Optional[threading.Thread] = None
@@ -187,10 +189,21 @@ class Inventory:
         moved = old != new or old_namespace != new_namespace and bool(old_namespace and new_namespace)
         return recorded if self.source and moved else ""
 
+    @property
+    def hooks(self) -> Optional[str]:
+        """What is on record of hooks; None where no version that runs hooks wrote the parent."""
+        annotations = ((self.live or {}).get("metadata") or {}).get("annotations") or {}
+        found = annotations.get(HOOKS)
+        return found if isinstance(found, str) else None
+
     def enforces(self, commit: str, source: str) -> bool:
         """Whether the last complete run enforced exactly this, and nobody is at work now: there is nothing to record."""
-        return (self.live is not None and not self._found_kinds and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
-                and self._annotation(ORIGIN) == self.source and not self._annotation(HOLDER))
+        return self.enforced(commit, source) and not self._found_kinds and not self._annotation(HOLDER)
+
+    def enforced(self, commit: str, source: str) -> bool:
+        """Whether the last complete run enforced exactly this; a later one may have begun to mend what somebody changed since."""
+        return (self.live is not None and self._annotation(COMMIT) == commit and self._annotation(SOURCE) == source
+                and self._annotation(ORIGIN) == self.source)
 
     def _annotation(self, key: str) -> str:
         return ((self.live or {}).get("metadata", {}).get("annotations") or {}).get(key, "")
@@ -199,8 +212,8 @@ class Inventory:
 
     def lock(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float,
              clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
-             progress: Callable[[str], None] = lambda text: None) -> None:
-        """Become the one writer, with the union of the old and the new kinds on record before anything is applied.
+             progress: Callable[[str], None] = lambda text: None, hooks: Optional[str] = None) -> None:
+        """Become the one writer, with the union of the old and the new kinds on record before anything is applied, and the hooks.
 
         So a run that dies leaves nothing that the next one cannot find. Raises Moved when the plan must be made again,
         Failure when another run stays at work for longer than timeout (seconds).
@@ -208,6 +221,7 @@ class Inventory:
         if self._annotation(HOLDER):
             self._await_holder(timeout, clock, sleep, progress)
             raise Moved()
+        self._hooks = hooks
         body = self._parent(self.kinds | set(kinds), self.namespaces | set(namespaces),
                             self._annotation(COMMIT), self._annotation(SOURCE), self._me)
         try:
@@ -236,11 +250,17 @@ class Inventory:
         if self._lost:
             raise Failure(self._lost, str(self.ref), "Run it again: the next run finishes what this one began.")
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another run took the lock over, or may have."""
+        return bool(self._lost)
+
     def _is_stale(self) -> bool:
         return time.monotonic() - self.renewed > EXPIRE_SECONDS - RENEW_SECONDS
 
-    def commit_record(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str]) -> None:
-        """Record what is now enforced, and unlock."""
+    def commit_record(self, commit: str, source: str, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], hooks: str = "") -> None:
+        """Record what is now enforced, and which hooks came to their end, and unlock."""
+        self._hooks = hooks
         self._let_go(lambda: self._parent(set(kinds), set(namespaces), commit, source, "", origin=self.source))
 
     def unlock(self) -> None:
@@ -248,9 +268,10 @@ class Inventory:
         self._let_go(lambda: self._parent(self.kinds, self.namespaces, self._annotation(COMMIT), self._annotation(SOURCE), ""))
 
     @contextlib.contextmanager
-    def locked(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float, progress: Callable[[str], None]) -> Iterator[None]:
-        """Be the one writer within; the body records what it did by commit_record(), or the record stays as it was."""
-        self.lock(kinds, namespaces, timeout, progress=progress)
+    def locked(self, kinds: Iterable[Tuple[str, str]], namespaces: Iterable[str], timeout: float, progress: Callable[[str], None],
+               hooks: Optional[str] = None) -> Iterator[None]:
+        """Be the one writer within; the body records what it did by commit_record(), or the record stays as it was. hooks: those that it begins."""
+        self.lock(kinds, namespaces, timeout, progress=progress, hooks=hooks)
         try:
             yield
         except BaseException:
@@ -315,6 +336,9 @@ class Inventory:
             **_record(kinds, namespaces),
             COMMIT: commit, SOURCE: source, ORIGIN: origin or self._annotation(ORIGIN) or self.source, HOLDER: holder, BEAT: str(beat) if holder else "",
         }
+        hooks = self.hooks if self._hooks is None else self._hooks
+        if hooks is not None:
+            annotations[HOOKS] = hooks
         # Every key is written each time, if only empty: what the creating POST set, an apply that left it out would not remove.
         return {"apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": self.name, "namespace": self.namespace, "labels": {ID: self.id},

@@ -8,12 +8,17 @@ from __future__ import annotations
 import json
 import re
 from graphlib import CycleError, TopologicalSorter
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of, defined_kind
 
+if TYPE_CHECKING:
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Hook
+
 WAVE = "argocd.argoproj.io/sync-wave"
+WEIGHT = "helm.sh/hook-weight"  # which Argo CD takes for the wave of an object that states none
+PRE_SYNC, SYNC, POST_SYNC, SYNC_FAIL = PHASES = ("PreSync", "Sync", "PostSync", "SyncFail")
 DEPENDS_ON = "config.kubernetes.io/depends-on"
 _WAVE_NUMBER = re.compile("[-+]?[0-9]{1,9}")
 
@@ -69,25 +74,30 @@ def sort_key(ref: Ref) -> Tuple[int, int, str, str, str, str]:
 
 
 class Step(NamedTuple):
-    """What may be written at once. health: whether the step before must be healthy first (a wave or a dependency)."""
+    """What may be written at once. health: whether the step before must be healthy first (a phase, a wave or a dependency), and its hooks ended."""
 
     refs: Tuple[Ref, ...]
     health: bool
+    phase: str = SYNC
+    hooks: Tuple[Hook, ...] = ()
 
 
-def steps(intents: Sequence[Intent]) -> List[Step]:
-    """The intents' refs in the order of writing: by wave, then by dependency, then by rank."""
-    waves = _waves(intents)
+def steps(intents: Sequence[Intent], hooks: Sequence[Hook] = ()) -> List[Step]:
+    """The intents' refs in the order of writing, each hook at its place: by phase, then by wave, then by dependency, then by rank."""
+    places = _places(intents, hooks)
     levels = _levels(intents)
-    groups: Dict[Tuple[int, int, int], List[Ref]] = {}
+    groups: Dict[Tuple[int, int, int, int], Tuple[List[Ref], List[Hook]]] = {}
     for intent in intents:
-        groups.setdefault((waves[intent.ref], levels[intent.ref], rank(intent.ref)), []).append(intent.ref)
+        groups.setdefault((*places[intent.ref], levels[intent.ref], rank(intent.ref)), ([], []))[0].append(intent.ref)
+    for hook in hooks:
+        groups.setdefault((PHASES.index(hook.phase), hook.wave, 0, rank(hook.ref)), ([], []))[1].append(hook)
     result: List[Step] = []
     previous = None
     for key in sorted(groups):
-        health = previous is not None and previous != key[:2]
-        previous = key[:2]
-        result.append(Step(tuple(sorted(groups[key], key=sort_key)), health))
+        health = previous is not None and previous != key[:3]
+        previous = key[:3]
+        refs, here = groups[key]
+        result.append(Step(tuple(sorted(refs, key=sort_key)), health, PHASES[key[0]], tuple(sorted(here, key=lambda hook: sort_key(hook.ref)))))
     return result
 
 
@@ -104,8 +114,8 @@ def deletion_steps(bodies: Mapping[Ref, Body]) -> List[DeletionStep]:
     heights = _heights(bodies, dependents)
     groups: Dict[Tuple[bool, int, int, int], List[Ref]] = {}
     for ref, body in bodies.items():
-        wave = annotations_of(body).get(WAVE, "0")
-        within = int(wave) if _WAVE_NUMBER.fullmatch(wave) else 0  # somebody may have changed it
+        stated = (annotations_of(body).get(key, "") for key in (WAVE, WEIGHT))
+        within = next((int(wave) for wave in stated if _WAVE_NUMBER.fullmatch(wave)), 0)  # somebody may have changed it
         groups.setdefault(((ref.group, ref.kind) not in (CRD, NAMESPACE), within, -heights[ref], rank(ref)), []).append(ref)
     return [DeletionStep(tuple(sorted(groups[key], key=sort_key, reverse=True)),
                          tuple(sorted({other for ref in groups[key] for other in dependents.get(ref, ())}, key=sort_key)))
@@ -134,23 +144,33 @@ def _heights(bodies: Mapping[Ref, Body], dependents: Mapping[Ref, Sequence[Ref]]
     return heights
 
 
-def _waves(intents: Sequence[Intent]) -> Dict[Ref, int]:
-    waves: Dict[Ref, int] = {}
-    for intent in intents:
-        text = annotations_of(intent.body).get(WAVE, "0")
-        if not _WAVE_NUMBER.fullmatch(text):
-            raise Failure(f"annotation {WAVE} is {json.dumps(text)}, not a whole number",
-                          f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".')
-        waves[intent.ref] = int(text)
-    # An object cannot exist before its Namespace or its CRD: these move to the wave of the first object that needs them.
-    if any(waves.values()):
-        for ref, prerequisites in _prerequisites(intents).items():
-            for needed_first in prerequisites:
-                waves[needed_first] = min(waves[needed_first], waves[ref])
-    return waves
+def wave_of(intent: Intent) -> int:
+    """The wave that an object states, 0 for none."""
+    marks = annotations_of(intent.body)
+    for key in (WAVE, WEIGHT):
+        if key in marks:
+            if not _WAVE_NUMBER.fullmatch(marks[key]):
+                raise Failure(f"annotation {key} is {json.dumps(marks[key])}, not a whole number",
+                              f"{intent.where}: {intent.ref}", 'Write it as a string, for example "-1" or "5".')
+            return int(marks[key])
+    return 0
 
 
-def _prerequisites(intents: Sequence[Intent]) -> Dict[Ref, List[Ref]]:
+def _places(intents: Sequence[Intent], hooks: Sequence[Hook]) -> Dict[Ref, Tuple[int, int]]:
+    """The phase and the wave of each object that is kept."""
+    sync = PHASES.index(SYNC)
+    places = {intent.ref: (sync, wave_of(intent)) for intent in intents}
+    # An object cannot exist before its Namespace or its CRD: these move to the first object or hook that needs them.
+    if hooks or any(wave for _phase, wave in places.values()):
+        needed = _prerequisites(intents, [*places, *(hook.ref for hook in hooks)])
+        first = list(places.items()) + [(hook.ref, (PHASES.index(hook.phase), hook.wave)) for hook in hooks]
+        for ref, place in first:
+            for needed_first in needed[ref]:
+                places[needed_first] = min(places[needed_first], place)
+    return places
+
+
+def _prerequisites(intents: Sequence[Intent], refs: Iterable[Ref]) -> Dict[Ref, List[Ref]]:
     """What each object cannot exist without, of what is rendered here: its Namespace, its CRD."""
     known = {intent.ref for intent in intents}
     definitions: Dict[Tuple[str, str], Ref] = {}
@@ -158,7 +178,7 @@ def _prerequisites(intents: Sequence[Intent]) -> Dict[Ref, List[Ref]]:
         if (intent.ref.group, intent.ref.kind) == CRD:
             definitions[defined_kind(intent.body)] = intent.ref
     result: Dict[Ref, List[Ref]] = {}
-    for ref in known:
+    for ref in refs:
         needed = (Ref("", "Namespace", "", ref.namespace), definitions.get((ref.group, ref.kind)))
         result[ref] = [needed_first for needed_first in needed if needed_first is not None and needed_first in known]
     return result
@@ -174,7 +194,7 @@ def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
             edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
     if not edges:
         return dict.fromkeys(where, 0)
-    prerequisites = _prerequisites(intents)
+    prerequisites = _prerequisites(intents, where)
     levels = dict.fromkeys(where, 0)
     try:
         for ref in TopologicalSorter({ref: [*edges.get(ref, ()), *prerequisites[ref]] for ref in where}).static_order():

@@ -5,10 +5,21 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Conflict, Outcome, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import Health, Rules, health
+
+
+@dataclass(frozen=True)
+class HookOutcome:
+    """What came of one hook in one phase."""
+
+    status: str  # Planned, NotRun, Running, Succeeded, Failed
+    message: str = ""
+    wrote: bool = False
+    after: Optional[Body] = None
 
 
 class Outcomes:
@@ -17,6 +28,7 @@ class Outcomes:
     def __init__(self) -> None:
         self.health_rules: Rules = {}
         self.by_ref: Dict[Ref, Outcome] = {}
+        self.hooks: Dict[Tuple[str, Ref], HookOutcome] = {}  # by phase
         self.health: Dict[Ref, Health] = {}  # of what turned out to be unchanged, and of what was waited for
         self.conflicts: List[Conflict] = []  # found after the plan
         self.waited = False

@@ -14,7 +14,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, TYPE_CHECKING
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects import ownership
@@ -27,6 +27,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.service imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Intent, Ref, annotations_of, defined_kind
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, Health, health
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.intents import autoscaled
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF, Inventory, reconcile_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe import READERS, Missing, Observed, observe
@@ -38,6 +39,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.precheck 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster.interface import Resource, Resources
+    from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Hook
 
 PLANNED_KIND = "its CRD is created by the same run"
 CHANGED_KIND = "it cannot be verified before its CRD is changed, which this run does first"
@@ -67,6 +69,8 @@ class Plan:
     scope: deletion.Scope = deletion.Scope("", frozenset(), frozenset())
     recorded_source: str = ""  # where the objects came from until now, if from elsewhere than now
     source: str = ""  # where they come from now
+    hooks: Tuple[Hook, ...] = ()  # that this run runs, or in check mode would run
+    former_members: FrozenSet[Ref] = frozenset()  # hooks whose object is a member still: a run before they were hooks applied it
 
     def of(self, *operations: str) -> List[Change]:
         """The changes with one of the operations, in order."""
@@ -82,10 +86,16 @@ class Plan:
         """What a run of this plan would delete, for good or to create it again."""
         return [change for change in self.changes if change.operation == "pruned" or change.replaces]
 
+    @property
+    def hook_changes(self) -> List[Change]:
+        """What the hooks write."""
+        return [hook.change for hook in self.hooks]
+
     @cached_property
     def id(self) -> str:
         """The same for two plans that do the same to the same objects, for the same commit."""
-        parts = [self.scope.inventory, self.commit, *(fingerprint(change) for change in self.changes if change.operation != "unchanged")]
+        parts = [self.scope.inventory, self.commit, *(fingerprint(change) for change in self.changes if change.operation != "unchanged"),
+                 *(fingerprint(hook.change) for hook in self.hooks)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -132,12 +142,13 @@ def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
 
 
 def make_plan(cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
-              digest: str = "", incomplete: str = "") -> Plan:
+              digest: str = "", incomplete: str = "", not_kept: Iterable[Ref] = ()) -> Plan:
     """The plan for these intents; nothing is written.
 
     digest: what beside the commit decides the intents. incomplete: why Git may say less now than it would otherwise.
+    not_kept: what Git has beside the intents, and is not pruned: hooks.
     """
-    planner = _Planner(cluster, resources, intents, inventory, options, incomplete)
+    planner = _Planner(cluster, resources, intents, inventory, options, incomplete, not_kept)
     return planner.plan(commit, inventory.enforces(commit, digest))
 
 
@@ -195,7 +206,7 @@ class Judge:
         """Why an object must not be adopted, "" when it may."""
         metadata = live["metadata"]
         labels = metadata.get("labels") or {}
-        owner = labels.get(PART_OF)
+        owner = labels.get(PART_OF) or labels.get(OF)
         if owner == self.scope.inventory or self.options.adopt == "always":
             return ""
         if owner:
@@ -214,11 +225,14 @@ class Judge:
 
 
 class _Planner:
-    def __init__(self, cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str) -> None:
+    def __init__(self, cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str,
+                 not_kept: Iterable[Ref]) -> None:
         self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
         self.intents = intents
+        self.not_kept = frozenset(not_kept)
+        inhabitants = [*self.not_kept, *(intent.ref for intent in intents)]
         self.scope = deletion.Scope(inventory.id, frozenset(inventory.kinds), frozenset(inventory.namespaces),
-                                    {intent.ref.namespace: intent.ref for intent in intents if intent.ref.namespace}, incomplete)
+                                    {ref.namespace: ref for ref in inhabitants if ref.namespace}, incomplete)
         self.judge = Judge(cluster, self.scope, options, intents)
         self.changes: List[Change] = []  # of the intents
         self.gone: Dict[str, Change] = {}  # what Git no longer has, by uid: one object may be listed in two versions
@@ -232,7 +246,9 @@ class _Planner:
         self._deleted_with_what_holds_them()
         self._refuse_going_definitions()
         refs = {intent.ref for intent in self.intents}
-        gone = [self._judge_deletion(change) for uid, change in self.gone.items() if uid not in self.wanted_uids and change.ref not in refs]
+        former = frozenset(change.ref for change in self.gone.values() if change.ref in self.not_kept)
+        gone = [self._judge_deletion(change) for uid, change in self.gone.items()
+                if uid not in self.wanted_uids and change.ref not in refs and change.ref not in former]
         self._takes_over(gone)
         refuse_what_the_server_would(self.cluster, self.resources, self.changes)
         # Definitions first: what they change decides how the objects of their kinds can be judged.
@@ -242,7 +258,8 @@ class _Planner:
         dry_runs += self._dry_run_each(set(range(len(self.changes))) - definitions)
         changes = sorted(self.changes + gone, key=lambda change: (not change.intent, sort_key(change.ref)))
         owned = len(self.proven) + sum(change.operation == "pruned" for change in gone)
-        return Plan(tuple(changes), self.health, dry_runs, owned, commit, self.scope, self.inventory.other_source, self.inventory.source)
+        return Plan(tuple(changes), self.health, dry_runs, owned, commit, self.scope, self.inventory.other_source, self.inventory.source,
+                    former_members=former)
 
     def _see(self, observed: Observed) -> None:
         resource, live, intent, _member = observed
@@ -366,7 +383,7 @@ class _Planner:
         try:
             found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref))
         except Failure as error:
-            first = self._written_first(change, error)
+            first = written_first(self.changes, change, error)
             if first:
                 return replace(change, writes=True, undecided=False, unverified=f"it cannot be verified before {first}, which this run writes first")
             if change.before is None or not error.immutable or not may_replace(change, self.options):
@@ -376,19 +393,20 @@ class _Planner:
             return replace(found, operation="created", reason="was deleted during the run", take=None, writes=True)
         return found
 
-    def _written_first(self, change: Change, error: Failure) -> str:
-        """What this very run writes before the change, and the server's refusal misses; "" where it is another refusal."""
-        if error.status not in (400, 403, 404, 422):
-            return ""
-        # What the server says of a missing role is that it is not there, or that its rights are not held; not that the binding is invalid.
-        role = _role_of(change) if error.status in (403, 404) else None
-        for other in self.changes:
-            if other.operation not in ("created", "configured") or other.ref == change.ref or other.ref.namespace not in ("", change.ref.namespace):
-                continue
-            name = re.escape(other.ref.name)
-            if other.ref == role or re.search(rf'"{name}" not found|with name {name} was found|exceeded quota: {name}\b', error.what):
-                return str(other.ref)
+
+def written_first(changes: Iterable[Change], change: Change, error: Failure) -> str:
+    """What the run of these changes writes before this one, and the server's refusal misses; "" where it is another refusal."""
+    if error.status not in (400, 403, 404, 422):
         return ""
+    # What the server says of a missing role is that it is not there, or that its rights are not held; not that the binding is invalid.
+    role = _role_of(change) if error.status in (403, 404) else None
+    for other in changes:
+        if other.operation not in ("created", "configured") or other.ref == change.ref or other.ref.namespace not in ("", change.ref.namespace):
+            continue
+        name = re.escape(other.ref.name)
+        if other.ref == role or re.search(rf'"{name}" not found|with name {name} was found|exceeded quota: {name}\b', error.what):
+            return str(other.ref)
+    return ""
 
 
 def _role_of(change: Change) -> Optional[Ref]:

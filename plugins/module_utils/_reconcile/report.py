@@ -13,8 +13,11 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Outcome, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import LAST_APPLIED
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import Outcomes
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Hook
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import SYNC_FAIL
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import HookOutcome, Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, shown
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import outcomes_of
 
 OPERATIONS = ("created", "configured", "unchanged", "pruned", "skipped", "failed")
 
@@ -43,8 +46,9 @@ class Report:
         plan, ends = self.plan or Plan(), self.ends()
         unhealthy = [(ref, health) for ref, health in sorted({**plan.health, **self.outcomes.health}.items()) if health.status != "Current"]
         conflicts = [item for change in plan.changes for item in change.conflicts] + self.outcomes.conflicts
+        hooks = outcomes_of(plan, self.outcomes, self.check_mode)
         result: Body = {
-            "changed": any(end.wrote for _change, end in ends),
+            "changed": any(end.wrote for _change, end in ends) or any(_ran(hook, outcome) for hook, outcome in hooks),
             "commit": self.commit or None,
             "signer": self.signer,
             "renderer": self.renderer or None,
@@ -54,6 +58,9 @@ class Report:
             "plan_id": self.plan.id if self.plan else None,
             "counts": {operation: sum(end.operation == operation for _change, end in ends) for operation in OPERATIONS},
             "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged" or end.incomplete],
+            "hooks": [{"object": _object(hook.ref), "phase": hook.phase, "wave": hook.wave, "delete_policy": sorted(hook.policies), "status": outcome.status,
+                       "message": outcome.message or (hook.change.reason if outcome.status == "Planned" else ""), "source": hook.intent.where}
+                      for hook, outcome in hooks],
             "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager} for item in dict.fromkeys(conflicts)],
             "dry_runs": plan.dry_runs,
             "in_sync": self._in_sync(ends),
@@ -65,7 +72,8 @@ class Report:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
         if self.diff:
-            result["diff"] = [_diff(change, end) for change, end in ends if end.wrote]
+            result["diff"] = [_diff(change, end) for change, end in ends if end.wrote] + [
+                _diff(hook.change, Outcome("created", str(hook), hook.change.before, hook.intent.body)) for hook, outcome in hooks if _ran(hook, outcome)]
         return result
 
     def ends(self) -> List[Tuple[Change, Outcome]]:
@@ -111,6 +119,11 @@ class Report:
         if self.plan is None:
             return False
         return self.outcomes.waited or not any(end.wrote and end.operation in ("created", "configured") for _change, end in ends)
+
+
+def _ran(hook: Hook, outcome: HookOutcome) -> bool:
+    """Whether a hook changed something in the cluster, or in check mode would. One of SyncFail is planned for a failure only."""
+    return outcome.wrote or outcome.status == "Planned" and hook.phase != SYNC_FAIL
 
 
 def result_of(failure: Failure) -> Body:

@@ -99,7 +99,7 @@ class Source:
         if self.application:
             from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.from_application import refuse_what_only_argo_cd_does
 
-            refuse_what_only_argo_cd_does([*(entry.path for entry in tree.entries()), *tree.refused], rendered.documents, self.application)
+            refuse_what_only_argo_cd_does([*(entry.path for entry in tree.entries()), *tree.refused], self.application)
         changes = not_committed(self.mirror.source.url, self.mirror.source.revision, commit, self.path or ".")
         if not changes:
             return rendered

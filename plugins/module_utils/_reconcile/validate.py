@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, Body, Document
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import is_marked
 
 # etcd refuses a request of more than 1.5 MiB (--max-request-bytes), whatever the API server accepts.
 MAX_OBJECT = 1_572_864
@@ -91,7 +92,9 @@ def name(body: Body) -> Iterator[Wrong]:
     metadata = _mapping(body.get("metadata"))
     value = metadata.get("name")
     if value is None or value == "":
-        if metadata.get("generateName"):
+        if isinstance(metadata.get("generateName"), str) and metadata["generateName"] and is_marked(body):
+            yield from _built_in_name(body, metadata["generateName"] + "a")  # a hook has a name of its own at each commit
+        elif metadata.get("generateName"):
             yield Wrong("metadata.generateName", "gives the object another name on every run",
                         "Give it a fixed metadata.name.")
         else:

@@ -14,7 +14,8 @@ from typing import Any, Dict, List, Optional
 import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import EVERY_DELETION, KEEP, PRUNING, Scope, rule_against
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.deletion import EVERY_DELETION, HOOKS, KEEP, PRUNING, Scope, rule_against
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options, PruneLimit
 from hypothesis import given
@@ -170,7 +171,51 @@ def test_whatever_an_object_looks_like_it_passes_only_with_every_proof(
 def test_every_rule_of_the_file_is_in_the_tables() -> None:
     rules = {value for name, value in vars(sys.modules[deletion.__name__]).items() if not name.startswith("_") and callable(value)
              and getattr(value, "__module__", "") == deletion.__name__ and "scope" in str(getattr(value, "__annotations__", {})).lower()}
-    assert rules - {deletion.rule_against, deletion.delete} == set(PRUNING) and set(EVERY_DELETION) < set(PRUNING)
+    assert rules - {deletion.rule_against, deletion.delete} == set(PRUNING) | set(HOOKS) and set(EVERY_DELETION) < set(PRUNING)
+
+
+def hook(kind: str = "Job", group: str = "batch", namespace: str = "n", label: str = ID, applied: bool = True, annotations: Any = None, **body: Any) -> Change:
+    """The object of a hook that is to be created again."""
+    entry = {"manager": "nordic-gitops", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {f"f:{OF}": {}}}}}
+    before = {**body, "metadata": {"name": "migrate", "uid": "u", "labels": {OF: label}, "managedFields": [entry] if applied else [],
+                                   **body.get("metadata", {})}}
+    intent = Intent(Ref(group, kind, namespace, "migrate"), "v1", {"metadata": {"annotations": annotations or {}}}, "h.yaml:1")
+    return Change("created", intent.ref, "", intent, None, intent.body, before, replaces=True, hook=True)
+
+
+def test_a_hook_that_a_run_of_this_reconcile_made_may_go_and_no_other() -> None:
+    assert reason(hook()) == ""
+    for other in (hook(label="applyset-other-v1"), hook(applied=False), hook(metadata={"labels": {}})):
+        assert reason(other) == "was not made by a hook of this reconcile"
+
+
+def test_an_object_of_the_inventory_that_became_a_hook_may_go_only_where_its_kind_is_on_record() -> None:
+    member = replace(hook("ConfigMap", ""), before=live().before)
+    assert reason(member) == ""
+    assert reason(replace(member, ref=Ref("batch", "Job", "n", "migrate"))) == "was not made by a hook of this reconcile"
+
+
+def test_a_hook_that_argo_cd_left_may_go_only_for_its_own_application() -> None:
+    marks = {"annotations": {deletion.TRACKING_ID: "payment:batch/Job:n/migrate"}, "labels": {}}
+    assert reason(hook(metadata=marks), tracked_by=("payment",)) == ""
+    assert reason(hook(metadata=marks), tracked_by=("other",)) and reason(hook(metadata=marks))
+    assert reason(hook("Pod", "", metadata=marks), tracked_by=("payment",))
+
+
+@pytest.mark.parametrize("kind, group", [("Namespace", ""), ("CustomResourceDefinition", CRD[0]), ("Application", "argoproj.io")])
+def test_a_hook_is_not_deleted_with_what_depends_on_it(kind: str, group: str) -> None:
+    assert "never replaced" in reason(hook(kind, group, ""))
+
+
+def test_a_hook_is_not_deleted_with_data_unless_it_asks_for_that() -> None:
+    assert reason(hook("PersistentVolumeClaim", "")) == "its data would be lost with it"
+    assert reason(hook("PersistentVolumeClaim", "", annotations={"argocd.argoproj.io/sync-options": "Replace=true"})) == ""
+    assert "would be lost with it" in reason(hook("Database", "example.com", metadata={"finalizers": ["example.com/drop"], "labels": {OF: ID},
+        "managedFields": hook().before["metadata"]["managedFields"]}))  # type: ignore[index]
+
+
+def test_a_hook_that_is_to_be_kept_stays() -> None:
+    assert "keep" in reason(hook(annotations={"helm.sh/resource-policy": "keep"}))
 
 
 def test_nothing_else_of_the_engine_deletes() -> None:
