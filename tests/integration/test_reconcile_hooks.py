@@ -104,7 +104,7 @@ def test_hooks_do_not_run_when_drift_is_healed_and_run_again_for_a_new_commit_wi
     assert operations(healed) == {"ConfigMap settings": "configured"} and healed["hooks"] == [] and uid(cluster, namespace, "migrate") == first
     cluster.kubectl("delete", "job", "migrate", "-n", namespace)
     assert run()["hooks"] == [] and not exists(cluster, namespace, "job", "migrate")  # a hook that is gone is no drift
-    git_repo.write("../unrelated", "x") if False else git_repo.write("a.yaml", config_map("settings", "two"))
+    git_repo.write("a.yaml", config_map("settings", "two"))
     git_repo.commit()
     assert ran(run()) == {"PreSync migrate": "Succeeded"} and exists(cluster, namespace, "job", "migrate")
     second = uid(cluster, namespace, "migrate")
@@ -376,7 +376,7 @@ def test_a_run_that_is_killed_while_a_hook_runs_is_resumed_and_the_hook_is_not_s
 
 def test_a_hook_that_a_killed_run_left_and_git_no_longer_has_is_deleted_by_the_next_run(cluster, run, git_repo, namespace):
     git_repo.write("a.yaml", config_map("settings"))
-    one = git_repo.commit()
+    git_repo.commit()
     run()
     git_repo.write("hooks.yaml", hook("migrate", pod=HANGS))
     git_repo.commit()
@@ -387,4 +387,18 @@ def test_a_hook_that_a_killed_run_left_and_git_no_longer_has_is_deleted_by_the_n
     run()
     wait_until(lambda: not exists(cluster, namespace, "job", "migrate"))
     assert record(cluster, namespace, run) == ""
-    assert one and not run()["changed"]
+    assert not run()["changed"]
+
+
+def test_a_hook_that_needs_what_is_written_after_it_is_named_before_the_start(run, git_repo):
+    git_repo.write("a.yaml", config_map("settings") + "---\n" + config_map("free"))
+    git_repo.write("s.yaml", manifest("ServiceAccount", "robot") + "---\n" + manifest("ServiceAccount", "early", annotations=f"{HOOK}: PreSync"))
+    pods = """spec:
+  template: {spec: {serviceAccountName: %s, restartPolicy: Never, containers: [{name: a, image: registry.example/a:1, envFrom: [
+    {configMapRef: {name: settings}}, {configMapRef: {name: free, optional: true}}]}]}}
+"""
+    git_repo.write("hooks.yaml", "---\n".join(manifest("Job", name, "batch/v1", annotations=f"{HOOK}: PreSync", more=pods % name) for name in ("robot", "early")))
+    git_repo.commit()
+    run(check_mode=True)
+    found = [note.partition(" and needs ")[2].partition(",")[0].partition("/")[2] for note in run.notes]
+    assert sorted(found) == ["robot", "settings", "settings"] and "hooks.yaml:1" in run.notes[0]

@@ -24,7 +24,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, make_plan
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import dry_run_prune, prune
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import are_due, delete_by_policy, delete_what_is_left, record_of_run, with_hooks
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import (
+    are_due, delete_by_policy, delete_what_is_left, needed_too_early, record_of_run, with_hooks)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.sync_fail import run_sync_fail
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
@@ -56,6 +57,7 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
                                                source.digest, wanted.incomplete, wanted.not_kept)
                 if are_due(plan, wanted.inventory, wanted.split, wanted.recorded(report.commit, source.digest)):
                     report.plan = plan = with_hooks(cluster, wanted.resources, plan, wanted.split.hooks, options)
+                    report.notes += tuple(needed_too_early(plan)[:ERRORS])
                 guard(plan, options)
                 dry_run_prune(cluster, plan)
             try:
@@ -68,7 +70,7 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
 
 def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, report: Report, progress: Progress, digest: str) -> None:
     """Carry out a plan that was agreed to. Raises Moved, before anything is written, when another run began since it was made."""
-    inventory, outcomes = wanted.inventory, report.outcomes
+    inventory = wanted.inventory
     recorded = (inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
                 and wanted.recorded(report.commit, digest))
     if options.check_mode:
@@ -84,8 +86,9 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
         try:
             _sync(plan, order, wanted, cluster, options, report, progress)
         except Failure as failure:
-            with report.stage("hooks"):
-                run_sync_fail(cluster, plan, order, inventory, options, outcomes, progress, failure)
+            if plan.hooks:
+                with report.stage("hooks"):
+                    run_sync_fail(cluster, plan, order, inventory, options, report.outcomes, progress, failure)
             raise
         inventory.commit_record(report.commit, digest, *_on_record(report, wanted), hooks=record_of_done(wanted.split.digest))
 

@@ -169,7 +169,7 @@ def not_a_hook_of_ours(change: Change, scope: Scope, options: Options) -> str:
     live, ref = change.before or {}, change.ref
     if (_metadata(change).get("labels") or {}).get(OF) == scope.inventory and is_proven(live, OF):
         return ""
-    if not (not_in_the_inventory(change, scope, options) or copied_not_applied(change, scope, options) or not_on_record(change, scope, options)):
+    if not (not_in_the_inventory(change, scope, options) or copied_not_applied(change, scope, options)):
         return ""
     if is_tracked_by(live, options) and tracking(live)[1] == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
         return ""

@@ -163,7 +163,7 @@ class Judge:
     def judge(self, resource: Resource, intent: Intent, live: Body) -> Change:
         """What is to be done with an object that is there."""
         if self.options.tracked_by and deletion.is_tracked_by(live, self.options):
-            intent = _with_its_tracking_id(intent, live)  # Argo CD finds its object again
+            intent = with_its_tracking_id(intent, live)  # Argo CD finds its object again
         change = Change("unchanged", intent.ref, "in sync", intent, resource, intent.body, live)
         if live["metadata"].get("deletionTimestamp"):
             return replace(change, operation="created", reason="is being deleted: created again once it is gone", writes=True,
@@ -418,7 +418,8 @@ def _role_of(change: Change) -> Optional[Ref]:
     return Ref(change.ref.group, kind, change.ref.namespace if kind == "Role" else "", str(role.get("name")))
 
 
-def _with_its_tracking_id(intent: Intent, live: Body) -> Intent:
+def with_its_tracking_id(intent: Intent, live: Body) -> Intent:
+    """The intent with what marks the object as one of an Application."""
     metadata = intent.body["metadata"]
     marks = {key: text for key, text in annotations_of(live).items() if key in (deletion.TRACKING_ID, deletion.INSTALLATION_ID)}
     kept = {**(metadata.get("annotations") or {}), **marks}

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import AbstractSet, Callable, Dict, List, Optional, Sequence, Tuple, TYPE_CHECKING
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
@@ -20,9 +21,10 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import de
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import (
     FAILED as ON_FAILURE, OF, RUN, SUCCEEDED as ON_SUCCESS, Hook, Split, record_of_begun, record_of_done, unfinished)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe import READERS
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import PRE_SYNC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import HookOutcome, Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import PLANNED_KIND, Plan, written_first
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import PLANNED_KIND, Plan, with_its_tracking_id, written_first
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.precheck import refuse_what_the_server_would
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait, wait_gone
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 # A Job's Pods must have ended before it is created again, or it would run twice at once.
 PROPAGATION = "Foreground"
+NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
+          "secretRef": "Secret", "secretKeyRef": "Secret", "secret": "Secret"}
 NOT_AGAIN = "it was there already and did not run again, for its delete policy has no BeforeHookCreation"
 
 
@@ -59,9 +63,11 @@ def with_hooks(cluster: Cluster, resources: Resources, plan: Plan, hooks: Sequen
     """The plan with the hooks that the run runs, each judged by what is there now and by the server's dry run."""
     found: Dict[Ref, Change] = {}
     refs = list({hook.ref: hook for hook in hooks}.values())
+    new = {change.ref.name for change in plan.of("created") if (change.ref.group, change.ref.kind) == NAMESPACE}
+    new |= {hook.ref.name for hook in hooks if (hook.ref.group, hook.ref.kind) == NAMESPACE}
 
     def look(hook: Hook) -> None:
-        found[hook.ref] = _judged(cluster, resources, plan, hook, options)
+        found[hook.ref] = _judged(cluster, resources, plan, hook, new, options)
 
     with ThreadPoolExecutor(READERS) as pool:
         errors = work_on(pool, look, refs)
@@ -71,13 +77,20 @@ def with_hooks(cluster: Cluster, resources: Resources, plan: Plan, hooks: Sequen
             errors = work_on(pool, lambda hook: _dry_run(cluster, plan, found, hook, options), refs)
     if errors:
         raise together(errors, "the server refuses what Git says")
-    return replace(plan, hooks=tuple(replace(hook, change=replace(found[hook.ref], intent=hook.intent, body=hook.intent.body)) for hook in hooks))
+    return replace(plan, hooks=tuple(_with_change(hook, found[hook.ref], options) for hook in hooks))
 
 
-def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, options: Options) -> Change:
+def _with_change(hook: Hook, change: Change, options: Options) -> Hook:
+    intent = hook.intent
+    if change.before is not None and deletion.is_tracked_by(change.before, options):
+        intent = with_its_tracking_id(intent, change.before)  # Argo CD finds its hook again
+    return replace(hook, intent=intent, change=replace(change, intent=intent, body=intent.body))
+
+
+def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, new: AbstractSet[str], options: Options) -> Change:
+    """What the run will do with the object. new: Namespaces that may not be there before it."""
     change = replace(hook.change, reason=f"a hook of {hook.phase}")
     resource = resources.find(hook.intent.api_version, hook.ref.kind)
-    new = {other.ref.name for other in plan.changes if (other.ref.group, other.ref.kind) == NAMESPACE and other.operation == "created"}
     if resource is None:
         return replace(change, unverified=PLANNED_KIND)
     change = replace(change, resource=resource)
@@ -100,6 +113,30 @@ def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, opti
     return replace(change, reason=f"{change.reason}; the object that is there is deleted first")
 
 
+def needed_too_early(plan: Plan) -> List[str]:
+    """Hooks whose Pods need what this very run writes after them: they would wait for it until the time is over (argo-cd #7536)."""
+    later = {change.ref for change in plan.of("created")}
+    later -= {hook.ref for hook in plan.hooks}
+    return [f"{hook.intent.where}: {hook.ref} is a hook of {hook.phase} and needs {ref}, which this run writes after it. Make that a hook of {hook.phase} too, "
+            "in an earlier wave" for hook in plan.hooks if hook.phase == PRE_SYNC
+            for ref in sorted(later & set(_needs(hook.intent.body, hook.ref.namespace)))]
+
+
+def _needs(value: Any, namespace: str) -> Iterator[Ref]:
+    """The ServiceAccounts, Secrets and ConfigMaps that the Pods of an object cannot start without."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _needs(item, namespace)
+    if not isinstance(value, dict) or value.get("optional") is True:
+        return
+    for key, child in value.items():
+        kind = NEEDED.get(key)
+        name = child.get("secretName" if key == "secret" else "name") if isinstance(child, dict) else child
+        if kind and isinstance(name, str) and not (isinstance(child, dict) and child.get("optional") is True):
+            yield Ref("", kind, namespace, name)
+        yield from _needs(child, namespace)
+
+
 def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook, options: Options) -> None:
     """Ask the server about what the run will do; what comes with the same run is asked when it is there."""
     change = found[hook.ref]
@@ -112,7 +149,7 @@ def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook,
         else:
             send(cluster, change, options, dry_run=True)
     except Failure as error:
-        first = written_first(plan.changes, change, error)
+        first = written_first([*plan.changes, *list(found.values())], change, error)
         if not first:
             raise explain(error, change) from None
         found[hook.ref] = replace(change, unverified=f"it cannot be verified before {first}, which this run writes first")
@@ -219,8 +256,10 @@ class HookRuns:
         """The failure of one hook, with what its log and its events say, read before anything is deleted."""
         from ansible_collections.nordic.gitops.plugins.module_utils._argocd import evidence
 
-        live = self.cluster.get(target.resource, hook.ref.namespace, hook.ref.name)
-        words = evidence.of_one(self.cluster, {**live, "apiVersion": target.resource.api_version, "kind": hook.ref.kind}) if live else []
+        words: List[str] = []
+        with contextlib.suppress(Failure):  # the hook's own failure is the one to tell
+            live = self.cluster.get(target.resource, hook.ref.namespace, hook.ref.name)
+            words = evidence.of_one(self.cluster, {**live, "apiVersion": target.resource.api_version, "kind": hook.ref.kind}) if live else []
         ended = found.status in (FAILED, NOT_FOUND)
         message = f"{found.status}: {found.message}" if ended else f"still running after {self.options.wait_timeout:g} s: {found.message}"
         status = "Failed" if ended else "Running"
@@ -278,4 +317,4 @@ def outcomes_of(plan: Plan, outcomes: Outcomes, check_mode: bool) -> List[Tuple[
     return [(hook, outcomes.hooks.get((hook.phase, hook.ref), nothing)) for hook in plan.hooks]
 
 
-__all__ = ["HookRuns", "are_due", "delete_by_policy", "delete_what_is_left", "outcomes_of", "record_of_run", "with_hooks"]
+__all__ = ["HookRuns", "are_due", "delete_by_policy", "delete_what_is_left", "needed_too_early", "outcomes_of", "record_of_run", "with_hooks"]

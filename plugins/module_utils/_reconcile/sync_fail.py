@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run_sync_fail(cluster: Cluster, plan: Plan, steps: Sequence[Step], inventory: Inventory, options: Options, outcomes: Outcomes,
                   progress: Callable[[str], None], failure: Failure) -> None:
     """Run the hooks of SyncFail. What goes wrong here is told after the failure that they run for."""
-    if not plan.hooks or failure.retryable or inventory.is_lost:
+    if failure.retryable or inventory.is_lost:
         return  # nobody would answer, or another run is at work
 
     def try_to(work: Callable[[], None]) -> None:
