@@ -30,6 +30,7 @@ ALLOWED: Dict[str, Set[str]] = {
     "module_utils/_k3s/membership.py": {"phase", "desiredHealthy", "currentHealthy", "disruptionsAllowed"},  # whether a drain may evict a Pod
     "module_utils/_objects/ownership.py": {"phase"},  # a default that the server writes into a template
     "module_utils/_reconcile/from_application.py": {"conditions"},  # what Argo CD refuses of an Application, in its own words
+    "module_utils/_reconcile/report.py": {"phase"},  # of a sync, in which a hook runs
     "module_utils/_sealed_secrets/proof.py": {"observedGeneration"},  # the verdict must be about this very generation
 }
 
