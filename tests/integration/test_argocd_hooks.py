@@ -130,7 +130,8 @@ def grouped(objects: List[Object], created: List[str]) -> List[Tuple[str, int, L
     for name in created:
         each, turn = places[name], seen.get(name, 0)
         seen[name] = turn + 1
-        steps.append((each.phases[turn % len(each.phases)] if each.phases else "Sync", each.wave, name))
+        phase = each.phases[turn % len(each.phases)] if each.phases else "Sync"
+        steps.append((phase, 0 if phase == "SyncFail" else each.wave, name))  # those of SyncFail are started together
     return [(phase, wave, sorted(step[2] for step in group)) for (phase, wave), group in itertools.groupby(steps, lambda step: step[:2])]
 
 
@@ -196,7 +197,7 @@ def courses(argo, tmp_path_factory):
 def test_a_tree_with_waves_hooks_and_delete_policies_has_the_same_course_by_argo_cd_and_by_the_reconcile(courses, number):
     trees, result = courses
     for commit, (theirs, ours) in enumerate(result[number]):
-        what = f"commit {commit} of {json.dumps([vars(each) for each in trees[number]], indent=1)}"
+        what = f"commit {commit}: {trees[number]}"
         assert ours.succeeded is theirs.succeeded, what
         order = grouped(trees[number], ours.created)
         assert order == grouped(trees[number], theirs.created), what

@@ -90,7 +90,8 @@ def steps(intents: Sequence[Intent], hooks: Sequence[Hook] = ()) -> List[Step]:
     for intent in intents:
         groups.setdefault((*places[intent.ref], levels[intent.ref], rank(intent.ref)), ([], []))[0].append(intent.ref)
     for hook in hooks:
-        groups.setdefault((PHASES.index(hook.phase), hook.wave, 0, rank(hook.ref)), ([], []))[1].append(hook)
+        wave = 0 if hook.phase == SYNC_FAIL else hook.wave  # Argo CD starts those of SyncFail together, whatever their waves
+        groups.setdefault((PHASES.index(hook.phase), wave, 0, rank(hook.ref)), ([], []))[1].append(hook)
     result: List[Step] = []
     previous = None
     for key in sorted(groups):
