@@ -256,10 +256,26 @@ def test_a_job_that_cleans_itself_up_at_once_is_seen_to_end(cluster, run, git_re
     wait_until(lambda: not exists(cluster, namespace, "job", "quick"))
 
 
-def test_a_failed_job_that_cleans_itself_up_is_a_failure(run, git_repo):
+def test_a_failed_job_that_cleans_itself_up_is_a_failure(cluster, run, git_repo, namespace):
     git_repo.write("hooks.yaml", hook("quick", pod=FAILS, more="ttlSecondsAfterFinished: 0"))
     git_repo.commit()
     with pytest.raises(Failure, match="the hook of PreSync failed"):
+        run()
+    wait_until(lambda: not exists(cluster, namespace, "job", "quick"))
+
+
+def test_a_job_that_is_there_and_may_not_be_deleted_first_is_told_not_to_have_run_again(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("settings"))
+    git_repo.write("hooks.yaml", hook("once", policy="HookFailed"))
+    git_repo.commit()
+    assert run()["hooks"][0]["message"] == ""
+    first = uid(cluster, namespace, "once")
+    git_repo.write("a.yaml", config_map("settings", "two"))
+    git_repo.commit()
+    assert "did not run again" in run()["hooks"][0]["message"] and uid(cluster, namespace, "once") == first
+    git_repo.write("hooks.yaml", hook("once", policy="HookFailed", image="2"))
+    git_repo.commit()
+    with pytest.raises(Failure, match="field is immutable.*Give the hook the delete policy BeforeHookCreation"):
         run()
 
 

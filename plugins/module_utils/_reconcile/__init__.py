@@ -90,7 +90,7 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
                 with report.stage("hooks"):
                     run_sync_fail(cluster, plan, order, inventory, options, report.outcomes, progress, failure)
             raise
-        inventory.commit_record(report.commit, digest, *_on_record(report, wanted), hooks=record_of_done(wanted.split.digest))
+        inventory.commit_record(report.commit, digest, *_on_record(report, wanted), record_of_done(wanted.split.digest))
 
 
 def _sync(plan: Plan, order: List[Step], wanted: _Wanted, cluster: Cluster, options: Options, report: Report, progress: Progress) -> None:

@@ -39,7 +39,7 @@ Progress = Callable[[str], None]
 PROPAGATION = "Foreground"
 NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
           "secretRef": "Secret", "secretKeyRef": "Secret", "secret": "Secret"}
-NOT_AGAIN = "it was there already and did not run again, for its delete policy has no BeforeHookCreation"
+NOT_AGAIN = "it was there already and did not run again; the delete policy BeforeHookCreation lets it run each time"
 
 
 # ---- before anything is written
@@ -192,6 +192,9 @@ class HookRuns:
                 self._with_its_lifetime(hook, target)
             else:
                 failures.append(self._failed(hook, target, found[ref], outcome))
+                if found[ref].status == FAILED:
+                    with contextlib.suppress(Failure):  # the hook's own failure is the one to tell
+                        self._with_its_lifetime(hook, target)
         if failures:
             raise together(failures, "hooks failed")
 
