@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import OF
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import HOOKS
-from reconciling import config_map, definition, exists, get, manifest, operations, outcome, start, wait_until
+from reconciling import config_map, definition, exists, get, manifest, operations, start, wait_until
 
 HOOK = "argocd.argoproj.io/hook"
 POLICY = "argocd.argoproj.io/hook-delete-policy"
@@ -370,7 +370,7 @@ def test_what_argo_cd_skips_is_neither_applied_nor_pruned(cluster, run, git_repo
     assert not exists(cluster, namespace, "configmap", "new")
 
 
-def test_a_run_that_is_killed_while_a_hook_runs_is_resumed_and_the_hook_is_not_started_twice(cluster, run, options, git_repo, namespace):
+def test_a_run_that_is_killed_while_a_hook_runs_is_resumed_and_the_hook_is_not_started_twice(cluster, run, git_repo, namespace):
     git_repo.write("a.yaml", config_map("settings"))
     git_repo.write("hooks.yaml", hook("migrate", pod=HANGS))
     git_repo.commit()
