@@ -338,6 +338,34 @@ def test_a_volume_that_is_a_hook_is_applied_again_and_never_deleted(cluster, run
     assert first and uid(cluster, namespace, "data", "pvc") == first
 
 
+def test_a_custom_resource_that_owns_a_volume_is_applied_again_and_not_deleted(cluster, run, git_repo, namespace, group):
+    def write(size):
+        git_repo.write("w.yaml", definition(group, "{size: {type: integer}}") + "---\n"
+                       + manifest("Widget", "w", f"{group}/v1", annotations=f"{HOOK}: PreSync\n{POLICY}: HookSucceeded,BeforeHookCreation",
+                                  more=f"spec: {{size: {size}}}\n"))
+        git_repo.commit()
+
+    write(1)
+    run()
+    wait_until(lambda: not exists(cluster, namespace, f"widgets.{group}", "w"))
+    git_repo.write("fails.yaml", hook("fails", pod=FAILS, wave="1"))
+    write(2)
+    with pytest.raises(Failure, match="the hook of PreSync failed"):
+        run()  # so that the resource of the first wave stays
+    owner = {"apiVersion": f"{group}/v1", "kind": "Widget", "name": "w", "uid": uid(cluster, namespace, "w", f"widgets.{group}")}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}}
+    cluster.api.do("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "ownerReferences": [owner]}, "spec": spec})
+    git_repo.remove("fails.yaml")
+    write(3)
+    planned = run(check_mode=True)
+    assert f"is kept and applied again, since it owns PersistentVolumeClaim {namespace}/data" in planned["hooks"][0]["message"]
+    assert ran(run()) == {"PreSync w": "Succeeded"}
+    live = get(cluster, namespace, f"widgets.{group}", "w")
+    assert live["metadata"]["uid"] == owner["uid"] and live["spec"]["size"] == 3 and not live["metadata"].get("deletionTimestamp")
+    assert exists(cluster, namespace, "pvc", "data")
+
+
 def test_what_a_run_applied_as_an_object_and_is_a_hook_now_is_neither_pruned_nor_run_for_that_alone(cluster, run, git_repo, namespace):
     plain = hook("migrate").replace(f'    {HOOK}: "PreSync"\n', "").replace("  annotations:\n", "")
     git_repo.write("a.yaml", config_map("settings"))

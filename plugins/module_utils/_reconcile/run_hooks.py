@@ -15,8 +15,8 @@ from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import 
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply import send
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, FAILED, IN_PROGRESS, NOT_FOUND, Health, health
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import dry_run_creation
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import asks_to_be_replaced, claims_lost_with, dry_run_creation
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, CRD, NAMESPACE, Body, Change, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import (
     FAILED as ON_FAILURE, OF, RUN, SUCCEEDED as ON_SUCCESS, Hook, Split, record_of_begun, record_of_done, unfinished)
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 # A Job's Pods must have ended before it is created again, or it would run twice at once.
 PROPAGATION = "Foreground"
+DELETED_FIRST = "the object that is there is deleted first"
 NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
           "secretRef": "Secret", "secretKeyRef": "Secret", "secret": "Secret"}
 NOT_AGAIN = "it was there already and did not run again; the delete policy BeforeHookCreation lets it run each time"
@@ -107,10 +108,26 @@ def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, new:
         return replace(change, unverified="it must be gone first")
     if not hook.replaces:
         return change
+    kept = _kept(cluster, change, plan, options)
+    if kept:
+        return replace(change, reason=f"{change.reason}; the object that is there is kept and applied again, since {kept}")
+    return replace(change, reason=f"{change.reason}; {DELETED_FIRST}")
+
+
+def _kept(cluster: Cluster, change: Change, plan: Plan, options: Options) -> str:
+    """Why the object of a hook must stay, "" where it may be deleted: by the gate, and since it may own volumes as operators have it."""
     refusal = deletion.rule_against(change, plan.scope, options)
     if refusal:
-        return replace(change, reason=f"{change.reason}; the object that is there is kept and applied again, since {refusal[1]}")
-    return replace(change, reason=f"{change.reason}; the object that is there is deleted first")
+        return refusal[1]
+    if change.ref.group in BUILT_IN_GROUPS or asks_to_be_replaced(change):
+        return ""
+    try:
+        claims = claims_lost_with(cluster, change)
+    except Failure as error:
+        if error.status != 403:
+            raise
+        return f"it cannot be seen which PersistentVolumeClaims it owns ({error.what})"
+    return f"it owns PersistentVolumeClaim {', '.join(claims)}" if claims else ""
 
 
 def needed_too_early(plan: Plan) -> List[str]:
@@ -143,7 +160,7 @@ def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook,
     if change.unverified or change.operation == "skipped":
         return
     try:
-        if change.before is not None and hook.replaces and not deletion.rule_against(change, plan.scope, options):
+        if change.reason.endswith(DELETED_FIRST):
             deletion.dry_run(cluster, change)
             dry_run_creation(cluster, change)
         else:
@@ -227,6 +244,8 @@ class HookRuns:
 
     def _deleted_first(self, change: Change) -> Optional[Body]:
         """None once the object is gone, the object where a rule keeps it."""
+        if _kept(self.cluster, change, self.plan, self.options):
+            return change.before
         live, refusal = deletion.delete(self.cluster, change, self.plan.scope, self.options, PROPAGATION)
         if refusal:
             return live
@@ -308,8 +327,10 @@ def _delete(cluster: Cluster, change: Change, plan: Plan, inventory: Inventory, 
     live = cluster.get(change.served, change.ref.namespace, change.ref.name)
     if live is None or live["metadata"].get("deletionTimestamp"):
         return
+    change = replace(change, before=live)
     try:
-        deletion.delete(cluster, replace(change, before=live), plan.scope, options, PROPAGATION)
+        if not _kept(cluster, change, plan, options):
+            deletion.delete(cluster, change, plan.scope, options, PROPAGATION)
     except Failure as error:
         raise explain(error, change) from None
 
