@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TYPE_CHECKING
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._masked_text import one_line
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 # A Job's Pods must have ended before it is created again, or it would run twice at once.
 PROPAGATION = "Foreground"
-DELETED_FIRST = "the object that is there is deleted first"
 NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
           "secretRef": "Secret", "secretKeyRef": "Secret", "secret": "Secret"}
 NOT_AGAIN = "it was there already and did not run again; the delete policy BeforeHookCreation lets it run each time"
@@ -67,15 +66,24 @@ def with_hooks(cluster: Cluster, resources: Resources, plan: Plan, hooks: Sequen
     new = {change.ref.name for change in plan.of("created") if (change.ref.group, change.ref.kind) == NAMESPACE}
     new |= {hook.ref.name for hook in hooks if (hook.ref.group, hook.ref.kind) == NAMESPACE}
 
+    going: Set[Ref] = set()  # what is deleted first
+
     def look(hook: Hook) -> None:
-        found[hook.ref] = _judged(cluster, resources, plan, hook, new, options)
+        change = found[hook.ref] = _judged(cluster, resources, plan, hook, new, options)
+        if change.before is None or change.unverified or change.operation == "skipped" or not hook.replaces:
+            return
+        kept = _kept(cluster, change, plan, options)
+        if not kept:
+            going.add(hook.ref)
+        words = f"kept and applied again, since {kept}" if kept else "deleted first"
+        found[hook.ref] = replace(change, reason=f"{change.reason}; the object that is there is {words}")
 
     with ThreadPoolExecutor(READERS) as pool:
         errors = work_on(pool, look, refs)
         if not errors:
             around = [change for change in plan.changes if (change.ref.group, change.ref.kind) in (CRD, NAMESPACE)]
             refuse_what_the_server_would(cluster, resources, [*around, *found.values()])
-            errors = work_on(pool, lambda hook: _dry_run(cluster, plan, found, hook, options), refs)
+            errors = work_on(pool, lambda hook: _dry_run(cluster, plan, found, hook, hook.ref in going, options), refs)
     if errors:
         raise together(errors, "the server refuses what Git says")
     return replace(plan, hooks=tuple(_with_change(hook, found[hook.ref], options) for hook in hooks))
@@ -106,12 +114,7 @@ def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, new:
         return replace(change, operation="skipped", reason=f"is there already and {stranger}. Delete it, or give the hook another name")
     if live["metadata"].get("deletionTimestamp"):
         return replace(change, unverified="it must be gone first")
-    if not hook.replaces:
-        return change
-    kept = _kept(cluster, change, plan, options)
-    if kept:
-        return replace(change, reason=f"{change.reason}; the object that is there is kept and applied again, since {kept}")
-    return replace(change, reason=f"{change.reason}; {DELETED_FIRST}")
+    return change
 
 
 def _kept(cluster: Cluster, change: Change, plan: Plan, options: Options) -> str:
@@ -154,13 +157,13 @@ def _needs(value: Any, namespace: str) -> Iterator[Ref]:
         yield from _needs(child, namespace)
 
 
-def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook, options: Options) -> None:
+def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook, goes: bool, options: Options) -> None:
     """Ask the server about what the run will do; what comes with the same run is asked when it is there."""
     change = found[hook.ref]
     if change.unverified or change.operation == "skipped":
         return
     try:
-        if change.reason.endswith(DELETED_FIRST):
+        if goes:
             deletion.dry_run(cluster, change)
             dry_run_creation(cluster, change)
         else:
