@@ -23,6 +23,7 @@ Two ways to start it, by what it is:
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import selectors
@@ -219,6 +220,9 @@ def _start_watched(command: Sequence[str], policy: Policy, protection: str, fold
     return running
 
 
+_CONFINED = threading.Lock()
+
+
 def _in_a_thread(confine: Callable[[], None], begin: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """What begin() starts, from a thread that is confined and then gone. No other thread of ours is."""
     begun: List[subprocess.Popen[bytes]] = []
@@ -232,8 +236,16 @@ def _in_a_thread(confine: Callable[[], None], begin: Callable[[], subprocess.Pop
             errors.append(error)
 
     thread = threading.Thread(target=work, name="sandbox")
-    thread.start()
-    thread.join()
+    with _CONFINED:
+        # Python collects garbage in whichever thread allocates: a destructor that ends a process may not do so from this one.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            thread.start()
+            thread.join()
+        finally:
+            if collects:
+                gc.enable()
     if errors and isinstance(errors[0], OSError):
         raise Failure(f"the sandbox can't be made: {errors[0]}")
     if errors:

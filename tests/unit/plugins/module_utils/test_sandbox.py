@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -212,3 +214,28 @@ def naming(folder):
     from lab.processes import naming as processes_naming
 
     return processes_naming(Path(folder))
+
+
+def test_no_destructor_is_run_by_the_garbage_collector_in_the_confined_thread():
+    """One that ends a process, as that of a mirror does, may not do so from there."""
+    ran = []
+
+    class Cyclic:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            ran.append(threading.current_thread().name)
+
+    def confine():
+        Cyclic()
+        _lists = [[number] for number in range(10_000)]  # with a collector this is enough for several collections
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        assert _sandbox._in_a_thread(confine, lambda: "begun") == "begun" and gc.isenabled()
+        gc.collect()
+    finally:
+        gc.set_threshold(*threshold)
+    assert ran and "sandbox" not in ran
