@@ -18,6 +18,8 @@ description:
     find what it needs (CustomResourceDefinitions and Namespaces first). An unchanged cluster is recognised from one LIST per kind.
   - The objects of one reconcile form an ApplySet (KEP-3659). Its parent is the ConfigMap C(nordic-gitops-NAME) in
     O(inventory_namespace), which also keeps two runs of the same name from writing at the same time.
+  - Hooks of Argo CD and of Helm run as in Argo CD, in phases and waves and with their delete policies, when a new commit changes something.
+    RV(hooks) says what came of them. They are no members of the ApplySet.
 options:
   name:
     description:
