@@ -19,13 +19,16 @@ options:
   state:
     description:
       - V(present) writes and removes files on this server.
-      - V(pruned) deletes the objects of files that were removed here, as far as k3s made them for that file. Namespaces, PersistentVolumes,
+      - V(pruned) deletes the objects of files that were removed here, as far as k3s made them for that file and no other file of O(manifests) names them,
+        as one does after a file was renamed. Namespaces, PersistentVolumes,
         PersistentVolumeClaims and CustomResourceDefinitions stay and are named in RV(left), since others may have something in them.
     type: str
     choices: [present, pruned]
     default: present
   manifests:
-    description: The content of each file by its name, such as C(shop.yaml). All that there are to be.
+    description:
+      - The content of each file by its name, such as C(shop.yaml). All that there are to be.
+      - k3s tells files apart by their names without the ending, so two of the same name are refused.
     type: dict
     default: {}
   data_dir:

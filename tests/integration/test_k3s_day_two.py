@@ -35,6 +35,25 @@ kind: ConfigMap
 metadata: {name: page, namespace: default}
 data: {servers: "{{ groups.k3s_servers | length }}"}
 """
+WIDGETS = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.no}
+spec:
+  group: example.no
+  names: {kind: Widget, plural: widgets}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+"""
+WIDGET = """
+apiVersion: example.no/v1
+kind: Widget
+metadata: {name: cog, namespace: default}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: beside-the-cog, namespace: default}
+"""
 THEIRS = PAGE.replace("page", "theirs")
 OTHER_CLUSTER = """
 apiVersion: v1
@@ -117,6 +136,30 @@ def test_a_user_of_each_server_has_the_cluster_beside_the_others_of_his_own_file
 
 
 def test_the_next_run_leaves_everything_as_it_is(fleet, release):
+    assert fleet.left_alone("bootstrap", **release) == len(NODES)
+
+
+def test_a_manifest_that_gets_another_name_keeps_what_k3s_made_for_it(fleet, release, folder):
+    """Deleted and made again, a database would have lost its data."""
+    identity = fleet.kubectl("get configmap page -o jsonpath={.metadata.uid}")
+    (folder / "leaf.yaml.j2").write_text(PAGE, encoding="utf-8")
+    fleet.run("bootstrap", **{**release, "k3s_manifests": [str(folder / name) for name in ("greeting.yaml", "leaf.yaml.j2")]})
+    owner = "{.metadata.annotations['objectset\\.rio\\.cattle\\.io/owner-name']}"
+    assert eventually(lambda: fleet.kubectl(f"get configmap page --ignore-not-found -o jsonpath=\"{owner}\"") == "leaf")
+    assert fleet.kubectl("get configmap page -o jsonpath={.metadata.uid}") == identity
+    fleet.run("bootstrap", **release)
+    assert eventually(lambda: fleet.kubectl(f"get configmap page --ignore-not-found -o jsonpath=\"{owner}\"") == "page")
+    assert fleet.kubectl("get configmap page -o jsonpath={.metadata.uid}") == identity
+
+
+def test_a_manifest_of_a_kind_that_is_not_there_any_more_can_be_taken_out(fleet, release, folder):
+    fleet.kubectl("apply -f -", input=WIDGETS)
+    (folder / "widget.yaml").write_text(WIDGET, encoding="utf-8")
+    fleet.run("bootstrap", **{**release, "k3s_manifests": [*release["k3s_manifests"], str(folder / "widget.yaml")]})
+    assert eventually(lambda: there(fleet, "widgets/cog") and there(fleet, "configmap/beside-the-cog"))
+    fleet.kubectl("delete crd widgets.example.no")
+    fleet.run("bootstrap", **release)
+    assert eventually(lambda: not there(fleet, "configmap/beside-the-cog"))
     assert fleet.left_alone("bootstrap", **release) == len(NODES)
 
 

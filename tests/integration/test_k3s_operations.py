@@ -133,6 +133,28 @@ def test_a_snapshot_that_is_too_old_or_altered_stops_a_restore_before_anything_i
     fleet.hosts.run("server1", f"rm {path}")
 
 
+def test_a_new_k3s_that_does_not_start_leaves_every_node_on_the_old_one_and_touches_no_second(fleet, tmp_path):
+    """It says its version and its options, and what it carries is broken."""
+    nodes = [*SERVERS, "agent1"]
+    content = bytearray(fleet.binaries["new"].path.read_bytes())
+    middle = len(content) // 2
+    content[middle:middle + 4096] = bytes(4096)
+    broken = tmp_path / "k3s"
+    broken.write_bytes(content)
+
+    def began():
+        return {name: fleet.hosts.run(name, "systemctl show --property MainPID --value k3s k3s-agent | xargs") for name in nodes}
+
+    before = began()
+    done = fleet.attempt("upgrade", k3s_binary=str(broken), k3s_wait_timeout=60, k3s_upgrade_snapshot_max_age=86400)
+    assert done.code != 0 and f"{fleet.binaries['old'].version} is installed again and runs" in done.output, done.output[-4000:]
+    assert "No other node was touched" in done.output
+    assert len([name for name, process in began().items() if process != before[name]]) == 1
+    assert {fleet.hosts.run(name, "sha256sum /usr/local/bin/k3s").split()[0] for name in nodes} == {fleet.binaries["old"].sha256}
+    fleet.is_whole(*nodes)
+    untouched(fleet)
+
+
 def test_a_node_that_dies_in_the_middle_of_its_upgrade_stops_it_and_the_next_run_goes_on(fleet):
     """And a node that an administrator cordoned stays cordoned."""
     fleet.kubectl("cordon agent1")

@@ -51,3 +51,14 @@ def test_hosts_that_have_to_be_restarted_have_their_turns_as_planned_and_no_othe
     ], [f"server{number}" for number in range(1, 7)])
     assert [line.partition("turn of ")[2].rstrip('"') for line in done.stdout.splitlines() if "turn of" in line] == [
         "server3", "server1", "server5 and server6"], done.stdout
+
+
+def test_two_manifests_of_one_name_are_refused_before_one_takes_the_others_place(tmp_path):
+    """k3s knows neither their folders nor their endings."""
+    names = ["a/shop.yaml", "b/shop.yaml.j2", "c/other.yaml"]
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a: 1\n", encoding="utf-8")
+    done = played(tmp_path, [
+        {"ansible.builtin.include_role": {"name": "nordic.gitops.k3s", "tasks_from": "manifests"}, "vars": {"k3s_manifests": names}}], ["server1"])
+    assert done.returncode != 0 and "another manifest has the name of a/shop.yaml" in done.stdout, done.stdout

@@ -28,6 +28,12 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.ya?ml\Z")
 SECRET = re.compile(r"[\"']?kind[\"']?\s*:\s*[\"']?Secret\b")
 # k3s writes these whenever it starts.
 PACKAGED = ("ccm", "coredns", "local-storage", "metrics-server", "rolebindings", "runtimes", "traefik")
+# The AddOn of a file notes the kinds of what k3s made for it, such as "apps/v1, Kind=Deployment;/v1, Kind=Service".
+KINDS = "addon.k3s.cattle.io/gvks"
+KIND = re.compile(r"([^/;]*)/([^,;]+), Kind=([^;]+)")
+NOT_SERVED = "no matches for kind"
+DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
+LIST = re.compile(r"[\"']?kind[\"']?\s*:\s*[\"']?\w*List\b")
 OWNER = "objectset.rio.cattle.io/owner-name"  # on each object that k3s made for a file, with the file's name without its suffix
 OWNER_KIND = "objectset.rio.cattle.io/owner-gvk"
 # What others may have put something into, or what holds data: it stays, and is named.
@@ -61,8 +67,13 @@ class Manifests:
 
     def changes(self, wanted: Mapping[str, str]) -> List[Change]:
         """What differs from these files; what is not ours and not wanted stays."""
-        for name in wanted:
+        names: Dict[str, str] = {}
+        for name in sorted(wanted):
             check_name(name)
+            other = names.setdefault(owner_of(name), name)
+            if other != name:
+                raise Failure(f"{other} and {name} are one to k3s, which tells manifests apart by their names without the ending", "manifests",
+                              "Give one of them another name.")
         found = [ManagedFile(os.path.join(self.folder, name), MARK + text.rstrip("\n") + "\n", secret=bool(SECRET.search(text)))
                  for name, text in sorted(wanted.items())]
         found += [ManagedFile(os.path.join(self.folder, name), None, secret=True) for name in self.ours() if name not in wanted]
@@ -98,9 +109,12 @@ def delete_objects(manifests: Manifests, check_mode: bool) -> Tuple[List[str], L
     """What was deleted, or would be, and what stays, of the files that were taken out."""
     deleted: List[str] = []
     left: List[str] = []
-    for name in manifests.waiting():
-        path = os.path.join(manifests.taken_out, name)
-        goes, stays = of_owner(_objects(manifests, path), owner_of(name))
+    waiting = manifests.waiting()
+    # As after a file was renamed: k3s says that they are the other file's when it has applied that one, and would not create them again later.
+    elsewhere = {one["metadata"]["uid"] for name in manifests.ours() for one in _named(manifests, name)} if waiting else set()
+    for name in waiting:
+        made = [one for one in _made(manifests, owner_of(name)) if one["metadata"]["uid"] not in elsewhere]
+        goes, stays = of_owner(made, owner_of(name))
         deleted += [said(one) for one in goes]
         left += [said(one) for one in stays]
         if check_mode:
@@ -109,7 +123,7 @@ def delete_objects(manifests: Manifests, check_mode: bool) -> Tuple[List[str], L
             listed = {"apiVersion": "v1", "kind": "List", "items": [_reference(one) for one in goes]}
             _kubectl(manifests, ["delete", "--ignore-not-found", "--wait=false", "-f", "-"], json.dumps(listed))
         _kubectl(manifests, ["delete", "addons.k3s.cattle.io", owner_of(name), "--namespace", "kube-system", "--ignore-not-found"])
-        os.unlink(path)
+        os.unlink(os.path.join(manifests.taken_out, name))
     return deleted, left
 
 
@@ -133,11 +147,41 @@ def _reference(item: Mapping[str, Any]) -> Dict[str, Any]:
     return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
 
 
-def _objects(manifests: Manifests, path: str) -> List[Dict[str, Any]]:
-    """The live objects that the file names."""
-    text = _kubectl(manifests, ["get", "--ignore-not-found", "--output", "json", "-f", path])
-    answer = json.loads(text) if text.strip() else {}
-    return answer["items"] if "items" in answer else [answer] if answer else []
+def _made(manifests: Manifests, owner: str) -> List[Dict[str, Any]]:
+    """All objects of the kinds that k3s made for a file, as it notes them itself: what the file says now need not be what k3s made of it."""
+    addon = _get(manifests, ["addons.k3s.cattle.io", owner, "--namespace", "kube-system"])
+    kinds = KIND.findall(_annotations(addon[0]).get(KINDS, "")) if addon else []
+    found: List[Dict[str, Any]] = []
+    for group, version, kind in kinds:
+        try:
+            found += _get(manifests, [f"{kind}.{version}.{group}", "--all-namespaces"])
+        except Failure as failure:
+            if "the server doesn't have a resource type" not in failure.what:  # its definition went, and all of it with that
+                raise
+    return found
+
+
+def _named(manifests: Manifests, name: str) -> List[Dict[str, Any]]:
+    """The live objects that a file in k3s' folder names."""
+    path = os.path.join(manifests.folder, name)
+    try:
+        return _get(manifests, ["-f", path])
+    except Failure as failure:
+        if NOT_SERVED not in failure.what:
+            raise
+    found: List[Dict[str, Any]] = []
+    for document in DOCUMENT.split(files.read(path) or ""):  # kubectl tells of none when it does not know one
+        try:
+            found += _get(manifests, ["-f", "-"], document)
+        except Failure as failure:
+            if NOT_SERVED not in failure.what or LIST.search(document):
+                raise
+    return found
+
+
+def _get(manifests: Manifests, what: List[str], text: str = "") -> List[Dict[str, Any]]:
+    answer = json.loads(_kubectl(manifests, ["get", "--ignore-not-found", "--output", "json", *what], text).strip() or "{}")
+    return [one for one in (answer["items"] if "items" in answer else [answer]) if one.get("metadata", {}).get("uid")]
 
 
 def _kubectl(manifests: Manifests, arguments: List[str], text: str = "") -> str:

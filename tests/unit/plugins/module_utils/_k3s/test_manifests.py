@@ -59,6 +59,11 @@ def test_a_name_that_k3s_would_not_take_or_would_overwrite_is_refused(name):
         check_name(name)
 
 
+def test_two_manifests_that_k3s_would_take_for_one_are_refused(manifests):
+    with pytest.raises(Failure, match="shop.yaml and shop.yml are one to k3s"):
+        manifests.changes({"shop.yml": "a: 1", "shop.yaml": "b: 2"})
+
+
 def made(kind, name, owner="one", owner_kind="k3s.cattle.io/v1, Kind=Addon"):
     return {"kind": kind, "metadata": {"name": name, "annotations": {OWNER: owner, OWNER_KIND: owner_kind}}}
 
