@@ -11,7 +11,6 @@ import re
 import shlex
 from typing import Any, Dict, List, Optional, Tuple
 
-import yaml
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
@@ -61,11 +60,11 @@ class ActionModule(ActionBase):
 
     def _of_user(self, options: Dict[str, Any], fetched: str) -> Tuple[bool, List[str]]:
         """On a server k3s' own address, the loopback, is the right one."""
-        user, server = options["user"], options["server"] or yaml.safe_load(fetched)["clusters"][0]["cluster"]["server"]
+        user = options["user"]
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", user):
             raise Failure(f"{user!r} is not the name of a user", "user")
         existing = self._as_user(user, READ % user)
-        done = merged(existing, fetched, options["context"], server, options["current"], options["replace"])
+        done = merged(existing, fetched, options["context"], options["server"] or "", options["current"], options["replace"])
         changed = done.text != existing
         if changed and not self._task.check_mode:
             kept = f'cp -p "$f" "$d/{copy_name("config")}";' if done.replaces else ""

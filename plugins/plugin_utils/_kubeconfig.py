@@ -55,7 +55,8 @@ def merge_into(path: str, fetched: str, name: str, server: str, make_current: bo
 
 
 def merged(existing: str, fetched: str, name: str, server: str, make_current: bool, replace: bool = False, folder: str = "") -> Merged:
-    """One cluster, user and context called `name`. folder: what a relative path in the file is relative to."""
+    """One cluster, user and context called `name`. server: its URL, where it is not to be the one that k3s wrote. folder: what a relative path in the
+    file is relative to."""
     # Plain text, as Ansible marks its own with where it comes from, and YAML refuses that.
     name, server = f"{name}", f"{server}"
     if len(fetched) > LARGEST:
@@ -64,6 +65,7 @@ def merged(existing: str, fetched: str, name: str, server: str, make_current: bo
     try:
         # Nothing else of it is taken: a server decides what we know of its cluster, not which program runs here (exec) or which file is read.
         wanted: Dict[str, Any] = {key: source[plural][0][key] for plural, key in LISTS if key != "context"}
+        server = server or _url(wanted["cluster"]["server"])
         wanted["cluster"] = {"server": server, "certificate-authority-data": _base64(wanted["cluster"]["certificate-authority-data"])}
         wanted["user"] = {key: _base64(wanted["user"][key]) for key in OURS["user"]}
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -88,6 +90,12 @@ def merged(existing: str, fetched: str, name: str, server: str, make_current: bo
 def _base64(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9+/]+=*", value):
         raise ValueError("what should be base64 is not")
+    return f"{value}"
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not _host(value):
+        raise ValueError("what should be the server's URL is not")
     return f"{value}"
 
 

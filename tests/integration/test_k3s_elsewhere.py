@@ -21,7 +21,8 @@ from lab.s3 import S3Server
 pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.timeout(3600)]
 
 NODES = {"control-a", "agent1.lab.example"}
-CONFIG = {"cluster-init": True, "https-listen-port": 7443, "etcd-snapshot-dir": "/srv/snapshots", "tls-san": ["lb.example.no"], **SERVER_CONFIG}
+CONFIG = {"cluster-init": True, "https-listen-port": 7443, "etcd-snapshot-dir": "/srv/snapshots", "secrets-encryption": True,
+          "tls-san": ["lb.example.no"], **SERVER_CONFIG}
 PROXY = {"HTTP_PROXY": "http://proxy.example.no:3128", "NO_PROXY": "127.0.0.0/8,10.0.0.0/8,198.18.0.0/15,.svc,.cluster.local"}
 SERVER = {"k3s_config": CONFIG, "k3s_drop_ins": {"20-name": {"node-name": "control-a"}}, "k3s_environment": PROXY}
 AGENT = {"k3s_config": {}, "k3s_environment": PROXY}
@@ -141,6 +142,18 @@ def kept(fleet):
     """What is on the server but the content of etcd."""
     return fleet.hosts.run("server1", "find /srv/snapshots /etc/rancher /var/lib/nordic.gitops /var/lib/rancher/k3s/server/db "
                                       "-not -path '*/db/etcd*/*' -not -name 'db' | sort")
+
+
+def test_a_new_key_for_secrets_is_made_at_the_port_that_is_configured(fleet):
+    status = "k3s secrets-encrypt status --server https://127.0.0.1:7443 --output json"
+    before = json.loads(fleet.hosts.run("server1", status))["activekey"]
+    play = fleet.hosts.state / "key.yml"
+    play.write_text(json.dumps([{"hosts": "k3s_servers:k3s_agents", "gather_facts": False, "tasks": [
+        {"ansible.builtin.include_role": {"name": "nordic.gitops.k3s", "tasks_from": "rotate_encryption_key"}}]}]))
+    done = subprocess.run([str(play) if word.endswith("bootstrap.yml") else word for word in fleet.command("bootstrap")], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert json.loads(fleet.hosts.run("server1", status))["activekey"] != before and ready(fleet) == NODES
 
 
 def test_a_copy_in_s3_is_restored_and_check_mode_of_it_leaves_nothing_on_the_host(fleet):

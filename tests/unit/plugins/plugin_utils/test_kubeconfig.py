@@ -67,6 +67,18 @@ def test_a_new_address_and_new_credentials_replace_the_old_ones_and_a_namespace_
     assert made["clusters"][0]["cluster"]["server"] == "https://10.0.0.1:6443" and made["contexts"][0]["context"]["namespace"] == "mine"
 
 
+def test_on_the_server_itself_the_address_is_the_one_that_k3s_wrote() -> None:
+    assert merge("", server="")["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
+
+
+@pytest.mark.parametrize("answered", [
+    "", "null", "a: [", "clusters: 1", "clusters: [{cluster: null}]", FETCHED.replace("server: https://127.0.0.1:6443", "other: 1"),
+    FETCHED.replace("https://127.0.0.1:6443", "[a, b]"), FETCHED.replace("https://127.0.0.1:6443", "7")])
+def test_a_server_that_answers_without_its_address_is_refused_in_a_sentence(answered: str) -> None:
+    with pytest.raises(Failure):
+        merged("", answered, "k3s", "", False)
+
+
 @pytest.mark.parametrize(("existing", "fetched"), [("[1, 2]", FETCHED), ("a: [", FETCHED), ("", "{}"), ("", "clusters: []")])
 def test_what_is_no_kubeconfig_is_refused_and_nothing_is_written(existing: str, fetched: str) -> None:
     with pytest.raises(Failure):
