@@ -21,7 +21,8 @@ from lab.s3 import S3Server
 pytestmark = [pytest.mark.hosts, pytest.mark.full, pytest.mark.timeout(3600)]
 
 NODES = {"control-a", "agent1.lab.example"}
-CONFIG = {"cluster-init": True, "https-listen-port": 7443, "etcd-snapshot-dir": "/srv/snapshots", "secrets-encryption": True,
+DATA = "/var/lib/rancher/elsewhere"  # of the server alone
+CONFIG = {"data-dir": DATA, "cluster-init": True, "https-listen-port": 7443, "etcd-snapshot-dir": "/srv/snapshots", "secrets-encryption": True,
           "tls-san": ["lb.example.no"], **SERVER_CONFIG}
 PROXY = {"HTTP_PROXY": "http://proxy.example.no:3128", "NO_PROXY": "127.0.0.0/8,10.0.0.0/8,198.18.0.0/15,.svc,.cluster.local"}
 SERVER = {"k3s_config": CONFIG, "k3s_drop_ins": {"20-name": {"node-name": "control-a"}}, "k3s_environment": PROXY}
@@ -130,7 +131,7 @@ def test_snapshots_a_restore_and_an_upgrade_find_their_port_folder_and_name(flee
     assert "base-" in fleet.hosts.run("server1", "ls /srv/snapshots")
     fleet.kubectl("create configmap after")
     # As when passwords changed after the snapshot: newer than what it holds, and another content.
-    fleet.hosts.run("server1", "echo 'another,somebody,somebody,' >> /var/lib/rancher/k3s/server/cred/passwd")
+    fleet.hosts.run("server1", f"echo 'another,somebody,somebody,' >> {DATA}/server/cred/passwd")
     fleet.run("restore", k3s_restore_name="base", k3s_restore_confirmed=True)
     found = fleet.kubectl("get configmaps -o name")
     assert "configmap/before" in found and "configmap/after" not in found and ready(fleet) == NODES
@@ -140,12 +141,12 @@ def test_snapshots_a_restore_and_an_upgrade_find_their_port_folder_and_name(flee
 
 def kept(fleet):
     """What is on the server but the content of etcd."""
-    return fleet.hosts.run("server1", "find /srv/snapshots /etc/rancher /var/lib/nordic.gitops /var/lib/rancher/k3s/server/db "
+    return fleet.hosts.run("server1", f"find /srv/snapshots /etc/rancher /var/lib/nordic.gitops {DATA}/server/db "
                                       "-not -path '*/db/etcd*/*' -not -name 'db' | sort")
 
 
-def test_a_new_key_for_secrets_is_made_at_the_port_that_is_configured(fleet):
-    status = "k3s secrets-encrypt status --server https://127.0.0.1:7443 --output json"
+def test_a_new_key_for_secrets_is_made_at_the_port_and_in_the_folder_that_are_configured(fleet):
+    status = f"k3s secrets-encrypt status --data-dir {DATA} --server https://127.0.0.1:7443 --output json"
     before = json.loads(fleet.hosts.run("server1", status))["activekey"]
     play = fleet.hosts.state / "key.yml"
     play.write_text(json.dumps([{"hosts": "k3s_servers:k3s_agents", "gather_facts": False, "tasks": [
