@@ -76,6 +76,16 @@ def precious(config: Mapping[str, Any]) -> List[str]:
     return [snapshot_dir(config), *([str(config["default-local-storage-path"])] if config.get("default-local-storage-path") else [])]
 
 
+def log_of_etcd() -> str:
+    """Where etcd keeps its log, if that is not beside its database; "" where it is."""
+    told = [value for path in paths() for key, value in files.readable_values(path).items() if key.rstrip("+") == "etcd-arg"]
+    for argument in (item for value in [*told, adopted().config.get("etcd-arg")] for item in _items(value)):
+        found = re.match(r"(?:--)?wal-dir=(.+)", str(argument))
+        if found:
+            return found.group(1)
+    return ""
+
+
 def is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 

@@ -28,7 +28,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failu
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s import PASSWORDS
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.files import write_whole
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.identity import authority_of
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, one_at_a_time, staged
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Place, one_at_a_time, refuse_log_elsewhere, staged
 
 MARK = "nordic-restored.json"
 # What makes two databases of different clusters: k3s ends when these differ from what is in its database.
@@ -69,6 +69,7 @@ def put_in_place(place: Place, digest: str, running: bool, now: float) -> Option
     """The staged database becomes the live one. Where the one before is kept; None when there was none."""
     _refuse_running(running)
     refuse_mounted(place)
+    refuse_log_elsewhere()
     with one_at_a_time(place):
         if staged(place, digest) is None:
             raise Failure("no verified database of this snapshot is kept here", place.scratch, "Use O(state=staged) on this server first.")
@@ -90,6 +91,7 @@ def set_aside(place: Place, digest: str, running: bool, now: float, authority: s
     certificates of another one are set aside too, as k3s would not join with them."""
     _refuse_running(running)
     refuse_mounted(place)
+    refuse_log_elsewhere()
     with one_at_a_time(place):
         suffix = _suffix(place, digest, now)
         if authority and authority_of(place.data_dir) not in (None, authority):

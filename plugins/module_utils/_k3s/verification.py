@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import protobuf
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import configuration, protobuf
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.isolation import run_isolated
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.binary import version_of
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.etcd import Etcd, EtcdFailure
@@ -43,6 +43,8 @@ ROOT = "/registry/"
 # The storage names of the API server that are not the resource's own.
 RENAMED = {"minions": "nodes", "services/specs": "services", "services/endpoints": "endpoints"}
 CONFIG = "/etc/rancher"
+# Of the configuration that a verification does without: with them k3s would join others, or write where the one that runs does.
+LEFT_OUT = ("server", "datastore-endpoint", "etcd-s3", "node-ip", "log", "write-kubeconfig")
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def digest_of(path: str) -> str:
 
 def verify(place: Place, snapshot: str, keep: bool = False) -> Content:
     """Restore and read it. With keep the restored database stays, for restore.put_in_place; else nothing is left."""
+    refuse_log_elsewhere()
     with one_at_a_time(place):
         ours = False  # whether what is in the scratch folder is of this verification, not the kept database of an earlier one
         try:
@@ -161,6 +164,15 @@ def staged(place: Place, digest: str) -> Optional[Content]:
     except (OSError, ValueError, TypeError):
         return None
     return content if content.digest == digest and os.path.isdir(os.path.join(place.scratch, "server", "db", "etcd", "member")) else None
+
+
+def refuse_log_elsewhere() -> None:
+    """etcd would open a restored database with the log of the live one, and write into that."""
+    folder = configuration.log_of_etcd()
+    if folder:
+        raise Refused(f"etcd keeps its log at {folder} (wal-dir in etcd-arg), and a snapshot is restored without it", folder,
+                      "Stop k3s, move that folder to server/db/etcd/member/wal in k3s' data folder, take wal-dir out of k3s_config, and run the playbook "
+                      "bootstrap.")
 
 
 def usable(content: Content, version: Version, max_age: Optional[float], now: float) -> None:
@@ -225,7 +237,7 @@ def _furnish(place: Place, snapshot: str, address: str) -> str:
     for folder, _folders, names in os.walk(etc):
         for name in names:
             if name.endswith((".yaml", ".yml")) and name != "registries.yaml":
-                _without(os.path.join(folder, name), ("server", "datastore-endpoint", "etcd-s3", "node-ip"))
+                _without(os.path.join(folder, name), LEFT_OUT)
     write_whole(os.path.join(drop_ins, "zz-nordic-scratch.yaml"), f'node-ip: "{address}"\n')
     return server
 

@@ -13,7 +13,7 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._k3s import restore, snapshot_states
+from ansible_collections.nordic.gitops.plugins.module_utils._k3s import configuration, restore, snapshot_states, verification
 from ansible_collections.nordic.gitops.plugins.module_utils._k3s.verification import Content, Place
 
 DIGEST, OTHER = "d" * 64, "e" * 64
@@ -261,6 +261,20 @@ def test_a_database_on_a_mount_point_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Refused, match="mount point"):
         restore.put_in_place(place, DIGEST, False, NOW)
     assert live(tmp_path) == "live"
+
+
+@pytest.mark.parametrize("text", ["etcd-arg: [wal-dir=/fast/wal]\n", "etcd-arg+:\n- --wal-dir=/fast/wal # NVMe\n", "etcd-arg: 'wal-dir=/fast/wal'\n"])
+def test_a_database_whose_log_is_somewhere_else_is_left_alone(tmp_path, monkeypatch, text):
+    """A snapshot restored beside it, to look at it, would open the log of the database that is live."""
+    write(tmp_path / "etc" / "config.yaml.d" / "50-disk.yaml", text)
+    monkeypatch.setattr(configuration, "CONFIG_DIR", str(tmp_path / "etc"))  # fake: of the host
+    place = server(tmp_path)
+    stage(tmp_path)
+    for step in (lambda: verification.verify(place, "a-snapshot"), lambda: restore.put_in_place(place, DIGEST, False, NOW),
+                 lambda: restore.set_aside(place, DIGEST, False, NOW)):
+        with pytest.raises(Refused, match="etcd keeps its log at /fast/wal"):
+            step()
+    assert live(tmp_path) == "live" and kept(tmp_path) == []
 
 
 def test_certificates_on_another_file_system_are_copied(tmp_path, monkeypatch):
