@@ -62,3 +62,4 @@ def test_two_manifests_of_one_name_are_refused_before_one_takes_the_others_place
     done = played(tmp_path, [
         {"ansible.builtin.include_role": {"name": "nordic.gitops.k3s", "tasks_from": "manifests"}, "vars": {"k3s_manifests": names}}], ["server1"])
     assert done.returncode != 0 and "another manifest has the name of a/shop.yaml" in done.stdout, done.stdout
+    assert "another manifest has the name of c/other.yaml" not in done.stdout
