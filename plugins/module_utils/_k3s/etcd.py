@@ -116,8 +116,9 @@ class View:
         return self._of(self.own_id)
 
     def member(self, name: str) -> Optional[Member]:
-        """By etcd's name of it, its Kubernetes node, or its address."""
-        return next((member for member in self.members if name in (member.name, member.node, member.address)), None)
+        """By its Kubernetes node, etcd's name of it, or its address; in this order, as a node may be called what etcd calls the member of another."""
+        known: Tuple[Callable[[Member], str], ...] = (lambda member: member.node, lambda member: member.name, lambda member: member.address)
+        return next((member for key in known for member in self.members if key(member) == name), None)
 
     def trouble(self) -> str:
         """Why not all is well, or nothing."""

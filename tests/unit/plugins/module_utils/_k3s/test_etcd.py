@@ -71,6 +71,14 @@ def test_a_member_is_found_by_its_name_its_node_and_its_address() -> None:
     assert seen.member("server") is None
 
 
+def test_a_node_that_is_called_as_etcd_calls_the_member_of_another_is_not_taken_for_that_one() -> None:
+    """As with-node-id names nodes, by eight digits too."""
+    web = Member(1, "web-0badcafe", ("https://10.0.0.1:2380",), (), False)
+    other = Member(2, "web-0badcafe-12345678", ("https://10.0.0.2:2380",), (), False)
+    seen = View((web, other), 1, 1, frozenset((1, 2)), ())
+    assert (seen.member("web-0badcafe"), seen.member("web")) == (other, web)
+
+
 def test_a_member_that_never_started_is_named_by_its_address() -> None:
     assert str(Member(7, "", ("https://10.0.0.7:2380",), (), True)) == "10.0.0.7 (not started)"
 
