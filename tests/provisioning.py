@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import psutil
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -62,11 +62,11 @@ class Runs:
             raise Failed(Failure("; ".join(checked.error_messages)))
         return dict(checked.validated_parameters)
 
-    def run(self, *instances: Dict[str, Any], check: bool = False, **options: Any) -> Dict[str, Any]:
+    def run(self, *instances: Dict[str, Any], check: bool = False, provider: Callable[[Any], Any] = provider_of, **options: Any) -> Dict[str, Any]:
         """The result; Failed when the module would fail."""
         params = self.params(**({"instances": list(instances)} if instances else {}), **options)
         try:
-            return provision(lambda: provider_of(params), Ask(params, check))
+            return provision(lambda: provider(params), Ask(params, check))
         except Failure as failure:
             raise Failed(failure) from failure
 

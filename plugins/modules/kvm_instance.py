@@ -389,7 +389,7 @@ quota:
   returned: success
   type: dict
 steps:
-  description: What was done, with its seconds.
+  description: What was done, with its seconds. The one that failed has C(failed).
   returned: success, and when a run failed
   type: list
   elements: dict

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.nordic.gitops.plugins.module_utils._instance.openstack import OpenStack
 from ansible_collections.nordic.gitops.plugins.module_utils._instance.user_data import fingerprint
 from provisioning import Fleet
 
@@ -175,6 +176,49 @@ def test_networks_groups_metadata_and_addresses_change_in_place(fleet):
     finally:
         fleet.clean()
         fleet.sdk.network.delete_security_group(rules)
+
+
+def test_ports_are_made_before_others_are_given_up(fleet):
+    """The new one may be refused, here as somebody took its address since it was looked at; the instance would have no network."""
+    fleet.run(*fleet.named("a"), networks=[{"network": "private", "address": "10.20.66.6"}])
+    (before,) = fleet.ports()
+    network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
+    params = dict(networks=[{"network": "private", "address": "10.20.66.7"}])
+
+    class Late(OpenStack):
+        def create_ports(self, owner, wanted):
+            fleet.sdk.network.create_port(network_id=network.id, name=f"{fleet.name}-theirs", fixed_ips=[{"ip_address": "10.20.66.7"}])
+            return super().create_ports(owner, wanted)
+
+    failed = fleet.fails(*fleet.named("a"), provider=Late, **params)
+    assert "10.20.66.7" in str(failed) and fleet.server("a").addresses["private"][0]["addr"] == "10.20.66.6"
+    assert [(step["step"], step["failed"]) for step in failed.details["steps"]] == [("ports", True)]
+    (theirs,) = fleet.sdk.network.ports(name=f"{fleet.name}-theirs")
+    assert {port.id for port in fleet.ports()} == {before.id, theirs.id}
+    fleet.sdk.network.delete_port(theirs)
+    after = fleet.run(*fleet.named("a"), **params)["instances"][0]
+    assert [port["addresses"] for port in after["ports"]] == [["10.20.66.7"]] and len(fleet.ports()) == 1
+    fleet.keeps(*fleet.named("a"), **params)
+    fleet.run({"name": f"{fleet.name}-a", "state": "absent"})
+    assert fleet.left() == NOTHING
+
+
+def test_a_floating_address_that_is_named_is_never_released(fleet):
+    """It was made for the instance once; since it is declared by its number, for a DNS entry perhaps, it is the user's."""
+    (address,) = fleet.run(*fleet.named("a"), floating_address={"network": "public"})["instances"][0]["floating_addresses"]
+    named = dict(floating_address={"address": address})
+    assert fleet.run(*fleet.named("a"), **named)["counts"] == {"update": 1}
+    fleet.keeps(*fleet.named("a"), **named)
+    fleet.run(*fleet.named("a"), **named, user_data="#!/bin/sh\n", on_drift={"user_data": "replace"}, allow_data_loss=True)
+    told = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, check=True)
+    assert told["plan"][0]["destroys"] == ["root disk"]
+    fleet.run(instances=[], prune=True, prune_limit="100%")
+    assert [(one.floating_ip_address, one.port_id) for one in fleet.floating()] == [(address, None)]
+    again = fleet.run(*fleet.named("a"), **named)["instances"][0]
+    assert again["floating_addresses"] == [address]
+    fleet.run(*fleet.named("a"), floating_address={"network": "public"})
+    fleet.run({"name": f"{fleet.name}-a", "state": "absent"})
+    assert fleet.left() == NOTHING
 
 
 def test_only_what_carries_the_mark_of_the_fleet_is_deleted(cloud, fleet):

@@ -46,9 +46,15 @@ class Report:
     @contextlib.contextmanager
     def step(self, name: str, step: str) -> Iterator[None]:
         begin = time.monotonic()
-        yield
-        with self._guard:
-            self.done.append({"name": name, "step": step, "seconds": round(time.monotonic() - begin, 3)})
+        done: Dict[str, Any] = {"name": name, "step": step}
+        try:
+            yield
+        except BaseException:
+            done["failed"] = True
+            raise
+        finally:
+            with self._guard:
+                self.done.append({**done, "seconds": round(time.monotonic() - begin, 3)})
 
     def note(self, text: str) -> None:
         with self._guard:
@@ -100,7 +106,7 @@ class Run:
             return
         with concurrent.futures.ThreadPoolExecutor(min(self.settings.parallel, len(changes))) as pool:
             for change, future in [(change, pool.submit(self._safely, act, change)) for change in changes]:
-                if not future.result():
+                if not future.result() and not change.surplus:
                     self._failed.add(change.name)
 
     def _safely(self, act: Callable[[Change], None], change: Change) -> bool:
@@ -116,9 +122,13 @@ class Run:
 
     def _delete(self, change: Change) -> None:
         instance = change.existing
+        if change.surplus:
+            self._end(instance)
+            return
         with self.report.step(change.name, "delete"):
             self._shut_down(instance)
-            self._remove(instance)
+            if not self._delete_softly(instance):
+                return
             for port in filter(instance.owns, instance.ports):
                 self.cloud.delete_port(port.id, instance.id)
             for address in filter(instance.owns, instance.floating):
@@ -128,9 +138,22 @@ class Run:
                     self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
                     self.cloud.delete_volume(volume.id)
 
-    def _remove(self, instance: Instance) -> None:
+    def _delete_softly(self, instance: Instance) -> bool:
+        """Whether it is gone, or the cloud has only put it aside, and somebody may restore it."""
         self.cloud.delete(instance.id)
-        self.watch.gone(instance.id, instance.name)
+        if self.watch.gone(instance.id, instance.name, for_good=False):
+            return True
+        self.report.note(f"{instance.name} ({instance.id}) can be restored until the cloud reclaims it, and has its ports, addresses and volumes until then")
+        return False
+
+    def _end(self, old: Instance) -> None:
+        """Of one that was replaced only the deletion is left."""
+        new = next((one for one in self.plan.world.instances if one.metadata.get(provider.REPLACES) == old.id), None)
+        with self.report.step(old.name, "remove the old one"):
+            self.cloud.delete(old.id)
+            self.watch.gone(old.id, old.name)
+            if new is not None:
+                self._still_has(new, [port.id for port in new.ports], old)
 
     def _shut_down(self, instance: Instance) -> None:
         """The guest ends by itself, so that its file systems are clean; it is powered off only when it does not."""
@@ -224,6 +247,7 @@ class Run:
         """
         made_volumes: List[Volume] = []
         server = ""
+        marks = {**foreign, **metadata_of(self.fleet, wanted), **({provider.REPLACES: old.id} if old else {})}
         try:
             boot, volumes = self._volumes(wanted, made_volumes)
             names = {id(want): name for name, want in names_of_ports(wanted)}
@@ -235,7 +259,7 @@ class Run:
                 try:
                     server = ""
                     with self.report.step(wanted.name, "create"):
-                        server = self.cloud.create(self.fleet, wanted, {**foreign, **metadata_of(self.fleet, wanted)}, ports, boot, volumes)
+                        server = self.cloud.create(self.fleet, wanted, marks, ports, boot, volumes)
                     with self.report.step(wanted.name, "wait until ACTIVE"):
                         instance = self._until_active(server, wanted.name)
                     break
@@ -267,9 +291,12 @@ class Run:
         """A cloud that began the deletion anew, as one of its services restarted, takes the ports from whoever has them."""
         with self.report.step(new.name, "wait until the old one is gone"):
             self.watch.gone(old.id, old.name)
-            for port in ports:
-                if self.cloud.port(port).server_id != new.id:
-                    raise Failure(f"{new.name} ({new.id}) lost its port {port} to the deletion of {old.id}", hint="Run it again to attach it again.")
+            self._still_has(new, ports, old)
+
+    def _still_has(self, new: Instance, ports: Sequence[str], old: Instance) -> None:
+        for port in ports:
+            if self.cloud.port(port).server_id != new.id:
+                raise Failure(f"{new.name} ({new.id}) lost its port {port} to the deletion of {old.id}", hint="Run it again to attach it again.")
 
     def _until_active(self, server: str, name: str) -> Instance:
         return self.watch.until(server, name, "it is ACTIVE", lambda now: now.status == "ACTIVE" and not now.task)
@@ -387,23 +414,28 @@ class Run:
                 if want.manage_groups and set(want.groups) != set(port.groups):
                     self.cloud.set_groups(port.id, want.groups)
         if change.has("networks"):
+            # What cannot be made or attached costs it nothing that it has.
+            for port in self._ports_for(wanted, missing, instance):
+                self.cloud.attach_port(instance.id, port.id)
             for port in surplus:
                 self.cloud.detach_port(instance.id, port.id)
                 self._until_free(port)
                 self.cloud.delete_port(port.id)
-            for port in self._ports_for(wanted, missing):
-                self.cloud.attach_port(instance.id, port.id)
 
-    def _ports_for(self, wanted: Wanted, missing: Sequence[WantedPort]) -> List[Port]:
-        names = {id(want): name for name, want in names_of_ports(wanted)}
+    def _ports_for(self, wanted: Wanted, missing: Sequence[WantedPort], instance: Instance) -> List[Port]:
+        # Beside what it has until then, which may be of the same network.
+        names = {id(want): name for name, want in names_of_ports(replace(wanted, ports=tuple(missing)), [port.name for port in instance.ports])}
         lacking = [(names[id(want)], want) for want in missing if not want.port and not self._fitting(names[id(want)], want)]
         for port in self.cloud.create_ports(self.fleet, lacking) if lacking else ():
             self._own(wanted.name, port)
         return [want.port or self.free_ports[names[id(want)]] for want in missing]
 
-    def _until_free(self, port: Port) -> None:
+    def _until_free(self, port: Port, old: Optional[Instance] = None) -> None:
+        """old: the one that has it and is being deleted."""
         begin = time.monotonic()
         while self.cloud.port(port.id).server_id:
+            if old is not None:
+                self.watch.leaving(old.id, old.name)
             if time.monotonic() - begin > self.settings.timeout:
                 raise Failure(f"the port {port.name} ({port.id}) is still in use")
             time.sleep(pause(begin))
@@ -497,7 +529,7 @@ class Run:
         """The same name, addresses and volumes on a new instance."""
         pairs, missing, surplus = pair_ports(wanted, instance)
         # Before anything goes: what the new one needs beyond what it takes over.
-        fresh = self._ports_for(wanted, missing)
+        fresh = self._ports_for(wanted, missing, instance)
         kept: Dict[int, Port] = {}
         for number, want in enumerate(wanted.ports):
             kept[number] = next((port for paired, port in pairs if paired is want), None) or fresh[next(i for i, one in enumerate(missing) if one is want)]
@@ -506,13 +538,17 @@ class Run:
         if wanted.boot_volume and (change.has("image") or wanted.state == "rebuilt"):
             self._keep_boot_volume(wanted, instance)
         taken_over = {port.id: port for port in (*kept.values(), *surplus)}
+        lent = [(want, port) for want, port in pairs if not instance.owns(port)]
+        names = names_of_ports(replace(wanted, ports=tuple(want for want, _port in lent)), [port.name for port in (*instance.ports, *fresh)])
         with self.report.step(change.name, "remove the old one"):
+            for (name, want), (_want, port) in zip(names, lent):
+                self.cloud.keep_port(self.fleet, "" if want.port else name, port.id)
             self.cloud.delete(instance.id)
             # A cloud ends the guest, then frees its ports, then its volumes, and only then its room: a member of a server group counts until it is gone.
-            if not taken_over or wanted.server_group or instance.server_groups:
+            if not taken_over or lent or wanted.server_group or instance.server_groups:
                 self.watch.gone(instance.id, instance.name)
             for port in taken_over.values():
-                self._until_free(port)
+                self._until_free(port, instance)
             for volume in instance.volumes:
                 self.cloud.wait_volume(volume.id, "available", self.settings.timeout)
         for port in surplus:

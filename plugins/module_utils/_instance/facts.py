@@ -70,7 +70,7 @@ def facts(instance: Instance, rule: AddressRule) -> Dict[str, Any]:
         "server_groups": list(instance.server_groups),
         "created": instance.created,
         "metadata": {key: value for key, value in instance.metadata.items() if not key.startswith(provider.PREFIX)},
-        "marks": {key: value for key, value in instance.metadata.items() if key.startswith(provider.PREFIX)},
+        "marks": {key: value for key, value in instance.metadata.items() if key.startswith(provider.PREFIX) and key != provider.REPLACES},
         "ports": [
             {
                 "id": port.id,

@@ -113,8 +113,8 @@ def _judge(plan: Plan, options: Options, provider: Provider, declared: Sequence[
         # Those that get a port. What is to be changed must not lose its port for one that cannot be made.
         creating = {change.name for change in plan.changes if change.operation == "create" or change.writes and change.has("networks")}
         # What is deleted goes first, and an instance's own ports stay its own.
-        going = {change.name for change in plan.of("delete")}
-        holders = {port.id: "" if instance.name in going else instance.name for instance in plan.world.instances for port in instance.ports}
+        going = {change.existing.id for change in plan.of("delete")}
+        holders = {port.id: "" if instance.id in going else instance.name for instance in plan.world.instances for port in instance.ports}
         wanted.no_address_taken([one for one in declared if one.name in creating], provider, holders)
         if any(guard.needs(plan).values()):
             guard.quota(plan, provider.limits())
@@ -196,7 +196,7 @@ def _answer(
     warnings = [*plan.warnings, *report.notes]
     twins = _twins(instances, rule)
     result: Dict[str, Any] = {
-        "changed": plan.writes if ask.check_mode else bool(report.done),
+        "changed": plan.writes if ask.check_mode else any(step["step"] != "gate" for step in report.done),
         "fleet": ask.fleet,
         "plan": [change.result() for change in plan.changes],
         "table": plan.table(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from .plan import Change, Options, Plan, names_of_ports
+from .plan import Change, Options, Plan, names_of_ports, volume_for
 from .provider import Limit, Wanted
 from .._errors import Failure, Refused
 
@@ -27,7 +27,7 @@ def nothing_that_is_refused(plan: Plan, options: Options) -> Optional[str]:
 
 
 def no_more_than_the_limit(plan: Plan, options: Options) -> Optional[str]:
-    pruned = [change for change in plan.of("delete") if change.wanted is None]
+    pruned = [change for change in plan.of("delete") if change.wanted is None and not change.surplus]
     limit = _limit(options.prune_limit, len(plan.world.instances))
     if len(pruned) > limit:
         return (
@@ -57,6 +57,10 @@ def nothing_that_another_has(plan: Plan, options: Options) -> Optional[str]:
         if one.floating and one.floating.port_id and one.floating.port_id not in ports and (anew or change.has("floating_address")):
             found.append(f"{change.name}: the floating address {one.floating.address} is in use by the port {one.floating.port_id}, not of this fleet")
         if anew:
+            for want in given:
+                volume = volume_for(want, one.name, plan.fleet, plan.world.volumes)
+                if volume and not want.volume and volume.server_id not in own:
+                    found.append(f"{change.name}: its volume {volume.name} ({volume.id}) is attached to {volume.server_id}")
             found += [f"{change.name}: {volume.overlay}, such as of an external snapshot, holds what was last written to its volume {volume.name}. "
                       "Merge it first (virsh blockcommit --active --pivot)"
                       for volume in plan.world.volumes if volume.instance == change.name and volume.overlay]
@@ -105,7 +109,7 @@ def needs(plan: Plan) -> Mapping[str, int]:
         if change.instance and not change.begins_anew:
             continue  # it is there, and counted
         _count(need, change.declared, plan)
-        if change.instance:  # it goes first
+        if change.instance and not change.instance.put_aside:  # it goes first; what is put aside is not counted
             need["instances"] -= 1
             need["cores"] -= change.instance.flavor.vcpus
             need["ram"] -= change.instance.flavor.ram

@@ -454,6 +454,9 @@ class Libvirt:
                 if host.get("mac") == port_id:
                     self._update_network(name, self.api.VIR_NETWORK_UPDATE_COMMAND_DELETE, host, f"port {port_id}")
 
+    def keep_port(self, fleet: str, name: str, port_id: str) -> None:
+        """A reservation outlives each domain."""
+
     def set_groups(self, port_id: str, groups: Sequence[str]) -> None:
         raise Failure("libvirt has no security groups", port_id, "Leave security_groups out.")
 
@@ -891,6 +894,9 @@ class Libvirt:
                 | self.api.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
             )
             domain.undefineFlags(flags)
+
+    def delete_for_good(self, instance_id: str) -> None:
+        """libvirt puts none aside."""
 
     def start(self, instance_id: str) -> None:
         domain = self._domain(instance_id)

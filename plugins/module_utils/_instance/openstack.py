@@ -179,11 +179,12 @@ class OpenStack:
         mine = self.rest.project_id
         networks: Dict[str, str] = {}
         ports = list(self.rest.every("network", "/ports", "ports", project_id=mine, description=_mark(fleet)))
-        self._nothing_hidden(fleet, ports, servers)
-        ours = [one for one in servers.values() if one["metadata"].get(provider.FLEET) == fleet]
         volumes: List[Dict[str, Any]] = []
         if "volume" in self.rest.place().endpoints:
             volumes = list(self.rest.every("volume", "/volumes/detail", "volumes", metadata=_python({provider.FLEET: fleet})))
+        self._nothing_hidden(fleet, ports, volumes, servers)
+        ours = [one for one in servers.values() if one["metadata"].get(provider.FLEET) == fleet]
+        if "volume" in self.rest.place().endpoints:
             volumes += self._volumes_of_others(ours, {one["id"] for one in volumes})
         ports += self._ports_of_others(ours, {one["mac_address"] for one in ports})
         # Those that somebody gave carry no mark, and Nova hears of a floating address late.
@@ -206,16 +207,28 @@ class OpenStack:
             tuple(one for one in floating_values if one.fleet == fleet),
         )
 
-    def _nothing_hidden(self, fleet: str, ports: Sequence[Mapping[str, Any]], servers: Dict[str, Dict[str, Any]]) -> None:
-        """A list leaves out the servers of a cell whose database does not answer, and they would be made a second time. Their ports tell of them."""
-        used = {one["device_id"]: one["name"] for one in ports if one.get("device_id") and str(one.get("device_owner")).startswith("compute:")}
+    def _nothing_hidden(
+        self, fleet: str, ports: Sequence[Mapping[str, Any]], volumes: Sequence[Mapping[str, Any]], servers: Dict[str, Dict[str, Any]]
+    ) -> None:
+        """A list leaves out the servers of a cell whose database does not answer, and they would be made a second time. Their ports and volumes
+        tell of them. It leaves out those that are deleted and not yet reclaimed too, which hold their ports and volumes."""
+        used = {at["server_id"]: f"volume {one['name']}" for one in volumes for at in one.get("attachments") or () if at.get("server_id")}
+        used.update({one["device_id"]: f"port {one['name']}" for one in ports
+                     if one.get("device_id") and str(one.get("device_owner")).startswith("compute:")})
         if set(used) <= set(servers):
             return
         # Another run may have made them since the first list.
         servers.update((one["id"], one) for one in self.rest.every("compute", "/servers/detail", "servers", tags=_tag(fleet)))
-        for server, port in used.items():
-            if server not in servers and self.rest.find("compute", f"/servers/{word(server)}") is not None:
-                raise Failure(f"the instance {server} has the port {port} of this fleet, and Nova does not list it", self.rest.url("compute"),
+        for server, part in used.items():
+            if server in servers:
+                continue
+            found = self.rest.find("compute", f"/servers/{word(server)}")
+            # One of a cell that is down is told without its metadata.
+            metadata = found["server"].get("metadata", {provider.FLEET: fleet}) if found else {}
+            if found and metadata.get(provider.FLEET) == fleet and found["server"].get("status") == "SOFT_DELETED":
+                servers[server] = found["server"]
+            elif metadata.get(provider.FLEET) == fleet:
+                raise Failure(f"the instance {server} has the {part} of this fleet, and Nova does not list it", self.rest.url("compute"),
                               "Is one of its cells down, or was the tag of the fleet removed? Nothing was changed.")
 
     def _with_groups(self, instances: Sequence[Instance]) -> List[Instance]:
@@ -281,7 +294,7 @@ class OpenStack:
             found = [
                 one
                 for one in self.rest.every("network", "/ports", "ports", description=_mark(fleet), project_id=self.rest.project_id)
-                if one["name"] in names
+                if one["name"] in names and not one.get("device_id")
             ]
             return {"ports": found} if len(found) == len(names) else None
 
@@ -311,6 +324,12 @@ class OpenStack:
                 if wrong.code != 412:
                     raise
         raise Failure(f"{path[1:]} changes all the time, so it is not deleted", hint="Run it again.")
+
+    def keep_port(self, fleet: str, name: str, port_id: str) -> None:
+        found = self.rest.get("network", f"/ports/{port_id}")["port"]
+        # Nova names no port that it makes.
+        mine = {"name": name, "description": _mark(fleet)} if name and not found["name"] and not found["description"] else {}
+        self.rest.send("PUT", "network", f"/ports/{port_id}", {"port": {"device_id": "", "device_owner": "", **mine}})
 
     def set_groups(self, port_id: str, groups: Sequence[str]) -> None:
         self.rest.send("PUT", "network", f"/ports/{port_id}", {"port": {"security_groups": list(groups)}})
@@ -487,6 +506,13 @@ class OpenStack:
 
     def delete(self, instance_id: str) -> None:
         self.rest.delete("compute", f"/servers/{instance_id}")
+
+    def delete_for_good(self, instance_id: str) -> None:
+        try:
+            self._action(instance_id, {"forceDelete": None})
+        except Answer as wrong:
+            if wrong.code != 404:
+                raise in_words(wrong, f"instance {instance_id}") from None
 
     def start(self, instance_id: str) -> None:
         self._in_state(instance_id, {"os-start": None}, "ACTIVE")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -72,6 +73,7 @@ class Change:
     keeps: Tuple[str, ...] = ()
     wanted: Optional[Wanted] = None
     instance: Optional[Instance] = None
+    surplus: bool = False  # another one has its place, its ports and its volumes
 
     @property
     def writes(self) -> bool:
@@ -118,6 +120,7 @@ class Plan:
     world: World = World()
     leftovers: Tuple[str, ...] = ()  # ports, volumes and addresses of the fleet that no instance has
     warnings: Tuple[str, ...] = ()
+    fleet: str = ""
 
     @property
     def writes(self) -> bool:
@@ -151,11 +154,15 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
     strangers: Dict[str, List[Instance]] = {}
     for stranger in world.strangers:
         strangers.setdefault(stranger.name, []).append(stranger)
-    changes: List[Change] = []
+    surplus = _replaced(world)
+    declared, present = {one.name for one in wanted}, {one.name for one in wanted if one.state != "absent"}
+    changes = [_end_of(instance, surplus[instance.id]) for instance in world.instances
+               if instance.id in surplus and (instance.name in declared or options.prune)]
     warnings: List[str] = []
     for one in wanted:
         # A run that was killed may have made the next one before the last was gone.
-        found = [instance for instance in by_name.get(one.name, []) if not instance.leaving] or by_name.get(one.name, [])[:1]
+        these = [instance for instance in by_name.get(one.name, []) if instance.id not in surplus]
+        found = [instance for instance in these if not instance.leaving] or these[:1]
         if len(found) > 1:
             changes.append(
                 Change(
@@ -171,10 +178,26 @@ def make_plan(fleet: str, wanted: Sequence[Wanted], world: World, options: Optio
             changes.append(_for_stranger(fleet, one, strangers[one.name]))
         else:
             changes.append(_for_missing(one, world))
-    declared, present = {one.name for one in wanted}, {one.name for one in wanted if one.state != "absent"}
     changes += [_for_undeclared(instance, options) for instance in sorted(world.instances, key=lambda each: (each.name, each.id))
-                if instance.name not in declared]
-    return Plan(tuple(changes), world, tuple(_leftovers(world, present)), tuple(warnings))
+                if instance.name not in declared and not instance.put_aside and instance.id not in surplus]
+    return Plan(tuple(changes), world, tuple(_leftovers(world, present)), tuple(warnings), fleet)
+
+
+def _replaced(world: World) -> Dict[str, Instance]:
+    """Those whose deletion failed when another one had their place already, which says so: ID -> that one."""
+    by_id = {instance.id: instance for instance in world.instances if not instance.leaving and not instance.protected}
+    found: Dict[str, Instance] = {}
+    for instance in world.instances:
+        old = by_id.get(instance.metadata.get(provider.REPLACES, ""))
+        if old is not None and old.id != instance.id and old.name == instance.name and not instance.leaving:
+            found[old.id] = instance
+    return found
+
+
+def _end_of(instance: Instance, successor: Instance) -> Change:
+    reason = f"replaced by {successor.id}, and its deletion did not end ({instance.status})"
+    root = () if instance.boots_from_volume else ("root disk",)
+    return Change("delete", instance.name, (reason,), destroys=root, instance=instance, surplus=True)
 
 
 def _for_missing(one: Wanted, world: World) -> Change:
@@ -232,6 +255,8 @@ def _snapshots(instance: Instance) -> str:
 
 
 def _for_existing(one: Wanted, instance: Instance, world: World, options: Options, warnings: List[str]) -> Change:
+    if instance.put_aside:
+        return _for_put_aside(one, instance, world, options)
     if one.state == "absent":
         if instance.protected:
             return Change("refuse", one.name, (f"is to be absent, but {_protection(instance)}",), wanted=one, instance=instance)
@@ -272,6 +297,21 @@ def _for_existing(one: Wanted, instance: Instance, world: World, options: Option
     if instance.boots_from_volume:
         differences = [replace(diff, action="replace") if diff.action == "rebuild" else diff for diff in differences]
     return _judged(one, instance, differences, options)
+
+
+def _for_put_aside(one: Wanted, instance: Instance, world: World, options: Options) -> Change:
+    """The cloud keeps what is deleted for a while; what it holds is not there for another one meanwhile."""
+    held = "it was deleted, and the cloud keeps it with its ports and volumes until it reclaims it"
+    if one.state == "absent":
+        return Change("unchanged", one.name, (held,), wanted=one, instance=instance)
+    anew = _for_missing(one, world)
+    if anew.operation == "refuse":
+        return anew
+    if not instance.boots_from_volume and not options.allow_data_loss:
+        advice = f"Restore it (openstack server restore {instance.id}), or have it deleted for good, with its root disk, by allow_data_loss"
+        return Change("refuse", one.name, (f"{held}. {advice}",), wanted=one, instance=instance)
+    lost = () if instance.boots_from_volume else ("root disk",)
+    return replace(anew, reasons=(f"{held}; it is deleted for good",), destroys=lost, instance=instance)
 
 
 def _judged(one: Wanted, instance: Instance, differences: List[Difference], options: Options) -> Change:
@@ -411,14 +451,15 @@ def _of_ports(one: Wanted, instance: Instance, options: Options) -> Iterable[Dif
             yield Difference("security_groups", sorted(port.groups), sorted(want.groups), options.action("security_groups"), f"port {port.id}")
 
 
-def names_of_ports(one: Wanted) -> List[Tuple[str, WantedPort]]:
-    """The name of each port of ours says whose it is, so that a later run takes up what an earlier one left."""
-    counted: Dict[str, int] = {}
+def names_of_ports(one: Wanted, taken: Sequence[str] = ()) -> List[Tuple[str, WantedPort]]:
+    """The name of each port of ours says whose it is, so that a later run takes up what an earlier one left. taken: names that it has in use."""
+    used = set(taken)
     named = []
     for want in one.ports:
-        counted[want.network.id] = counted.get(want.network.id, 0) + 1
-        number = counted[want.network.id]
-        named.append((f"{one.name}|{want.network.name}{'' if number == 1 else '|%d' % number}", want))
+        first = f"{one.name}|{want.network.name}"
+        name = next(name for name in itertools.chain([first], (f"{first}|{number}" for number in itertools.count(2))) if name not in used)
+        used.add(name)
+        named.append((name, want))
     return named
 
 
@@ -491,6 +532,8 @@ def metadata_of(fleet: str, one: Wanted, instance: Optional[Instance] = None) ->
     marks = {provider.FLEET: fleet, provider.DECLARED: ",".join(sorted(one.metadata))[:255]}
     if one.protected:
         marks[provider.PROTECTED] = "true"
+    if one.floating and one.floating.address:
+        marks[provider.FLOATING] = one.floating.address
     if instance is None:
         if one.image:
             marks.update({provider.IMAGE: one.image.id, provider.IMAGE_NAME: one.image.name[:255]})
@@ -506,8 +549,7 @@ def metadata_steps(fleet: str, one: Wanted, instance: Instance) -> Tuple[Dict[st
     have = instance.metadata
     declared = [key for key in have.get(provider.DECLARED, "").split(",") if key]
     gone = [key for key in declared if key not in one.metadata and key in have]
-    if provider.PROTECTED in have and not one.protected:
-        gone.append(provider.PROTECTED)
+    gone += [mark for mark in (provider.PROTECTED, provider.FLOATING) if mark in have and mark not in want]
     return {key: value for key, value in want.items() if have.get(key) != value}, sorted(set(gone))
 
 

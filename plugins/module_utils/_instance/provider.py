@@ -18,6 +18,8 @@ USER_DATA = "nordic:user_data"
 SSH_KEY = "nordic:ssh_key:"
 DECLARED = "nordic:metadata"
 PROTECTED = "nordic:protected"
+REPLACES = "nordic:replaces"  # the instance whose place it took, whose deletion may not have ended
+FLOATING = "nordic:floating_address"  # the one that was given, which is released by whoever gave it only
 PREFIX = "nordic:"
 
 READY = ("ACTIVE", "SHUTOFF")
@@ -25,7 +27,7 @@ READY = ("ACTIVE", "SHUTOFF")
 WRITES = (
     "create_ports", "delete_port", "set_groups", "create_volume", "delete_volume", "grow_volume", "rename_volume", "attach", "detach", "attach_port",
     "detach_port", "assign_floating", "release_floating", "unassign_floating", "create", "delete", "start", "stop", "power_off", "resize",
-    "confirm_resize", "rebuild", "set_metadata",
+    "confirm_resize", "rebuild", "set_metadata", "keep_port", "delete_for_good",
 )
 DELETING = ("deleting", "soft-deleting")  # the tasks of an instance whose deletion has not ended
 
@@ -143,7 +145,12 @@ class Instance:
     @property
     def leaving(self) -> bool:
         """Its deletion was asked for and has not ended; until then a cloud lists it, often as ACTIVE."""
-        return self.task in DELETING or self.status in ("DELETED", "SOFT_DELETED")
+        return self.task in DELETING or self.status == "DELETED" or self.put_aside
+
+    @property
+    def put_aside(self) -> bool:
+        """It was deleted, and until the cloud reclaims it somebody may restore it; its ports and volumes are held for that."""
+        return self.status == "SOFT_DELETED"
 
     @property
     def boots_from_volume(self) -> bool:
@@ -155,7 +162,9 @@ class Instance:
             return False
         if isinstance(part, Port):
             return part.name.split("|")[0] == self.name
-        return isinstance(part, Floating) or part.instance == self.name
+        if isinstance(part, Floating):
+            return part.address != self.metadata.get(FLOATING)
+        return part.instance == self.name
 
 
 @dataclass(frozen=True)
@@ -308,6 +317,9 @@ class Provider(Protocol):
     def delete_port(self, port_id: str, last_user: str = "") -> None:
         """Unless an instance has it. last_user: one that is gone, which the provider may still name."""
 
+    def keep_port(self, fleet: str, name: str, port_id: str) -> None:
+        """Take it from its instance, which is to be deleted, as the provider deletes the ports with it that it made itself. Those nobody named get the name."""
+
     def set_groups(self, port_id: str, groups: Sequence[str]) -> None: ...
 
     def create_volume(self, fleet: str, instance: str, wanted: WantedVolume, zone: str, image: Optional[Image]) -> Volume: ...
@@ -342,6 +354,9 @@ class Provider(Protocol):
         """The id of the new instance; it is being made when this returns."""
 
     def delete(self, instance_id: str) -> None: ...
+
+    def delete_for_good(self, instance_id: str) -> None:
+        """One that was put aside."""
 
     def start(self, instance_id: str) -> None: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Callable, Dict, Iterator, Optional
+from typing import Callable, Dict, Iterator, Optional, Set
 
 from .._errors import Failure
 from .provider import Instance, Provider
@@ -25,6 +25,7 @@ class Watch:
         self._seen: Dict[str, Instance] = {}
         self._at = float("-inf")
         self._took = 0.0
+        self._forced: Set[str] = set()
 
     def until(
         self, instance: str, name: str, what: str, done: Callable[[Instance], bool], timeout: Optional[float] = None, tolerate_error: bool = False
@@ -54,14 +55,27 @@ class Watch:
             # A cloud that takes seconds for a long list is not asked for nothing but lists.
             time.sleep(pause(begin) if self._waiting == 1 else max(POLL, self._took))
 
-    def gone(self, instance: str, name: str) -> None:
+    def leaving(self, instance: str, name: str, for_good: bool = True) -> Optional[Instance]:
+        """One that was deleted, if it is still there. for_good: also when the cloud only puts it aside, as it keeps its ports and volumes then."""
+        found = self.cloud.get(instance)
+        if found is None or found.status == "DELETED":
+            return None
+        if found.status == "ERROR" and not found.leaving:
+            raise Failure(f"{name} ({instance}) could not be deleted: {found.fault or 'the cloud does not say why'}", hint="Run it again.")
+        if for_good and found.put_aside and instance not in self._forced:
+            self._forced.add(instance)
+            self.cloud.delete_for_good(instance)
+        return found
+
+    def gone(self, instance: str, name: str, for_good: bool = True) -> bool:
+        """Whether it is, which one that was put aside is only for good."""
         begin = time.monotonic()
         while True:
-            found = self.cloud.get(instance)
-            if found is None or found.status in ("DELETED", "SOFT_DELETED"):
-                return
-            if found.status == "ERROR" and not found.leaving:
-                raise Failure(f"{name} ({instance}) could not be deleted: {found.fault or 'the cloud does not say why'}", hint="Run it again.")
+            found = self.leaving(instance, name, for_good)
+            if found is None:
+                return True
+            if found.put_aside and not for_good:
+                return False
             if time.monotonic() - begin > self.timeout:
                 raise Failure(f"{name} ({instance}) is still {found.status} {self.timeout:.0f} s after it was deleted", hint="Run it again to resume.")
             time.sleep(pause(begin))
