@@ -139,6 +139,19 @@ def test_a_volume_grows_in_place_and_never_shrinks(fleet):
     assert [one.status for one in fleet.volumes()] == ["in-use"]
 
 
+def test_a_volume_is_made_elsewhere_where_cinder_lacks_the_zone_of_nova(cloud, fleet):
+    """Added to an instance that runs; its zone is the cloud's choice, or Cinder would refuse the one that it does not know."""
+    admin, service = cloud.connect("admin").block_storage, {"binary": "cinder-volume", "host": "lab-volumes@nvme-b"}
+    fleet.run(*fleet.named("a"), zone="no-oslo-1b")
+    admin.put("/os-services/disable", json=service).raise_for_status()
+    try:
+        made = fleet.run(*fleet.named("a"), volumes=[{"label": "data", "size": 1}])["instances"][0]
+        assert [volume["label"] for volume in made["volumes"]] == ["data"] and [one.availability_zone for one in fleet.volumes()] == ["no-oslo-1a"]
+        fleet.keeps(*fleet.named("a"), volumes=[{"label": "data", "size": 1}])
+    finally:
+        admin.put("/os-services/enable", json=service).raise_for_status()
+
+
 def test_a_resize_is_confirmed_and_a_stopped_instance_stays_stopped(fleet):
     fleet.run(*fleet.named("a", "b"), state="stopped")
     assert {one.status for one in fleet.servers()} == {"SHUTOFF"}

@@ -72,6 +72,7 @@ CASES = {
     "limit": ({"prune_limit": "half", "prune": True}, "prune_limit is half"),
     "drift": ({"on_drift": {"flavor": "rebuild"}}, "on_drift"),
     "name": ({"instances": [{"name": "a b"}]}, "'a b' is no name for an instance"),
+    "mark": ({"metadata": {"Nordic:fleet": "x"}}, "the metadata key Nordic:fleet is reserved"),
     "twice": ({"instances": [{"name": "a"}, {"name": "a"}]}, "declared twice: a"),
     "neither": ({"instances": None}, "give either name or instances"),
     "one address for two": ({"instances": [{"name": "a"}, {"name": "b"}], "networks": [{"network": "private", "address": "10.20.9.9"}]},

@@ -153,6 +153,27 @@ def test_a_disk_of_the_user_is_attached_and_never_deleted(virt, fleet):
     (virt.images / own).unlink()
 
 
+def test_a_volume_of_a_name_that_two_pools_have_is_neither_attached_nor_deleted(virt, fleet):
+    """The file of the default pool was taken for the one that the guest has, and deleted, or attached, in its place."""
+    declared = {"name": f"{fleet.name}-a", "volumes": [{"label": "data", "size": 1, "type": "nvme"}]}
+    fleet.run(declared)
+    (name,) = fleet.files("nvme")
+    twin = virt.images / name
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(twin), "1G"], check=True)
+    try:
+        for options in ({}, {"state": "absent"}):
+            said = str(fleet.fails({**declared, **options}, delete_volumes=True))
+            assert f"the volume {name} is in several pools: " in said and str(twin) in said
+        assert fleet.files("nvme") == [name] and twin.exists()
+        given = {"name": f"{fleet.name}-b", "volumes": [{"volume": name}]}
+        assert "is in several pools" in str(fleet.fails(given))
+    finally:
+        twin.unlink()
+    fleet.keeps(declared)
+    fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, delete_volumes=True)
+    assert fleet.files("nvme") == fleet.files() == []
+
+
 def test_a_volume_that_was_made_for_another_fleet_is_never_deleted(virt, empty, fleet):
     """Its name says whose it is, and a user's own disk may have such a name too."""
     other = VirtFleet(virt, empty)

@@ -368,3 +368,30 @@ def test_a_replaced_instance_whose_deletion_failed_is_removed_by_the_next_run(cl
     assert done["plan"] == told["plan"] and [one["id"] for one in done["instances"]] == [made["id"]] and done["instances"][0]["ports"] == first["ports"]
     assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
     fleet.keeps(**order)
+
+
+def test_what_a_cloud_only_puts_aside_holds_nothing_that_a_replacement_needs(cloud, fleet, proxy):
+    """Soft delete: the server keeps its ports and volumes for whoever restores it. A list does not have it."""
+    order = replacing(fleet)
+    absent = {"name": f"{fleet.name}-a", "state": "absent"}
+    with cloud.soft_delete() as nova:
+        proxy.instead[f"127.0.0.1:{cloud.ports['nova']}"] = nova
+        before = fleet.run(**{**order, "user_data": "#!/bin/sh\n# old\n"})["instances"][0]
+        after = fleet.run(**order)["instances"][0]
+        assert after["id"] != before["id"] and after["ports"] == before["ports"]
+        assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
+        gone = fleet.run(absent, delete_volumes=True)
+        assert any(f"({after['id']}) can be restored until the cloud reclaims it" in text for text in gone["warnings"])
+        assert fleet.left() == {"servers": 0, "ports": 1, "volumes": 1, "floating": 1}
+        fleet.keeps(absent)
+        said = str(fleet.fails(**{**order, "allow_data_loss": False}))
+        assert f"Restore it (openstack server restore {after['id']})" in said
+        fleet.sdk.compute.restore_server(after["id"])
+        fleet.sdk.compute.wait_for_server(fleet.server("a"), interval=0.3, wait=300)
+        fleet.keeps(**order)
+        fleet.run(absent)
+        third = fleet.run(**order)["instances"][0]
+        assert third["id"] != after["id"] and [port["addresses"] for port in third["ports"]] == [port["addresses"] for port in before["ports"]]
+        assert [one["id"] for one in third["volumes"]] == [one["id"] for one in before["volumes"]]
+        assert fleet.left() == {"servers": 1, "ports": 1, "volumes": 1, "floating": 1}
+        fleet.keeps(**order)

@@ -40,6 +40,7 @@ def no_more_than_the_limit(plan: Plan, options: Options) -> Optional[str]:
 def nothing_that_another_has(plan: Plan, options: Options) -> Optional[str]:
     """A volume, port or floating address that was given is taken from nobody. An instance would be gone before its successor was refused it."""
     going = {change.existing.id for change in plan.changes if change.operation == "delete" or change.begins_anew}
+    going |= {instance.id for instance in plan.world.instances if instance.leaving and not instance.put_aside}
     ports = {port.id for port in plan.world.ports} | {port.id for instance in plan.world.instances for port in instance.ports}
     found = []
     for change in plan.of("create", "replace", "update", "resize", "rebuild"):
@@ -57,9 +58,9 @@ def nothing_that_another_has(plan: Plan, options: Options) -> Optional[str]:
         if one.floating and one.floating.port_id and one.floating.port_id not in ports and (anew or change.has("floating_address")):
             found.append(f"{change.name}: the floating address {one.floating.address} is in use by the port {one.floating.port_id}, not of this fleet")
         if anew:
-            for want in given:
-                volume = volume_for(want, one.name, plan.fleet, plan.world.volumes)
-                if volume and not want.volume and volume.server_id not in own:
+            for each in given:
+                volume = volume_for(each, one.name, plan.fleet, plan.world.volumes)
+                if volume and not each.volume and volume.server_id not in own:
                     found.append(f"{change.name}: its volume {volume.name} ({volume.id}) is attached to {volume.server_id}")
             found += [f"{change.name}: {volume.overlay}, such as of an external snapshot, holds what was last written to its volume {volume.name}. "
                       "Merge it first (virsh blockcommit --active --pivot)"

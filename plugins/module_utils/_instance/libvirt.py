@@ -65,6 +65,7 @@ class Libvirt:
         self._asked = 0
         self._count, self._pools_lock, self._images_lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._kvm: Optional[bool] = None
+        self._paths: Dict[str, Set[str]] = {}
         self._networks_of_ports: Dict[str, Named] = {}
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # it would print to standard error
         self.host = self._connect()
@@ -205,7 +206,8 @@ class Libvirt:
     def volume(self, wanted: str) -> Volume:
         found = [one for one in self._volumes() if wanted in (one.id, one.name)]
         if len(found) != 1:
-            raise Failure(f"there is no volume {wanted}" if not found else f"{len(found)} pools have a volume {wanted}", hint="Name it as its pool does.")
+            raise Failure(f"there is no volume {wanted}", hint="Name it as its pool does.")
+        self._only(found[0].name)
         return found[0]
 
     def taken(self, network_id: str, addresses: Sequence[str]) -> List[Port]:
@@ -244,6 +246,9 @@ class Libvirt:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
                 raise Failure(f"{name!r} is no name for an instance on libvirt", hint="Letters, digits, dots, dashes and underscores.")
         volumes = self._volumes()
+        for volume in volumes:
+            if volume.fleet == fleet:
+                self._only(volume.name)
         instances = self._domains(volumes)
         mine = [one for one in instances if one.fleet == fleet]
         wanted = {*names, *(one.name for one in mine)}
@@ -484,6 +489,7 @@ class Libvirt:
     def _files(self, fresh: bool = False) -> Dict[str, Tuple[str, str, int, int, str, str]]:
         """Every volume of every active pool: name -> (pool, path, capacity, allocation, format, backing file). A name in two pools is the default pool's."""
         found: Dict[str, Tuple[str, str, int, int, str, str]] = {}
+        paths: Dict[str, Set[str]] = {}
         with self._pools_lock, self._saying("pools"):
             for pool in sorted(self._pools(), key=lambda one: one.name() == self.default_pool):
                 with contextlib.suppress(self.api.libvirtError):  # busy with another job: then what it knows serves
@@ -495,7 +501,15 @@ class Libvirt:
                         form = "qcow2" if _attribute(tree, "target/format", "type") == "qcow2" else "raw"
                         backing = tree.findtext("backingStore/path") or ""
                         found[volume.name()] = (pool.name(), volume.path(), capacity, allocation, form, backing)
+                        paths.setdefault(volume.name(), set()).add(volume.path())
+        self._paths = paths
         return found
+
+    def _only(self, name: str) -> None:
+        """Two files of one name cannot be told apart, and the wrong one would be attached, or deleted."""
+        several = self._paths.get(name, set())
+        if len(several) > 1:
+            raise Failure(f"the volume {name} is in several pools: {', '.join(sorted(several))}", hint="Rename or remove what is not in use.")
 
     def _volumes(self) -> List[Volume]:
         """Whoever has an overlay has all that it stands on: attached elsewhere, a file below it would change under it."""

@@ -11,15 +11,19 @@ It ends with the `with` block, and also when this process ends in any other way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence
 
-from lab import build, places
+from lab import build, places, processes
 from lab.cluster import Supervised
 from lab.errors import LabError
 from lab.openstack import install, settings
@@ -52,6 +56,32 @@ class Cloud(Supervised):
         import openstack
 
         return openstack.connection.Connection(**self.clouds[name])
+
+    @contextlib.contextmanager
+    def soft_delete(self) -> Iterator[str]:
+        """Another API of the same Nova, of which a deletion only puts a server aside, for an hour. Its host and port."""
+        folder, port = self.state / "etc" / "nova-soft", places.free_port()
+        shutil.copytree(self.state / "etc" / "nova", folder, dirs_exist_ok=True)
+        (folder / "soft.conf").write_text("[DEFAULT]\nreclaim_instance_interval = 3600\n")
+        order = settings.programs(self.state, self.ports)["nova"]
+        api = {**order["programs"][0], "port": port, "log": str(self.state / "logs" / "nova-soft-api.log")}
+        file = folder / "programs.json"
+        env = {**order["env"], "OS_NOVA_CONFIG_DIR": str(folder), "OS_NOVA_CONFIG_FILES": "api-paste.ini;nova.conf;soft.conf"}
+        file.write_text(json.dumps({"env": env, "imports": [], "programs": [api]}))
+        python = install.environment() / "bin" / "python"
+        process = processes.spawn([str(python), str(install.HERE / "launch.py"), str(file)], self.state / "logs" / "nova-soft.log",
+                                  {**os.environ, "PYTHONPATH": str(install.HERE / "plugins")}, cwd=self.state)
+        try:
+            while True:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                if process.poll() is not None:
+                    raise LabError(processes.last_lines(self.state / "logs" / "nova-soft-api.log"))
+                time.sleep(0.2)
+            yield f"127.0.0.1:{port}"
+        finally:
+            processes.end(process)
 
     def copy(self, server: Any, names: Sequence[str]) -> None:
         """Servers of these names as this one, which has one port: they can be listed, and nothing else, and were not made one after the other."""

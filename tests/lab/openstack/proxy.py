@@ -24,10 +24,11 @@ def creates(end: str) -> Match:
 
 
 class CloudProxy(FaultProxy):
-    """Attributes: url, requests."""
+    """Attributes: url, requests, instead (host and port of a service -> of the one that is asked in its place)."""
 
     def __init__(self) -> None:
         super().__init__(None)
+        self.instead: Dict[str, str] = {}
 
     def __enter__(self) -> "CloudProxy":
         self._server = _Server(("127.0.0.1", 0), _ProxyHandler)
@@ -62,7 +63,8 @@ class _ProxyHandler(_Handler):
         }
         target = parts._replace(scheme="", netloc="").geturl()
         for attempt in (1, 2):
-            upstream = self.upstreams.setdefault(parts.netloc, http.client.HTTPConnection(parts.netloc, timeout=600))
+            real = self.server.proxy.instead.get(parts.netloc, parts.netloc)
+            upstream = self.upstreams.setdefault(parts.netloc, http.client.HTTPConnection(real, timeout=600))
             try:
                 upstream.request(self.command, target, body=body or None, headers={**headers, "Host": parts.netloc})
                 return upstream.getresponse()
