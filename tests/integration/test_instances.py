@@ -223,6 +223,9 @@ def test_a_floating_address_that_is_named_is_never_released(fleet):
     assert fleet.run(*fleet.named("a"), **named)["counts"] == {"update": 1}
     fleet.keeps(*fleet.named("a"), **named)
     fleet.run(*fleet.named("a"), **named, user_data="#!/bin/sh\n", on_drift={"user_data": "replace"}, allow_data_loss=True)
+    assert fleet.run(*fleet.named("a"))["instances"][0]["floating_addresses"] == []
+    fleet.keeps(*fleet.named("a"))
+    assert fleet.run(*fleet.named("a"), **named)["instances"][0]["floating_addresses"] == [address]
     told = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, check=True)
     assert told["plan"][0]["destroys"] == ["root disk"]
     fleet.run(instances=[], prune=True, prune_limit="100%")

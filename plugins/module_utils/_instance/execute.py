@@ -393,7 +393,7 @@ class Run:
                 if wanted.floating:
                     self._float(instance, wanted)
                 else:
-                    for address in filter(instance.owns, instance.floating):
+                    for address in filter(instance.lent, instance.floating):
                         self.cloud.unassign_floating(address.id)
         if change.has("power") or change.operation in ("start", "stop"):
             status = "SHUTOFF" if wanted.state == "stopped" else "ACTIVE"

@@ -518,7 +518,7 @@ def _of_floating(one: Wanted, instance: Instance, options: Options) -> Iterable[
     action = options.action("floating_address")
     have = instance.floating
     if one.floating is None:
-        for address in filter(instance.owns, have):
+        for address in filter(instance.lent, have):
             yield Difference("floating_address", address.address, None, action, "the address is kept")
     elif one.floating.address:
         if one.floating.address not in [address.address for address in have]:
@@ -549,7 +549,10 @@ def metadata_steps(fleet: str, one: Wanted, instance: Instance) -> Tuple[Dict[st
     have = instance.metadata
     declared = [key for key in have.get(provider.DECLARED, "").split(",") if key]
     gone = [key for key in declared if key not in one.metadata and key in have]
-    gone += [mark for mark in (provider.PROTECTED, provider.FLOATING) if mark in have and mark not in want]
+    if provider.PROTECTED in have and not one.protected:
+        gone.append(provider.PROTECTED)
+    if provider.FLOATING in have and one.floating and not one.floating.address:
+        gone.append(provider.FLOATING)
     return {key: value for key, value in want.items() if have.get(key) != value}, sorted(set(gone))
 
 

@@ -156,6 +156,10 @@ class Instance:
     def boots_from_volume(self) -> bool:
         return not self.image_id
 
+    def lent(self, address: Floating) -> bool:
+        """Whether the fleet made it, so that it is taken away when it is no longer declared. That releases none."""
+        return bool(self.fleet) and address.fleet == self.fleet
+
     def owns(self, part: Union[Port, Volume, Floating]) -> bool:
         """Whether it was made for this instance. What was made for another one or another fleet, and what somebody gave, is never deleted with it."""
         if not self.fleet or part.fleet != self.fleet:
