@@ -140,16 +140,23 @@ def test_a_volume_grows_in_place_and_never_shrinks(fleet):
 
 
 def test_a_volume_is_made_elsewhere_where_cinder_lacks_the_zone_of_nova(cloud, fleet):
-    """Added to an instance that runs; its zone is the cloud's choice, or Cinder would refuse the one that it does not know."""
-    admin, service = cloud.connect("admin").block_storage, {"binary": "cinder-volume", "host": "lab-volumes@nvme-b"}
-    fleet.run(*fleet.named("a"), zone="no-oslo-1b")
-    admin.put("/os-services/disable", json=service).raise_for_status()
+    """Added to an instance that runs in a zone that Cinder does not know and would refuse. A host of Nova is in that zone meanwhile."""
+    admin = cloud.connect("admin").compute
+    (home,) = [one for one in admin.aggregates() if one.availability_zone == "no-oslo-1b"]
+    other = admin.create_aggregate(name=f"{fleet.name}-zone", availability_zone=f"{fleet.name}-zone")
+    admin.remove_host_from_aggregate(home, "lab-3")
+    admin.add_host_to_aggregate(other, "lab-3")
     try:
-        made = fleet.run(*fleet.named("a"), volumes=[{"label": "data", "size": 1}])["instances"][0]
-        assert [volume["label"] for volume in made["volumes"]] == ["data"] and [one.availability_zone for one in fleet.volumes()] == ["no-oslo-1a"]
-        fleet.keeps(*fleet.named("a"), volumes=[{"label": "data", "size": 1}])
+        fleet.run(*fleet.named("a"), zone=f"{fleet.name}-zone")
+        declared = dict(volumes=[{"label": "data", "size": 1}])
+        made = fleet.run(*fleet.named("a"), **declared)["instances"][0]
+        assert made["zone"] == f"{fleet.name}-zone" and [volume["label"] for volume in made["volumes"]] == ["data"]
+        fleet.keeps(*fleet.named("a"), **declared)
     finally:
-        admin.put("/os-services/enable", json=service).raise_for_status()
+        fleet.clean()
+        admin.remove_host_from_aggregate(other, "lab-3")
+        admin.delete_aggregate(other)
+        admin.add_host_to_aggregate(home, "lab-3")
 
 
 def test_a_resize_is_confirmed_and_a_stopped_instance_stays_stopped(fleet):
@@ -222,10 +229,11 @@ def test_a_floating_address_that_is_named_is_never_released(fleet):
     named = dict(floating_address={"address": address})
     assert fleet.run(*fleet.named("a"), **named)["counts"] == {"update": 1}
     fleet.keeps(*fleet.named("a"), **named)
-    fleet.run(*fleet.named("a"), **named, user_data="#!/bin/sh\n", on_drift={"user_data": "replace"}, allow_data_loss=True)
     assert fleet.run(*fleet.named("a"))["instances"][0]["floating_addresses"] == []
     fleet.keeps(*fleet.named("a"))
-    assert fleet.run(*fleet.named("a"), **named)["instances"][0]["floating_addresses"] == [address]
+    changed = dict(named, user_data="#!/bin/sh\n")
+    replaced = fleet.run(*fleet.named("a"), **changed, on_drift={"user_data": "replace"}, allow_data_loss=True)["instances"][0]
+    assert replaced["floating_addresses"] == [address]
     told = fleet.run({"name": f"{fleet.name}-a", "state": "absent"}, check=True)
     assert told["plan"][0]["destroys"] == ["root disk"]
     fleet.run(instances=[], prune=True, prune_limit="100%")
