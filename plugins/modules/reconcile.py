@@ -443,7 +443,7 @@ hooks:
       description:
         - V(Succeeded), V(Failed), or V(Running) where O(wait_timeout) was over before its end.
         - V(NotRun) for what the run did not come to, and for V(SyncFail) when nothing failed.
-        - V(Planned) in check mode.
+        - V(Planned) in check mode. V(Deleted) for one that an earlier run left which did not come to its end, and that Git no longer has.
       type: str
     message:
       description: Why it failed, with the events and the end of the logs, or what happens to the object that is there.

@@ -152,7 +152,7 @@ def test_a_hook_that_fails_stops_the_run_before_anything_else_and_runs_syncfail(
     assert uid(cluster, namespace, "migrate") != failed
     git_repo.write("hooks.yaml", hook("migrate", image="2"))
     git_repo.commit()
-    assert ran(run()) == {"PreSync migrate": "Succeeded"} and exists(cluster, namespace, "configmap", "settings")
+    assert ran(run()) == {"PreSync migrate": "Succeeded", "SyncFail rescue": "Deleted"} and exists(cluster, namespace, "configmap", "settings")
     assert not run()["changed"]
 
 
@@ -360,7 +360,7 @@ def test_a_custom_resource_that_owns_a_volume_is_applied_again_and_not_deleted(c
     write(3)
     planned = run(check_mode=True)
     assert f"is kept and applied again, since it owns PersistentVolumeClaim {namespace}/data" in planned["hooks"][0]["message"]
-    assert ran(run()) == {"PreSync w": "Succeeded"}
+    assert ran(run()) == {"PreSync w": "Succeeded", "PreSync fails": "Deleted"}
     live = get(cluster, namespace, f"widgets.{group}", "w")
     assert live["metadata"]["uid"] == owner["uid"] and live["spec"]["size"] == 3 and not live["metadata"].get("deletionTimestamp")
     assert exists(cluster, namespace, "pvc", "data")
@@ -428,10 +428,74 @@ def test_a_hook_that_a_killed_run_left_and_git_no_longer_has_is_deleted_by_the_n
         run(wait_timeout=1)
     git_repo.remove("hooks.yaml")
     git_repo.commit()
-    run()
+    planned = run(check_mode=True, diff=True)
+    assert planned["changed"] and ran(planned) == {"PreSync migrate": "Planned"} and planned["diff"] and exists(cluster, namespace, "job", "migrate")
+    with pytest.raises(Refused, match="beyond allowed_kinds"):
+        run(allowed_kinds=["ConfigMap"])
+    done = run(expect=planned["plan_id"])
+    assert done["changed"] and ran(done) == {"PreSync migrate": "Deleted"}
     wait_until(lambda: not exists(cluster, namespace, "job", "migrate"))
     assert record(cluster, namespace, run) == ""
     assert not run()["changed"]
+
+
+def test_what_a_failed_run_had_as_a_hook_and_git_has_as_an_object_stays_the_same_object(cluster, run, git_repo, namespace):
+    git_repo.write("member.yaml", config_map("member"))
+    git_repo.commit()
+    run()
+    # Of two hooks one ran, and the other one, an object until now, did not.
+    git_repo.write("made.yaml", config_map("made", annotations=f'{HOOK}: PreSync\n{WAVE}: "-1"'))
+    git_repo.write("member.yaml", config_map("member", annotations=f"{HOOK}: PostSync"))
+    git_repo.write("fails.yaml", hook("fails", pod=FAILS))
+    git_repo.commit()
+    with pytest.raises(Failure, match="the hook of PreSync failed"):
+        run()
+    uids = [uid(cluster, namespace, name, "configmap") for name in ("made", "member")]
+    git_repo.write("made.yaml", config_map("made"))
+    git_repo.write("member.yaml", config_map("member"))
+    git_repo.remove("fails.yaml")
+    git_repo.commit()
+    done = run()
+    assert [uid(cluster, namespace, name, "configmap") for name in ("made", "member")] == uids and None not in uids
+    assert done["in_sync"] and OF not in get(cluster, namespace, "configmap", "made")["metadata"]["labels"]
+    assert not run()["changed"]
+
+
+def test_an_object_that_was_to_be_a_hook_and_never_ran_is_deleted_by_the_rules_of_pruning_alone(cluster, run, git_repo, namespace):
+    git_repo.write("member.yaml", config_map("member"))
+    git_repo.write("a.yaml", config_map("settings"))
+    git_repo.commit()
+    run()
+    git_repo.write("member.yaml", config_map("member", annotations=f"{HOOK}: PostSync\n{POLICY}: HookFailed"))
+    git_repo.write("fails.yaml", hook("fails", pod=FAILS))
+    git_repo.commit()
+    with pytest.raises(Failure, match="the hook of PreSync failed"):
+        run()
+    assert exists(cluster, namespace, "configmap", "member")  # it did not run, so it is not deleted after the failure
+    git_repo.remove("member.yaml")
+    git_repo.remove("fails.yaml")
+    git_repo.commit()
+    run(prune=False)
+    assert exists(cluster, namespace, "configmap", "member")
+    assert operations(run()) == {"ConfigMap member": "pruned"}
+
+
+def test_objects_that_git_turns_into_hooks_are_within_prune_limit_and_stay_with_prune_off(cluster, run, git_repo, namespace):
+    def write(number, marks):
+        git_repo.write("a.yaml", "---\n".join(config_map(f"c{one}", annotations=marks if one < number else "") for one in range(4)))
+        git_repo.commit()
+
+    write(0, "")
+    run()
+    write(3, f"{HOOK}: PreSync\n{POLICY}: HookSucceeded")
+    for check_mode in (True, False):
+        with pytest.raises(Refused, match="would prune 0 and replace 3 of 4 objects, prune_limit is 2"):
+            run(check_mode=check_mode, prune_limit="2")
+        with pytest.raises(Refused, match="prune is off, and 3 objects are to be run as a hook and deleted afterwards"):
+            run(check_mode=check_mode, prune=False)
+    assert all(exists(cluster, namespace, "configmap", f"c{one}") for one in range(4))
+    assert set(ran(run(prune_limit="3")).values()) == {"Succeeded"}
+    wait_until(lambda: [exists(cluster, namespace, "configmap", f"c{one}") for one in range(4)] == [False] * 3 + [True])
 
 
 def test_a_hook_that_needs_what_is_written_after_it_is_named_before_the_start(run, git_repo):

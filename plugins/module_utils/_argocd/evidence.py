@@ -20,6 +20,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.health impo
 OBJECTS = 10  # that are told of
 LOOKED_AT = 200  # objects of an Application
 LOG_LINES = 20
+LAST_PODS = 3  # of a hook whose logs are read: each retry of a Job is a Pod
 EVENTS = 3
 # What a container waits with that seldom passes without somebody's help.
 STUCK = ("CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName")
@@ -67,8 +68,9 @@ def of_hooks(cluster: Any, live: Mapping[str, Any], state: Mapping[str, Any]) ->
 
 
 def of_one(cluster: Any, body: Body) -> List[str]:
-    """What the events of an object say, and the end of its Pods' logs."""
-    logs = [line for pod in _pods(cluster, body) for line in _log(cluster, pod)]
+    """What the events of an object say, and the end of the logs of its last Pods."""
+    pods = sorted(_pods(cluster, body), key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    logs = [line for pod in pods[-LAST_PODS:] for line in _log(cluster, pod)]
     return [*_events(cluster, body), *logs]
 
 
@@ -114,6 +116,8 @@ def _read(cluster: Any, each: Mapping[str, Any]) -> Any:
 def _pods(cluster: Any, body: Body) -> List[Body]:
     if body["kind"] == "Pod":
         return [body]
+    if body["apiVersion"] not in ("apps/v1", "batch/v1"):
+        return []  # a kind of somebody else that is called like one
     labels = (((body.get("spec") or {}).get("selector") or {}).get("matchLabels")) or {}
     if body["kind"] not in WORKLOADS or not labels:
         return []
@@ -145,7 +149,7 @@ def _log(cluster: Any, pod: Body) -> List[str]:
     """The last lines of each container that has said anything."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     found: List[str] = []
-    for status in _containers(pod):
+    for status in _containers(pod)[:OBJECTS]:
         try:
             text = cluster.log(namespace, name, status["name"], LOG_LINES)
         except Failure as error:

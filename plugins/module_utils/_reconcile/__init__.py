@@ -25,7 +25,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.prune import dry_run_prune, prune
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.report import Report
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import (
-    are_due, delete_by_policy, delete_what_is_left, needed_too_early, record_of_run, with_hooks)
+    are_due, delete_by_policy, delete_what_is_left, needed_too_early, record_of_run, with_hooks, with_left)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.sync_fail import run_sync_fail
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import unhealthy, wait
 
@@ -58,6 +58,7 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
                 if are_due(plan, wanted.inventory, wanted.split, wanted.recorded(report.commit, source.digest)):
                     report.plan = plan = with_hooks(cluster, wanted.resources, plan, wanted.split.hooks, options)
                     report.notes += tuple(needed_too_early(plan)[:ERRORS])
+                report.plan = plan = with_left(cluster, wanted.resources, plan, wanted.inventory, wanted.not_kept, options)
                 guard(plan, options)
                 dry_run_prune(cluster, plan)
             try:
@@ -73,6 +74,7 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
     inventory = wanted.inventory
     recorded = (inventory.enforces(report.commit, digest) and wanted.kinds <= inventory.kinds and wanted.namespaces <= inventory.namespaces
                 and wanted.recorded(report.commit, digest))
+    record = record_of_run(plan)
     if options.check_mode:
         if plan.to_do or not recorded:
             inventory.dry_run()
@@ -82,7 +84,7 @@ def _enforce(plan: Plan, wanted: _Wanted, cluster: Cluster, options: Options, re
             _wait(cluster, plan, inventory, options, report, progress)
         return
     order = steps(wanted.intents, plan.hooks)
-    with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress, record_of_run(plan, inventory)):
+    with inventory.locked(wanted.kinds, wanted.namespaces, options.wait_timeout, progress, record):
         try:
             _sync(plan, order, wanted, cluster, options, report, progress)
         except Failure as failure:
@@ -98,7 +100,7 @@ def _sync(plan: Plan, order: List[Step], wanted: _Wanted, cluster: Cluster, opti
     inventory, outcomes = wanted.inventory, report.outcomes
     before = [step for step in order if step.phase in (PRE_SYNC, SYNC)]
     with report.stage("apply"):
-        delete_what_is_left(cluster, plan, inventory, options, wanted.not_kept)
+        delete_what_is_left(cluster, plan, inventory, options, outcomes)
         apply(cluster, plan, before, inventory, options, outcomes, progress)
     with report.stage("wait"):
         _wait(cluster, plan, inventory, options, report, progress)

@@ -164,14 +164,20 @@ def rendered_incompletely(_change: Change, scope: Scope, _options: Options) -> s
     return scope.incomplete
 
 
+def is_made_by_a_hook(live: Body, inventory: str) -> bool:
+    """Whether a hook of this reconcile made an object."""
+    return ((live.get("metadata") or {}).get("labels") or {}).get(OF) == inventory and is_proven(live, OF)
+
+
 def not_a_hook_of_ours(change: Change, scope: Scope, options: Options) -> str:
-    """A hook that a run of this reconcile made, an object of it that Git turned into a hook, or a hook that Argo CD left of this Application."""
+    """A hook that a run of this reconcile made. Only what is created again may also be an object of it that Git turned into a hook, or a hook
+    that Argo CD left of this Application."""
     live, ref = change.before or {}, change.ref
-    if (_metadata(change).get("labels") or {}).get(OF) == scope.inventory and is_proven(live, OF):
+    if is_made_by_a_hook(live, scope.inventory):
         return ""
-    if not (not_in_the_inventory(change, scope, options) or copied_not_applied(change, scope, options)):
+    if change.operation != "pruned" and not (not_in_the_inventory(change, scope, options) or copied_not_applied(change, scope, options)):
         return ""
-    if is_tracked_by(live, options) and tracking(live)[1] == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
+    if change.operation != "pruned" and is_tracked_by(live, options) and tracking(live)[1] == f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}":
         return ""
     return "was not made by a hook of this reconcile"
 

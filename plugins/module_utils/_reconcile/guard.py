@@ -13,6 +13,7 @@ from typing import Callable, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused, counted
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import BEFORE
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
 
@@ -27,6 +28,16 @@ def no_empty_render(plan: Plan, options: Options) -> str:
 def no_more_than_the_limit(plan: Plan, options: Options) -> str:
     """Counted is what would be deleted, of what could be: not what only carries our label."""
     return limit_refused(plan.deletions, plan.owned, options)
+
+
+def no_object_deleted_as_a_hook_with_prune_off(plan: Plan, options: Options) -> str:
+    """With an annotation Git would delete what it may not delete by taking it away."""
+    given_up = {change.ref: change for change in plan.given_up}
+    deleted = {hook.ref: given_up[hook.ref] for hook in plan.hooks if hook.ref in given_up and hook.policies != {BEFORE}}
+    if options.prune or not deleted:
+        return ""
+    return (f"prune is off, and {counted(len(deleted), 'object')} to be run as a hook and deleted afterwards: {_names(list(deleted.values()))}. "
+            "Set the delete policy BeforeHookCreation alone, delete the objects yourself, or set prune: true for this run.")
 
 
 def limit_refused(deletions: Sequence[Change], owned: int, options: Options) -> str:
@@ -50,7 +61,7 @@ def no_foreign_objects(plan: Plan, _options: Options) -> str:
 
 def nothing_beyond_what_is_allowed(plan: Plan, options: Options) -> str:
     """What a repository may touch is said by who runs it. A cluster-scoped object is in no namespace: its kind must be named."""
-    beyond = [change for change in [*plan.changes, *plan.hook_changes] if (change.intent is not None or change.operation == "pruned")
+    beyond = [change for change in [*plan.changes, *plan.hook_changes, *plan.left] if (change.intent is not None or change.operation == "pruned")
               and not (_kind_allowed(change, options) and _namespace_allowed(change, options))]
     if beyond:
         option = " and ".join(name for name in ("allowed_kinds", "allowed_namespaces") if getattr(options, name))
@@ -77,8 +88,9 @@ def no_conflict_when_it_must_fail(plan: Plan, options: Options) -> str:
 
 def no_other_source(plan: Plan, options: Options) -> str:
     """A second repository, path or namespace under the same name would delete what the first one brought; another URL of the same one does not."""
-    if plan.recorded_source and plan.deletions and not options.move:
-        return (f"the name {options.name} belongs to {plan.recorded_source}, not to {plan.source}, and {len(plan.deletions)} objects of it would be pruned. "
+    deletions = [*plan.deletions, *plan.left]
+    if plan.recorded_source and deletions and not options.move:
+        return (f"the name {options.name} belongs to {plan.recorded_source}, not to {plan.source}, and {len(deletions)} objects of it would be pruned. "
                 "Choose another name, or set move: true if the objects have moved.")
     return ""
 
@@ -91,7 +103,8 @@ def only_the_expected_plan(plan: Plan, options: Options) -> str:
 
 
 RULES: Tuple[Callable[[Plan, Options], str], ...] = (no_foreign_objects, no_other_source, nothing_beyond_what_is_allowed, no_conflict_when_it_must_fail,
-                                                     no_empty_render, no_more_than_the_limit, only_the_expected_plan)
+                                                     no_empty_render, no_more_than_the_limit, no_object_deleted_as_a_hook_with_prune_off,
+                                                     only_the_expected_plan)
 
 
 def guard(plan: Plan, options: Options) -> None:

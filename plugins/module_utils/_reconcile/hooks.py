@@ -179,7 +179,7 @@ def _digest(hooks: Iterable[Hook]) -> str:
             del metadata["name"]
         body = {**hook.intent.body, "metadata": metadata}
         if hook.ref.kind == "Secret":
-            body = {key: sorted(value) if key in ("data", "stringData") and value else value for key, value in body.items()}
+            body = {key: sorted(value) if key in ("data", "stringData") and isinstance(value, dict) else value for key, value in body.items()}
         parts.append([hook.phase, body])
     parts.sort(key=lambda part: json.dumps(part, sort_keys=True))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16] if parts else ""
@@ -188,7 +188,7 @@ def _digest(hooks: Iterable[Hook]) -> str:
 # ---- on record: what the parent of the inventory knows of hooks
 
 DONE, UNFINISHED = "done", "unfinished"
-_REF = re.compile(r"[^/,\s]*/[^/,\s]+/[^/,\s]*/[^/,\s]+")
+_REF = re.compile(r"[^/,\s]*/[^/,\s]+/(?!\.{1,2}/)[^/,\s]*/(?!\.{1,2}\Z)[^/,\s]+")
 LONGEST = 64 * 1024
 
 

@@ -71,6 +71,8 @@ class Plan:
     source: str = ""  # where they come from now
     hooks: Tuple[Hook, ...] = ()  # that this run runs, or in check mode would run
     former_members: FrozenSet[Ref] = frozenset()  # hooks whose object is a member still: a run before they were hooks applied it
+    given_up: Tuple[Change, ...] = ()  # objects that Git has turned into hooks, and that are deleted as these say
+    left: Tuple[Change, ...] = ()  # hooks of a run that did not come to its end, which Git no longer has
 
     def of(self, *operations: str) -> List[Change]:
         """The changes with one of the operations, in order."""
@@ -83,8 +85,8 @@ class Plan:
 
     @property
     def deletions(self) -> List[Change]:
-        """What a run of this plan would delete, for good or to create it again."""
-        return [change for change in self.changes if change.operation == "pruned" or change.replaces]
+        """What a run of this plan would delete, for good or to create it again; what a hook made is not counted."""
+        return [*(change for change in self.changes if change.operation == "pruned" or change.replaces), *self.given_up]
 
     @property
     def hook_changes(self) -> List[Change]:
@@ -95,7 +97,7 @@ class Plan:
     def id(self) -> str:
         """The same for two plans that do the same to the same objects, for the same commit."""
         parts = [self.scope.inventory, self.commit, *(fingerprint(change) for change in self.changes if change.operation != "unchanged"),
-                 *(fingerprint(hook.change) for hook in self.hooks)]
+                 *(fingerprint(hook.change) for hook in self.hooks), *(fingerprint(change) for change in self.left)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Outcome, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Outcome, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.normalise import LAST_APPLIED
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Hook
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import SYNC_FAIL
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import RUN, Hook
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import PHASES, SYNC_FAIL
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import HookOutcome, Outcomes
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan, shown
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import outcomes_of
@@ -47,8 +47,10 @@ class Report:
         unhealthy = [(ref, health) for ref, health in sorted({**plan.health, **self.outcomes.health}.items()) if health.status != "Current"]
         conflicts = [item for change in plan.changes for item in change.conflicts] + self.outcomes.conflicts
         hooks = outcomes_of(plan, self.outcomes, self.check_mode)
+        left = [(change, self._end(change)) for change in plan.left]
         result: Body = {
-            "changed": any(end.wrote for _change, end in ends) or any(_ran(hook, outcome) for hook, outcome in hooks),
+            "changed": any(end.wrote for _change, end in ends) or any(_ran(hook, outcome) for hook, outcome in hooks)
+            or any(end.wrote for _change, end in left),
             "commit": self.commit or None,
             "signer": self.signer,
             "renderer": self.renderer or None,
@@ -60,7 +62,7 @@ class Report:
             "changes": [_change(change, end, self.check_mode) for change, end in ends if end.operation != "unchanged" or end.incomplete],
             "hooks": [{"object": _object(hook.ref), "phase": hook.phase, "wave": hook.wave, "delete_policy": sorted(hook.policies), "status": outcome.status,
                        "message": outcome.message or (hook.change.reason if outcome.status == "Planned" else ""), "source": hook.intent.where}
-                      for hook, outcome in hooks],
+                      for hook, outcome in hooks] + [_left(change, end, self.check_mode) for change, end in left],
             "conflicts": [{"object": _object(item.ref), "field": item.field, "manager": item.manager} for item in dict.fromkeys(conflicts)],
             "dry_runs": plan.dry_runs,
             "in_sync": self._in_sync(ends),
@@ -72,7 +74,7 @@ class Report:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
         if self.diff:
-            result["diff"] = [_diff(change, end) for change, end in ends if end.wrote] + [
+            result["diff"] = [_diff(change, end) for change, end in [*ends, *left] if end.wrote] + [
                 _diff(hook.change, Outcome("created", str(hook), hook.change.before, hook.intent.body)) for hook, outcome in hooks if _ran(hook, outcome)]
         return result
 
@@ -124,6 +126,14 @@ class Report:
 def _ran(hook: Hook, outcome: HookOutcome) -> bool:
     """Whether a hook changed something in the cluster, or in check mode would. One of SyncFail is planned for a failure only."""
     return outcome.wrote or outcome.status == "Planned" and hook.phase != SYNC_FAIL
+
+
+def _left(change: Change, end: Outcome, check_mode: bool) -> Body:
+    """A hook of an earlier run that is deleted, with the phase that it was made for."""
+    status = "Deleted" if end.operation == "pruned" and not check_mode else "Planned" if end.wrote else "NotRun"
+    phase = annotations_of(change.before or {}).get(RUN, "").rpartition("/")[2]
+    return {"object": _object(change.ref), "phase": phase if phase in PHASES else "", "wave": 0, "delete_policy": [], "status": status,
+            "message": end.reason, "source": ""}
 
 
 def result_of(failure: Failure) -> Body:

@@ -19,7 +19,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, CRD, NAMESPACE, Body, Change, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import (
-    FAILED as ON_FAILURE, OF, RUN, SUCCEEDED as ON_SUCCESS, Hook, Split, record_of_begun, record_of_done, unfinished)
+    FAILED as ON_FAILURE, OF, RUN, SUCCEEDED as ON_SUCCESS, Hook, Split, is_marked, record_of_begun, record_of_done, unfinished)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.observe import READERS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import PRE_SYNC
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes import HookOutcome, Outcomes
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 # A Job's Pods must have ended before it is created again, or it would run twice at once.
 PROPAGATION = "Foreground"
+EXPLAINED = 10  # failed hooks whose events and logs are read
+LONGEST_MESSAGE = 4000  # characters
 NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
           "secretRef": "Secret", "secretKeyRef": "Secret", "secret": "Secret"}
 NOT_AGAIN = "it was there already and did not run again; the delete policy BeforeHookCreation lets it run each time"
@@ -67,12 +69,18 @@ def with_hooks(cluster: Cluster, resources: Resources, plan: Plan, hooks: Sequen
     new |= {hook.ref.name for hook in hooks if (hook.ref.group, hook.ref.kind) == NAMESPACE}
 
     going: Set[Ref] = set()  # what is deleted first
+    given_up: List[Change] = []
 
     def look(hook: Hook) -> None:
         change = found[hook.ref] = _judged(cluster, resources, plan, hook, new, options)
-        if change.before is None or change.unverified or change.operation == "skipped" or not hook.replaces:
+        if change.before is None or change.unverified or change.operation == "skipped":
             return
-        kept = _kept(cluster, change, plan, options)
+        member = _is_member(change.before, plan, options)
+        kept = _kept(cluster, change, plan, options) if member or hook.replaces else ""
+        if member and not kept:
+            given_up.append(change)
+        if not hook.replaces:
+            return
         if not kept:
             going.add(hook.ref)
         words = f"kept and applied again, since {kept}" if kept else "deleted first"
@@ -86,7 +94,43 @@ def with_hooks(cluster: Cluster, resources: Resources, plan: Plan, hooks: Sequen
             errors = work_on(pool, lambda hook: _dry_run(cluster, plan, found, hook, hook.ref in going, options), refs)
     if errors:
         raise together(errors, "the server refuses what Git says")
-    return replace(plan, hooks=tuple(_with_change(hook, found[hook.ref], options) for hook in hooks))
+    return replace(plan, hooks=tuple(_with_change(hook, found[hook.ref], options) for hook in hooks), owned=plan.owned + len(given_up),
+                   given_up=tuple(sorted(given_up, key=lambda change: change.ref)))
+
+
+def _is_member(live: Body, plan: Plan, options: Options) -> bool:
+    """Whether an object is one that was kept until now: no hook made it, neither one of ours nor one of Argo CD's."""
+    return not deletion.is_made_by_a_hook(live, plan.scope.inventory) and not (is_marked(live) and deletion.is_tracked_by(live, options))
+
+
+def with_left(cluster: Cluster, resources: Resources, plan: Plan, inventory: Inventory, not_kept: AbstractSet[Ref], options: Options) -> Plan:
+    """The plan with the hooks that a run left which did not come to its end. What Git has is never one of them, be it a hook or an object."""
+    in_git = {change.ref for change in plan.changes if change.intent} | not_kept
+    left: List[Change] = []
+
+    def look(ref: Ref) -> None:
+        resource = resources.preferred(ref.group, ref.kind)
+        if ref in in_git or resource is None:
+            return
+        try:
+            live = cluster.get(resource, ref.namespace, ref.name)
+        except Failure as error:
+            if error.status == 403:
+                return  # what this user may not see it never made
+            raise
+        if live is None or live["metadata"].get("deletionTimestamp"):
+            return
+        change = Change("pruned", ref, "left by a run that did not come to its end, and no longer in Git", None, resource, None, live, hook=True, replaces=True)
+        if not _kept(cluster, change, plan, options):
+            left.append(change)
+
+    recorded = unfinished(inventory.hooks or "")
+    if recorded:
+        with ThreadPoolExecutor(READERS) as pool:
+            errors = work_on(pool, look, recorded)
+        if errors:
+            raise together(errors, "hooks of a run that did not come to its end cannot be looked at")
+    return replace(plan, left=tuple(sorted(left, key=lambda change: change.ref)))
 
 
 def _with_change(hook: Hook, change: Change, options: Options) -> Hook:
@@ -175,9 +219,9 @@ def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook,
         found[hook.ref] = replace(change, unverified=f"it cannot be verified before {first}, which this run writes first")
 
 
-def record_of_run(plan: Plan, inventory: Inventory) -> Optional[str]:
+def record_of_run(plan: Plan) -> Optional[str]:
     """What the parent says of hooks while the run lasts: those that it begins, and those that an earlier run left. None: what it said."""
-    return record_of_begun([*(hook.ref for hook in plan.hooks), *unfinished(inventory.hooks or "")]) if plan.hooks else None
+    return record_of_begun([*(hook.ref for hook in plan.hooks), *(change.ref for change in plan.left)]) if plan.hooks else None
 
 
 # ---- the run
@@ -190,6 +234,7 @@ class HookRuns:
         self.cluster, self.plan, self.inventory = cluster, plan, inventory
         self.options, self.outcomes, self.progress = options, outcomes, progress
         self.running: Dict[Ref, Tuple[Hook, Target]] = {}
+        self.explained = 0  # hooks that failed, of which the first are looked into
 
     def start(self, pool: ThreadPoolExecutor, hooks: Sequence[Hook]) -> None:
         """Create the hooks of one step."""
@@ -280,16 +325,20 @@ class HookRuns:
     def _failed(self, hook: Hook, target: Target, found: Health, outcome: HookOutcome) -> Failure:
         """The failure of one hook, with what its log and its events say, read before anything is deleted."""
         from ansible_collections.nordic.gitops.plugins.module_utils._argocd import evidence
+        from ansible_collections.nordic.gitops.plugins.module_utils._argocd.answers import Checked
 
         words: List[str] = []
-        with contextlib.suppress(Failure):  # the hook's own failure is the one to tell
-            live = self.cluster.get(target.resource, hook.ref.namespace, hook.ref.name)
-            words = evidence.of_one(self.cluster, {**live, "apiVersion": target.resource.api_version, "kind": hook.ref.kind}) if live else []
+        self.explained += 1
+        if self.explained <= EXPLAINED:
+            with contextlib.suppress(Failure):  # the hook's own failure is the one to tell
+                cluster = Checked(self.cluster)
+                live = cluster.get(target.resource, hook.ref.namespace, hook.ref.name)
+                words = evidence.of_one(cluster, {**live, "apiVersion": target.resource.api_version, "kind": hook.ref.kind}) if live else []
         ended = found.status in (FAILED, NOT_FOUND)
         message = f"{found.status}: {found.message}" if ended else f"still running after {self.options.wait_timeout:g} s: {found.message}"
         status = "Failed" if ended else "Running"
-        message = "; ".join(filter(None, (message, outcome.message, *words)))
-        self.outcomes.hooks[hook.phase, hook.ref] = replace(outcome, status=status, message=one_line(message, 4000))
+        message = one_line("; ".join(filter(None, (message, outcome.message, *words))), LONGEST_MESSAGE)
+        self.outcomes.hooks[hook.phase, hook.ref] = replace(outcome, status=status, message=message)
         return Failure(f"the hook of {hook.phase} failed: {message}" if ended else f"the hook of {hook.phase} is {message}",
                        f"{hook.intent.where}: {hook.ref}", "" if ended else "The next run at this commit waits for it. Raise wait_timeout if it takes longer.")
 
@@ -305,13 +354,12 @@ def _without_its_lifetime(body: Body) -> Body:
 # ---- deletion at the end
 
 
-def delete_what_is_left(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, not_kept: AbstractSet[Ref]) -> None:
+def delete_what_is_left(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes) -> None:
     """Delete hooks of a run that did not come to its end, which Git has no longer."""
-    resources = cluster.discover()
-    for ref in unfinished(inventory.hooks or ""):
-        resource = resources.preferred(ref.group, ref.kind)
-        if ref not in not_kept and resource is not None:
-            _delete(cluster, Change("pruned", ref, "left by a run that did not come to its end", None, resource, hook=True, replaces=True), plan, inventory, options)
+    for change in plan.left:
+        live = _delete(cluster, change, plan, inventory, options)
+        if live is not None:
+            outcomes.deleted(change, live)
 
 
 def delete_by_policy(cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, succeeded: bool) -> None:
@@ -322,20 +370,23 @@ def delete_by_policy(cluster: Cluster, plan: Plan, inventory: Inventory, options
     for ref, hook in chosen.items():
         resource = cluster.discover().find(hook.intent.api_version, ref.kind)
         if resource is not None:
-            _delete(cluster, replace(hook.change, resource=resource), plan, inventory, options)
+            _delete(cluster, replace(hook.change, resource=resource, operation="pruned"), plan, inventory, options)
 
 
-def _delete(cluster: Cluster, change: Change, plan: Plan, inventory: Inventory, options: Options) -> None:
+def _delete(cluster: Cluster, change: Change, plan: Plan, inventory: Inventory, options: Options) -> Optional[Body]:
+    """The object as it was deleted; None where it stays, or was gone."""
     inventory.check_lock()
     live = cluster.get(change.served, change.ref.namespace, change.ref.name)
     if live is None or live["metadata"].get("deletionTimestamp"):
-        return
+        return None
     change = replace(change, before=live)
     try:
-        if not _kept(cluster, change, plan, options):
-            deletion.delete(cluster, change, plan.scope, options, PROPAGATION)
+        if _kept(cluster, change, plan, options):
+            return None
+        deleted, refusal = deletion.delete(cluster, change, plan.scope, options, PROPAGATION)
     except Failure as error:
         raise explain(error, change) from None
+    return None if refusal else deleted
 
 
 def outcomes_of(plan: Plan, outcomes: Outcomes, check_mode: bool) -> List[Tuple[Hook, HookOutcome]]:
@@ -344,4 +395,5 @@ def outcomes_of(plan: Plan, outcomes: Outcomes, check_mode: bool) -> List[Tuple[
     return [(hook, outcomes.hooks.get((hook.phase, hook.ref), nothing)) for hook in plan.hooks]
 
 
-__all__ = ["HookRuns", "are_due", "delete_by_policy", "delete_what_is_left", "needed_too_early", "outcomes_of", "record_of_run", "with_hooks"]
+__all__ = ["HookRuns", "are_due", "delete_by_policy", "delete_what_is_left", "needed_too_early", "outcomes_of", "record_of_run", "with_hooks",
+           "with_left"]

@@ -142,6 +142,7 @@ def everything(server):
     for live in choice.chosen(cluster, applications, {"namespace": "argocd"}):
         info.told(cluster, live)
         evidence.of_hooks(cluster, live, operation.state_of(live))
+        evidence.of_one(cluster, cluster.get(OTHERS["Deployment"], "shop", "web"))
         evidence.stuck_pods(cluster, live, operation.status_of(live).get("resources") or ())
         follow.troubles(live)
         follow.is_fresh(live, follow.Asked("s", follow.moment("2026-01-01T00:00:00Z")))
@@ -198,6 +199,30 @@ def test_whatever_stands_in_any_place_of_an_answer_is_read_or_refused_by_its_pla
 def test_an_answer_of_another_type_is_told_with_its_place(what, sentence):
     with pytest.raises(Failure, match=sentence):
         checked(APPLICATIONS, {**application(), **what})
+
+
+def test_the_logs_of_the_last_pods_of_a_workload_are_read_however_many_there_are():
+    class Many(Server):
+        read = ()
+
+        def list(self, resource, namespace="", selector=""):
+            if resource.kind != "Pod":
+                return [], "7"
+            return [{**pod(), "metadata": metadata(f"pod{number}", namespace="shop", creationTimestamp=f"2026-01-01T00:{number:02}:00Z")}
+                    for number in reversed(range(60))], "7"
+
+        def log(self, namespace, name, container, lines):
+            self.read = (*self.read, name)
+            return "x" * 100_000 + "\n" + "y\n" * 100_000
+
+    server = Many()
+    told = evidence.of_one(Checked(server), deployment())
+    assert set(server.read) == {"pod57", "pod58", "pod59"} and sum(map(len, told)) < 50_000
+
+
+def test_a_kind_that_is_only_called_like_one_of_kubernetes_is_not_taken_for_it():
+    job = {"kind": "Job", "apiVersion": "batch.example.com/v1", "metadata": metadata(), "spec": {"selector": "tier=batch"}}
+    assert not any("log of" in text for text in evidence.of_one(Checked(Server()), job))
 
 
 @pytest.mark.parametrize("version", ["²", "٣", "9" * 5000, "", "-1"])

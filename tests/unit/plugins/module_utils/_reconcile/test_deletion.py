@@ -191,6 +191,7 @@ def test_a_hook_that_a_run_of_this_reconcile_made_may_go_and_no_other() -> None:
 
 def test_an_object_of_the_inventory_that_became_a_hook_may_go() -> None:
     assert reason(replace(hook(), before=live().before)) == ""
+    assert reason(replace(hook(), before=live().before, operation="pruned")) == "was not made by a hook of this reconcile"  # not for good
     for other in (live(label="applyset-other-v1"), live(applied=False)):
         assert reason(replace(hook(), before=other.before)) == "was not made by a hook of this reconcile"
 

@@ -13,8 +13,42 @@ import pytest
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Refused
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Conflict, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import RULES, conflicts_refused, guard, limit_refused
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import Hook
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options, PruneLimit
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import Plan
+
+
+def hooked(name: str, *policies: str) -> Hook:
+    intent = Intent(Ref("", "ConfigMap", "n", name), "v1", {}, f"{name}.yaml:1")
+    return Hook("PreSync", 0, frozenset(policies), intent, Change("created", intent.ref, "", intent, replaces=True, hook=True))
+
+
+@pytest.mark.parametrize("policies, prune, member, refused", [
+    (("HookSucceeded",), False, True, True), (("BeforeHookCreation", "HookFailed"), False, True, True), (("BeforeHookCreation",), False, True, False),
+    (("HookSucceeded",), True, True, False), (("HookSucceeded",), False, False, False)])
+def test_with_prune_off_no_object_is_deleted_as_a_hook(policies: Any, prune: bool, member: bool, refused: bool) -> None:
+    hook = hooked("web", *policies)
+    found = plan(hooks=(hook,), given_up=(hook.change,) if member else ())
+    if not refused:
+        guard(found, options(prune=prune))
+        return
+    with pytest.raises(Refused, match="prune is off, and 1 object is to be run as a hook and deleted afterwards"):
+        guard(found, options(prune=prune))
+
+
+def test_an_object_that_becomes_a_hook_counts_for_the_limit_and_belongs_to_its_source() -> None:
+    hook = hooked("web", "BeforeHookCreation")
+    found = plan(hooks=(hook,), given_up=(hook.change,), owned=3)
+    guard(found, options())
+    with pytest.raises(Refused, match="would prune 0 and replace 1 of 3 objects, prune_limit is 0"):
+        guard(found, options(prune_limit=PruneLimit.of("0")))
+    with pytest.raises(Refused, match="belongs to git/a, not to git/b, and 1 objects of it would be pruned"):
+        guard(plan(hooks=(hook,), given_up=(hook.change,), recorded_source="git/a", source="git/b"), options())
+
+
+def test_what_an_unfinished_run_left_is_deleted_only_where_it_is_allowed() -> None:
+    with pytest.raises(Refused, match="beyond allowed_namespaces"):
+        guard(plan(left=(pruned(),)), options(allowed_namespaces=("m",)))
 
 
 def options(**changed: Any) -> Options:

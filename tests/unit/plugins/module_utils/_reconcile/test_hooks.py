@@ -103,10 +103,16 @@ def test_no_digest_of_the_value_of_a_secret_is_recorded() -> None:
     assert divided(secret("aHVudGVyMg==")).digest == divided(secret("MTIzNA==")).digest
 
 
+@pytest.mark.parametrize("data", [5, True, [{"a": 1}, {"b": 2}], [1, "a"], "text"])
+def test_a_kind_of_somebody_else_that_is_called_secret_may_hold_anything(data: Any) -> None:
+    secret = Intent(Ref("example.com", "Secret", "n", "s"), "example.com/v1", {**body(hook="PreSync"), "kind": "Secret", "data": data}, "s.yaml:1")
+    assert divided(secret).digest
+
+
 def test_what_is_on_record_is_read_as_it_was_written() -> None:
     refs = [Ref("batch", "Job", "n", "migrate"), Ref("", "Namespace", "", "n")]
     assert sorted(unfinished(record_of_begun(refs))) == sorted(refs)
-    assert unfinished(record_of_done("abc")) == unfinished("") == unfinished("unfinished ") == unfinished("unfinished a/b,../..//x y") == []
+    assert unfinished(record_of_done("abc")) == unfinished("") == unfinished("unfinished ") == unfinished("unfinished a/b,../..//x y,/ConfigMap/n/..,/ConfigMap/../x") == []
 
 
 # ---- the order, compared with a referee: sort by phase and wave, after a Namespace has moved to the first that is in it
