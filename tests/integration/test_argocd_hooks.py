@@ -118,8 +118,8 @@ def requests(cluster: Any, since: Any, namespace: str, agent: str) -> Tuple[List
     """What was created, and what was deleted of the kept objects, in the order of the audit log."""
     ours = [entry for entry in cluster.audit(since) if entry["namespace"] == namespace and not entry["dryRun"] and not entry["subresource"]
             and agent in entry["userAgent"] and entry["resource"] in KINDS and not entry["name"].startswith("nordic-gitops-")]
-    return ([entry["name"] for entry in ours if entry["code"] == 201], [entry["name"] for entry in ours if entry["verb"] == "delete"
-                                                                      and entry["name"].startswith("gone")])
+    return ([entry["name"] for entry in ours if entry["code"] == 201],
+            [entry["name"] for entry in ours if entry["verb"] == "delete" and entry["name"].startswith("gone")])
 
 
 def grouped(objects: List[Object], created: List[str]) -> List[Tuple[str, int, List[str]]]:

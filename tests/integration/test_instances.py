@@ -205,15 +205,17 @@ def test_ports_are_made_before_others_are_given_up(fleet):
     network = fleet.sdk.network.find_network("private", project_id=fleet.sdk.current_project_id)
     params = dict(networks=[{"network": "private", "address": "10.20.66.7"}])
 
+    sdk, theirs_name = fleet.sdk, f"{fleet.name}-theirs"
+
     class Late(OpenStack):
-        def create_ports(self, owner, wanted):
-            fleet.sdk.network.create_port(network_id=network.id, name=f"{fleet.name}-theirs", fixed_ips=[{"ip_address": "10.20.66.7"}])
-            return super().create_ports(owner, wanted)
+        def create_ports(self, fleet, wanted):
+            sdk.network.create_port(network_id=network.id, name=theirs_name, fixed_ips=[{"ip_address": "10.20.66.7"}])
+            return super().create_ports(fleet, wanted)
 
     failed = fleet.fails(*fleet.named("a"), provider=Late, **params)
     assert "10.20.66.7" in str(failed) and fleet.server("a").addresses["private"][0]["addr"] == "10.20.66.6"
     assert [(step["step"], step["failed"]) for step in failed.details["steps"]] == [("ports", True)]
-    (theirs,) = fleet.sdk.network.ports(name=f"{fleet.name}-theirs")
+    (theirs,) = sdk.network.ports(name=theirs_name)
     assert {port.id for port in fleet.ports()} == {before.id, theirs.id}
     fleet.sdk.network.delete_port(theirs)
     after = fleet.run(*fleet.named("a"), **params)["instances"][0]

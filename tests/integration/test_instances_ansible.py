@@ -209,7 +209,8 @@ def test_an_instance_that_somebody_renamed_is_no_host_of_the_play(cloud, fleet, 
         "instance_groups": [{"name": "server", "count": 1}],
     }
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
-    show = {"ansible.builtin.debug": {"msg": "{{ groups['all'] | map('regex_replace', '^', '=') | join(' ') }} {{ hostvars['localhost'].instance is defined }}"}}
+    hosts = "{{ groups['all'] | map('regex_replace', '^', '=') | join(' ') }}"
+    show = {"ansible.builtin.debug": {"msg": hosts + " {{ hostvars['localhost'].instance is defined }}"}}
     plays = [{"import_playbook": str(PLAYBOOKS / "provision.yml")}, {"hosts": "localhost", "gather_facts": False, "tasks": [show]}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
     fleet.run(*fleet.named("x", "y"))

@@ -227,8 +227,8 @@ def test_helms_hooks_run_in_the_phases_and_waves_that_argo_cd_gives_them(cluster
     git_repo.commit()
     since = cluster.moment()
     done = run()
-    assert {(one["object"]["name"], one["phase"], one["wave"]) for one in done["hooks"]} == {("first", "PreSync", -5), ("second", "PreSync", 5),
-                                                                                         ("after", "PostSync", 0)}
+    assert {(one["object"]["name"], one["phase"], one["wave"]) for one in done["hooks"]} == {
+        ("first", "PreSync", -5), ("second", "PreSync", 5), ("after", "PostSync", 0)}
     assert [name for verb, name in writes(cluster, since, namespace) if verb != "delete"] == ["first", "second", "settings", "after"]
     wait_until(lambda: not exists(cluster, namespace, "job", "second"))
     assert exists(cluster, namespace, "job", "first") and not exists(cluster, namespace, "job", "tested")
@@ -505,7 +505,8 @@ def test_a_hook_that_needs_what_is_written_after_it_is_named_before_the_start(ru
   template: {spec: {serviceAccountName: %s, restartPolicy: Never, containers: [{name: a, image: registry.example/a:1, envFrom: [
     {configMapRef: {name: settings}}, {configMapRef: {name: free, optional: true}}]}]}}
 """
-    git_repo.write("hooks.yaml", "---\n".join(manifest("Job", name, "batch/v1", annotations=f"{HOOK}: PreSync", more=pods % name) for name in ("robot", "early")))
+    git_repo.write("hooks.yaml", "---\n".join(manifest("Job", name, "batch/v1", annotations=f"{HOOK}: PreSync", more=pods % name)
+                                              for name in ("robot", "early")))
     git_repo.commit()
     run(check_mode=True)
     found = [note.partition(" and needs ")[2].partition(",")[0].partition("/")[2] for note in run.notes]

@@ -211,8 +211,9 @@ def test_a_hook_is_not_deleted_with_what_depends_on_it(kind: str, group: str) ->
 def test_a_hook_is_not_deleted_with_data_unless_it_asks_for_that() -> None:
     assert reason(hook("PersistentVolumeClaim", "")) == "its data would be lost with it"
     assert reason(hook("PersistentVolumeClaim", "", annotations={"argocd.argoproj.io/sync-options": "Replace=true"})) == ""
-    assert "would be lost with it" in reason(hook("Database", "example.com", metadata={"finalizers": ["example.com/drop"], "labels": {OF: ID},
-        "managedFields": hook().before["metadata"]["managedFields"]}))  # type: ignore[index]
+    fields = hook().before["metadata"]["managedFields"]  # type: ignore[index]
+    metadata = {"finalizers": ["example.com/drop"], "labels": {OF: ID}, "managedFields": fields}
+    assert "would be lost with it" in reason(hook("Database", "example.com", metadata=metadata))
 
 
 def test_a_hook_that_is_to_be_kept_stays() -> None:

@@ -38,7 +38,8 @@ def divided(*intents: Intent, commit: str = COMMIT) -> Split:
 @pytest.mark.parametrize("marks, phases", [
     ({}, None), ({"hook": "PreSync"}, ("PreSync",)), ({"hook": "SyncFail, PostSync,PreSync"}, ("PreSync", "PostSync", "SyncFail")),
     ({"hook": "Skip"}, ()), ({"hook": "Skip,Sync"}, ("Sync",)), ({"hook": "PreDelete"}, ()), ({"hook": "PostDelete,PostSync"}, ("PostSync",)),
-    ({"helm": "pre-install"}, ("PreSync",)), ({"helm": "pre-install,pre-upgrade"}, ("PreSync",)), ({"helm": "post-install,pre-upgrade"}, ("PreSync", "PostSync")),
+    ({"helm": "pre-install"}, ("PreSync",)), ({"helm": "pre-install,pre-upgrade"}, ("PreSync",)),
+    ({"helm": "post-install,pre-upgrade"}, ("PreSync", "PostSync")),
     ({"helm": "crd-install"}, None), ({"helm": "crd-install,pre-install"}, ("PreSync",)), ({"helm": "test"}, ()), ({"helm": "pre-delete,post-rollback"}, ()),
     # Argo CD's own annotation counts, and Helm's where it names no phase of a sync.
     ({"hook": "Sync", "helm": "pre-install"}, ("Sync",)), ({"hook": "PostDelete", "helm": "post-install"}, ("PostSync",)),
@@ -56,7 +57,8 @@ def test_a_hook_of_a_phase_that_does_not_exist_is_told_with_its_place(marks: Dic
 
 @pytest.mark.parametrize("marks, policies", [
     ({}, {"BeforeHookCreation"}), ({"policy": "HookSucceeded"}, {"HookSucceeded"}), ({"policy": "HookFailed, HookSucceeded"}, {"HookFailed", "HookSucceeded"}),
-    ({"helm_policy": "hook-failed"}, {"HookFailed"}), ({"policy": "HookSucceeded", "helm_policy": "before-hook-creation"}, {"HookSucceeded", "BeforeHookCreation"}),
+    ({"helm_policy": "hook-failed"}, {"HookFailed"}),
+    ({"policy": "HookSucceeded", "helm_policy": "before-hook-creation"}, {"HookSucceeded", "BeforeHookCreation"}),
 ])
 def test_a_hook_is_deleted_before_it_is_created_again_unless_it_says_otherwise(marks: Dict[str, str], policies: Any) -> None:
     assert policies_of(body(**marks), "h.yaml:1") == policies
@@ -83,7 +85,8 @@ def test_a_hook_carries_its_own_label_and_never_that_of_the_members() -> None:
 
 
 def test_a_generated_name_is_another_one_for_each_commit_and_phase_and_the_same_for_a_second_try() -> None:
-    document = Document({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "backup-", "annotations": {HOOK: "PreSync,PostSync"}}}, "h.yaml", 1)
+    metadata = {"generateName": "backup-", "annotations": {HOOK: "PreSync,PostSync"}}
+    document = Document({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}, "h.yaml", 1)
     names = [one.body["metadata"]["name"] for one in named([document], COMMIT)]
     assert names == ["backup-3f78685-presync", "backup-3f78685-postsync"] == [one.body["metadata"]["name"] for one in named([document], COMMIT)]
     assert not set(names) & {one.body["metadata"]["name"] for one in named([document], "a" * 40)}
