@@ -115,7 +115,8 @@ def test_a_kind_of_somebody_else_that_is_called_secret_may_hold_anything(data: A
 def test_what_is_on_record_is_read_as_it_was_written() -> None:
     refs = [Ref("batch", "Job", "n", "migrate"), Ref("", "Namespace", "", "n")]
     assert sorted(unfinished(record_of_begun(refs))) == sorted(refs)
-    assert unfinished(record_of_done("abc")) == unfinished("") == unfinished("unfinished ") == unfinished("unfinished a/b,../..//x y,/ConfigMap/n/..,/ConfigMap/../x") == []
+    assert unfinished(record_of_done("abc")) == unfinished("") == unfinished("unfinished ") == []
+    assert unfinished("unfinished a/b,../..//x y,/ConfigMap/n/..,/ConfigMap/../x") == []
 
 
 # ---- the order, compared with a referee: sort by phase and wave, after a Namespace has moved to the first that is in it
