@@ -26,6 +26,8 @@ def test_all_services_answer_in_the_region_and_its_zones(cloud):
     assert {one.binary for one in sdk.compute.services()} == {"nova-compute", "nova-conductor", "nova-scheduler"}
     assert {one.name for one in sdk.compute.availability_zones()} - {"internal"} == set(settings.HOSTS.values())
     assert {endpoint.region_id for endpoint in sdk.identity.endpoints()} == {settings.REGION, settings.ABROAD}
+    # Until then a volume would find no backend.
+    assert {pool.name.rpartition("#")[2] for pool in sdk.block_storage.backend_pools()} == set(settings.BACKENDS)
     assert cloud.obituary() == ""
 
 

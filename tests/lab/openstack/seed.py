@@ -110,8 +110,10 @@ def zones(ports: Mapping[str, int], password: str) -> None:
 
 
 def is_served(ports: Mapping[str, int], password: str) -> bool:
-    """Every service of Nova and Cinder has registered."""
+    """Every service of Nova and Cinder has registered, and the scheduler of Cinder knows what each backend has room for."""
     admin = connect(ports, password)
     hosts = {one.host for one in admin.compute.services() if one.binary == "nova-compute" and one.state == "up"}
     volumes = [one for one in admin.block_storage.services() if one.binary == "cinder-volume" and one.state == "up"]
-    return set(settings.HOSTS) <= hosts and len(volumes) >= len(settings.BACKENDS)
+    if not (set(settings.HOSTS) <= hosts and len(volumes) >= len(settings.BACKENDS)):
+        return False
+    return {pool.name.rpartition("#")[2] for pool in admin.block_storage.backend_pools()} >= set(settings.BACKENDS)

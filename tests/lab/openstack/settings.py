@@ -164,6 +164,10 @@ def _services(state: Path, venv: Path, ports: Mapping[str, int], password: str) 
                 storage_availability_zone="no-oslo-1a",
                 service_down_time=3600,
                 report_interval=60,
+                # The scheduler knows a backend from its first report on, which a busy machine's scheduler may miss: the next one comes soon.
+                periodic_interval=5,
+                periodic_fuzzy_delay=0,
+                backend_stats_polling_interval=5,
                 glance_api_servers=f"http://127.0.0.1:{ports['glance']}",
                 image_conversion_dir=state / "cinder" / "conversion",
                 quota_volumes=400,
