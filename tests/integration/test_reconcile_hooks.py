@@ -498,6 +498,51 @@ def test_objects_that_git_turns_into_hooks_are_within_prune_limit_and_stay_with_
     wait_until(lambda: [exists(cluster, namespace, "configmap", f"c{one}") for one in range(4)] == [False] * 3 + [True])
 
 
+def test_objects_live_in_a_namespace_and_bind_a_role_that_hooks_make(cluster, run, git_repo, namespace, request):
+    other = f"{namespace}-new"
+    request.addfinalizer(lambda: cluster.kubectl("delete", "namespace", other, "--ignore-not-found", "--wait=false"))
+    git_repo.write("n.yaml", manifest("Namespace", other, annotations=f"{HOOK}: PreSync"))
+    git_repo.write("a.yaml", config_map("settings", namespace=other))
+    git_repo.write("r.yaml", manifest("Role", "reader", "rbac.authorization.k8s.io/v1", annotations=f"{HOOK}: PreSync", more="rules: []\n") + "---\n"
+                   + manifest("RoleBinding", "reader", "rbac.authorization.k8s.io/v1",
+                              more="roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}\nsubjects: []\n"))
+    git_repo.commit()
+    assert set(ran(run(check_mode=True)).values()) == {"Planned"}
+    done = run()
+    assert set(ran(done).values()) == {"Succeeded"} and operations(done) == {"ConfigMap settings": "created", "RoleBinding reader": "created"}
+    assert not run()["changed"]
+
+
+def test_an_object_that_was_skipped_and_is_gone_from_git_is_pruned(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("settings"))
+    git_repo.write("robot.yaml", manifest("ServiceAccount", "robot"))
+    git_repo.commit()
+    run()
+    git_repo.write("robot.yaml", manifest("ServiceAccount", "robot", annotations=f"{HOOK}: Skip"))
+    git_repo.commit()
+    assert operations(run()) == {} and exists(cluster, namespace, "serviceaccount", "robot")
+    git_repo.remove("robot.yaml")
+    git_repo.commit()
+    assert operations(run()) == {"ServiceAccount robot": "pruned"}
+
+
+def test_a_hook_takes_no_field_of_another_manager_that_is_to_be_kept(cluster, run, git_repo, namespace):
+    def write(value):
+        git_repo.write("hooks.yaml", config_map("shared", value, annotations=f"{HOOK}: PreSync\n{POLICY}: HookFailed"))
+        git_repo.commit()
+
+    write("one")
+    run()
+    cluster.kubectl("patch", "configmap", "shared", "-n", namespace, "--type=merge", "-p", '{"data": {"key": "theirs"}}', "--field-manager=some-operator")
+    write("two")
+    for on_conflict in ("keep", "fail"):
+        with pytest.raises(Failure, match='hooks.yaml:1: .*conflict with "some-operator"'):
+            run(on_conflict=on_conflict)
+    assert get(cluster, namespace, "configmap", "shared")["data"] == {"key": "theirs"}
+    run()
+    assert get(cluster, namespace, "configmap", "shared")["data"] == {"key": "two"}
+
+
 def test_a_hook_that_needs_what_is_written_after_it_is_named_before_the_start(run, git_repo):
     git_repo.write("a.yaml", config_map("settings") + "---\n" + config_map("free"))
     git_repo.write("s.yaml", manifest("ServiceAccount", "robot") + "---\n" + manifest("ServiceAccount", "early", annotations=f"{HOOK}: PreSync"))

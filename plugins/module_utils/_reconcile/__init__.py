@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, List, NamedTuple, Set, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure, Refused
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Intent, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Change, Intent, Ref
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.apply import apply, targets_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.bounds import ERRORS
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import guard
@@ -54,7 +54,7 @@ def reconcile(source: Source, cluster: Cluster, options: Options, progress: Prog
                 if not options.allow_rollback:
                     report.notes += source.refuse_rollback(report.commit, wanted.inventory.commit)
                 report.plan = plan = make_plan(cluster, wanted.resources, wanted.intents, wanted.inventory, options, report.commit,
-                                               source.digest, wanted.incomplete, wanted.not_kept)
+                                               source.digest, wanted.incomplete, wanted.not_kept, wanted.beside)
                 if are_due(plan, wanted.inventory, wanted.split, wanted.recorded(report.commit, source.digest)):
                     report.plan = plan = with_hooks(cluster, wanted.resources, plan, wanted.split.hooks, options)
                     report.notes += tuple(needed_too_early(plan)[:ERRORS])
@@ -133,6 +133,11 @@ class _Wanted(NamedTuple):
         """What Git has, and is no member of the inventory."""
         return {hook.ref for hook in self.split.hooks} | self.split.left_out
 
+    @property
+    def beside(self) -> List[Change]:
+        """What hooks write before or among the intents."""
+        return [hook.change for hook in self.split.hooks if hook.phase in (PRE_SYNC, SYNC)]
+
     def recorded(self, commit: str, digest: str) -> bool:
         """Whether a run came to its end at this commit, and none that runs hooks began since."""
         return self.inventory.enforced(commit, digest) and not unfinished(self.inventory.hooks or "")
@@ -193,6 +198,7 @@ def _on_record(report: Report, wanted: _Wanted) -> Tuple[Set[Tuple[str, str]], S
     What was not on record before stays off it: else an object whose label is forged would be skipped once and pruned by the next run.
     """
     kept = [change.ref for change, end in report.ends() if change.intent is None and end.operation != "pruned"] + report.outcomes.still_there
+    kept += report.plan.former_members if report.plan else ()
     scope = report.plan.scope if report.plan else None
     kinds, namespaces = (scope.kinds, scope.namespaces) if scope else (frozenset(), frozenset())
     return (wanted.kinds | ({(ref.group, ref.kind) for ref in kept} & kinds), wanted.namespaces | ({ref.namespace for ref in kept} & namespaces))

@@ -17,7 +17,7 @@ from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, S
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Document, Intent, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import PHASES, wave_of
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import DEPENDS_ON, PHASES, WAVE, wave_of
 
 HOOK = "argocd.argoproj.io/hook"
 HELM_HOOK = "helm.sh/hook"
@@ -154,6 +154,8 @@ def split(intents: Sequence[Intent], inventory_id: str, commit: str, digest: str
         metadata = intent.body["metadata"]
         if metadata.get("generateName"):
             phases = tuple(phase for phase in phases if metadata["name"] == generated_name(metadata["generateName"], commit, phase)) or phases
+        if DEPENDS_ON in annotations_of(intent.body):
+            notes.append(f"{where}: {DEPENDS_ON} is not read on a hook. Its place is its phase and its {WAVE}")
         policies, wave = policies_of(intent.body, where), wave_of(intent)
         for phase in phases:
             marked = replace(intent, body=_marked(intent.body, inventory_id, f"{commit}/{digest}/{phase}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from graphlib import CycleError, TopologicalSorter
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TYPE_CHECKING
+from typing import AbstractSet, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TYPE_CHECKING
 
 from ansible_collections.nordic.gitops.plugins.module_utils._errors import Failure
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Intent, Ref, annotations_of, defined_kind
@@ -85,7 +85,7 @@ class Step(NamedTuple):
 def steps(intents: Sequence[Intent], hooks: Sequence[Hook] = ()) -> List[Step]:
     """The intents' refs in the order of writing, each hook at its place: by phase, then by wave, then by dependency, then by rank."""
     places = _places(intents, hooks)
-    levels = _levels(intents)
+    levels = _levels(intents, {hook.ref for hook in hooks})
     groups: Dict[Tuple[int, int, int, int], Tuple[List[Ref], List[Hook]]] = {}
     for intent in intents:
         groups.setdefault((*places[intent.ref], levels[intent.ref], rank(intent.ref)), ([], []))[0].append(intent.ref)
@@ -185,14 +185,14 @@ def _prerequisites(intents: Sequence[Intent], refs: Iterable[Ref]) -> Dict[Ref, 
     return result
 
 
-def _levels(intents: Sequence[Intent]) -> Dict[Ref, int]:
+def _levels(intents: Sequence[Intent], hooks: AbstractSet[Ref]) -> Dict[Ref, int]:
     """0 for an object that depends on nothing, else one more than the deepest of its dependencies; no less than its Namespace and CRD."""
     edges: Dict[Ref, List[Ref]] = {}
     where = {intent.ref: intent.where for intent in intents}
     for intent in intents:
         text = annotations_of(intent.body).get(DEPENDS_ON)
         if text:
-            edges[intent.ref] = [_dependency(part.strip(), intent, where) for part in text.split(",")]
+            edges[intent.ref] = [_dependency(part.strip(), intent, where, hooks) for part in text.split(",")]
     if not edges:
         return dict.fromkeys(where, 0)
     prerequisites = _prerequisites(intents, where)
@@ -215,12 +215,15 @@ def _parsed(text: str) -> Optional[Ref]:
     return Ref(parts[0], parts[1], "", parts[2]) if len(parts) == 3 else None
 
 
-def _dependency(text: str, intent: Intent, known: Dict[Ref, str]) -> Ref:
+def _dependency(text: str, intent: Intent, known: Dict[Ref, str], hooks: AbstractSet[Ref]) -> Ref:
     """"group/namespaces/NAMESPACE/kind/name" or "group/kind/name", an empty group for the core kinds."""
     ref = _parsed(text)
     if ref is None:
         raise Failure(f"annotation {DEPENDS_ON} has {json.dumps(text)}", f"{intent.where}: {intent.ref}",
                       "Write GROUP/namespaces/NAMESPACE/KIND/NAME, or GROUP/KIND/NAME for a cluster-scoped object.")
+    if ref in hooks:
+        raise Failure(f"annotation {DEPENDS_ON} names {ref}, which is a hook", f"{intent.where}: {intent.ref}",
+                      f"Hooks run by phase and wave: give the object a later {WAVE} than the hook.")
     if ref not in known:
         raise Failure(f"annotation {DEPENDS_ON} names {ref}, which is not rendered here", f"{intent.where}: {intent.ref}",
                       "Both objects must be in the same reconcile.")

@@ -144,13 +144,13 @@ def shown(live: Body, change: Change, after: Optional[Body] = None) -> Body:
 
 
 def make_plan(cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, commit: str = "",
-              digest: str = "", incomplete: str = "", not_kept: Iterable[Ref] = ()) -> Plan:
+              digest: str = "", incomplete: str = "", not_kept: Iterable[Ref] = (), beside: Iterable[Change] = ()) -> Plan:
     """The plan for these intents; nothing is written.
 
     digest: what beside the commit decides the intents. incomplete: why Git may say less now than it would otherwise.
-    not_kept: what Git has beside the intents, and is not pruned: hooks.
+    not_kept: what Git has beside the intents, and is not pruned: hooks. beside: what those of them write that run before or among the intents.
     """
-    planner = _Planner(cluster, resources, intents, inventory, options, incomplete, not_kept)
+    planner = _Planner(cluster, resources, intents, inventory, options, incomplete, not_kept, tuple(beside))
     return planner.plan(commit, inventory.enforces(commit, digest))
 
 
@@ -228,10 +228,10 @@ class Judge:
 
 class _Planner:
     def __init__(self, cluster: Cluster, resources: Resources, intents: Sequence[Intent], inventory: Inventory, options: Options, incomplete: str,
-                 not_kept: Iterable[Ref]) -> None:
+                 not_kept: Iterable[Ref], beside: Tuple[Change, ...]) -> None:
         self.cluster, self.resources, self.inventory, self.options = cluster, resources, inventory, options
         self.intents = intents
-        self.not_kept = frozenset(not_kept)
+        self.not_kept, self.beside = frozenset(not_kept), beside
         inhabitants = [*self.not_kept, *(intent.ref for intent in intents)]
         self.scope = deletion.Scope(inventory.id, frozenset(inventory.kinds), frozenset(inventory.namespaces),
                                     {ref.namespace: ref for ref in inhabitants if ref.namespace}, incomplete)
@@ -252,7 +252,7 @@ class _Planner:
         gone = [self._judge_deletion(change) for uid, change in self.gone.items()
                 if uid not in self.wanted_uids and change.ref not in refs and change.ref not in former]
         self._takes_over(gone)
-        refuse_what_the_server_would(self.cluster, self.resources, self.changes)
+        refuse_what_the_server_would(self.cluster, self.resources, [*self.changes, *self.beside])
         # Definitions first: what they change decides how the objects of their kinds can be judged.
         definitions = {position for position, change in enumerate(self.changes) if (change.ref.group, change.ref.kind) == CRD}
         dry_runs = self._dry_run_each(definitions)
@@ -385,7 +385,7 @@ class _Planner:
         try:
             found = dry_run(self.cluster, change, self.options, self.judge.minimum.get(change.ref))
         except Failure as error:
-            first = written_first(self.changes, change, error)
+            first = written_first([*self.changes, *self.beside], change, error)
             if first:
                 return replace(change, writes=True, undecided=False, unverified=f"it cannot be verified before {first}, which this run writes first")
             if change.before is None or not error.immutable or not may_replace(change, self.options):

@@ -211,12 +211,17 @@ def _dry_run(cluster: Cluster, plan: Plan, found: Dict[Ref, Change], hook: Hook,
             deletion.dry_run(cluster, change)
             dry_run_creation(cluster, change)
         else:
-            send(cluster, change, options, dry_run=True)
+            send(cluster, change, _taking_nothing(options), dry_run=True)
     except Failure as error:
         first = written_first([*plan.changes, *list(found.values())], change, error)
         if not first:
             raise explain(error, change) from None
         found[hook.ref] = replace(change, unverified=f"it cannot be verified before {first}, which this run writes first")
+
+
+def _taking_nothing(options: Options) -> Options:
+    """A hook is sent as it is: where a field of another manager must be kept, it is refused."""
+    return replace(options, on_conflict="fail") if options.on_conflict == "keep" else options
 
 
 def record_of_run(plan: Plan) -> Optional[str]:
@@ -232,7 +237,7 @@ class HookRuns:
 
     def __init__(self, cluster: Cluster, plan: Plan, inventory: Inventory, options: Options, outcomes: Outcomes, progress: Progress) -> None:
         self.cluster, self.plan, self.inventory = cluster, plan, inventory
-        self.options, self.outcomes, self.progress = options, outcomes, progress
+        self.options, self.outcomes, self.progress = _taking_nothing(options), outcomes, progress
         self.running: Dict[Ref, Tuple[Hook, Target]] = {}
         self.explained = 0  # hooks that failed, of which the first are looked into
 

@@ -13,7 +13,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.values impo
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import (
     HELM_HOOK, HELM_POLICY, HOOK, OF, POLICIES, POLICY, RUN, Split, named, phases_of, policies_of, record_of_begun, record_of_done, split, unfinished)
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import PART_OF
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import PHASES, WAVE, WEIGHT, steps
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import DEPENDS_ON, PHASES, WAVE, WEIGHT, steps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +117,18 @@ def test_what_is_on_record_is_read_as_it_was_written() -> None:
     assert sorted(unfinished(record_of_begun(refs))) == sorted(refs)
     assert unfinished(record_of_done("abc")) == unfinished("") == unfinished("unfinished ") == []
     assert unfinished("unfinished a/b,../..//x y,/ConfigMap/n/..,/ConfigMap/../x") == []
+
+
+def test_depends_on_between_a_hook_and_an_object_is_told() -> None:
+    notes: List[str] = []
+    hook = intent(hook="Sync")
+    hook.body["metadata"]["annotations"][DEPENDS_ON] = "/namespaces/n/ConfigMap/kept"
+    assert split([hook], "set", COMMIT, "d", notes).hooks and "depends-on is not read on a hook" in notes[0] and "migrate.yaml:1" in notes[0]
+    kept = intent(kind="ConfigMap", name="kept")
+    kept.body["metadata"]["annotations"][DEPENDS_ON] = "batch/namespaces/n/Job/migrate"
+    found = divided(hook, kept)
+    with pytest.raises(Failure, match="kept.yaml:1: .* names Job.batch n/migrate, which is a hook. Hooks run by phase and wave"):
+        steps(found.intents, found.hooks)
 
 
 # ---- the order, compared with a referee: sort by phase and wave, after a Namespace has moved to the first that is in it
