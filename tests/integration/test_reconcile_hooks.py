@@ -366,6 +366,22 @@ def test_a_custom_resource_that_owns_a_volume_is_applied_again_and_not_deleted(c
     assert exists(cluster, namespace, "pvc", "data")
 
 
+def test_an_object_that_owns_a_volume_stays_when_git_turns_it_into_a_hook(cluster, run, git_repo, namespace):
+    git_repo.write("a.yaml", config_map("database"))
+    git_repo.commit()
+    run()
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "database", "uid": uid(cluster, namespace, "database", "configmap")}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}}
+    cluster.api.do("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "ownerReferences": [owner]}, "spec": spec})
+    git_repo.write("a.yaml", config_map("database", "two", annotations=f"{HOOK}: PreSync\n{POLICY}: HookSucceeded,BeforeHookCreation"))
+    git_repo.commit()
+    assert f"it owns PersistentVolumeClaim {namespace}/data" in run(check_mode=True)["hooks"][0]["message"]
+    assert ran(run()) == {"PreSync database": "Succeeded"}
+    live = get(cluster, namespace, "configmap", "database")
+    assert live["metadata"]["uid"] == owner["uid"] and live["data"] == {"key": "two"} and exists(cluster, namespace, "pvc", "data")
+
+
 def test_what_a_run_applied_as_an_object_and_is_a_hook_now_is_neither_pruned_nor_run_for_that_alone(cluster, run, git_repo, namespace):
     plain = hook("migrate").replace(f'    {HOOK}: "PreSync"\n', "").replace("  annotations:\n", "")
     git_repo.write("a.yaml", config_map("settings"))

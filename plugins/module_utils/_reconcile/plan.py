@@ -252,7 +252,8 @@ class _Planner:
         gone = [self._judge_deletion(change) for uid, change in self.gone.items()
                 if uid not in self.wanted_uids and change.ref not in refs and change.ref not in former]
         self._takes_over(gone)
-        refuse_what_the_server_would(self.cluster, self.resources, [*self.changes, *self.beside])
+        around = [change for change in self.beside if (change.ref.group, change.ref.kind) in (CRD, NAMESPACE)]  # hooks are judged when they are due
+        refuse_what_the_server_would(self.cluster, self.resources, [*self.changes, *around])
         # Definitions first: what they change decides how the objects of their kinds can be judged.
         definitions = {position for position, change in enumerate(self.changes) if (change.ref.group, change.ref.kind) == CRD}
         dry_runs = self._dry_run_each(definitions)

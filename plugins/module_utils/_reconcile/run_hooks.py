@@ -16,7 +16,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.apply impor
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.explain import explain
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, FAILED, IN_PROGRESS, NOT_FOUND, Health, health
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.replace import asks_to_be_replaced, claims_lost_with, dry_run_creation
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import BUILT_IN_GROUPS, CRD, NAMESPACE, Body, Change, Ref, annotations_of
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, NAMESPACE, Body, Change, Ref, annotations_of
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.hooks import (
     FAILED as ON_FAILURE, OF, RUN, SUCCEEDED as ON_SUCCESS, Hook, Split, is_marked, record_of_begun, record_of_done, unfinished)
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 # A Job's Pods must have ended before it is created again, or it would run twice at once.
 PROPAGATION = "Foreground"
+RUN_TO_THEIR_END = (("batch", "Job"), ("", "Pod"))
 EXPLAINED = 10  # failed hooks whose events and logs are read
 LONGEST_MESSAGE = 4000  # characters
 NEEDED = {"serviceAccountName": "ServiceAccount", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap", "configMap": "ConfigMap",
@@ -162,11 +163,11 @@ def _judged(cluster: Cluster, resources: Resources, plan: Plan, hook: Hook, new:
 
 
 def _kept(cluster: Cluster, change: Change, plan: Plan, options: Options) -> str:
-    """Why the object of a hook must stay, "" where it may be deleted: by the gate, and since it may own volumes as operators have it."""
+    """Why the object of a hook must stay, "" where it may be deleted: by the gate, and since it may own volumes. Those of a Job are its own."""
     refusal = deletion.rule_against(change, plan.scope, options)
     if refusal:
         return refusal[1]
-    if change.ref.group in BUILT_IN_GROUPS or asks_to_be_replaced(change):
+    if (change.ref.group, change.ref.kind) in RUN_TO_THEIR_END or asks_to_be_replaced(change):
         return ""
     try:
         claims = claims_lost_with(cluster, change)
