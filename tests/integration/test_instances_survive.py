@@ -387,7 +387,7 @@ def test_what_a_cloud_only_puts_aside_holds_nothing_that_a_replacement_needs(clo
         said = str(fleet.fails(**{**order, "allow_data_loss": False}))
         assert f"Restore it (openstack server restore {after['id']})" in said
         fleet.sdk.compute.restore_server(after["id"])
-        fleet.sdk.compute.wait_for_server(fleet.server("a"), interval=0.3, wait=300)
+        fleet.sdk.compute.wait_for_server(fleet.sdk.compute.get_server(after["id"]), interval=0.3, wait=300)  # a list has it only then
         fleet.keeps(**order)
         fleet.run(absent)
         third = fleet.run(**order)["instances"][0]
