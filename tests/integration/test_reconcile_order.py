@@ -318,12 +318,14 @@ def refusals(git_repo, namespace):
         "nothing_beyond_what_is_allowed": ({"new.yaml": config_map("new")}, {"allowed_kinds": ["Secret"]}),
         "no_empty_render": ({**many, "held.yaml": None, "rest.yaml": None, "empty.yaml": "# nothing\n"}, {"prune_limit": "100%"}),
         "no_more_than_the_limit": (many, {}),
+        "no_object_deleted_as_a_hook_with_prune_off": ({"held.yaml": config_map("held", annotations=DELETED_AFTERWARDS)}, {"prune": False}),
         "only_the_expected_plan": ({"new.yaml": config_map("new")}, {"expect": "0" * 32}),
     }
 
 
 RULES = ["no_foreign_objects", "no_other_source", "nothing_beyond_what_is_allowed", "no_conflict_when_it_must_fail", "no_empty_render",
-         "no_more_than_the_limit", "only_the_expected_plan"]
+         "no_more_than_the_limit", "no_object_deleted_as_a_hook_with_prune_off", "only_the_expected_plan"]
+DELETED_AFTERWARDS = "argocd.argoproj.io/hook: PostSync\nargocd.argoproj.io/hook-delete-policy: HookSucceeded"
 
 
 @pytest.mark.parametrize("rule, first", [*((rule, False) for rule in RULES), ("no_foreign_objects", True), ("only_the_expected_plan", True)])
@@ -348,7 +350,7 @@ def test_a_refused_run_writes_nothing(cluster, run, git_repo, namespace, rule, f
     since = cluster.moment()
     with pytest.raises(Failure) as caught:
         run(**{"recurse": False, **options})
-    assert not caught.value.details["changed"] and caught.value.details["commit"]
+    assert not caught.value.details["changed"] and caught.value.details["commit"] and caught.value.details["plan_id"], caught.value
     assert [entry for entry in cluster.audit(since) if entry["userAgent"] == "nordic.gitops" and not entry["dryRun"]
             and entry["verb"] not in ("get", "list", "watch")] == []
     assert json.loads(cluster.kubectl("get", "configmaps", "-n", namespace, "-o", "json"))["items"] == before
