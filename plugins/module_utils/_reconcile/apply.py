@@ -21,7 +21,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.service imp
 from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import CRD, Body, Change, Intent, Ref, TakeBack
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile import deletion
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.guard import conflicts_refused, limit_refused
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT, NOT_FOUND
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.health import CURRENT
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.inventory import Inventory
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.options import Options
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.order import Step
@@ -29,7 +29,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import CHANGED_KIND, Judge, Plan, fingerprint
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.run_hooks import HookRuns
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, unhealthy, wait, wait_established, wait_gone
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, unhealthy, until_gone, wait, wait_established
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
@@ -257,11 +257,7 @@ class _Writer:
         self.outcomes.written(change, "configured", live, after)
 
     def _until_gone(self, change: Change, live: Body) -> None:
-        target = Target(change.served, 0, live["metadata"]["uid"])
-        found = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
-        if found.status != NOT_FOUND:
-            raise Failure(f"is still there after {self.options.wait_timeout:g} s: {found.message}",
-                          hint="Its finalizers' controllers must finish first.")
+        until_gone(self.cluster, change, live, self.options.wait_timeout, "Its finalizers' controllers must finish first.")
 
 
 def targets_of(changes: Sequence[Change], outcomes: Outcomes) -> Dict[Ref, Target]:

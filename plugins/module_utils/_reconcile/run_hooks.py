@@ -26,7 +26,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.outcomes 
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.parallel import together, work_on
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.plan import PLANNED_KIND, Plan, with_its_tracking_id, written_first
 from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.precheck import refuse_what_the_server_would
-from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, wait, wait_gone
+from ansible_collections.nordic.gitops.plugins.module_utils._reconcile.wait import Target, until_gone, wait
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
@@ -314,11 +314,7 @@ class HookRuns:
         return health({**live, "apiVersion": hook.intent.api_version, "kind": hook.ref.kind}, self.outcomes.health_rules)
 
     def _until_gone(self, change: Change, live: Body) -> None:
-        target = Target(change.served, 0, live["metadata"]["uid"])
-        found = wait_gone(self.cluster, {change.ref: target}, self.options.wait_timeout)[change.ref]
-        if found.status != NOT_FOUND:
-            raise Failure(f"is still there after {self.options.wait_timeout:g} s: {found.message}",
-                          hint="It was deleted, to be created again. Its finalizers' controllers must finish first.")
+        until_gone(self.cluster, change, live, self.options.wait_timeout, "It was deleted, to be created again. Its finalizers' controllers must finish first.")
 
     def _with_its_lifetime(self, hook: Hook, target: Target) -> None:
         """Now that its end was seen, the Job may clean itself up as it says."""

@@ -26,7 +26,7 @@ from ansible_collections.nordic.gitops.plugins.module_utils._objects.health impo
     is_unreported,
     pods_reason,
 )
-from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Ref
+from ansible_collections.nordic.gitops.plugins.module_utils._objects.values import Body, Change, Ref
 
 if TYPE_CHECKING:
     from ansible_collections.nordic.gitops.plugins.module_utils._cluster import Cluster
@@ -126,6 +126,13 @@ def wait_gone(cluster: Cluster, targets: Mapping[Ref, Target], timeout: float, p
     board = _Board(targets, _judge_gone, time.monotonic, grace=0.0, goal=NOT_FOUND)
     _follow(cluster, board, timeout, progress, "")
     return dict(board.health)
+
+
+def until_gone(cluster: Cluster, change: Change, live: Body, timeout: float, hint: str) -> None:
+    """Wait until one object that was deleted to be made again has disappeared; raises a Failure with this hint where it does not."""
+    found = wait_gone(cluster, {change.ref: Target(change.served, 0, live["metadata"]["uid"])}, timeout)[change.ref]
+    if found.status != NOT_FOUND:
+        raise Failure(f"is still there after {timeout:g} s: {found.message}", hint=hint)
 
 
 def unhealthy(result: Mapping[Ref, Health], seconds: float, timeout: float, done: str = "Everything was applied.") -> Optional[Failure]:
