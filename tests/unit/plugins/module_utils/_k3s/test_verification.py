@@ -117,7 +117,7 @@ def test_a_key_is_counted_under_its_resource(key, resource):
 def test_what_would_join_others_or_write_outside_is_taken_out_of_the_configuration(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text('token: "t"\nserver: https://10.0.0.1:6443\n"datastore-endpoint": x\ntls-san:\n  - a\nnode-ip:\n- 10.0.0.2\n- fd00::2\n'
-                    "server-side: kept\netcd-s3: true\nlog: /var/log/k3s.log\nwrite-kubeconfig: /root/config\nnode-label+:\n  - server: x\n", encoding="utf-8")
+                    "server-side: kept\netcd-s3: true\nlog: /var/log/k3s.log\nwrite-kubeconfig: /srv/config\nnode-label+:\n  - server: x\n", encoding="utf-8")
     verification._without(str(path), verification.LEFT_OUT)
     assert path.read_text(encoding="utf-8") == 'token: "t"\ntls-san:\n  - a\nserver-side: kept\nnode-label+:\n  - server: x\n'
     assert path.stat().st_mode & 0o777 == 0o600
